@@ -1,0 +1,102 @@
+# What every target shares: the language, the warnings, the dependencies, and the two functions that
+# turn a folder of src/ into a library (with its tests) or into the program.
+
+include(GNUInstallDirs)
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json 3.9 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(SQLite3 REQUIRED)
+pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+
+option(RAM_TESTS "Build the tests" ON)
+option(RAM_BENCH "Build the benchmarks" OFF)
+option(RAM_FUZZ "Build the fuzz targets (clang only)" OFF)
+option(RAM_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(RAM_WERROR "Warnings are errors" OFF)
+
+if(RAM_TESTS)
+  enable_testing()
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+add_library(ram_flags INTERFACE)
+target_compile_features(ram_flags INTERFACE cxx_std_20)
+target_include_directories(ram_flags INTERFACE ${PROJECT_SOURCE_DIR}/include)
+# No fused multiply-add behind our back: the scalar reference and the SIMD code must agree bit for bit.
+target_compile_options(ram_flags INTERFACE -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow
+                                           -Wconversion -Wno-sign-conversion)
+target_compile_definitions(ram_flags INTERFACE RAM_VERSION="${PROJECT_VERSION}")
+if(RAM_WERROR)
+  target_compile_options(ram_flags INTERFACE -Werror)
+endif()
+if(RAM_SANITIZE)
+  target_compile_options(ram_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer
+                                             -fno-sanitize-recover=undefined)
+  target_link_options(ram_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(RAM_FUZZ)
+  target_compile_options(ram_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# ram_sources(<out> <folder>): the folder's sources without its tests; <out>_TESTS are the tests.
+function(ram_sources out folder)
+  file(GLOB all CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp)
+  set(tests ${all})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER all EXCLUDE REGEX "_test\\.cpp$")
+  set(${out} ${all} PARENT_SCOPE)
+  set(${out}_TESTS ${tests} PARENT_SCOPE)
+endfunction()
+
+# ram_module(<name> <module>...): library ram_<name> from src/<name>/, and its tests as ram_<name>_test.
+function(ram_module name)
+  ram_sources(sources ${name})
+  if(NOT sources)
+    file(WRITE ${PROJECT_BINARY_DIR}/empty.cpp "")
+    set(sources ${PROJECT_BINARY_DIR}/empty.cpp)
+  endif()
+  add_library(ram_${name} STATIC ${sources})
+  target_include_directories(ram_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src/${name})
+  target_link_libraries(ram_${name} PUBLIC ram_flags)
+  foreach(module IN LISTS ARGN)
+    target_link_libraries(ram_${name} PUBLIC ram_${module})
+  endforeach()
+  if(RAM_TESTS AND sources_TESTS)
+    add_executable(ram_${name}_test ${sources_TESTS})
+    target_include_directories(ram_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src/${name}
+                                                        ${PROJECT_SOURCE_DIR}/tests)
+    target_compile_definitions(ram_${name}_test PRIVATE RAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(ram_${name}_test PRIVATE ram_${name} GTest::gmock GTest::gtest_main)
+    gtest_discover_tests(ram_${name}_test DISCOVERY_TIMEOUT 120 PROPERTIES LABELS fast)
+  endif()
+endfunction()
+
+# ram_program(<name> <folder> <module>...): the program from src/<folder>/, main.cpp and its commands.
+function(ram_program name folder)
+  ram_module(${folder} ${ARGN})
+  if(NOT EXISTS ${PROJECT_SOURCE_DIR}/src/${folder}/main.cpp)
+    return()
+  endif()
+  # main.cpp stays out of the library, so that tests can link the commands.
+  get_target_property(sources ram_${folder} SOURCES)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  set_target_properties(ram_${folder} PROPERTIES SOURCES "${sources}")
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/src/${folder}/main.cpp)
+  target_link_libraries(${name} PRIVATE ram_${folder})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+endfunction()
+
+# ram_link(<module> <target>...): libraries from outside the project, private to one module
+# (PUBLIC only so that a static library's users link them too).
+function(ram_link module)
+  target_link_libraries(ram_${module} PUBLIC ${ARGN})
+  if(TARGET ram_${module}_test)
+    target_link_libraries(ram_${module}_test PRIVATE ${ARGN})
+  endif()
+endfunction()

@@ -1,0 +1,65 @@
+// The rate-distortion curve of every unit: what each of the 18 formats would lose, measured in one pass over the
+// files, kept in the study as it is done.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ram/checkpoint.h"
+#include "ram/quant.h"
+#include "ram/study.h"
+#include "ram/thread.h"
+
+namespace ram {
+
+struct UnitCurve {
+  uint32_t formats = 0;           ///< bit i: kAffineFormats[i] was measured; 0 for a unit that cannot be quantized
+  int64_t part_weights = 0;
+  std::vector<Distortion> parts;  ///< per part (expert), in the unit's order
+  Distortion pooled;              ///< their sum, in that order
+
+  /// Root of pooled squared error over pooled sum of squares (Encoder::kMlx), or the mean over parts weighted by
+  /// their weights (kReference: the published `weighted_mean`). @pre bit `format` of formats is set.
+  double nrmse(int format, Encoder encoder) const;
+  /// The least SQNR over the parts, dB: what the veto looks at.
+  double sqnr_db(int format) const;
+  /// Squared error per weight.
+  double mse(int format) const;
+};
+
+struct ModelCurves {
+  std::string fingerprint;  ///< digest over all used tensors' names, dtypes, shapes and contents
+  DType dtype = DType::kBF16;
+  Encoder encoder = Encoder::kMlx;
+  std::vector<UnitCurve> units;  ///< one per Checkpoint::units
+};
+
+struct AnalyzeOptions {
+  Encoder encoder = Encoder::kMlx;
+  DType dtype = DType::kBF16;
+  int threads = 1;
+  bool rehash = false;  ///< read and hash every tensor again, whatever the files' times say
+};
+
+/// What analyze did, for the line that it prints.
+struct AnalyzeStats {
+  int64_t tensors_measured = 0;
+  int64_t tensors_known = 0;    ///< taken from the study
+  int64_t bytes_read = 0;
+  double seconds = 0;
+};
+
+/// Brings the study up to date with the checkpoint and returns its curves.
+///
+/// Reads every tensor at most once (a tensor of a changed file is hashed first and measured again only if its
+/// content changed), in blocks, over `threads` threads; the results do not depend on their number. Work is kept
+/// in the study every few seconds, so a killed run goes on where it was.
+///
+/// @throws Error{kCorrupt} a weight is NaN or infinite (names tensor and position), or becomes infinite in `dtype`;
+///         {kInterrupted}; and what Study and Checkpoint throw.
+/// @cost  one read of the files; a few MiB per thread, whatever the size of the model.
+ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOptions& options,
+                    const ProgressFn& progress = {}, AnalyzeStats* stats = nullptr);
+
+}  // namespace ram

@@ -1,0 +1,56 @@
+// The one way to fail. Libraries throw Error; only src/cli/ prints and exits.
+//
+// A message names what was found, what is allowed, where, and the next step, in one line:
+// "group_size 48: use 32, 64 or 128 (plan.json, unit model.layers.3.mlp.down_proj)".
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <fmt/core.h>
+
+namespace ram {
+
+/// What went wrong; the value is the program's exit status (the command line's contract).
+/// 1 (a check failed) and 6 (the budget cannot be met) are answers, not errors.
+enum class Code : int {
+  kUsage = 2,          ///< the command line, or a plan edited by hand, asks for what cannot be
+  kMissing = 3,        ///< an input does not exist or cannot be read
+  kCorrupt = 4,        ///< an input is not what its format says
+  kUnsupported = 5,    ///< well formed, and not handled here
+  kWriteFailed = 7,    ///< disk full, read-only, or the write failed
+  kInternal = 70,      ///< a broken invariant of ours (EX_SOFTWARE of sysexits.h)
+  kInterrupted = 130,  ///< Ctrl-C
+};
+
+/// @return "missing", "corrupt", ...: for messages and logs.
+const char* code_name(Code code);
+
+class Error : public std::runtime_error {
+ public:
+  Error(Code code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Code code() const { return code_; }
+
+ private:
+  Code code_;
+};
+
+/// Throws Error{code} with a formatted message (fmt syntax).
+template <typename... Args>
+[[noreturn]] void fail(Code code, fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws Error{kMissing}, or {kWriteFailed} when `writing`, for errno after a failed system call.
+/// The message is "<what>: <path>: <strerror>".
+[[noreturn]] void fail_errno(bool writing, const std::string& what, const std::string& path,
+                             int error_number);
+
+[[noreturn]] void check_failed(const char* condition, const char* file, int line);
+
+}  // namespace ram
+
+/// Checks an invariant of ours, in release too. Input must never reach it: check input with fail().
+#define RAM_CHECK(condition) \
+  ((condition) ? static_cast<void>(0) : ::ram::check_failed(#condition, __FILE__, __LINE__))

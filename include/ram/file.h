@@ -1,0 +1,113 @@
+// Files: reading at offsets without mapping, identity, atomic writes, locks and free space.
+//
+// Reads use pread into the caller's buffers, never mmap: what is resident is what we allocated, and
+// a file that is cut while we read is an error and not a SIGBUS. All that is specific to one
+// operating system is here or in thread.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ram {
+
+/// What tells a file from a changed one without reading it.
+struct FileIdentity {
+  int64_t size = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  uint64_t inode = 0;
+  uint64_t device = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+/// A file opened for reading. Safe to read from several threads.
+class InputFile {
+ public:
+  /// @throws Error{kMissing} it cannot be opened, or is no regular file.
+  explicit InputFile(std::filesystem::path path);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  int64_t size() const { return identity_.size; }
+  const FileIdentity& identity() const { return identity_; }  ///< as it was when opened
+
+  /// Fills `out` from `offset`.
+  /// @throws Error{kCorrupt} the file ends before; Error{kMissing} it cannot be read.
+  void read(int64_t offset, std::span<std::byte> out) const;
+
+  /// Tells the system that this range will be read soon (read-ahead). Never fails.
+  void prefetch(int64_t offset, int64_t length) const;
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
+  FileIdentity identity_;
+};
+
+/// A file being written. Safe to write to from several threads at distinct ranges.
+class OutputFile {
+ public:
+  /// Creates or truncates. @throws Error{kWriteFailed}
+  explicit OutputFile(std::filesystem::path path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// Reserves the blocks of `size` bytes, so that a full disk shows now. @throws
+  /// Error{kWriteFailed}
+  void reserve(int64_t size);
+  /// @throws Error{kWriteFailed}
+  void write(int64_t offset, std::span<const std::byte> bytes);
+  /// Makes it durable and closes it. @throws Error{kWriteFailed}
+  void finish();
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+/// @return the identity of a file. @throws Error{kMissing}
+FileIdentity file_identity(const std::filesystem::path& path);
+
+/// @return the whole file. @throws Error{kMissing}; Error{kCorrupt} above max_bytes.
+std::string read_text_file(const std::filesystem::path& path, int64_t max_bytes);
+
+/// Writes beside, syncs, renames: the file is there whole or as it was. @throws Error{kWriteFailed}
+void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+/// Renames a file or folder and makes the rename durable; an existing file is replaced, an existing
+/// folder is not. @throws Error{kWriteFailed}
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Makes the entries of a folder durable. @throws Error{kWriteFailed}
+void sync_folder(const std::filesystem::path& folder);
+
+/// @return bytes free to this user on the file system that holds `path` (or its nearest existing
+/// parent).
+int64_t free_bytes(const std::filesystem::path& path);
+
+/// @return the most this process has had resident so far, bytes.
+int64_t peak_resident_bytes();
+
+/// An advisory lock on a file, held as long as the object lives; released by the system if the
+/// process dies.
+class FileLock {
+ public:
+  /// Takes the lock, waiting not at all. The file is created if missing and is left behind.
+  /// @throws Error{kUsage} another process holds it (the message says `busy`); Error{kWriteFailed}.
+  FileLock(const std::filesystem::path& path, std::string_view busy);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace ram

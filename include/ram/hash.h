@@ -1,0 +1,34 @@
+// Content hashes: XXH3-128, for noticing changes (not for defence against an attacker).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ram {
+
+/// Hash of a stream of bytes. The same bytes give the same hash however they are cut.
+class Hasher {
+ public:
+  Hasher();
+  ~Hasher();
+  Hasher(Hasher&&) noexcept;
+  Hasher& operator=(Hasher&&) noexcept;
+
+  void update(std::span<const std::byte> bytes);
+  void update(std::string_view text);
+
+  /// @return 32 lower-case hexadecimal digits (canonical XXH3-128) of all bytes so far.
+  std::string digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// @return Hasher's digest of one piece of text.
+std::string hash_text(std::string_view text);
+
+}  // namespace ram

@@ -1,0 +1,66 @@
+// The safetensors container: bytes <-> named tensors. Knows nothing of models.
+//
+// File: 8 bytes little-endian header length n, n bytes of JSON (may end in spaces), then the data.
+// See docs/formats/safetensors.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ram/dtype.h"
+
+namespace ram {
+
+/// One tensor of a file. `begin` and `end` count from the start of the file, not of the data.
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;  ///< each >= 0; empty for a scalar
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  int64_t elements() const;  ///< product of shape; cannot overflow (checked when parsed)
+  int64_t bytes() const { return end - begin; }
+};
+
+struct SafetensorsHeader {
+  std::vector<TensorInfo> tensors;              ///< in order of `begin`, then name
+  std::map<std::string, std::string> metadata;  ///< __metadata__
+};
+
+/// Parses and checks a header: lengths, JSON (no duplicate names, no deep nesting), dtypes, shapes
+/// without overflow, offsets in order, without overlap, hole or reach past the end, and in accord with shape and dtype.
+///
+/// @param start the first bytes of the file: all of the 8 + n header bytes, or the whole file.
+/// @param file_bytes size of the whole file.
+/// @param file named in messages.
+/// @throws Error{kCorrupt} naming tensor, value found and what is allowed; {kUnsupported} unknown dtype.
+/// @cost O(header); a header above 100 MB is refused, as the format's own readers do.
+/// @source https://github.com/huggingface/safetensors (README, "Format")
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, int64_t file_bytes,
+                                           const std::string& file);
+
+/// Reads and parses the header of a file. @throws as above, and Error{kMissing}.
+SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
+
+/// What a header is written from: name, dtype and shape, in the order of the data.
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+
+  int64_t elements() const;
+  int64_t bytes() const;
+};
+
+/// @return the 8 + n bytes that open a file with these tensors one after another: the metadata first,
+/// then the tensors in the order given, padded with spaces so that the data starts at a multiple of 8.
+std::string render_safetensors_header(std::span<const TensorSpec> tensors,
+                                      const std::map<std::string, std::string>& metadata);
+
+}  // namespace ram

@@ -1,0 +1,44 @@
+// Byte counts and sizes: checked arithmetic for numbers that come from files, and the sizes people
+// type.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace ram {
+
+/// @return a * b, or nothing on overflow or if either is negative.
+std::optional<int64_t> checked_mul(int64_t a, int64_t b);
+
+/// @return a + b, or nothing on overflow or if either is negative.
+std::optional<int64_t> checked_add(int64_t a, int64_t b);
+
+/// @return ceil(a / b) for a >= 0, b > 0.
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
+
+/// A size as typed: bytes, or a share of something that is known only later.
+struct Size {
+  int64_t bytes = 0;   ///< if percent is 0
+  double percent = 0;  ///< (0, 100]: of the source's weights
+
+  /// @param whole_bytes what 100 % is.
+  int64_t resolve(int64_t whole_bytes) const;
+};
+
+/// Parses `19GB` (10^9), `17.5GiB` (2^30), `900MB`, `850MiB`, `64KiB`, `1TB`, plain bytes, or
+/// `35%`. Fractions of a byte are rounded down. Case matters as little as it can: "gb" is GB, "gib"
+/// is GiB.
+///
+/// @throws Error{kUsage} for `19G` (it does not say which), negative, zero, non-numeric, or above
+/// 2^62.
+Size parse_size(std::string_view text);
+
+/// @return "18.24 GB" style text, decimal units, three significant digits after rounding for
+/// people; never parsed again.
+std::string format_bytes(int64_t bytes);
+
+}  // namespace ram

@@ -1,0 +1,97 @@
+// The study: one SQLite file for any number of models, in which work is kept as it is done.
+//
+// Hides SQL, transactions, retries and the schema (docs/formats/study.md). WAL, so that several programs can read
+// while one writes; writers wait for each other.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ram/dtype.h"
+#include "ram/file.h"
+#include "ram/quant.h"
+
+namespace ram {
+
+/// What names a measured matrix: content, not place. Two models that share a tensor share its curve.
+struct CurveKey {
+  std::string tensor_hash;  ///< Hasher's digest of the whole source tensor
+  std::string part;         ///< which part of it and its shape, as "rows 0+768 x 2048"; see curve.cpp
+  DType source = DType::kBF16;
+  DType dtype = DType::kBF16;
+  Encoder encoder = Encoder::kMlx;
+  auto operator<=>(const CurveKey&) const = default;
+};
+
+/// A curve: sums over one part, for the formats that its rows allow.
+struct PartCurve {
+  uint32_t formats = 0;  ///< bit i for kAffineFormats[i]
+  Distortion distortion;
+};
+
+struct TensorRecord {
+  std::string tensor;  ///< name in the file
+  std::string hash;
+};
+
+struct ModelRecord {
+  std::string fingerprint;
+  std::string name;
+  std::string model_type;
+  std::string folder;
+  int64_t weights = 0;
+  int64_t bytes = 0;
+};
+
+/// A finished output folder: what verify compares it with when the source is not at hand.
+struct BuildRecord {
+  std::string fingerprint;  ///< of the source
+  std::string plan_hash;    ///< Hasher's digest of plan.json's text
+  std::map<std::string, std::string> file_hashes;  ///< file name -> digest
+};
+
+class Study {
+ public:
+  /// Opens or creates.
+  /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a later version;
+  ///         {kWriteFailed} its folder cannot be written.
+  explicit Study(const std::filesystem::path& path);
+  ~Study();
+  Study(Study&&) noexcept;
+
+  const std::filesystem::path& path() const;
+
+  /// Hashes known for a file of exactly this identity (tensor name -> digest); empty if the file is new or changed.
+  std::map<std::string, std::string> tensor_hashes(const std::filesystem::path& file,
+                                                   const FileIdentity& identity);
+  /// Hashes known for this path under any identity: what a changed file held before.
+  std::map<std::string, std::string> stale_tensor_hashes(const std::filesystem::path& file);
+
+  /// Curves that are known, of those asked for.
+  std::map<CurveKey, PartCurve> curves(std::span<const CurveKey> keys);
+
+  /// Keeps what was measured: all of it or, on failure, nothing.
+  /// @throws Error{kWriteFailed} disk full, or another writer held the study for longer than 60 s.
+  void put(const std::filesystem::path& file, const FileIdentity& identity,
+           std::span<const TensorRecord> tensors,
+           std::span<const std::pair<CurveKey, PartCurve>> curves);
+
+  void put_model(const ModelRecord& model);
+  std::vector<ModelRecord> models();
+
+  void put_build(const BuildRecord& build);
+  std::optional<BuildRecord> build(const std::string& plan_hash);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ram

@@ -1,0 +1,242 @@
+// POSIX files behind file.h. What differs between Linux and Darwin is kept in this file.
+#include "ram/file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <limits>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+// One call moves at most this much: some systems refuse 2 GiB and more at once.
+constexpr size_t kLargestCall = size_t{1} << 30;
+
+FileIdentity identity_of(const struct stat& info) {
+#if defined(__APPLE__)
+  const timespec mtime = info.st_mtimespec;
+  const timespec ctime = info.st_ctimespec;
+#else
+  const timespec mtime = info.st_mtim;
+  const timespec ctime = info.st_ctim;
+#endif
+  constexpr int64_t kNanoseconds = 1000000000;
+  return {.size = static_cast<int64_t>(info.st_size),
+          .mtime_ns = static_cast<int64_t>(mtime.tv_sec) * kNanoseconds + mtime.tv_nsec,
+          .ctime_ns = static_cast<int64_t>(ctime.tv_sec) * kNanoseconds + ctime.tv_nsec,
+          .inode = static_cast<uint64_t>(info.st_ino),
+          .device = static_cast<uint64_t>(info.st_dev)};
+}
+
+void sync_descriptor(int fd, const fs::path& path) {
+#if defined(__APPLE__)
+  // fsync on Darwin leaves the data in the drive's cache.
+  if (fcntl(fd, F_FULLFSYNC) == 0) return;
+#endif
+  if (fsync(fd) != 0) fail_errno(true, "cannot make durable", path.string(), errno);
+}
+
+void write_all(int fd, int64_t offset, std::span<const std::byte> bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        pwrite(fd, bytes.data(), std::min(bytes.size(), kLargestCall), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail_errno(true, "cannot write", path.string(), written < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+}
+
+}  // namespace
+
+InputFile::InputFile(fs::path path) : path_(std::move(path)) {
+  // Not blocking: a FIFO in the place of a file must not hang the program.
+  fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ < 0) fail_errno(false, "cannot open", path_.string(), errno);
+  struct stat info = {};
+  const bool known = fstat(fd_, &info) == 0;
+  if (!known || !S_ISREG(info.st_mode)) {
+    const int error_number = errno;
+    close(std::exchange(fd_, -1));
+    if (!known) fail_errno(false, "cannot read", path_.string(), error_number);
+    fail(Code::kMissing, "not a file: {}: expected a regular file", path_.string());
+  }
+  identity_ = identity_of(info);
+}
+
+InputFile::~InputFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      identity_(other.identity_) {}
+
+void InputFile::read(int64_t offset, std::span<std::byte> out) const {
+  const int64_t end = offset + static_cast<int64_t>(out.size());
+  while (!out.empty()) {
+    const ssize_t got =
+        pread(fd_, out.data(), std::min(out.size(), kLargestCall), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_errno(false, "cannot read", path_.string(), errno);
+    if (got == 0) {
+      fail(Code::kCorrupt, "{}: ends at byte {}, expected at least {}: fetch the file again",
+           path_.string(), offset, end);
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    offset += got;
+  }
+}
+
+void InputFile::prefetch(int64_t offset, int64_t length) const {
+#if defined(__APPLE__)
+  radvisory range = {
+      .ra_offset = static_cast<off_t>(offset),
+      .ra_count = static_cast<int>(std::min<int64_t>(length, std::numeric_limits<int>::max()))};
+  (void)fcntl(fd_, F_RDADVISE, &range);
+#else
+  (void)posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(length),
+                      POSIX_FADV_WILLNEED);
+#endif
+}
+
+OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
+  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_errno(true, "cannot create", path_.string(), errno);
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void OutputFile::reserve(int64_t size) {
+#if defined(__APPLE__)
+  fstore_t store = {.fst_flags = F_ALLOCATEALL,
+                    .fst_posmode = F_PEOFPOSMODE,
+                    .fst_offset = 0,
+                    .fst_length = static_cast<off_t>(size),
+                    .fst_bytesalloc = 0};
+  if (fcntl(fd_, F_PREALLOCATE, &store) != 0 && errno == ENOSPC) {
+    fail_errno(true, "cannot reserve space for", path_.string(), ENOSPC);
+  }
+  if (ftruncate(fd_, static_cast<off_t>(size)) != 0) {
+    fail_errno(true, "cannot reserve space for", path_.string(), errno);
+  }
+#else
+  if (size == 0) return;
+  const int error_number = posix_fallocate(fd_, 0, static_cast<off_t>(size));
+  // A file system that cannot reserve is written to all the same.
+  if (error_number != 0 && error_number != EOPNOTSUPP && error_number != EINVAL) {
+    fail_errno(true, "cannot reserve space for", path_.string(), error_number);
+  }
+#endif
+}
+
+void OutputFile::write(int64_t offset, std::span<const std::byte> bytes) {
+  write_all(fd_, offset, bytes, path_);
+}
+
+void OutputFile::finish() {
+  sync_descriptor(fd_, path_);
+  if (close(std::exchange(fd_, -1)) != 0) fail_errno(true, "cannot close", path_.string(), errno);
+}
+
+FileIdentity file_identity(const fs::path& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) fail_errno(false, "cannot read", path.string(), errno);
+  return identity_of(info);
+}
+
+std::string read_text_file(const fs::path& path, int64_t max_bytes) {
+  const InputFile file(path);
+  if (file.size() > max_bytes) {
+    fail(Code::kCorrupt, "{}: {} bytes, expected at most {}", path.string(), file.size(),
+         max_bytes);
+  }
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+void write_file_atomic(const fs::path& path, std::string_view content) {
+  fs::path temporary = path;
+  temporary += fmt::format(".{}.tmp", getpid());
+  try {
+    OutputFile file(temporary);
+    file.write(0, std::as_bytes(std::span(content)));
+    file.finish();
+    rename_durably(temporary, path);
+  } catch (...) {
+    unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void rename_durably(const fs::path& from, const fs::path& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) {
+    fail_errno(true, "cannot rename to", to.string(), errno);
+  }
+  sync_folder(to.has_parent_path() ? to.parent_path() : fs::path("."));
+}
+
+void sync_folder(const fs::path& folder) {
+  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail_errno(true, "cannot open", folder.string(), errno);
+  // Some file systems cannot sync a folder (EINVAL); what they promise instead is all there is.
+  const int error_number = fsync(fd) == 0 ? 0 : errno;
+  close(fd);
+  if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) {
+    fail_errno(true, "cannot make durable", folder.string(), error_number);
+  }
+}
+
+int64_t free_bytes(const fs::path& path) {
+  std::error_code ignored;
+  fs::path place = fs::absolute(path, ignored);
+  while (!fs::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  struct statvfs info = {};
+  if (statvfs(place.c_str(), &info) != 0) {
+    fail_errno(true, "cannot read free space of", place.string(), errno);
+  }
+  return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
+}
+
+int64_t peak_resident_bytes() {
+  struct rusage usage = {};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+#if defined(__APPLE__)
+  return usage.ru_maxrss;
+#else
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+#endif
+}
+
+FileLock::FileLock(const fs::path& path, std::string_view busy) {
+  fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
+  if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    const int error_number = errno;
+    close(std::exchange(fd_, -1));
+    if (error_number == EWOULDBLOCK) fail(Code::kUsage, "{}", busy);
+    fail_errno(true, "cannot lock", path.string(), error_number);
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace ram

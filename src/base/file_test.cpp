@@ -1,0 +1,91 @@
+// Files: what is written is read back, failures are named, nothing is left behind.
+#include "ram/file.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() /
+              fmt::format("ram-file-{}", testing::UnitTest::GetInstance()->random_seed());
+    folder_ += testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  static Code code_of(const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return Code{};
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(FileTest, AtomicWriteReplacesTheWholeFileAndLeavesNothingElse) {
+  const fs::path path = folder_ / "a.json";
+  write_file_atomic(path, "first, longer");
+  write_file_atomic(path, "second");
+  EXPECT_EQ(read_text_file(path, 100), "second");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(FileTest, WritesAtOffsetsLandWhereTheyShould) {
+  OutputFile file(folder_ / "b");
+  file.reserve(6);
+  file.write(3, std::as_bytes(std::span("def", 3)));
+  file.write(0, std::as_bytes(std::span("abc", 3)));
+  file.finish();
+  EXPECT_EQ(read_text_file(folder_ / "b", 6), "abcdef");
+}
+
+TEST_F(FileTest, ReadingPastTheEndIsCorruptAndAMissingFileIsMissing) {
+  write_file_atomic(folder_ / "c", "1234");
+  const InputFile file(folder_ / "c");
+  std::array<std::byte, 8> buffer = {};
+  EXPECT_EQ(code_of([&] { file.read(0, buffer); }), Code::kCorrupt);
+  EXPECT_EQ(code_of([&] { InputFile(folder_ / "none"); }), Code::kMissing);
+  EXPECT_EQ(code_of([&] { InputFile{folder_}; }), Code::kMissing);
+  EXPECT_EQ(code_of([&] { read_text_file(folder_ / "c", 3); }), Code::kCorrupt);
+  EXPECT_EQ(code_of([&] { write_file_atomic(folder_ / "no" / "d", "x"); }), Code::kWriteFailed);
+}
+
+TEST_F(FileTest, AFifoDoesNotHangTheReader) {
+  ASSERT_EQ(mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { InputFile(folder_ / "fifo"); }), Code::kMissing);
+}
+
+TEST_F(FileTest, IdentityChangesWhenTheContentIsReplaced) {
+  write_file_atomic(folder_ / "e", "same size");
+  const FileIdentity before = file_identity(folder_ / "e");
+  EXPECT_EQ(before, file_identity(folder_ / "e"));
+  write_file_atomic(folder_ / "e", "SAME SIZE");
+  EXPECT_NE(before, file_identity(folder_ / "e"));
+}
+
+TEST_F(FileTest, ASecondHolderOfALockIsTurnedAway) {
+  const FileLock first(folder_ / "lock", "busy");
+  EXPECT_EQ(code_of([&] { FileLock(folder_ / "lock", "busy"); }), Code::kUsage);
+}
+
+TEST_F(FileTest, FreeSpaceIsKnownForAPlaceThatDoesNotExistYet) {
+  EXPECT_GT(free_bytes(folder_ / "not" / "there"), 0);
+  EXPECT_GT(peak_resident_bytes(), 1 << 20);
+}
+
+}  // namespace
+}  // namespace ram

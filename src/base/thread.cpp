@@ -1,0 +1,81 @@
+// Worker threads, the interrupt flag, and how many processors there are for us.
+#include "ram/thread.h"
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ram/error.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace ram {
+namespace {
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+
+#if defined(__linux__)
+// A container's share of processors: cgroup v2's cpu.max holds "quota period", or "max period".
+int cgroup_processors() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
+  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period));
+}
+#endif
+
+}  // namespace
+
+int default_threads() {
+  int processors = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) processors = CPU_COUNT(&set);
+  if (const int share = cgroup_processors(); share > 0) processors = std::min(processors, share);
+#endif
+  return std::max(1, processors);
+}
+
+void parallel_for(int threads, int64_t count,
+                  const std::function<void(int64_t index, int worker)>& task) {
+  RAM_CHECK(threads >= 1);
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr first;
+  const auto work = [&](int worker) {
+    try {
+      for (int64_t index = next++; index < count; index = next++) task(index, worker);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!first) first = std::current_exception();
+      next = count;
+    }
+  };
+  const int workers = static_cast<int>(std::min<int64_t>(threads, std::max<int64_t>(count, 1)));
+  std::vector<std::thread> others;
+  others.reserve(static_cast<size_t>(workers));
+  for (int worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
+  work(0);
+  for (std::thread& other : others) other.join();
+  if (first) std::rethrow_exception(first);
+}
+
+void request_interrupt() {
+  interrupted.store(true, std::memory_order_relaxed);
+}
+
+void check_interrupted() {
+  if (interrupted.load(std::memory_order_relaxed)) fail(Code::kInterrupted, "interrupted");
+}
+
+}  // namespace ram

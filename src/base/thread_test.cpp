@@ -1,0 +1,48 @@
+#include "ram/thread.h"
+
+#include <atomic>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+#include "ram/hash.h"
+
+namespace ram {
+namespace {
+
+TEST(Threads, EveryIndexIsDoneOnceWhateverTheNumberOfThreads) {
+  for (const int threads : {1, 2, 7}) {
+    std::vector<std::atomic<int>> done(1000);
+    parallel_for(threads, 1000, [&](int64_t index, int worker) {
+      ASSERT_LT(worker, threads);
+      ++done[static_cast<size_t>(index)];
+    });
+    for (const auto& count : done) ASSERT_EQ(count, 1);
+  }
+  parallel_for(3, 0, [](int64_t, int) { FAIL() << "nothing to do"; });
+}
+
+TEST(Threads, TheFirstExceptionReachesTheCallerAndStopsTheRest) {
+  std::atomic<int> done{0};
+  EXPECT_THROW(parallel_for(2, 1000000,
+                            [&](int64_t index, int) {
+                              ++done;
+                              if (index == 5) fail(Code::kCorrupt, "index {}", index);
+                            }),
+               Error);
+  EXPECT_LT(done, 1000000);
+}
+
+TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
+  Hasher pieces;
+  pieces.update("ab");
+  pieces.update("");
+  pieces.update("c");
+  EXPECT_EQ(pieces.digest(), hash_text("abc"));
+  EXPECT_NE(hash_text("abc"), hash_text("abd"));
+  EXPECT_EQ(hash_text(""), "99aa06d3014798d86001c324468d497f");  // XXH3-128 of nothing, seed 0
+}
+
+}  // namespace
+}  // namespace ram
