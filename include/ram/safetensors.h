@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ram/dtype.h"
+#include "ram/file.h"
 
 namespace ram {
 
@@ -29,17 +30,20 @@ struct TensorInfo {
 };
 
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;              ///< in order of `begin`, then name
+  std::vector<TensorInfo> tensors;              ///< in order of `begin`, then `end`, then name
   std::map<std::string, std::string> metadata;  ///< __metadata__
 };
 
 /// Parses and checks a header: lengths, JSON (no duplicate names, no deep nesting), dtypes, shapes
-/// without overflow, offsets in order, without overlap, hole or reach past the end, and in accord with shape and dtype.
+/// without overflow (at most 16 axes), offsets without overlap, hole or reach past the end, and in
+/// accord with shape and dtype; 4 and 6 bit dtypes must fill whole bytes.
 ///
 /// @param start the first bytes of the file: all of the 8 + n header bytes, or the whole file.
+///              Fewer than 8 bytes only where the file has no more.
 /// @param file_bytes size of the whole file.
 /// @param file named in messages.
-/// @throws Error{kCorrupt} naming tensor, value found and what is allowed; {kUnsupported} unknown dtype.
+/// @throws Error{kCorrupt} naming tensor, value found and what is allowed; {kUnsupported} unknown
+/// dtype.
 /// @cost O(header); a header above 100 MB is refused, as the format's own readers do.
 /// @source https://github.com/huggingface/safetensors (README, "Format")
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, int64_t file_bytes,
@@ -47,6 +51,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, int
 
 /// Reads and parses the header of a file. @throws as above, and Error{kMissing}.
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
+SafetensorsHeader read_safetensors_header(const InputFile& file);
 
 /// What a header is written from: name, dtype and shape, in the order of the data.
 struct TensorSpec {
@@ -58,8 +63,9 @@ struct TensorSpec {
   int64_t bytes() const;
 };
 
-/// @return the 8 + n bytes that open a file with these tensors one after another: the metadata first,
-/// then the tensors in the order given, padded with spaces so that the data starts at a multiple of 8.
+/// @return the 8 + n bytes that open a file with these tensors one after another: the metadata
+/// first, then the tensors in the order given, padded with spaces so that the data starts at a
+/// multiple of 8.
 std::string render_safetensors_header(std::span<const TensorSpec> tensors,
                                       const std::map<std::string, std::string>& metadata);
 

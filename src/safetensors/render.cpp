@@ -1,0 +1,55 @@
+// Writing a safetensors header. The text is made by hand, field by field: its bytes are part of
+// what a plan promises, so they must not depend on a JSON library's taste.
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+#include "ram/safetensors.h"
+#include "ram/size.h"
+
+namespace ram {
+namespace {
+
+std::string quoted(const std::string& text) {
+  return nlohmann::json(text).dump();
+}
+
+std::string sizes_text(std::span<const int64_t> sizes) {
+  return fmt::format("[{}]", fmt::join(sizes.begin(), sizes.end(), ","));
+}
+
+}  // namespace
+
+std::string render_safetensors_header(std::span<const TensorSpec> tensors,
+                                      const std::map<std::string, std::string>& metadata) {
+  std::string json = "{";
+  if (!metadata.empty()) {
+    json += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      if (json.back() != '{') json += ',';
+      json += quoted(key) + ":" + quoted(value);
+    }
+    json += '}';
+  }
+  int64_t begin = 0;
+  for (const TensorSpec& tensor : tensors) {
+    const auto end = checked_add(begin, tensor.bytes());
+    RAM_CHECK(end.has_value());
+    if (json.size() > 1) json += ',';
+    json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
+                        quoted(tensor.name), dtype_name(tensor.dtype), sizes_text(tensor.shape),
+                        begin, *end);
+    begin = *end;
+  }
+  json += '}';
+  // The length itself is 8 bytes, so data that begins at a multiple of 8 needs such a header.
+  // @source https://github.com/huggingface/safetensors, safetensors/src/tensor.rs, `prepare`
+  while (json.size() % 8 != 0) json += ' ';
+  std::string bytes;
+  for (size_t i = 0; i < 8; ++i) bytes += static_cast<char>((json.size() >> (8 * i)) & 0xff);
+  return bytes + json;
+}
+
+}  // namespace ram
