@@ -1,5 +1,6 @@
-// What a finished MLX folder holds, to the byte, before anything is written: shards with their headers, index,
-// config.json, carried files. The planner sizes plans with it; `build` writes exactly this.
+// What a finished MLX folder holds, to the byte, before anything is written: shards with their
+// headers, index, config.json, carried files. The planner sizes plans with it; `build` writes
+// exactly this.
 //
 // See docs/formats/mlx-folder.md. Part of the module `checkpoint`.
 #pragma once
@@ -35,7 +36,7 @@ struct Shard {
   std::string name;    ///< "model.safetensors", or "model-00001-of-00003.safetensors"
   std::string header;  ///< the bytes before the data
   std::vector<PlacedTensor> tensors;  ///< in the order of their data
-  int64_t bytes = 0;   ///< of the whole file
+  int64_t bytes = 0;                  ///< of the whole file
 };
 
 /// A file whose text is known.
@@ -46,24 +47,34 @@ struct RenderedFile {
 
 struct FolderLayout {
   std::vector<Shard> shards;
-  std::vector<RenderedFile> rendered;       ///< config.json, model.safetensors.index.json; build adds plan.json, README.md
-  std::vector<CarriedFile> carried_files;   ///< copied from the source
-  int64_t weight_bytes = 0;                 ///< of all tensors' data
+  std::vector<RenderedFile>
+      rendered;  ///< config.json, model.safetensors.index.json; build adds plan.json, README.md
+  std::vector<CarriedFile> carried_files;  ///< copied from the source
+  int64_t weight_bytes = 0;                ///< of all tensors' data
 
   int64_t total_bytes() const;  ///< sum of the sizes of all files
 };
 
-/// The most bytes of a shard file, header included; a single tensor above it gets a shard of its own.
+/// The most bytes of a shard file, header included; a single tensor above it gets a shard of its
+/// own.
 /// @source mlx_lm writes shards of 5 << 30 bytes (utils.py, MAX_FILE_SIZE_GB)
 inline constexpr int64_t kMaxShardBytes = int64_t{5} << 30;
 
 /// Bytes of a unit's tensors in the output, carried ones included.
-int64_t unit_bytes(const Unit& unit, UnitFormat format, DType dtype);
+/// @pre as for layout_folder.
+int64_t unit_bytes(const Checkpoint& checkpoint, const Unit& unit, UnitFormat format, DType dtype);
 
-/// Elements of all tensors in the output that mlx_lm counts as parameters: the weights, whatever their format.
+/// Elements of all tensors in the output that mlx_lm counts as parameters: the weights, whatever
+/// their format, and the layers' own biases; neither scales nor biases of groups.
+/// @source mlx_lm/utils.py, get_total_parameters
 int64_t parameter_count(const Checkpoint& checkpoint);
 
-/// @param formats per unit of the checkpoint. @pre a format's group size divides the unit's rows, the unit is quantizable.
+/// Tensors are dealt to shards in the order of the units, and the tensors of one unit share a shard
+/// where they fit into one; within a shard wider elements come first, so that every tensor is
+/// aligned to its element.
+///
+/// @param formats per unit of the checkpoint. @pre a format's group size divides the unit's rows,
+/// the unit is quantizable.
 /// @param max_shard_bytes smaller in tests.
 /// @cost O(tensors of the output); milliseconds for 20,000.
 FolderLayout layout_folder(const Checkpoint& checkpoint, std::span<const UnitFormat> formats,
