@@ -1,4 +1,5 @@
-// A plan becomes a folder, whole or not at all; a folder is checked against its plan, its source and the study.
+// A plan becomes a folder, whole or not at all; a folder is checked against its plan, its source
+// and the study.
 #pragma once
 
 #include <cstdint>
@@ -26,13 +27,15 @@ enum class BuildOutcome : uint8_t {
 
 /// Writes the folder of a complete plan: beside OUT (".<name>.ram-partial"), synced, then renamed.
 ///
-/// The bytes do not depend on the number of threads, nor on how often the run was killed: a later run takes up the
-/// shards that an earlier one finished for the same plan, and removes what it left of another.
+/// The bytes do not depend on the number of threads, nor on how often the run was killed: a later
+/// run takes up the shards that an earlier one finished for the same plan, and removes what it left
+/// of another.
 ///
-/// @throws Error{kUsage} OUT exists and is something else and `force` is not set, or is no model folder even with
+/// @throws Error{kUsage} OUT exists and is something else and `force` is not set, or is no model
+/// folder even with
 ///         `force`; OUT inside the source or the other way round; another program is writing OUT;
-///         {kWriteFailed} no space (checked before anything is written, with the bytes missing), or the write failed;
-///         {kCorrupt} a weight that is not finite; {kInterrupted}.
+///         {kWriteFailed} no space (checked before anything is written, with the bytes missing), or
+///         the write failed; {kCorrupt} a weight that is not finite; {kInterrupted}.
 /// @cost  one read of the source, one write of OUT; a few MiB per thread.
 BuildOutcome build_folder(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                           const std::filesystem::path& out, const BuildOptions& options,
@@ -42,15 +45,18 @@ struct VerifyReport {
   std::vector<std::string> problems;  ///< one line each; empty: all is well
   int64_t total_bytes = 0;
   int64_t units = 0;
-  double largest_error_ratio = 0;  ///< with a source: largest |measured / planned - 1| of squared errors
+  double largest_error_ratio =
+      0;  ///< with a source: largest |measured / planned - 1| of squared errors
 };
 
-/// Re-reads a folder: plan.json, every file there and no other, sizes to the byte, headers, config.json's formats,
-/// scales and biases finite; file hashes where the study has this build. With a source: decodes every unit,
-/// compares its error with the study's curve and (encoder mlx) its bytes with a fresh encoding.
+/// Re-reads a folder: plan.json, every file there and no other, sizes to the byte, headers,
+/// config.json's formats, scales and biases finite; file hashes where the study has this build.
+/// With a source: decodes every unit, compares its error with the study's curve and (encoder mlx)
+/// its bytes with a fresh encoding.
 ///
 /// @param source may be null.
-/// @throws only for what keeps it from looking (OUT missing, source unreadable); what it finds wrong is in the report.
+/// @throws only for what keeps it from looking (OUT missing, source unreadable); what it finds
+/// wrong is in the report.
 VerifyReport verify_folder(const std::filesystem::path& out, const Checkpoint* source, Study* study,
                            int threads, const ProgressFn& progress = {});
 

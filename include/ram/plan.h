@@ -1,8 +1,8 @@
-// From curves and a budget to a plan: one format per unit, the exact size of the finished folder, and a bound that
-// proves how good the plan is.
+// From curves and a budget to a plan: one format per unit, the exact size of the finished folder,
+// and a bound that proves how good the plan is.
 //
-// Hides priors, vetoes, menus and pins, the knapsack behind them, and the sizes of headers and JSON files, which
-// change with the plan. plan.json is described in docs/formats/plan.md.
+// Hides priors, vetoes, menus and pins, the knapsack behind them, and the sizes of headers and JSON
+// files, which change with the plan. plan.json is described in docs/formats/plan.md.
 #pragma once
 
 #include <array>
@@ -23,19 +23,21 @@ namespace ram {
 
 enum class Method : uint8_t {
   kSquared,  ///< prior x NRMSE^2, exact solver, full menu: the default
-  kRam,      ///< as published: prior x NRMSE of the simulated quantizer, greedy over all pairs, balanced menu, min 4 bits
+  kRam,      ///< as published: prior x NRMSE of the simulated quantizer, greedy over all pairs,
+             ///< balanced menu, min 4 bits
   kUniform,  ///< what mlx_lm.convert -q does with one format
 };
 
-std::string_view method_name(Method method);                   ///< "squared", "ram", "uniform"
+std::string_view method_name(Method method);  ///< "squared", "ram", "uniform"
 std::optional<Method> parse_method(std::string_view name);
-std::string_view encoder_name(Encoder encoder);                ///< "mlx", "reference"
+std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference"
 std::optional<Encoder> parse_encoder(std::string_view name);
 
 /// @return the encoder whose curves a method plans with: kReference for kRam, else kMlx.
 Encoder planning_encoder(Method method);
 
-/// A unit's format fixed by hand. `pattern` is matched against whole unit names; `*` stands for any characters.
+/// A unit's format fixed by hand. `pattern` is matched against whole unit names; `*` stands for any
+/// characters.
 struct Pin {
   std::string pattern;
   UnitFormat format;
@@ -43,24 +45,26 @@ struct Pin {
 
 /// What is asked. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 struct PlanRequest {
-  std::optional<int64_t> budget_bytes;    ///< of all files of the finished folder
-  std::optional<double> bits_per_weight;  ///< 8 x bytes of all tensors / number of weights, as mlx_lm prints it
+  std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
+  std::optional<double>
+      bits_per_weight;  ///< 8 x bytes of all tensors / number of weights, as mlx_lm prints it
   std::optional<AffineFormat> uniform;
 
   Method method = Method::kSquared;
   DType dtype = DType::kBF16;
-  std::vector<AffineFormat> menu;     ///< empty: the method's own
-  int min_bits = 0;                   ///< 0: the method's own (kRam: 4)
+  std::vector<AffineFormat> menu;  ///< empty: the method's own
+  int min_bits = 0;                ///< 0: the method's own (kRam: 4)
   std::set<Role> keep = {Role::kRouter, Role::kNorm};
-  /// Priors by role where they differ from 1; first_layer and last_layer multiply nothing: the first match of
-  /// role, first layer, last layer wins. @source reference-method.md, "Priors"
-  std::map<Role, double> role_priors = {{Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}};
+  /// Priors by role where they differ from 1; first_layer and last_layer multiply nothing: the
+  /// first match of role, first layer, last layer wins. @source reference-method.md, "Priors"
+  std::map<Role, double> role_priors = {
+      {Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}};
   double first_layer_prior = 3;
   double last_layer_prior = 2;
   double veto_db = 9;         ///< formats below this SQNR are not used
   bool allow_unsafe = false;  ///< lifts the veto
   std::vector<Pin> pins;
-  double time_limit_s = 10;   ///< of the solver
+  double time_limit_s = 10;  ///< of the solver
 };
 
 struct PlannedUnit {
@@ -69,7 +73,7 @@ struct PlannedUnit {
   int64_t bytes = 0;
   int64_t weights = 0;
   std::optional<double> prior;  ///< nothing: the unit is kept
-  double nrmse = 0;             ///< of what is stored (Encoder::kMlx), whatever the method planned with
+  double nrmse = 0;  ///< of what is stored (Encoder::kMlx), whatever the method planned with
   bool operator==(const PlannedUnit&) const = default;
 };
 
@@ -86,18 +90,23 @@ struct Plan {
   int64_t unit_budget_bytes = 0;  ///< of the budget, what the units may take
   int64_t weight_bytes = 0;       ///< what they take
   double bits_per_weight = 0;
-  int64_t min_safe_bytes = 0;     ///< the smallest folder that the veto permits
-  double objective = 0;           ///< the method's loss of this plan
-  double lower_bound = 0;         ///< no plan within unit_budget_bytes has less
-  std::string options;            ///< canonical command line of the request, as "--budget 19000000000 --keep router"
-  std::vector<PlannedUnit> units; ///< one per Checkpoint::units, in their order
+  int64_t min_safe_bytes = 0;      ///< the smallest folder that the veto permits
+  double objective = 0;            ///< the method's loss of this plan
+  double lower_bound = 0;          ///< no plan within unit_budget_bytes has less
+  PlanRequest request;             ///< what was asked, so that the plan can be worked out again
+  std::vector<PlannedUnit> units;  ///< one per Checkpoint::units, in their order
 };
+
+/// @return the request as command line options: "--budget 19000000000 --keep norm". Defaults are
+/// left out.
+std::string request_options(const PlanRequest& request);
 
 /// A plan, or why there is none: "the budget is too small" is an answer.
 struct PlanResult {
   std::optional<Plan> plan;
   int64_t min_safe_bytes = 0;
-  std::vector<std::string> notes;  ///< for people: vetoes lifted, rows that no group size divides, gap of the solver
+  std::vector<std::string>
+      notes;  ///< for people: vetoes lifted, rows that no group size divides, gap of the solver
 };
 
 /// Everything that planning needs to know of one model; curves.units match checkpoint.units.
@@ -107,8 +116,8 @@ struct PlanInput {
   const ModelCurves* simulated;  ///< Encoder::kReference; needed for kRam only
 };
 
-/// Solves the request. The finished folder's total_bytes <= budget, and at most 64 KiB + 0.1 % of the budget are set
-/// aside for JSON and not used.
+/// Solves the request. The finished folder's total_bytes <= budget, and at most 64 KiB + 0.1 % of
+/// the budget are set aside for JSON and not used.
 /// @throws Error{kUsage} a pin that matches nothing or cannot be stored, an empty menu.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
 
@@ -123,27 +132,33 @@ struct SweepPoint {
 
 struct Sweep {
   std::vector<SweepPoint> points;  ///< increasing size, decreasing loss
-  int knee = 0;                    ///< index: farthest from the chord of (size, log loss), see sweep.cpp
+  int knee = 0;  ///< index of the point farthest below the chord from the first to the last
 };
 
-/// Plans at `count` sizes from the smallest safe one to the unquantized one.
+/// Plans at `count` >= 2 sizes, evenly spaced from the smallest safe one to the unquantized one
+/// (sizes that give the same plan are one point). The request's own budget is not looked at.
+/// @source the knee: V. Satopaa et al., Finding a "Kneedle" in a Haystack, ICDCSW 2011 (without its
+/// smoothing)
 Sweep sweep_plans(const PlanInput& input, const PlanRequest& request, int count);
 
-/// Reads plan.json. Of a plan edited by hand only each unit's name and format (and the model's fingerprint, dtype,
-/// budget, method and options) are taken; complete_plan works out the rest again.
+/// Reads plan.json. Of a plan edited by hand only each unit's name and format are taken, with the
+/// model's fingerprint, the budget and the request; complete_plan works out the rest again.
 /// @param file named in messages.
-/// @throws Error{kCorrupt} not JSON, or not a plan; {kUsage} a format that does not exist; {kUnsupported} a later version.
+/// @throws Error{kCorrupt} not JSON, or not a plan; {kUsage} a format that does not exist;
+/// {kUnsupported} a later version.
 Plan parse_plan(std::string_view json, const std::string& file);
 
 /// @return plan.json's text: keys in the contract's order, a unit a line.
 std::string render_plan(const Plan& plan);
 
 /// Works out bytes, errors, objective and totals of a plan whose formats are given.
-/// @throws Error{kUsage} another model's fingerprint, unknown or missing unit, a format that a unit cannot have, or a
+/// @throws Error{kUsage} another model's fingerprint, unknown or missing unit, a format that a unit
+/// cannot have, or a
 ///         budget that no longer holds (with the difference).
 Plan complete_plan(const PlanInput& input, const Plan& edited);
 
-/// The layout of the finished folder, plan.json and README.md included: its total_bytes() is plan.total_bytes.
+/// The layout of the finished folder, plan.json and README.md included: its total_bytes() is
+/// plan.total_bytes.
 FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan);
 
 /// Why a unit has its format.
@@ -154,9 +169,10 @@ struct UnitExplanation {
     double nrmse = 0;
     double sqnr_db = 0;
     double loss = 0;
-    bool vetoed = false;   ///< below the veto, or outside menu and min_bits
+    bool vetoed = false;  ///< below the veto, or outside menu and min_bits
     bool chosen = false;
-    double loss_per_mb = 0;  ///< what a step from the chosen one saves per MB (negative bytes: what it costs)
+    double loss_per_mb =
+        0;  ///< what a step from the chosen one saves per MB (negative bytes: what it costs)
   };
   std::string name;
   Role role = Role::kOther;

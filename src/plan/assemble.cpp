@@ -1,0 +1,91 @@
+// Filling in a plan's numbers, down to the folder's size, which depends on the digits of those
+// numbers.
+#include "assemble.h"
+
+#include <algorithm>
+
+#include "ram/error.h"
+
+namespace ram {
+
+Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Objective& objective,
+                   std::span<const UnitFormat> formats) {
+  const Checkpoint& checkpoint = input.checkpoint;
+  Plan plan;
+  plan.model_name = checkpoint.name;
+  plan.model_type = checkpoint.model_type;
+  plan.fingerprint = input.stored.fingerprint;
+  plan.method = request.method;
+  plan.dtype = request.dtype;
+  plan.menu = objective.menu;
+  plan.request = request;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Candidate* chosen = find_candidate(objective.units[u], formats[u]);
+    RAM_CHECK(chosen != nullptr);
+    plan.units.push_back({.name = checkpoint.units[u].name,
+                          .format = chosen->format,
+                          .bytes = chosen->bytes,
+                          .weights = checkpoint.units[u].weights(),
+                          .prior = objective.units[u].prior,
+                          .nrmse = chosen->nrmse});
+    plan.weight_bytes += chosen->bytes;
+    plan.objective += chosen->loss;
+  }
+  plan.bits_per_weight = 8.0 * static_cast<double>(plan.weight_bytes) /
+                         static_cast<double>(parameter_count(checkpoint));
+  return plan;
+}
+
+void settle_total(const Checkpoint& checkpoint, Plan& plan,
+                  const std::function<void(Plan&, int64_t)>& follow) {
+  // More digits make a longer file and never a shorter one, so this climbs to its fixed point.
+  plan.total_bytes = plan.weight_bytes;
+  for (int round = 0; round < 64; ++round) {
+    if (follow) follow(plan, plan.total_bytes);
+    const int64_t total = layout_plan(checkpoint, plan).total_bytes();
+    if (total == plan.total_bytes) return;
+    plan.total_bytes = total;
+  }
+  fail(Code::kInternal, "defect in ram: the size of the finished folder does not settle");
+}
+
+std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsack& knapsack,
+                                   std::span<const int> choice) {
+  std::vector<UnitFormat> formats(objective.units.size());
+  for (size_t u = 0; u < formats.size(); ++u) {
+    const int position = knapsack.positions[u][static_cast<size_t>(choice[u])];
+    formats[u] = objective.units[u].candidates[static_cast<size_t>(position)].format;
+  }
+  return formats;
+}
+
+std::vector<int> cheapest_choice(const Knapsack& knapsack) {
+  std::vector<int> choice;
+  choice.reserve(knapsack.units.size());
+  for (const std::vector<Option>& options : knapsack.units) {
+    const auto least =
+        std::min_element(options.begin(), options.end(), [](const Option& a, const Option& b) {
+          return a.bytes != b.bytes ? a.bytes < b.bytes : a.loss < b.loss;
+        });
+    choice.push_back(static_cast<int>(least - options.begin()));
+  }
+  return choice;
+}
+
+Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack,
+                         int64_t budget_bytes) {
+  if (request.method == Method::kRam) return solve_greedy_pairs(knapsack, budget_bytes);
+  return solve_knapsack(knapsack, budget_bytes, request.time_limit_s);
+}
+
+FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan) {
+  std::vector<UnitFormat> formats;
+  formats.reserve(plan.units.size());
+  for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
+  FolderLayout layout = layout_folder(checkpoint, formats, plan.dtype);
+  layout.rendered.push_back({"README.md", render_readme(checkpoint, plan)});
+  layout.rendered.push_back({"plan.json", render_plan(plan)});
+  return layout;
+}
+
+}  // namespace ram

@@ -1,0 +1,38 @@
+// A choice of formats becomes a Plan with every number filled in; shared by the planner, the sweep
+// and edited plans.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "objective.h"
+
+namespace ram {
+
+/// @param formats one per unit. Sets all but unit_budget_bytes, lower_bound, budget_bytes and
+/// total_bytes.
+Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Objective& objective,
+                   std::span<const UnitFormat> formats);
+
+/// Sets total_bytes to the size of the finished folder, which holds this very number.
+/// @param follow called with each new total to set other numbers of the plan that are equal to it.
+void settle_total(const Checkpoint& checkpoint, Plan& plan,
+                  const std::function<void(Plan&, int64_t total)>& follow = {});
+
+/// @return the formats of a choice, as positions in the knapsack's options.
+std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsack& knapsack,
+                                   std::span<const int> choice);
+
+/// @return for each unit the cheapest option, and of equally cheap ones that with the least loss.
+std::vector<int> cheapest_choice(const Knapsack& knapsack);
+
+/// The method's own solver. The answer's lower_bound is never above the best loss that any plan can
+/// have.
+Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack,
+                         int64_t budget_bytes);
+
+/// The model card.
+std::string render_readme(const Checkpoint& checkpoint, const Plan& plan);
+
+}  // namespace ram

@@ -1,0 +1,129 @@
+// Why one unit has its format: its whole menu with what each step would cost or save, and one
+// sentence.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "objective.h"
+
+namespace ram {
+namespace {
+
+// Levenshtein distance over two rows.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+size_t find_unit(const Checkpoint& checkpoint, std::string_view name) {
+  size_t nearest = 0;
+  size_t least = SIZE_MAX;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    if (checkpoint.units[u].name == name) return u;
+    const size_t distance = edit_distance(name, checkpoint.units[u].name);
+    if (distance < least) {
+      least = distance;
+      nearest = u;
+    }
+  }
+  fail(Code::kUsage, "{}: {} has no such unit; the nearest name is {}", name, checkpoint.name,
+       checkpoint.units.at(nearest).name);
+}
+
+// The most loss that a step up saves per MB, over all units of the plan that may take it: the price
+// of a byte.
+double best_price(const Objective& objective, const Plan& plan, bool lift_veto) {
+  double best = 0;
+  for (size_t u = 0; u < objective.units.size(); ++u) {
+    const Candidate* chosen = find_candidate(objective.units[u], plan.units[u].format);
+    if (chosen == nullptr) continue;
+    for (const Candidate& other : objective.units[u].candidates) {
+      if (!other.allowed || (other.below_veto && !lift_veto) || other.bytes <= chosen->bytes)
+        continue;
+      const double mb = static_cast<double>(other.bytes - chosen->bytes) / 1e6;
+      best = std::max(best, (chosen->loss - other.loss) / mb);
+    }
+  }
+  return best;
+}
+
+std::string sentence(const Unit& unit, const UnitCandidates& candidates, const Plan& plan,
+                     const UnitExplanation& explanation, double price, int64_t left) {
+  if (!unit.quantizable) {
+    return fmt::format("A {} is never quantized in MLX.", role_name(unit.role));
+  }
+  if (candidates.no_group_divides) {
+    return fmt::format("No group size (32, 64, 128) divides its rows of {} weights, so it is kept.",
+                       unit.cols);
+  }
+  if (candidates.kept) {
+    return fmt::format("Kept unquantized because --keep names {}.", role_name(unit.role));
+  }
+  if (candidates.pinned) return "Fixed by --pin.";
+  if (plan.method == Method::kUniform) return "Every unit has the same format (--uniform).";
+  const UnitExplanation::Choice* next = nullptr;  // the step up that saves most per MB
+  for (const UnitExplanation::Choice& choice : explanation.choices) {
+    if (choice.vetoed || choice.chosen || choice.loss_per_mb <= 0) continue;
+    const auto chosen = std::find_if(explanation.choices.begin(), explanation.choices.end(),
+                                     [](const auto& c) { return c.chosen; });
+    if (choice.bytes <= chosen->bytes) continue;
+    if (next == nullptr || choice.loss_per_mb > next->loss_per_mb) next = &choice;
+  }
+  if (next == nullptr) return "No other format that is allowed loses less.";
+  return fmt::format(
+      "Its best step up, {}, would save {:.3g} of loss per MB; the best step anywhere in the plan "
+      "saves {:.3g} "
+      "per MB, and {} of the units' budget is left.",
+      unit_format_name(next->format, plan.dtype), next->loss_per_mb, price, format_bytes(left));
+}
+
+}  // namespace
+
+UnitExplanation explain_unit(const PlanInput& input, const Plan& plan, std::string_view name) {
+  const size_t u = find_unit(input.checkpoint, name);
+  const Unit& unit = input.checkpoint.units[u];
+  const Objective objective = make_objective(input, plan.request);
+  const UnitCandidates& candidates = objective.units[u];
+  const Candidate* chosen = find_candidate(candidates, plan.units[u].format);
+  RAM_CHECK(chosen != nullptr);
+
+  UnitExplanation explanation;
+  explanation.name = unit.name;
+  explanation.role = unit.role;
+  explanation.prior = candidates.prior.value_or(0);
+  explanation.kept = candidates.kept;
+  for (const Candidate& candidate : candidates.candidates) {
+    UnitExplanation::Choice choice = {
+        .format = candidate.format,
+        .bytes = candidate.bytes,
+        .nrmse = candidate.nrmse,
+        .sqnr_db = candidate.sqnr_db,
+        .loss = candidate.loss,
+        .vetoed = !candidate.allowed || (candidate.below_veto && !plan.request.allow_unsafe),
+        .chosen = &candidate == chosen};
+    const double mb = static_cast<double>(candidate.bytes - chosen->bytes) / 1e6;
+    if (mb != 0) choice.loss_per_mb = (chosen->loss - candidate.loss) / mb;
+    explanation.choices.push_back(choice);
+  }
+  std::stable_sort(explanation.choices.begin(), explanation.choices.end(),
+                   [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
+  explanation.reason = sentence(unit, candidates, plan, explanation,
+                                best_price(objective, plan, plan.request.allow_unsafe),
+                                std::max<int64_t>(0, plan.unit_budget_bytes - plan.weight_bytes));
+  return explanation;
+}
+
+}  // namespace ram

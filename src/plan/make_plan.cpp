@@ -1,0 +1,213 @@
+// Solving a request: within a budget of all files, within bits per weight, or one format for all.
+//
+// JSON and headers change length with the plan, so the share of the budget that the units may take
+// is found by planning with what the last plan's files took besides its weights, until little is
+// left unused.
+#include <algorithm>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "assemble.h"
+
+namespace ram {
+namespace {
+
+// Room that is not worth another round. The contract allows 64 KiB + 0.1 %.
+constexpr int64_t kSpareBytes = 1024;
+constexpr int kMostRounds = 24;
+
+void budget_follows(Plan& plan, int64_t total) {
+  plan.budget_bytes = total;
+}
+
+struct Planner {
+  const PlanInput& input;
+  const PlanRequest& request;
+  const Objective& objective;
+  const PlanKnapsack& knapsack;
+  int64_t min_safe_bytes = 0;
+
+  Plan plan_of(std::span<const int> choice, int64_t unit_budget, double lower_bound,
+               std::optional<int64_t> budget) const {
+    Plan plan = assemble_plan(input, request, objective, formats_of(objective, knapsack, choice));
+    plan.unit_budget_bytes = unit_budget;
+    plan.lower_bound = std::min(lower_bound, plan.objective);
+    plan.min_safe_bytes = min_safe_bytes;
+    plan.budget_bytes = budget.value_or(0);
+    settle_total(input.checkpoint, plan, budget ? nullptr : budget_follows);
+    return plan;
+  }
+
+  // With the fewest bytes; what it proves is little, since nothing was searched.
+  Plan cheapest(std::optional<int64_t> budget) const {
+    const std::vector<int> choice = cheapest_choice(knapsack.knapsack);
+    const Option sums = audit_choice(knapsack.knapsack, choice);
+    const double bound = knapsack_lower_bound(knapsack.knapsack, sums.bytes);
+    return plan_of(choice, sums.bytes, bound, budget);
+  }
+};
+
+std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budget,
+                                      std::optional<int64_t> budget) {
+  const Allocation answer = solve_request(planner.request, planner.knapsack.knapsack, unit_budget);
+  if (!answer.feasible) return std::nullopt;
+  const Option sums = audit_choice(planner.knapsack.knapsack, answer.choice);
+  RAM_CHECK(sums.bytes == answer.bytes && sums.bytes <= unit_budget);
+  return planner.plan_of(answer.choice, unit_budget, answer.lower_bound, budget);
+}
+
+std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
+  Plan least = planner.cheapest(budget);
+  if (least.total_bytes > budget) return std::nullopt;
+  std::optional<Plan> best;
+  int64_t too_small = -1;  // the largest room for other files that was not enough
+  int64_t room = least.total_bytes - least.weight_bytes;
+  for (int round = 0; round < kMostRounds && budget > room; ++round) {
+    std::optional<Plan> plan = plan_within_units(planner, budget - room, budget);
+    if (!plan) break;  // the room grew past what the cheapest plan leaves
+    const int64_t taken = plan->total_bytes - plan->weight_bytes;
+    if (plan->total_bytes <= budget) {
+      if (!best || plan->unit_budget_bytes > best->unit_budget_bytes) best = std::move(plan);
+      const int64_t next = std::max(taken, too_small + 1);
+      if (room - next <= kSpareBytes) break;
+      room = next;
+    } else {
+      too_small = std::max(too_small, room);
+      if (best && taken >= budget - best->unit_budget_bytes) break;
+      room = std::max(taken, too_small + 1);
+    }
+  }
+  if (!best) {
+    least.unit_budget_bytes = budget - (least.total_bytes - least.weight_bytes);
+    best = std::move(least);
+  }
+  return best;
+}
+
+// What mlx_lm.convert -q would do; the bound is over every format, so that it says what a mixed
+// plan could reach.
+Plan plan_uniform(const PlanInput& input, const PlanRequest& request, const Objective& objective,
+                  int64_t min_safe_bytes) {
+  const Checkpoint& checkpoint = input.checkpoint;
+  std::vector<UnitFormat> formats(checkpoint.units.size());
+  for (size_t u = 0; u < formats.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    const UnitCandidates& candidates = objective.units[u];
+    if (candidates.pinned) {
+      const auto pinned = std::find_if(candidates.candidates.begin(), candidates.candidates.end(),
+                                       [](const Candidate& c) { return c.allowed; });
+      formats[u] = pinned->format;
+    } else if (unit.quantizable && unit.cols % request.uniform->group_size == 0) {
+      formats[u] = unit.uniform_rule ? *unit.uniform_rule : *request.uniform;
+      if (find_candidate(candidates, formats[u]) == nullptr) formats[u] = std::nullopt;
+    }
+  }
+  Plan plan = assemble_plan(input, request, objective, formats);
+  plan.menu = {*request.uniform};
+  plan.unit_budget_bytes = plan.weight_bytes;
+  const Knapsack every = make_knapsack(objective, /*lift_veto=*/true).knapsack;
+  plan.lower_bound = std::min(plan.objective, knapsack_lower_bound(every, plan.weight_bytes));
+  plan.min_safe_bytes = min_safe_bytes;
+  settle_total(checkpoint, plan, budget_follows);
+  return plan;
+}
+
+// The smallest budget that a safe plan keeps: its own folder's size, with that budget written in
+// it.
+int64_t find_min_safe_bytes(const PlanInput& input, const PlanRequest& asked) {
+  PlanRequest request = asked;
+  request.bits_per_weight.reset();
+  request.uniform.reset();
+  if (request.method == Method::kUniform) request.method = Method::kSquared;
+  const Objective objective = make_objective(input, request);
+  const PlanKnapsack safe = make_knapsack(objective, /*lift_veto=*/false);
+  const std::vector<int> choice = cheapest_choice(safe.knapsack);
+  Plan plan = assemble_plan(input, request, objective, formats_of(objective, safe, choice));
+  plan.unit_budget_bytes = plan.weight_bytes;
+  plan.lower_bound = plan.objective;
+  settle_total(input.checkpoint, plan, [](Plan& p, int64_t total) {
+    p.budget_bytes = p.min_safe_bytes = total;
+    p.request.budget_bytes = total;
+  });
+  return plan.total_bytes;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(names.size(), 3); ++i) {
+    text += (i == 0 ? "" : ", ") + names[i];
+  }
+  if (names.size() > 3) text += fmt::format(" and {} more", names.size() - 3);
+  return text;
+}
+
+void add_notes(const PlanInput& input, const PlanRequest& request, const Objective& objective,
+               PlanResult& result) {
+  std::vector<std::string> undivided;
+  std::vector<std::string> lifted;
+  for (size_t u = 0; u < objective.units.size(); ++u) {
+    const Unit& unit = input.checkpoint.units[u];
+    if (objective.units[u].no_group_divides) {
+      undivided.push_back(fmt::format("{} ({})", unit.name, unit.cols));
+    }
+    if (!result.plan || !request.allow_unsafe) continue;
+    const Candidate* chosen = find_candidate(objective.units[u], result.plan->units[u].format);
+    if (chosen != nullptr && chosen->below_veto) {
+      lifted.push_back(fmt::format("{} at {} ({:.1f} dB)", unit.name, format_name(*chosen->format),
+                                   chosen->sqnr_db));
+    }
+  }
+  if (!undivided.empty()) {
+    result.notes.push_back(
+        fmt::format("kept unquantized, since no group size (32, 64, 128) divides the rows: {}",
+                    joined(undivided)));
+  }
+  if (request.allow_unsafe && request.method != Method::kUniform) {
+    result.notes.push_back(
+        lifted.empty()
+            ? fmt::format("--allow-unsafe: no unit needed to go below {} dB", request.veto_db)
+            : fmt::format("--allow-unsafe: {} units are below {} dB: {}", lifted.size(),
+                          request.veto_db, joined(lifted)));
+  }
+  if (result.plan && request.method == Method::kSquared &&
+      result.plan->lower_bound < result.plan->objective) {
+    result.notes.push_back(fmt::format(
+        "the solver's time limit struck: the plan's loss is within {:.3g} % of the least possible",
+        100 * (result.plan->objective / result.plan->lower_bound - 1)));
+  }
+}
+
+}  // namespace
+
+PlanResult make_plan(const PlanInput& input, const PlanRequest& asked) {
+  PlanRequest request = asked;
+  const int targets = static_cast<int>(request.budget_bytes.has_value()) +
+                      static_cast<int>(request.bits_per_weight.has_value()) +
+                      static_cast<int>(request.uniform.has_value());
+  if (targets != 1) {
+    fail(Code::kUsage, "{} of --budget, --bpw, --uniform: give exactly one", targets);
+  }
+  if (request.uniform) request.method = Method::kUniform;
+  RAM_CHECK(request.method != Method::kRam || input.simulated != nullptr);
+
+  const Objective objective = make_objective(input, request);
+  const PlanKnapsack knapsack = make_knapsack(objective, request.allow_unsafe);
+  PlanResult result;
+  result.min_safe_bytes = find_min_safe_bytes(input, request);
+  const Planner planner = {input, request, objective, knapsack, result.min_safe_bytes};
+
+  if (request.uniform) {
+    result.plan = plan_uniform(input, request, objective, result.min_safe_bytes);
+  } else if (request.budget_bytes) {
+    result.plan = plan_within_budget(planner, *request.budget_bytes);
+  } else {
+    const auto weights = static_cast<double>(parameter_count(input.checkpoint));
+    const auto unit_budget = static_cast<int64_t>(*request.bits_per_weight * weights / 8);
+    result.plan = plan_within_units(planner, unit_budget, std::nullopt);
+  }
+  add_notes(input, request, objective, result);
+  return result;
+}
+
+}  // namespace ram

@@ -1,0 +1,204 @@
+// From curves and a request to candidates: who is kept, what the menu and the veto leave, what each
+// option loses.
+#include "objective.h"
+
+#include <algorithm>
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+// @source reference-method.md, "Candidates": the current 13-option menu, cut to the balanced bits
+// {2,3,4,6,8}.
+const std::vector<AffineFormat>& published_menu() {
+  static const std::vector<AffineFormat> kMenu = {{2, 32}, {2, 64}, {3, 32},  {3, 64},
+                                                  {4, 32}, {4, 64}, {4, 128}, {6, 32},
+                                                  {6, 64}, {8, 64}, {8, 128}};
+  return kMenu;
+}
+
+std::vector<AffineFormat> effective_menu(const PlanRequest& request) {
+  std::vector<AffineFormat> menu = request.menu;
+  if (menu.empty() && request.method == Method::kRam) menu = published_menu();
+  if (menu.empty()) menu.assign(kAffineFormats.begin(), kAffineFormats.end());
+  // @source reference-method.md: min_bits is 4 by default in the newest paper.
+  const int min_bits = request.min_bits > 0             ? request.min_bits
+                       : request.method == Method::kRam ? 4
+                                                        : 2;
+  std::erase_if(menu, [&](AffineFormat format) { return format.bits < min_bits; });
+  if (menu.empty()) {
+    fail(Code::kUsage,
+         "--min-bits {}: leaves no format of the menu; lower it or add formats with --menu",
+         min_bits);
+  }
+  std::sort(menu.begin(), menu.end(),
+            [](AffineFormat a, AffineFormat b) { return format_index(a) < format_index(b); });
+  menu.erase(std::unique(menu.begin(), menu.end()), menu.end());
+  return menu;
+}
+
+// Glob with `*` only. Linear in practice: one backtrack point is enough for stars.
+bool matches(std::string_view pattern, std::string_view text) {
+  size_t p = 0;
+  size_t t = 0;
+  size_t star = std::string_view::npos;
+  size_t resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+// For each unit the last pin that matches it, or null. A pin that matches nothing is a typing
+// error.
+std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRequest& request) {
+  std::vector<const Pin*> pins(checkpoint.units.size(), nullptr);
+  for (const Pin& pin : request.pins) {
+    bool matched = false;
+    for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+      const Unit& unit = checkpoint.units[u];
+      if (!matches(pin.pattern, unit.name)) continue;
+      // A pattern for a whole layer means what can be quantized there, not its norms.
+      const bool by_pattern = pin.pattern.find('*') != std::string::npos;
+      if (by_pattern && !unit.quantizable) continue;
+      matched = true;
+      pins[u] = &pin;
+    }
+    if (!matched) {
+      fail(Code::kUsage,
+           "--pin '{}': matches no unit of {} that can be quantized; `ram inspect` lists their "
+           "names, and * stands for any characters",
+           pin.pattern, checkpoint.name);
+    }
+  }
+  return pins;
+}
+
+// The order of the published solver: bits ascending, group size descending.
+std::vector<int> published_order() {
+  std::vector<int> order;
+  for (int i = 0; i < kFormatCount; ++i) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [](int a, int b) {
+    const AffineFormat& x = kAffineFormats[static_cast<size_t>(a)];
+    const AffineFormat& y = kAffineFormats[static_cast<size_t>(b)];
+    return x.bits != y.bits ? x.bits < y.bits : x.group_size > y.group_size;
+  });
+  return order;
+}
+
+double method_loss(Method method, double prior, double nrmse) {
+  return method == Method::kRam ? prior * nrmse : prior * nrmse * nrmse;
+}
+
+void pin_unit(UnitCandidates& candidates, const Unit& unit, const Pin& pin) {
+  candidates.pinned = true;
+  bool found = false;
+  for (Candidate& candidate : candidates.candidates) {
+    candidate.allowed = candidate.format == pin.format;
+    candidate.below_veto = false;  // a pin is an order
+    found = found || candidate.allowed;
+  }
+  if (!found) {
+    fail(Code::kUsage,
+         "--pin '{}={}': {} has rows of {} weights and {}; choose another format or bf16",
+         pin.pattern, format_name(*pin.format), unit.name, unit.cols,
+         unit.quantizable ? "that group size does not divide them" : "cannot be quantized in MLX");
+  }
+}
+
+}  // namespace
+
+double unit_prior(const Unit& unit, int layers, const PlanRequest& request) {
+  const auto role = request.role_priors.find(unit.role);
+  if (role != request.role_priors.end()) return role->second;
+  if (unit.layer == 0) return request.first_layer_prior;
+  if (unit.layer >= 0 && unit.layer == layers - 1) return request.last_layer_prior;
+  return 1;
+}
+
+std::string unit_format_name(UnitFormat format, DType dtype) {
+  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
+}
+
+const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format) {
+  for (const Candidate& candidate : unit.candidates) {
+    if (candidate.format == format) return &candidate;
+  }
+  return nullptr;
+}
+
+Objective make_objective(const PlanInput& input, const PlanRequest& request) {
+  const Checkpoint& checkpoint = input.checkpoint;
+  const Encoder encoder = planning_encoder(request.method);
+  const ModelCurves& curves = encoder == Encoder::kMlx ? input.stored : *input.simulated;
+  RAM_CHECK(curves.units.size() == checkpoint.units.size() &&
+            input.stored.units.size() == checkpoint.units.size());
+  const std::vector<const Pin*> pins = pins_of_units(checkpoint, request);
+  const std::vector<int> order = published_order();
+
+  Objective objective;
+  objective.menu = effective_menu(request);
+  objective.units.resize(checkpoint.units.size());
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    const UnitCurve& curve = curves.units[u];
+    UnitCandidates& result = objective.units[u];
+    result.no_group_divides = unit.quantizable && curve.formats == 0;
+    const bool kept_role = request.method != Method::kUniform && request.keep.contains(unit.role);
+    result.kept = !unit.quantizable || result.no_group_divides || (kept_role && pins[u] == nullptr);
+    const double prior = unit_prior(unit, checkpoint.layers, request);
+    if (!result.kept) result.prior = prior;
+
+    for (const int index : order) {
+      if (!unit.quantizable || (curve.formats >> index & 1U) == 0) continue;
+      const AffineFormat format = kAffineFormats[static_cast<size_t>(index)];
+      Candidate candidate = {.format = format,
+                             .bytes = unit_bytes(checkpoint, unit, format, request.dtype)};
+      candidate.nrmse = input.stored.units[u].nrmse(index, Encoder::kMlx);
+      candidate.sqnr_db = curve.sqnr_db(index);
+      candidate.loss = method_loss(request.method, prior, curve.nrmse(index, encoder));
+      const bool on_menu =
+          std::find(objective.menu.begin(), objective.menu.end(), format) != objective.menu.end();
+      candidate.below_veto = candidate.sqnr_db < request.veto_db;
+      candidate.allowed = !result.kept && on_menu;
+      result.candidates.push_back(candidate);
+    }
+    result.candidates.push_back({.format = std::nullopt,
+                                 .bytes = unit_bytes(checkpoint, unit, std::nullopt, request.dtype),
+                                 .sqnr_db = 100,  // as published for what is not quantized
+                                 .allowed = true});
+    if (pins[u] != nullptr) pin_unit(result, unit, *pins[u]);
+  }
+  return objective;
+}
+
+PlanKnapsack make_knapsack(const Objective& objective, bool lift_veto) {
+  PlanKnapsack result;
+  result.knapsack.units.resize(objective.units.size());
+  result.positions.resize(objective.units.size());
+  for (size_t u = 0; u < objective.units.size(); ++u) {
+    const std::vector<Candidate>& candidates = objective.units[u].candidates;
+    for (size_t c = 0; c < candidates.size(); ++c) {
+      if (!candidates[c].allowed || (candidates[c].below_veto && !lift_veto)) continue;
+      result.knapsack.units[u].push_back(
+          {.bytes = candidates[c].bytes, .loss = candidates[c].loss});
+      result.positions[u].push_back(static_cast<int>(c));
+    }
+  }
+  return result;
+}
+
+}  // namespace ram

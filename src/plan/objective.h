@@ -1,0 +1,61 @@
+// The question behind a plan: for each unit the ways to store it, their bytes and their loss under
+// a method. Priors, menus, vetoes, kept roles and pins are settled here; what follows sees options
+// only.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ram/allocate.h"
+#include "ram/plan.h"
+
+namespace ram {
+
+/// One way to store a unit.
+struct Candidate {
+  UnitFormat format;
+  int64_t bytes = 0;
+  double loss = 0;
+  double nrmse = 0;    ///< of what is stored (Encoder::kMlx)
+  double sqnr_db = 0;  ///< of the curves that the method plans with
+  bool allowed = false;
+  bool below_veto = false;
+};
+
+struct UnitCandidates {
+  bool kept = false;
+  bool pinned = false;
+  bool no_group_divides = false;
+  std::optional<double> prior;        ///< nothing: kept
+  std::vector<Candidate> candidates;  ///< bits ascending, group size descending, unquantized last
+};
+
+struct Objective {
+  std::vector<UnitCandidates> units;
+  std::vector<AffineFormat> menu;  ///< effective: after min_bits
+};
+
+/// @throws Error{kUsage} a pin that matches nothing or that its unit cannot have; an empty menu.
+Objective make_objective(const PlanInput& input, const PlanRequest& request);
+
+/// The knapsack over the allowed candidates (`positions[u][o]`: which candidate option o of unit u
+/// is).
+struct PlanKnapsack {
+  Knapsack knapsack;
+  std::vector<std::vector<int>> positions;
+};
+
+/// @param lift_veto also candidates that only the veto forbids.
+PlanKnapsack make_knapsack(const Objective& objective, bool lift_veto);
+
+/// @return the candidate with this format, or null.
+const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format);
+
+/// @return the unit's prior by role, first layer, last layer; the first match wins.
+double unit_prior(const Unit& unit, int layers, const PlanRequest& request);
+
+/// @return "4:64", or "bf16", "f16", "f32" for an unquantized unit.
+std::string unit_format_name(UnitFormat format, DType dtype);
+
+}  // namespace ram

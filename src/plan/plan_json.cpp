@@ -1,0 +1,305 @@
+// plan.json: written a unit a line in columns of fixed width, so that it reads as a table and its
+// size hardly depends on the formats; read with every field checked.
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+#include "ram/plan.h"
+#include "ram/size.h"
+
+#include "objective.h"
+
+namespace ram {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kPlanVersion = 1;
+
+std::string json_text(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Shortest text that reads back as the same double; JSON has no infinity, and none can come here.
+std::string number(double value) {
+  RAM_CHECK(std::isfinite(value));
+  return fmt::format("{}", value);
+}
+
+std::string format_list(std::span<const AffineFormat> formats) {
+  std::string text;
+  for (const AffineFormat format : formats) {
+    text += (text.empty() ? "" : ", ") + json_text(format_name(format));
+  }
+  return "[" + text + "]";
+}
+
+std::string render_request(const PlanRequest& request) {
+  std::string keep;
+  for (const Role role : request.keep) {
+    keep += (keep.empty() ? "" : ", ") + json_text(role_name(role));
+  }
+  std::string priors;
+  for (const auto& [role, prior] : request.role_priors) {
+    priors += fmt::format("{}: {}, ", json_text(role_name(role)), number(prior));
+  }
+  priors += fmt::format("\"first_layer\": {}, \"last_layer\": {}",
+                        number(request.first_layer_prior), number(request.last_layer_prior));
+  std::string pins;
+  for (const Pin& pin : request.pins) {
+    pins += (pins.empty() ? "" : ", ") +
+            fmt::format("[{}, {}]", json_text(pin.pattern),
+                        json_text(unit_format_name(pin.format, request.dtype)));
+  }
+  std::string target;
+  if (request.budget_bytes) target = fmt::format("\"budget\": {}", *request.budget_bytes);
+  if (request.bits_per_weight)
+    target = fmt::format("\"bpw\": {}", number(*request.bits_per_weight));
+  if (request.uniform)
+    target = fmt::format("\"uniform\": {}", json_text(format_name(*request.uniform)));
+  return fmt::format(
+      "{{{}, \"menu\": {}, \"min_bits\": {}, \"keep\": [{}], \"priors\": {{{}}}, \"veto_db\": {}, "
+      "\"allow_unsafe\": {}, \"pins\": [{}]}}",
+      target, format_list(request.menu), request.min_bits, keep, priors, number(request.veto_db),
+      request.allow_unsafe, pins);
+}
+
+// The values of a unit's line are padded to the width that the longest take.
+std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width) {
+  const std::string prior = unit.prior ? number(*unit.prior) : "null";
+  return fmt::format(
+      "    {{\"name\": {:<{}} \"format\": {:<8} \"bytes\": {:<13} \"weights\": {:<13} \"prior\": "
+      "{:<5} "
+      "\"nrmse\": {:<23}}}",
+      json_text(unit.name) + ",", name_width + 3,
+      json_text(unit_format_name(unit.format, dtype)) + ",", fmt::format("{},", unit.bytes),
+      fmt::format("{},", unit.weights), prior + ",", number(unit.nrmse));
+}
+
+class Reader {
+ public:
+  explicit Reader(std::string file) : file_(std::move(file)) {}
+
+  [[noreturn]] void bad(std::string_view what) const {
+    fail(Code::kCorrupt, "{}: {}; make it again with `ram plan`", file_, what);
+  }
+
+  const Json& member(const Json& object, const char* key) const {
+    const auto found = object.find(key);
+    if (found == object.end()) bad(fmt::format("\"{}\" is missing", key));
+    return *found;
+  }
+
+  std::string text(const Json& object, const char* key) const {
+    const Json& value = member(object, key);
+    if (!value.is_string()) bad(fmt::format("\"{}\" is not a string", key));
+    return value.get<std::string>();
+  }
+
+  int64_t count(const Json& object, const char* key) const {
+    const Json& value = member(object, key);
+    const bool fits = value.is_number_integer() &&
+                      (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+    if (!fits || value.get<int64_t>() < 0) {
+      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, value.dump()));
+    }
+    return value.get<int64_t>();
+  }
+
+  double real(const Json& object, const char* key) const {
+    const Json& value = member(object, key);
+    if (!value.is_number() || !std::isfinite(value.get<double>())) {
+      bad(fmt::format("\"{}\" is {}, expected a number", key, value.dump()));
+    }
+    return value.get<double>();
+  }
+
+  AffineFormat affine(const Json& value, std::string_view where) const {
+    const std::string name = value.is_string() ? value.get<std::string>() : value.dump();
+    const std::optional<AffineFormat> format = parse_format(name);
+    if (!format) {
+      fail(Code::kUsage,
+           "{}: format '{}' of {}: use BITS:GROUP with bits 2, 3, 4, 5, 6 or 8 and group 32, 64 or "
+           "128",
+           file_, name, where);
+    }
+    return *format;
+  }
+
+  // "4:64", or the plan's dtype ("bf16") for unquantized.
+  UnitFormat unit_format(const Json& value, DType dtype, std::string_view where) const {
+    if (value.is_string() && value.get<std::string>() == weight_dtype_name(dtype)) return {};
+    if (value.is_string() && parse_weight_dtype(value.get<std::string>())) {
+      fail(Code::kUsage, "{}: format '{}' of {}: this plan's unquantized units are {}", file_,
+           value.get<std::string>(), where, weight_dtype_name(dtype));
+    }
+    return affine(value, where);
+  }
+
+  std::vector<AffineFormat> menu(const Json& object) const {
+    const Json& list = member(object, "menu");
+    if (!list.is_array()) bad("\"menu\" is not a list");
+    std::vector<AffineFormat> formats;
+    for (const Json& value : list) formats.push_back(affine(value, "the menu"));
+    return formats;
+  }
+
+  Role role(const Json& value) const {
+    const std::optional<Role> parsed =
+        value.is_string() ? parse_role(value.get<std::string>()) : std::nullopt;
+    if (!parsed) bad(fmt::format("role {} is unknown", value.dump()));
+    return *parsed;
+  }
+
+  PlanRequest request(const Json& json, DType dtype) const {
+    if (!json.is_object()) bad("\"request\" is not an object");
+    PlanRequest request;
+    request.dtype = dtype;
+    if (json.contains("budget")) request.budget_bytes = count(json, "budget");
+    if (json.contains("bpw")) request.bits_per_weight = real(json, "bpw");
+    if (json.contains("uniform")) request.uniform = affine(json["uniform"], "\"uniform\"");
+    request.menu = menu(json);
+    request.min_bits = static_cast<int>(std::min<int64_t>(count(json, "min_bits"), 16));
+    request.veto_db = real(json, "veto_db");
+    const Json& unsafe = member(json, "allow_unsafe");
+    request.allow_unsafe = unsafe.is_boolean() && unsafe.get<bool>();
+    request.keep.clear();
+    for (const Json& value : member(json, "keep")) request.keep.insert(role(value));
+    request.role_priors.clear();
+    const Json& priors = member(json, "priors");
+    if (!priors.is_object()) bad("\"priors\" is not an object");
+    for (const auto& [key, value] : priors.items()) {
+      const double prior = real(priors, key.c_str());
+      if (prior < 0) bad(fmt::format("prior {} is {}, expected 0 or more", key, prior));
+      if (key == "first_layer") {
+        request.first_layer_prior = prior;
+      } else if (key == "last_layer") {
+        request.last_layer_prior = prior;
+      } else {
+        request.role_priors[role(Json(key))] = prior;
+      }
+    }
+    for (const Json& value : member(json, "pins")) {
+      if (!value.is_array() || value.size() != 2 || !value[0].is_string())
+        bad("\"pins\" is no list of pairs");
+      request.pins.push_back({value[0].get<std::string>(), unit_format(value[1], dtype, "a pin")});
+    }
+    return request;
+  }
+
+  std::vector<PlannedUnit> units(const Json& json, DType dtype) const {
+    const Json& list = member(json, "units");
+    if (!list.is_array()) bad("\"units\" is not a list");
+    std::vector<PlannedUnit> units;
+    for (const Json& value : list) {
+      if (!value.is_object()) bad(fmt::format("unit {} is not an object", units.size()));
+      PlannedUnit unit;
+      unit.name = text(value, "name");
+      unit.format = unit_format(member(value, "format"), dtype, unit.name);
+      if (value.contains("bytes")) unit.bytes = count(value, "bytes");
+      if (value.contains("weights")) unit.weights = count(value, "weights");
+      if (value.contains("nrmse")) unit.nrmse = real(value, "nrmse");
+      if (value.contains("prior") && !value["prior"].is_null()) unit.prior = real(value, "prior");
+      units.push_back(std::move(unit));
+    }
+    return units;
+  }
+
+ private:
+  std::string file_;
+};
+
+// A plan is flat: deep nesting is refused before a document is built from it.
+Json parse_json(std::string_view text, const Reader& reader) {
+  constexpr int kDeepest = 16;
+  const Json::parser_callback_t shallow = [&](int depth, Json::parse_event_t, Json&) {
+    if (depth > kDeepest) reader.bad("nested too deeply");
+    return true;
+  };
+  try {
+    return Json::parse(text, shallow);
+  } catch (const Json::exception& error) {
+    reader.bad(fmt::format("not JSON ({})", error.what()));
+  }
+}
+
+}  // namespace
+
+std::string render_plan(const Plan& plan) {
+  size_t name_width = 0;
+  for (const PlannedUnit& unit : plan.units) name_width = std::max(name_width, unit.name.size());
+  std::string text = fmt::format(
+      "{{\n  \"ram_plan\": {},\n  \"model\": {{\"name\": {}, \"model_type\": {}, \"fingerprint\": "
+      "{}}},\n"
+      "  \"method\": {},\n  \"encoder\": {},\n  \"dtype\": {},\n  \"menu\": {},\n  \"request\": "
+      "{},\n",
+      kPlanVersion, json_text(plan.model_name), json_text(plan.model_type),
+      json_text(plan.fingerprint), json_text(method_name(plan.method)),
+      json_text(encoder_name(plan.encoder)), json_text(weight_dtype_name(plan.dtype)),
+      format_list(plan.menu), render_request(plan.request));
+  text += fmt::format(
+      "  \"budget_bytes\": {},\n  \"total_bytes\": {},\n  \"unit_budget_bytes\": {},\n"
+      "  \"weight_bytes\": {},\n  \"bits_per_weight\": {:<23},\n  \"min_safe_bytes\": {},\n"
+      "  \"objective\": {:<24},\n  \"lower_bound\": {:<24},\n  \"units\": [\n",
+      plan.budget_bytes, plan.total_bytes, plan.unit_budget_bytes, plan.weight_bytes,
+      number(plan.bits_per_weight), plan.min_safe_bytes, number(plan.objective),
+      number(plan.lower_bound));
+  for (size_t u = 0; u < plan.units.size(); ++u) {
+    text += render_unit(plan.units[u], plan.dtype, name_width);
+    text += u + 1 < plan.units.size() ? ",\n" : "\n";
+  }
+  return text + "  ]\n}\n";
+}
+
+Plan parse_plan(std::string_view text, const std::string& file) {
+  const Reader reader(file);
+  const Json json = parse_json(text, reader);
+  if (!json.is_object() || !json.contains("ram_plan")) reader.bad("not a plan (no \"ram_plan\")");
+  const int64_t version = reader.count(json, "ram_plan");
+  if (version != kPlanVersion) {
+    fail(Code::kUnsupported, "{}: plan version {}: this program reads version {}; use a later ram",
+         file, version, kPlanVersion);
+  }
+  Plan plan;
+  const Json& model = reader.member(json, "model");
+  if (!model.is_object()) reader.bad("\"model\" is not an object");
+  plan.model_name = reader.text(model, "name");
+  plan.model_type = reader.text(model, "model_type");
+  plan.fingerprint = reader.text(model, "fingerprint");
+  const std::optional<Method> method = parse_method(reader.text(json, "method"));
+  const std::optional<Encoder> encoder = parse_encoder(reader.text(json, "encoder"));
+  const std::optional<DType> dtype =
+      json.contains("dtype") ? parse_weight_dtype(reader.text(json, "dtype")) : DType::kBF16;
+  if (!method) reader.bad(fmt::format("unknown method {}", json["method"].dump()));
+  if (encoder != Encoder::kMlx)
+    reader.bad(fmt::format("cannot write encoder {}", json["encoder"].dump()));
+  if (!dtype) reader.bad(fmt::format("unknown dtype {}", json["dtype"].dump()));
+  plan.method = *method;
+  plan.dtype = *dtype;
+  plan.menu = reader.menu(json);
+  plan.budget_bytes = reader.count(json, "budget_bytes");
+  if (json.contains("request")) {
+    plan.request = reader.request(json["request"], plan.dtype);
+  } else {  // a plan that something else wrote
+    plan.request.dtype = plan.dtype;
+    plan.request.budget_bytes = plan.budget_bytes;
+  }
+  plan.request.method = plan.method;
+  // What follows is worked out again (complete_plan), and may be missing or wrong.
+  if (json.contains("total_bytes")) plan.total_bytes = reader.count(json, "total_bytes");
+  if (json.contains("unit_budget_bytes")) {
+    plan.unit_budget_bytes = reader.count(json, "unit_budget_bytes");
+  }
+  if (json.contains("weight_bytes")) plan.weight_bytes = reader.count(json, "weight_bytes");
+  if (json.contains("bits_per_weight")) plan.bits_per_weight = reader.real(json, "bits_per_weight");
+  if (json.contains("min_safe_bytes")) plan.min_safe_bytes = reader.count(json, "min_safe_bytes");
+  if (json.contains("objective")) plan.objective = reader.real(json, "objective");
+  if (json.contains("lower_bound")) plan.lower_bound = reader.real(json, "lower_bound");
+  plan.units = reader.units(json, plan.dtype);
+  return plan;
+}
+
+}  // namespace ram

@@ -1,0 +1,95 @@
+// Names of methods and encoders, and a request as the command line that makes it.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/plan.h"
+
+#include "objective.h"
+
+namespace ram {
+
+std::string_view method_name(Method method) {
+  switch (method) {
+    case Method::kSquared:
+      return "squared";
+    case Method::kRam:
+      return "ram";
+    case Method::kUniform:
+      return "uniform";
+  }
+  RAM_CHECK(false);
+  return {};
+}
+
+std::optional<Method> parse_method(std::string_view name) {
+  for (const Method method : {Method::kSquared, Method::kRam, Method::kUniform}) {
+    if (method_name(method) == name) return method;
+  }
+  return std::nullopt;
+}
+
+std::string_view encoder_name(Encoder encoder) {
+  return encoder == Encoder::kMlx ? "mlx" : "reference";
+}
+
+std::optional<Encoder> parse_encoder(std::string_view name) {
+  if (name == "mlx") return Encoder::kMlx;
+  if (name == "reference") return Encoder::kReference;
+  return std::nullopt;
+}
+
+Encoder planning_encoder(Method method) {
+  return method == Method::kRam ? Encoder::kReference : Encoder::kMlx;
+}
+
+std::string request_options(const PlanRequest& request) {
+  const PlanRequest defaults;
+  std::string text;
+  const auto add = [&text](const std::string& option) {
+    if (!text.empty()) text += ' ';
+    text += option;
+  };
+  if (request.budget_bytes) add(fmt::format("--budget {}", *request.budget_bytes));
+  if (request.bits_per_weight) add(fmt::format("--bpw {}", *request.bits_per_weight));
+  if (request.uniform) add("--uniform " + format_name(*request.uniform));
+  if (request.method == Method::kRam) add("--method ram");
+  if (!request.menu.empty()) {
+    std::string names;
+    for (const AffineFormat format : request.menu) {
+      names += (names.empty() ? "" : ",") + format_name(format);
+    }
+    add("--menu " + names);
+  }
+  if (request.min_bits > 0) add(fmt::format("--min-bits {}", request.min_bits));
+  if (request.keep != defaults.keep) {
+    std::string names;
+    for (const Role role : request.keep) {
+      names += (names.empty() ? "" : ",") + std::string(role_name(role));
+    }
+    add("--keep " + (names.empty() ? std::string("none") : names));
+  }
+  for (int r = 0; r < kRoleCount; ++r) {
+    const auto role = static_cast<Role>(r);
+    const auto found = request.role_priors.find(role);
+    const auto usual = defaults.role_priors.find(role);
+    const double value = found == request.role_priors.end() ? 1 : found->second;
+    const double usual_value = usual == defaults.role_priors.end() ? 1 : usual->second;
+    if (value != usual_value) add(fmt::format("--prior {}={}", role_name(role), value));
+  }
+  if (request.first_layer_prior != defaults.first_layer_prior) {
+    add(fmt::format("--prior first_layer={}", request.first_layer_prior));
+  }
+  if (request.last_layer_prior != defaults.last_layer_prior) {
+    add(fmt::format("--prior last_layer={}", request.last_layer_prior));
+  }
+  if (request.veto_db != defaults.veto_db) add(fmt::format("--veto {}", request.veto_db));
+  if (request.allow_unsafe) add("--allow-unsafe");
+  for (const Pin& pin : request.pins) {
+    add(fmt::format("--pin '{}={}'", pin.pattern, unit_format_name(pin.format, request.dtype)));
+  }
+  return text;
+}
+
+}  // namespace ram
