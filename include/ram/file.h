@@ -85,6 +85,11 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view conte
 /// folder is not. @throws Error{kWriteFailed}
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// Exchanges two files or folders of one file system in one step and makes it durable.
+/// @return false, and nothing is changed, where the system or the file system cannot.
+/// @throws Error{kWriteFailed}
+bool exchange_durably(const std::filesystem::path& a, const std::filesystem::path& b);
+
 /// Makes the entries of a folder durable. @throws Error{kWriteFailed}
 void sync_folder(const std::filesystem::path& folder);
 
@@ -106,7 +111,11 @@ class FileLock {
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// Removes the file, the lock still being held; who waits for the same name then makes a new one.
+  void remove_file();
+
  private:
+  std::filesystem::path path_;
   int fd_ = -1;
 };
 

@@ -59,6 +59,10 @@ void write_all(int fd, int64_t offset, std::span<const std::byte> bytes, const f
   }
 }
 
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
 }  // namespace
 
 InputFile::InputFile(fs::path path) : path_(std::move(path)) {
@@ -189,7 +193,26 @@ void rename_durably(const fs::path& from, const fs::path& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     fail_errno(true, "cannot rename to", to.string(), errno);
   }
-  sync_folder(to.has_parent_path() ? to.parent_path() : fs::path("."));
+  sync_folder(parent_of(to));
+}
+
+bool exchange_durably(const fs::path& a, const fs::path& b) {
+#if defined(__APPLE__)
+  const int result = renamex_np(a.c_str(), b.c_str(), RENAME_SWAP);
+#else
+  const int result = renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE);
+#endif
+  if (result != 0) {
+    const int error_number = errno;
+    if (error_number == EINVAL || error_number == ENOSYS || error_number == ENOTSUP ||
+        error_number == EXDEV) {
+      return false;
+    }
+    fail_errno(true, "cannot exchange with " + a.string(), b.string(), error_number);
+  }
+  sync_folder(parent_of(a));
+  sync_folder(parent_of(b));
+  return true;
 }
 
 void sync_folder(const fs::path& folder) {
@@ -224,15 +247,30 @@ int64_t peak_resident_bytes() {
 #endif
 }
 
-FileLock::FileLock(const fs::path& path, std::string_view busy) {
-  fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
-  if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-    const int error_number = errno;
+FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
+  for (;;) {
+    fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
+    if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      const int error_number = errno;
+      close(std::exchange(fd_, -1));
+      if (error_number == EWOULDBLOCK) fail(Code::kUsage, "{}", busy);
+      fail_errno(true, "cannot lock", path.string(), error_number);
+    }
+    // The holder before us may have removed the file between our open and our lock: then what we
+    // locked is a file without a name, and nobody else would meet it.
+    struct stat locked = {};
+    struct stat named = {};
+    if (fstat(fd_, &locked) == 0 && stat(path.c_str(), &named) == 0 &&
+        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) {
+      return;
+    }
     close(std::exchange(fd_, -1));
-    if (error_number == EWOULDBLOCK) fail(Code::kUsage, "{}", busy);
-    fail_errno(true, "cannot lock", path.string(), error_number);
   }
+}
+
+void FileLock::remove_file() {
+  unlink(path_.c_str());
 }
 
 FileLock::~FileLock() {

@@ -82,6 +82,29 @@ TEST_F(FileTest, ASecondHolderOfALockIsTurnedAway) {
   EXPECT_EQ(code_of([&] { FileLock(folder_ / "lock", "busy"); }), Code::kUsage);
 }
 
+TEST_F(FileTest, ALockWhoseFileIsGoneKeepsNobodyOutAndTheNextMakesANewOne) {
+  FileLock first(folder_ / "lock", "busy");
+  first.remove_file();
+  EXPECT_FALSE(fs::exists(folder_ / "lock"));
+  const FileLock second(folder_ / "lock", "busy");
+  EXPECT_EQ(code_of([&] { FileLock(folder_ / "lock", "busy"); }), Code::kUsage);
+}
+
+TEST_F(FileTest, ExchangedFoldersHaveEachOthersContent) {
+  fs::create_directories(folder_ / "a");
+  fs::create_directories(folder_ / "b");
+  write_file_atomic(folder_ / "a" / "x", "of a");
+  write_file_atomic(folder_ / "b" / "y", "of b");
+  if (!exchange_durably(folder_ / "a", folder_ / "b")) {
+    GTEST_SKIP() << "SKIPPED ALOUD: this file system cannot exchange folders";
+  }
+  EXPECT_EQ(read_text_file(folder_ / "b" / "x", 100), "of a");
+  EXPECT_EQ(read_text_file(folder_ / "a" / "y", 100), "of b");
+  EXPECT_FALSE(fs::exists(folder_ / "a" / "x"));
+  EXPECT_EQ(code_of([&] { exchange_durably(folder_ / "a", folder_ / "none"); }),
+            Code::kWriteFailed);
+}
+
 TEST_F(FileTest, FreeSpaceIsKnownForAPlaceThatDoesNotExistYet) {
   EXPECT_GT(free_bytes(folder_ / "not" / "there"), 0);
   EXPECT_GT(peak_resident_bytes(), 1 << 20);
