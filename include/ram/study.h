@@ -1,7 +1,7 @@
 // The study: one SQLite file for any number of models, in which work is kept as it is done.
 //
-// Hides SQL, transactions, retries and the schema (docs/formats/study.md). WAL, so that several programs can read
-// while one writes; writers wait for each other.
+// Hides SQL, transactions, retries and the schema (docs/formats/study.md). WAL, so that several
+// programs can read while one writes; writers wait for each other.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,11 @@
 
 namespace ram {
 
-/// What names a measured matrix: content, not place. Two models that share a tensor share its curve.
+/// What names a measured matrix: content, not place. Two models that share a tensor share its
+/// curve.
 struct CurveKey {
   std::string tensor_hash;  ///< Hasher's digest of the whole source tensor
-  std::string part;         ///< which part of it and its shape, as "rows 0+768 x 2048"; see curve.cpp
+  std::string part;  ///< which part of it and its shape, as "rows 0+768 x 2048"; see curve.cpp
   DType source = DType::kBF16;
   DType dtype = DType::kBF16;
   Encoder encoder = Encoder::kMlx;
@@ -48,27 +49,34 @@ struct ModelRecord {
   std::string folder;
   int64_t weights = 0;
   int64_t bytes = 0;
+  bool operator==(const ModelRecord&) const = default;
 };
 
 /// A finished output folder: what verify compares it with when the source is not at hand.
 struct BuildRecord {
-  std::string fingerprint;  ///< of the source
-  std::string plan_hash;    ///< Hasher's digest of plan.json's text
+  std::string fingerprint;                         ///< of the source
+  std::string plan_hash;                           ///< Hasher's digest of plan.json's text
   std::map<std::string, std::string> file_hashes;  ///< file name -> digest
 };
 
 class Study {
  public:
-  /// Opens or creates.
-  /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a later version;
-  ///         {kWriteFailed} its folder cannot be written.
+  /// Opens or creates. A study that cannot be written is opened for reading; then put throws.
+  /// One thread at a time; not to be used after a fork.
+  /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a
+  ///         later version; {kWriteFailed} it is missing and cannot be created.
   explicit Study(const std::filesystem::path& path);
   ~Study();
   Study(Study&&) noexcept;
 
   const std::filesystem::path& path() const;
 
-  /// Hashes known for a file of exactly this identity (tensor name -> digest); empty if the file is new or changed.
+  /// Says what the work written from now on was asked to do ("analyze --encoder mlx"); kept beside
+  /// it with the program's version.
+  void set_options(std::string options);
+
+  /// Hashes known for a file of exactly this identity (tensor name -> digest); empty if the file is
+  /// new or changed. A file is known by its absolute path; symbolic links are not resolved.
   std::map<std::string, std::string> tensor_hashes(const std::filesystem::path& file,
                                                    const FileIdentity& identity);
   /// Hashes known for this path under any identity: what a changed file held before.
@@ -77,15 +85,19 @@ class Study {
   /// Curves that are known, of those asked for.
   std::map<CurveKey, PartCurve> curves(std::span<const CurveKey> keys);
 
-  /// Keeps what was measured: all of it or, on failure, nothing.
+  /// Keeps what was measured: all of it or, on failure, nothing. A tensor's hash replaces what was
+  /// known of that name in this path, under whatever identity.
   /// @throws Error{kWriteFailed} disk full, or another writer held the study for longer than 60 s.
   void put(const std::filesystem::path& file, const FileIdentity& identity,
            std::span<const TensorRecord> tensors,
            std::span<const std::pair<CurveKey, PartCurve>> curves);
 
+  /// Replaces the record of that fingerprint; writes nothing if it is the same.
   void put_model(const ModelRecord& model);
+  /// By name, then fingerprint.
   std::vector<ModelRecord> models();
 
+  /// Replaces the record of that plan.
   void put_build(const BuildRecord& build);
   std::optional<BuildRecord> build(const std::string& plan_hash);
 

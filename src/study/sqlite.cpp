@@ -1,0 +1,281 @@
+// Opening in all the places a study may lie in, and SQLite's result codes as Errors.
+#include "sqlite.h"
+
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "ram/error.h"
+#include "ram/thread.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kSleepMs = 10;
+
+bool interrupted() {
+  try {
+    check_interrupted();
+    return false;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+// Called by SQLite while another connection holds the lock. After Ctrl-C it waits a little still:
+// what was measured is worth keeping.
+int wait_for_other(void* /*unused*/, int tries) {
+  constexpr int kInterruptedTimeoutMs = 3'000;
+  const int limit_ms = interrupted() ? kInterruptedTimeoutMs : kBusyTimeoutMs;
+  if (tries >= limit_ms / kSleepMs) return 0;
+  std::this_thread::sleep_for(std::chrono::milliseconds(kSleepMs));
+  return 1;
+}
+
+bool is_busy(int rc) {
+  const int primary = rc & 0xff;
+  return primary == SQLITE_BUSY || primary == SQLITE_LOCKED || primary == SQLITE_PROTOCOL;
+}
+
+// A path as SQLite's URI wants it. @source https://www.sqlite.org/uri.html
+std::string uri_of(const fs::path& path, std::string_view query) {
+  std::string uri = "file:";
+  for (const char c : path.string()) {
+    if (c == '%' || c == '?' || c == '#') {
+      uri += fmt::format("%{:02X}", static_cast<unsigned>(c));
+    } else {
+      uri += c;
+    }
+  }
+  return uri.append("?").append(query);
+}
+
+bool is_read_failure(int rc) {
+  return rc == SQLITE_IOERR_READ || rc == SQLITE_IOERR_ACCESS || rc == SQLITE_IOERR_FSTAT;
+}
+
+}  // namespace
+
+Database::Database(fs::path path) : path_(std::move(path)) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path_, error);
+  const bool exists = fs::exists(status);
+  if (exists && !fs::is_regular_file(status)) {
+    fail(Code::kMissing, "study {}: not a file; name one with --study", path_.string());
+  }
+  try {
+    open(path_.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    open_readable();
+  } catch (...) {
+    sqlite3_close(handle_);
+    throw;
+  }
+}
+
+Database::~Database() {
+  sqlite3_close(handle_);
+}
+
+void Database::open(const std::string& name, int flags) {
+  const int rc = sqlite3_open_v2(name.c_str(), &handle_, flags | SQLITE_OPEN_EXRESCODE, nullptr);
+  if (rc == SQLITE_OK) {
+    sqlite3_busy_handler(handle_, wait_for_other, nullptr);
+    return;
+  }
+  if (handle_ == nullptr) throw std::bad_alloc();
+  if ((rc & 0xff) != SQLITE_CANTOPEN) fail_with(rc, "opening it");
+  std::error_code error;
+  const int system_error = sqlite3_system_errno(handle_);
+  const char* reason = system_error != 0 ? std::strerror(system_error) : sqlite3_errmsg(handle_);
+  if (fs::exists(path_, error)) {
+    fail(Code::kMissing, "study {}: cannot be read: {}", path_.string(), reason);
+  }
+  fail(Code::kWriteFailed, "study {}: cannot be created: {}; name another place with --study",
+       path_.string(), reason);
+}
+
+// Reads the file's header, which open alone does not. In a folder that cannot be written a file in
+// WAL mode needs to be told that nobody else writes.
+void Database::open_readable() {
+  read_only_ = sqlite3_db_readonly(handle_, "main") == 1;
+  const int rc =
+      sqlite3_exec(handle_, "SELECT count(*) FROM sqlite_schema", nullptr, nullptr, nullptr);
+  if (rc == SQLITE_OK) return;
+  const int primary = rc & 0xff;
+  if (primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY) return open_immutable();
+  fail_with(rc, "opening it");
+}
+
+void Database::open_immutable() {
+  std::error_code error;
+  const uintmax_t log_bytes = fs::file_size(path_.string() + "-wal", error);
+  if (!error && log_bytes != 0) {
+    fail(Code::kMissing,
+         "study {}: its log (-wal) holds work that can be read only where the folder can be "
+         "written; "
+         "open it there once, or copy both files",
+         path_.string());
+  }
+  sqlite3_close(handle_);
+  handle_ = nullptr;
+  open(uri_of(path_, "immutable=1"), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+  read_only_ = true;
+  exec("SELECT count(*) FROM sqlite_schema");
+}
+
+void Database::exec(const std::string& sql) {
+  const int rc = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
+  if (rc != SQLITE_OK) fail_with(rc, sql.substr(0, sql.find_first_of("\n;")));
+}
+
+void Database::exec_patiently(const std::string& sql) {
+  const auto start = std::chrono::steady_clock::now();
+  for (;;) {
+    const int rc = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
+    if (rc == SQLITE_OK) return;
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (!is_busy(rc) || waited >= std::chrono::milliseconds(kBusyTimeoutMs) || interrupted()) {
+      fail_with(rc, sql);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kSleepMs));
+  }
+}
+
+int64_t Database::number(const std::string& sql) {
+  Statement statement(*this, sql);
+  if (!statement.step()) fail_with(SQLITE_CORRUPT, sql);
+  const int64_t value = statement.number(0);
+  statement.reset();
+  return value;
+}
+
+void Database::fail_with(int rc, std::string_view doing) const {
+  const std::string path = path_.string();
+  const char* reason = sqlite3_errstr(rc);
+  const char* detail = handle_ != nullptr ? sqlite3_errmsg(handle_) : reason;
+  switch (rc & 0xff) {
+    case SQLITE_NOMEM:
+      throw std::bad_alloc();
+    case SQLITE_NOTADB:
+      fail(Code::kCorrupt, "study {}: not a study ({}); name another with --study", path, reason);
+    case SQLITE_CORRUPT:
+    case SQLITE_ERROR:
+    case SQLITE_MISMATCH:
+      fail(
+          Code::kCorrupt,
+          "study {}: damaged ({}, while {}); remove it to measure again, or try sqlite3's .recover",
+          path, detail, doing);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+      fail(Code::kWriteFailed,
+           "study {}: another program holds it; run again when that one is done", path);
+    case SQLITE_FULL:
+      fail(Code::kWriteFailed,
+           "study {}: disk full; free some space and run again, what was kept before is safe",
+           path);
+    case SQLITE_READONLY:
+      fail(Code::kWriteFailed, "study {}: cannot be written; name another place with --study",
+           path);
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      fail(Code::kMissing, "study {}: cannot be read ({})", path, detail);
+    case SQLITE_IOERR:
+      if (rc == SQLITE_IOERR_SHORT_READ || rc == SQLITE_IOERR_CORRUPTFS) {
+        fail(Code::kCorrupt, "study {}: damaged ({})", path, reason);
+      }
+      fail(is_read_failure(rc) ? Code::kMissing : Code::kWriteFailed, "study {}: {}: {}", path,
+           reason, std::strerror(sqlite3_system_errno(handle_)));
+    default:
+      fail(Code::kInternal, "study {}: {} (code {}, while {})", path, detail, rc, doing);
+  }
+}
+
+Statement::Statement(Database& database, std::string_view sql) : database_(database) {
+  check(sqlite3_prepare_v3(database.handle(), sql.data(), static_cast<int>(sql.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr));
+}
+
+Statement::~Statement() {
+  sqlite3_finalize(handle_);
+}
+
+Statement& Statement::bind(int index, int64_t value) {
+  check(sqlite3_bind_int64(handle_, index, value));
+  return *this;
+}
+
+Statement& Statement::bind(int index, std::string_view text) {
+  // A null pointer would bind NULL.
+  check(sqlite3_bind_text64(handle_, index, text.empty() ? "" : text.data(), text.size(),
+                            SQLITE_TRANSIENT, SQLITE_UTF8));
+  return *this;
+}
+
+Statement& Statement::bind(int index, std::span<const std::byte> bytes) {
+  check(sqlite3_bind_blob64(handle_, index, bytes.data(), bytes.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+
+bool Statement::step() {
+  const int rc = sqlite3_step(handle_);
+  if (rc == SQLITE_ROW) return true;
+  sqlite3_reset(handle_);
+  if (rc != SQLITE_DONE) check(rc);
+  return false;
+}
+
+void Statement::run() {
+  while (step()) {
+  }
+}
+
+void Statement::reset() {
+  sqlite3_reset(handle_);
+}
+
+int64_t Statement::number(int column) const {
+  return sqlite3_column_int64(handle_, column);
+}
+
+std::string Statement::text(int column) const {
+  const unsigned char* text = sqlite3_column_text(handle_, column);
+  if (text == nullptr) return {};
+  const int bytes = sqlite3_column_bytes(handle_, column);
+  return {reinterpret_cast<const char*>(text), static_cast<size_t>(bytes)};
+}
+
+std::span<const std::byte> Statement::blob(int column) const {
+  const void* bytes = sqlite3_column_blob(handle_, column);
+  const int size = sqlite3_column_bytes(handle_, column);
+  return {static_cast<const std::byte*>(bytes), static_cast<size_t>(size)};
+}
+
+void Statement::check(int rc) const {
+  if (rc == SQLITE_OK) return;
+  const char* sql = handle_ != nullptr ? sqlite3_sql(handle_) : "preparing a statement";
+  database_.fail_with(rc, sql);
+}
+
+// IMMEDIATE: the wait for another writer happens here, where nothing is lost by it, and not half
+// way.
+Transaction::Transaction(Database& database) : database_(database) {
+  database_.exec_patiently("BEGIN IMMEDIATE");
+}
+
+Transaction::~Transaction() {
+  if (open_) sqlite3_exec(database_.handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+void Transaction::commit() {
+  database_.exec("COMMIT");
+  open_ = false;
+}
+
+}  // namespace ram

@@ -1,0 +1,428 @@
+// The study: what is kept is found again, exactly; other files, other versions and full disks are
+// told apart.
+#include "ram/study.h"
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <limits>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr FileIdentity kIdentity{
+    .size = 10, .mtime_ns = 20, .ctime_ns = 30, .inode = ~uint64_t{0}, .device = 50};
+
+CurveKey key_of(int number) {
+  return {.tensor_hash = fmt::format("{:032x}", number), .part = "rows 0+768 x 2048"};
+}
+
+PartCurve curve_of(int number) {
+  PartCurve curve{.formats = 0x3ffff, .distortion = {}};
+  curve.distortion.sum_squares = number + 1.0 / 3;
+  for (size_t i = 0; i < kFormatCount; ++i) {
+    curve.distortion.squared_error[i] = std::ldexp(1.0 / (3.0 + number), -static_cast<int>(i));
+  }
+  return curve;
+}
+
+bool same(const PartCurve& a, const PartCurve& b) {
+  return a.formats == b.formats && a.distortion.sum_squares == b.distortion.sum_squares &&
+         a.distortion.squared_error == b.distortion.squared_error;
+}
+
+std::vector<std::pair<CurveKey, PartCurve>> curves_of(int first, int count) {
+  std::vector<std::pair<CurveKey, PartCurve>> curves;
+  for (int i = first; i < first + count; ++i) curves.emplace_back(key_of(i), curve_of(i));
+  return curves;
+}
+
+std::vector<CurveKey> keys_of(int first, int count) {
+  std::vector<CurveKey> keys;
+  for (int i = first; i < first + count; ++i) keys.push_back(key_of(i));
+  return keys;
+}
+
+Error error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  return {Code{}, "no error"};
+}
+
+std::string content(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void run_sql(const fs::path& path, const char* sql) {
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  char* message = nullptr;
+  EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, &message), SQLITE_OK) << message;
+  sqlite3_free(message);
+  sqlite3_close(db);
+}
+
+std::string integrity(const fs::path& path) {
+  sqlite3* db = nullptr;
+  if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) return "cannot open";
+  std::string answer;
+  const auto keep = [](void* out, int, char** values, char**) {
+    *static_cast<std::string*>(out) += values[0];
+    return 0;
+  };
+  sqlite3_exec(db, "PRAGMA integrity_check", keep, &answer, nullptr);
+  sqlite3_exec(db, "PRAGMA foreign_key_check", keep, &answer, nullptr);
+  sqlite3_close(db);
+  return answer;
+}
+
+// Runs an action in a child; @return its exit status: the action's answer, 99 if it threw.
+int in_child(const std::function<int()>& action) {
+  const pid_t child = fork();
+  if (child == 0) {
+    int status = 99;
+    try {
+      status = action();
+    } catch (...) {
+    }
+    _exit(status);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// A user who is not root: permissions mean nothing to root. @return whether this process is one
+// now.
+bool become_nobody() {
+  constexpr uid_t kNobody = 65534;
+  return geteuid() != 0 || (setgid(kNobody) == 0 && setuid(kNobody) == 0);
+}
+
+class StudyTest : public ::testing::Test {
+ protected:
+  testing::TempFolder folder_;
+  fs::path path_ = folder_ / "ram.db";
+};
+
+TEST_F(StudyTest, CurvesComeBackBitForBitFromAReopenedStudy) {
+  auto curves = curves_of(0, 50);
+  curves[3].second.distortion.squared_error[7] = std::numeric_limits<double>::denorm_min();
+  curves[4].second.distortion.squared_error[0] = std::numeric_limits<double>::max();
+  curves[5].second.distortion.sum_squares = 0;
+  curves[6].second.formats = 0;
+  Study(path_).put("model.safetensors", kIdentity, {}, curves);
+
+  Study study(path_);
+  const auto found = study.curves(keys_of(0, 60));
+  ASSERT_EQ(found.size(), 50U);
+  for (const auto& [key, curve] : curves)
+    EXPECT_TRUE(same(found.at(key), curve)) << key.tensor_hash;
+}
+
+TEST_F(StudyTest, EveryFieldOfAKeyCounts) {
+  Study study(path_);
+  study.put("a", kIdentity, {}, curves_of(1, 1));
+  std::vector<CurveKey> others(5, key_of(1));
+  others[0].tensor_hash = key_of(2).tensor_hash;
+  others[1].part = "rows 768+768 x 2048";
+  others[2].source = DType::kF32;
+  others[3].dtype = DType::kF16;
+  others[4].encoder = Encoder::kReference;
+  EXPECT_TRUE(study.curves(others).empty());
+  EXPECT_EQ(study.curves(keys_of(1, 1)).size(), 1U);
+}
+
+TEST_F(StudyTest, HashesAnswerToExactlyTheIdentityTheyWereTakenFrom) {
+  Study study(path_);
+  const std::vector<TensorRecord> tensors = {{"a", "11"}, {"b", "22"}};
+  study.put("m.safetensors", kIdentity, tensors, {});
+  EXPECT_EQ(study.tensor_hashes("m.safetensors", kIdentity),
+            (std::map<std::string, std::string>{{"a", "11"}, {"b", "22"}}));
+  std::vector<FileIdentity> others(5, kIdentity);
+  others[0].size++;
+  others[1].mtime_ns++;
+  others[2].ctime_ns++;
+  others[3].inode--;
+  others[4].device++;
+  for (const FileIdentity& other : others) {
+    EXPECT_TRUE(study.tensor_hashes("m.safetensors", other).empty());
+  }
+  EXPECT_TRUE(study.tensor_hashes("n.safetensors", kIdentity).empty());
+  EXPECT_EQ(study.stale_tensor_hashes("m.safetensors").size(), 2U);
+  EXPECT_EQ(
+      study.tensor_hashes(fs::current_path() / "x" / ".." / "m.safetensors", kIdentity).size(), 2U)
+      << "one file, another spelling";
+}
+
+TEST_F(StudyTest, AChangedFilesOldHashesStayUntilTheNewOnesAreKnown) {
+  Study study(path_);
+  const std::vector<TensorRecord> before = {{"a", "11"}, {"b", "22"}};
+  study.put("m", kIdentity, before, {});
+  FileIdentity changed = kIdentity;
+  changed.mtime_ns++;
+  const std::vector<TensorRecord> half = {{"a", "33"}};
+  study.put("m", changed, half, {});
+  EXPECT_EQ(study.stale_tensor_hashes("m"),
+            (std::map<std::string, std::string>{{"a", "33"}, {"b", "22"}}));
+  EXPECT_EQ(study.tensor_hashes("m", changed), (std::map<std::string, std::string>{{"a", "33"}}));
+  const std::vector<TensorRecord> rest = {{"b", "44"}};
+  study.put("m", changed, rest, {});
+  EXPECT_TRUE(study.tensor_hashes("m", kIdentity).empty());
+  EXPECT_EQ(study.stale_tensor_hashes("m").at("b"), "44");
+}
+
+TEST_F(StudyTest, ModelsAndBuildsAreReplacedByTheirKey) {
+  Study study(path_);
+  ModelRecord model{.fingerprint = "f1", .name = "M", .model_type = "llama", .folder = "/m"};
+  study.put_model(model);
+  model.weights = int64_t{1} << 40;
+  model.bytes = model.weights * 2;
+  study.put_model(model);
+  study.put_model({.fingerprint = "f0", .name = "A", .model_type = "", .folder = ""});
+  ASSERT_EQ(study.models().size(), 2U);
+  EXPECT_EQ(study.models()[0].name, "A");
+  EXPECT_EQ(study.models()[1], model);
+
+  study.put_build({.fingerprint = "f1", .plan_hash = "p", .file_hashes = {{"a", "1"}, {"b", "2"}}});
+  study.put_build({.fingerprint = "f1", .plan_hash = "p", .file_hashes = {{"c", "3"}}});
+  const auto build = study.build("p");
+  ASSERT_TRUE(build.has_value());
+  EXPECT_EQ(build->fingerprint, "f1");
+  EXPECT_EQ(build->file_hashes, (std::map<std::string, std::string>{{"c", "3"}}));
+  EXPECT_FALSE(study.build("q").has_value());
+}
+
+TEST_F(StudyTest, AFileThatIsNoStudyIsRefusedAndLeftAsItIs) {
+  std::ofstream(path_) << std::string(5000, 'x');
+  const std::string text = content(path_);
+  EXPECT_EQ(error_of([&] { Study study(path_); }).code(), Code::kCorrupt);
+  EXPECT_EQ(content(path_), text);
+
+  const fs::path other = folder_ / "other.db";
+  run_sql(other, "CREATE TABLE mine (x); INSERT INTO mine VALUES (1)");
+  const std::string bytes = content(other);
+  const Error error = error_of([&] { Study study(other); });
+  EXPECT_EQ(error.code(), Code::kCorrupt);
+  EXPECT_NE(std::string(error.what()).find("other.db"), std::string::npos);
+  EXPECT_EQ(content(other), bytes);
+  EXPECT_FALSE(fs::exists(folder_ / "other.db-wal"));
+}
+
+TEST_F(StudyTest, ALaterVersionIsUnsupportedAndNotTouched) {
+  { Study study(path_); }
+  run_sql(path_, "PRAGMA user_version = 2");
+  EXPECT_EQ(error_of([&] { Study study(path_); }).code(), Code::kUnsupported);
+  run_sql(path_, "PRAGMA user_version = 1");
+  EXPECT_NO_THROW(Study study(path_));
+}
+
+TEST_F(StudyTest, ADamagedStudyIsCorruptWhereverTheDamageIs) {
+  { Study(path_).put("m", kIdentity, {}, curves_of(0, 3000)); }
+  const std::string whole = content(path_);
+  ASSERT_GT(whole.size(), 100'000U);
+  const auto outcome = [&](const std::string& bytes) {
+    std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
+    return error_of([&] {
+             Study study(path_);
+             if (study.curves(keys_of(0, 3000)).size() != 3000) fail(Code::kUsage, "silently lost");
+           })
+        .code();
+  };
+  EXPECT_EQ(outcome(whole), Code{});
+  for (const size_t size : {whole.size() / 2, size_t{5000}, size_t{100}}) {
+    EXPECT_EQ(outcome(whole.substr(0, size)), Code::kCorrupt) << "cut to " << size;
+  }
+  for (size_t at = 0; at + 4096 <= whole.size(); at += whole.size() / 7 / 4096 * 4096) {
+    std::string damaged = whole;
+    std::fill_n(damaged.begin() + static_cast<std::ptrdiff_t>(at), 4096, '\xa5');
+    const Code code = outcome(damaged);
+    // A page that only other tables use does no harm here.
+    EXPECT_TRUE(code == Code::kCorrupt || code == Code{}) << "page at " << at;
+  }
+}
+
+TEST_F(StudyTest, ASumsBlobOfTheWrongLengthIsCorrupt) {
+  { Study(path_).put("m", kIdentity, {}, curves_of(0, 1)); }
+  run_sql(path_, "UPDATE curve SET sums = x'00'");
+  EXPECT_EQ(error_of([&] { Study(path_).curves(keys_of(0, 1)); }).code(), Code::kCorrupt);
+}
+
+TEST_F(StudyTest, PlacesThatCannotHoldAStudyAreNamed) {
+  EXPECT_EQ(error_of([&] { Study study(folder_.path()); }).code(), Code::kMissing);
+  const Error error = error_of([&] { Study study(folder_ / "no" / "ram.db"); });
+  EXPECT_EQ(error.code(), Code::kWriteFailed);
+  EXPECT_NE(std::string(error.what()).find("ram.db"), std::string::npos);
+}
+
+TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
+  { Study(path_).put("m", kIdentity, {}, curves_of(0, 10)); }
+  ASSERT_FALSE(fs::exists(folder_ / "ram.db-wal"));
+  chmod(path_.c_str(), 0444);
+  chmod(folder_.path().c_str(), 0555);
+  const int status = in_child([&] {
+    if (!become_nobody()) return 77;
+    Study study(path_);
+    if (study.curves(keys_of(0, 10)).size() != 10) return 1;
+    const auto code = [](const std::function<void()>& action) { return error_of(action).code(); };
+    if (code([&] { study.put("m", kIdentity, {}, curves_of(20, 1)); }) != Code::kWriteFailed) {
+      return 2;
+    }
+    study.put("m", kIdentity, {}, {});
+    if (code([&] { Study other(folder_ / "new.db"); }) != Code::kWriteFailed) return 3;
+    return 0;
+  });
+  chmod(folder_.path().c_str(), 0755);
+  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(StudyTest, AnUnreadableStudyIsMissing) {
+  { Study study(path_); }
+  chmod(path_.c_str(), 0);
+  chmod(folder_.path().c_str(), 0755);
+  const int status = in_child([&] {
+    if (!become_nobody()) return 77;
+    return error_of([&] { Study study(path_); }).code() == Code::kMissing ? 0 : 1;
+  });
+  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(StudyTest, OnAFullDiskNothingOfTheFailedPutIsKeptAndAllBeforeIs) {
+  { Study(path_).put("m", kIdentity, {}, curves_of(0, 10)); }
+  const int status = in_child([&] {
+    // A file that may not grow past this stands in for a disk that is full.
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{.rlim_cur = 400'000, .rlim_max = 400'000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    Study study(path_);
+    const Error error = error_of([&] { study.put("m", kIdentity, {}, curves_of(100, 20'000)); });
+    if (error.code() != Code::kWriteFailed) return 1;
+    if (!study.curves(keys_of(100, 20'000)).empty()) return 2;
+    study.put("m", kIdentity, {}, curves_of(10, 10));
+    return 0;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Study(path_).curves(keys_of(0, 20'000)).size(), 20U);
+  EXPECT_EQ(integrity(path_), "ok");
+}
+
+TEST_F(StudyTest, ReadersAreNotHeldUpByAWriter) {
+  Study study(path_);
+  study.put("m", kIdentity, {}, curves_of(0, 10));
+  sqlite3* writer = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &writer), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(writer, "BEGIN IMMEDIATE; DELETE FROM curve", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  EXPECT_EQ(study.curves(keys_of(0, 10)).size(), 10U);
+  EXPECT_EQ(Study(path_).curves(keys_of(0, 10)).size(), 10U);
+  sqlite3_close(writer);
+}
+
+TEST_F(StudyTest, WritersKilledAtAnyInstantLeaveAWholeStudyAndEveryFinishedPut) {
+  constexpr int kRounds = 6;
+  for (int round = 0; round < kRounds; ++round) {
+    std::array<pid_t, 3> writers{};
+    std::array<std::array<int, 2>, 3> pipes{};
+    for (size_t w = 0; w < writers.size(); ++w) {
+      ASSERT_EQ(pipe(pipes[w].data()), 0);
+      writers[w] = fork();
+      if (writers[w] != 0) continue;
+      try {
+        Study study(path_);
+        for (int i = 0;; ++i) {
+          const int first = static_cast<int>(w) * 1'000'000 + round * 10'000 + i * 5;
+          study.put("m", kIdentity, {}, curves_of(first, 5));
+          if (write(pipes[w][1], &first, sizeof first) != sizeof first) _exit(1);
+        }
+      } catch (...) {
+        _exit(1);
+      }
+    }
+    usleep(static_cast<useconds_t>(1000 + round * 8000));
+    for (size_t w = 0; w < writers.size(); ++w) {
+      kill(writers[w], SIGKILL);
+      int status = 0;
+      waitpid(writers[w], &status, 0);
+      EXPECT_TRUE(WIFSIGNALED(status)) << "writer " << w << " failed before it was killed";
+      // The other writers hold copies of the pipe's end: no waiting for them.
+      fcntl(pipes[w][0], F_SETFL, O_NONBLOCK);
+      Study study(path_);
+      int first = 0;
+      while (read(pipes[w][0], &first, sizeof first) == sizeof first) {
+        const auto found = study.curves(keys_of(first, 5));
+        ASSERT_EQ(found.size(), 5U) << "a finished put is lost";
+        EXPECT_TRUE(same(found.at(key_of(first)), curve_of(first)));
+      }
+      close(pipes[w][0]);
+      close(pipes[w][1]);
+    }
+    ASSERT_EQ(integrity(path_), "ok");
+  }
+}
+
+TEST_F(StudyTest, ProgramsThatCreateOneStudyAtTheSameTimeAllSucceed) {
+  for (int round = 0; round < 4; ++round) {
+    const fs::path path = folder_ / fmt::format("race{}.db", round);
+    std::array<pid_t, 4> children{};
+    for (size_t c = 0; c < children.size(); ++c) {
+      children[c] = fork();
+      if (children[c] != 0) continue;
+      try {
+        Study(path).put("m", kIdentity, {}, curves_of(static_cast<int>(c), 1));
+        _exit(0);
+      } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error.what());
+        _exit(1);
+      }
+    }
+    for (const pid_t child : children) {
+      int status = 0;
+      waitpid(child, &status, 0);
+      EXPECT_EQ(status, 0);
+    }
+    EXPECT_EQ(Study(path).curves(keys_of(0, 4)).size(), 4U);
+  }
+}
+
+TEST_F(StudyTest, EveryRowSaysWhichProgramMadeItAndWhatWasAsked) {
+  Study study(path_);
+  study.set_options("analyze --encoder mlx");
+  study.put("m", kIdentity, {}, curves_of(0, 2));
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+  std::string answer;
+  const auto keep = [](void* out, int, char** values, char**) {
+    *static_cast<std::string*>(out) += values[0] + std::string("|") + values[1] + ";";
+    return 0;
+  };
+  sqlite3_exec(db, "SELECT program, options FROM curve JOIN run ON run.id = curve.run", keep,
+               &answer, nullptr);
+  sqlite3_close(db);
+  const std::string row = "ram " RAM_VERSION "|analyze --encoder mlx;";
+  EXPECT_EQ(answer, row + row);
+}
+
+}  // namespace
+}  // namespace ram
