@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Runs the interop tests with an interpreter that has mlx and mlx_lm.
+
+    run.py --ram PROGRAM [--peers] [TEST...]
+
+--peers adds those that need transformers and torch. TEST is a name as unittest takes it,
+`check_fit.Fit`.
+"""
+
+import argparse
+import os
+import sys
+import time
+import unittest
+from pathlib import Path
+
+MODULES = ("check_fit", "check_uniform", "check_budgets")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ram", required=True, help="the program under test")
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    os.environ["RAM_PROGRAM"] = str(Path(options.ram).resolve())
+    # Nothing here may ask the network for anything.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    names = options.tests or MODULES + (("check_transformers",) if options.peers else ())
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
+    start = time.monotonic()
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    print(f"interop: {result.testsRun} tests in {time.monotonic() - start:.0f} s", file=sys.stderr)
+    sys.exit(0 if result.wasSuccessful() else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What the interop checks share: running ram, loading folders with mlx_lm, comparing the two."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import make_models
+from mlx.utils import tree_flatten, tree_map
+from mlx_lm.utils import load_model
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RAM = os.environ.get("RAM_PROGRAM", str(ROOT / "build/release/ram"))
+DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
+SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A model folder, and the folder that says in the hub's spelling what it must compute."""
+
+    name: str
+    folder: Path
+    truth: Path
+    dtype: str  # that ram stores in unless told otherwise
+
+
+class Ram:
+    """Runs the program; one study for all calls of a test."""
+
+    def __init__(self, folder: Path):
+        self.study = folder / "study.db"
+
+    def run(self, *arguments, expect=0):
+        """The parsed JSON document of a command that must end with status `expect`."""
+        command = [RAM, *map(str, arguments), "--json", "--study", str(self.study)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != expect:
+            raise AssertionError(
+                f"{' '.join(command)}: status {done.returncode}, not {expect}\n{done.stderr}"
+            )
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+
+class InteropCase(unittest.TestCase):
+    """A test with a scratch folder, the tiny models (written once) and a study of its own."""
+
+    models_folder = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch_ = tempfile.TemporaryDirectory(prefix="ram-interop-")
+        cls.scratch = Path(cls.scratch_.name)
+        cls.ram = Ram(cls.scratch)
+        if InteropCase.models_folder is None:
+            keep = tempfile.TemporaryDirectory(prefix="ram-models-")
+            InteropCase.models_folder = keep
+            make_models.write_all(Path(keep.name) / "models")
+        cls.models = Path(InteropCase.models_folder.name) / "models"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.scratch_.cleanup()
+
+    def tiny_sources(self):
+        hubs = {m.twin: m.name for m in make_models.MODELS if m.spelling == make_models.HUB}
+        return [
+            Source(
+                name=m.name,
+                folder=self.models / m.name,
+                truth=self.models / hubs[m.twin],
+                dtype="bfloat16" if m.dtype == "float32" else m.dtype,
+            )
+            for m in make_models.MODELS
+        ]
+
+    def assert_same_parameters(self, found, wanted):
+        """Names, dtypes, shapes and every bit."""
+        found, wanted = dict(tree_flatten(found)), dict(tree_flatten(wanted))
+        self.assertEqual(sorted(wanted), sorted(found))
+        for name, array in wanted.items():
+            other = found[name]
+            self.assertEqual((array.dtype, array.shape), (other.dtype, other.shape), name)
+            self.assertTrue(same_bits(array, other), f"{name} differs")
+
+
+def real_sources():
+    """The bundled model, and trained ones beside the clone where they are."""
+    folders = [ROOT / "models/demo", *sorted((ROOT.parent / "shared/data/models").glob("*"))]
+    out = []
+    for folder in folders:
+        if (folder / "config.json").exists():
+            config = json.loads((folder / "config.json").read_text())
+            dtype = config.get("torch_dtype") or config.get("dtype")
+            dtype = dtype if dtype in ("bfloat16", "float16") else "bfloat16"
+            out.append(Source(folder.name, folder, folder, dtype))
+        else:
+            print(f"SKIPPED: interop: {folder} is not here")
+    return out
+
+
+def same_bits(a, b):
+    views = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32}
+    view = views[a.dtype.size]
+    return bool(mx.array_equal(a.view(view), b.view(view)))
+
+
+def load(folder: Path):
+    """As mlx_lm loads it, every tensor accounted for."""
+    model, _ = load_model(folder, strict=True)
+    return model
+
+
+def cast(model, dtype):
+    """All floating parameters in one dtype, as mlx_lm.convert casts them."""
+
+    def one(array):
+        return array.astype(dtype) if mx.issubdtype(array.dtype, mx.floating) else array
+
+    model.update(tree_map(one, model.parameters()))
+    mx.eval(model.parameters())
+    return model
+
+
+def formats_of(model):
+    """Module path -> (bits, group size) of what is quantized."""
+    leaves = tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module)
+    return {path: (m.bits, m.group_size) for path, m in leaves if hasattr(m, "bits")}
+
+
+def quantized_by_mlx(folder: Path, dtype: str, formats):
+    """The source, cast and quantized by mlx itself in the given formats."""
+    model = cast(load(folder), DTYPES[dtype])
+
+    def predicate(path, module):
+        if path not in formats:
+            return False
+        bits, group_size = formats[path]
+        return {"bits": bits, "group_size": group_size}
+
+    nn.quantize(model, class_predicate=predicate)
+    mx.eval(model.parameters())
+    return model
+
+
+def logits(model, vocabulary):
+    """Of a fixed sequence, in float32 throughout: mlx's CPU adds in the activations' type."""
+    ids = mx.array([[(7 * i * i + 3 * i + 1) % vocabulary for i in range(24)]])
+    out = cast(model, mx.float32)(ids)
+    mx.eval(out)
+    return out
+
+
+def folder_bytes(folder: Path):
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def parse_format(text):
+    """ "4:64" -> (4, 64); an unquantized unit's -> None."""
+    if ":" not in text:
+        return None
+    bits, group_size = text.split(":")
+    return int(bits), int(group_size)
+
+
+@contextlib.contextmanager
+def silent():
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
