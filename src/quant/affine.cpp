@@ -16,11 +16,6 @@ void affine_decode(const uint32_t* codes, const std::byte* scales, const std::by
   affine_decode_ref(codes, scales, biases, dtype, rows, cols, format, out);
 }
 
-Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
-                              uint32_t formats, DType dtype, Encoder encoder) {
-  return distortion_truth(weights, source, rows, cols, formats, dtype, encoder);
-}
-
 int64_t find_non_finite(const std::byte* weights, DType source, int64_t count, DType dtype) {
   return find_non_finite_ref(weights, source, count, dtype);
 }

@@ -11,9 +11,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include "ram/error.h"
 #include "ram/quant.h"
+
+#include "simd_targets.h"
 
 namespace ram {
 
@@ -133,6 +136,19 @@ inline std::vector<float> matrix(Kind kind, int64_t weights, uint64_t seed) {
     values[i] = sample(kind, gaussian, static_cast<int64_t>(i));
   }
   return values;
+}
+
+/// Calls `check` once for each kind of vector that this machine has, named for messages.
+template <typename Check>
+void on_each_target(const Check& check) {
+  for (int64_t target = 1; target > 0 && target <= HWY_EMU128; target *= 2) {
+    if ((hwy::SupportedTargets() & HWY_TARGETS & target) == 0) continue;
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(target);
+    check(hwy::TargetName(target));
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
 }
 
 /// One case of tests/vectors/quant/mlx.bin; make_vectors.py beside it describes the file.

@@ -1,0 +1,272 @@
+// measure_distortion by vectors: all formats in one pass over the weights. distortion.h says how
+// the sums are ordered; distortion_plain.cpp is the same in plain C++.
+#include "distortion.h"
+
+#include "simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "distortion.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "affine_rule.h"
+#include "simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ram::HWY_NAMESPACE {
+
+#if RAM_VECTOR_TARGET
+
+inline constexpr int kParts = kLanes / kWidth;  ///< vectors that make up the 16 lanes
+inline constexpr int kRun = 128;                ///< weights held in registers at a time
+inline constexpr int kRunVectors = kRun / kWidth;
+inline constexpr int kWidths = 6;  ///< of codes: 2, 3, 4, 5, 6, 8 bits
+
+/// Per group of one size: its bias, and for each width what turns weights to codes and back.
+struct GroupTable {
+  alignas(64) float bias[kBlockGroups];
+  alignas(64) float inverse[kWidths][kBlockGroups];  ///< 1 / scale ...
+  alignas(64) float rest[kWidths][kBlockGroups];     ///< ... and what is missing from it
+  alignas(64) float scale[kWidths][kBlockGroups];    ///< as stored
+};
+
+struct Block {
+  alignas(64) float weights[kBlockWeights];
+  alignas(64) float lo[kBlockGroups];
+  alignas(64) float hi[kBlockGroups];
+  GroupTable table;
+  alignas(64) float sums[kFormatCount + 1][kLanes];
+};
+
+struct Least {
+  static HWY_INLINE VF of(VF a, VF b) { return hn::Min(a, b); }
+};
+struct Greatest {
+  static HWY_INLINE VF of(VF a, VF b) { return hn::Max(a, b); }
+};
+
+/// Four vectors in, one result each out: of all lanes of a, of b, of c, of d.
+template <class Pick>
+HWY_INLINE void reduce4(VF a, VF b, VF c, VF d, float* HWY_RESTRICT out) {
+  const F f;
+  const hn::Repartition<uint64_t, F> pairs;
+  const VF ab = Pick::of(hn::InterleaveLower(f, a, b), hn::InterleaveUpper(f, a, b));
+  const VF cd = Pick::of(hn::InterleaveLower(f, c, d), hn::InterleaveUpper(f, c, d));
+  const auto ab_pairs = hn::BitCast(pairs, ab);
+  const auto cd_pairs = hn::BitCast(pairs, cd);
+  const VF abcd = Pick::of(hn::BitCast(f, hn::InterleaveLower(pairs, ab_pairs, cd_pairs)),
+                           hn::BitCast(f, hn::InterleaveUpper(pairs, ab_pairs, cd_pairs)));
+  alignas(64) float pieces[kWidth];
+  hn::Store(abcd, f, pieces);
+  for (int lane = 0; lane < 4; ++lane) {
+    float result = pieces[lane];
+    for (int piece = 4; piece < kWidth; piece += 4) {
+      const float other = pieces[piece + lane];
+      result = std::is_same_v<Pick, Least> ? std::min(result, other) : std::max(result, other);
+    }
+    out[lane] = result;
+  }
+}
+
+/// Least and greatest of each group of 32, and the squares of the weights.
+HWY_INLINE void scan(Block& block) {
+  const F f;
+  VF squares[kParts];
+  for (int part = 0; part < kParts; ++part) squares[part] = hn::Zero(f);
+  for (int group = 0; group < kBlockGroups; group += 4) {
+    VF lo[4];
+    VF hi[4];
+    for (int g = 0; g < 4; ++g) {
+      const float* HWY_RESTRICT weights = block.weights + (group + g) * kLeastGroup;
+      for (int v = 0; v < kLeastGroup / kWidth; ++v) {
+        const VF w = hn::Load(f, weights + v * kWidth);
+        squares[v % kParts] = hn::MulAdd(w, w, squares[v % kParts]);
+        lo[g] = v == 0 ? w : hn::Min(lo[g], w);
+        hi[g] = v == 0 ? w : hn::Max(hi[g], w);
+      }
+    }
+    reduce4<Least>(lo[0], lo[1], lo[2], lo[3], block.lo + group);
+    reduce4<Greatest>(hi[0], hi[1], hi[2], hi[3], block.hi + group);
+  }
+  for (int part = 0; part < kParts; ++part) {
+    hn::Store(squares[part], f, block.sums[kFormatCount] + part * kWidth);
+  }
+}
+
+HWY_INLINE float greatest_magnitude(const Block& block) {
+  const F f;
+  VF magnitude = hn::Zero(f);
+  for (int g = 0; g < kBlockGroups; g += kWidth) {
+    magnitude = hn::Max(
+        magnitude, hn::Max(hn::Abs(hn::Load(f, block.lo + g)), hn::Abs(hn::Load(f, block.hi + g))));
+  }
+  return hn::GetLane(hn::MaxOfLanes(f, magnitude));
+}
+
+/// From groups of one size to groups of twice the size, in place.
+HWY_INLINE void join_groups(Block& block, int groups) {
+  const F f;
+  for (int g = 0; g < groups; g += 2 * kWidth) {
+    const VF lo0 = hn::Load(f, block.lo + g);
+    const VF lo1 = hn::Load(f, block.lo + g + kWidth);
+    const VF hi0 = hn::Load(f, block.hi + g);
+    const VF hi1 = hn::Load(f, block.hi + g + kWidth);
+    hn::Store(hn::Min(hn::ConcatEven(f, lo1, lo0), hn::ConcatOdd(f, lo1, lo0)), f,
+              block.lo + g / 2);
+    hn::Store(hn::Max(hn::ConcatEven(f, hi1, hi0), hn::ConcatOdd(f, hi1, hi0)), f,
+              block.hi + g / 2);
+  }
+}
+
+/// mlx_rule or reference_rule of as many groups as a vector has lanes.
+template <Encoder kEncoder>
+HWY_INLINE void set_groups(Block& block, int first, DType dtype) {
+  const F f;
+  GroupTable& table = block.table;
+  const VF lo = hn::Load(f, block.lo + first);
+  const VF hi = hn::Load(f, block.hi + first);
+  const VF range = hn::Sub(hi, lo);
+  const M low_edge = hn::Gt(hn::Abs(lo), hn::Abs(hi));
+  const VF edge = hn::IfThenElse(low_edge, lo, hi);
+  for (int width = 0; width < kWidths; ++width) {
+    const VF top = hn::Set(f, top_code(kAffineFormats[static_cast<size_t>(width) * 3].bits));
+    VF scale;
+    if constexpr (kEncoder == Encoder::kMlx) {
+      const VF step = hn::Max(hn::Div(range, top), hn::Set(f, kMlxLeastScale));
+      const VF signed_step = hn::IfThenElse(low_edge, step, hn::Neg(step));
+      const VF steps = hn::Round(hn::Div(edge, signed_step));
+      const M none = hn::Eq(steps, hn::Zero(f));
+      scale = hn::IfThenElse(none, signed_step, hn::Div(edge, steps));
+      // Whether there are no steps depends on the edge alone: the bias is the same for every width.
+      hn::Store(hn::IfThenZeroElse(none, edge), f, table.bias + first);
+      hn::Store(round_to(scale, dtype), f, table.scale[width] + first);
+    } else {
+      scale = hn::Max(hn::Div(range, top), hn::Set(f, kReferenceLeastScale));
+      hn::Store(lo, f, table.bias + first);
+      hn::Store(scale, f, table.scale[width] + first);
+    }
+    const VF inverse = hn::Div(hn::Set(f, 1.0F), scale);
+    hn::Store(inverse, f, table.inverse[width] + first);
+    hn::Store(hn::Mul(hn::NegMulAdd(scale, inverse, hn::Set(f, 1.0F)), inverse), f,
+              table.rest[width] + first);
+  }
+}
+
+/// Adds the squared errors of 128 weights in the formats of one group size.
+template <int kGroupSize>
+HWY_INLINE void add_run(Block& block, int run, uint32_t formats) {
+  constexpr int kVectors = kGroupSize / kWidth;  // of a group
+  constexpr int kGroups = kRun / kGroupSize;
+  constexpr int kSize = kGroupSize == 32 ? 0 : kGroupSize == 64 ? 1 : 2;
+  const F f;
+  const GroupTable& table = block.table;
+  const float* HWY_RESTRICT weights = block.weights + run * kRun;
+  const VF shift = hn::Set(f, kRoundingShift);
+  VF u[kRunVectors];
+  for (int g = 0; g < kGroups; ++g) {
+    const VF bias = hn::Set(f, table.bias[run * kGroups + g]);
+    for (int v = 0; v < kVectors; ++v) {
+      u[g * kVectors + v] = hn::Sub(hn::Load(f, weights + (g * kVectors + v) * kWidth), bias);
+    }
+  }
+  for (int width = 0; width < kWidths; ++width) {
+    const int format = width * 3 + kSize;
+    if ((formats >> format & 1U) == 0) continue;
+    const VF top = hn::Set(f, top_code(kAffineFormats[static_cast<size_t>(format)].bits));
+    float* HWY_RESTRICT lanes = block.sums[format];
+    VF sums[kParts];
+    for (int part = 0; part < kParts; ++part) sums[part] = hn::Load(f, lanes + part * kWidth);
+    for (int g = 0; g < kGroups; ++g) {
+      const VF inverse = hn::Set(f, table.inverse[width][run * kGroups + g]);
+      const VF rest = hn::Set(f, table.rest[width][run * kGroups + g]);
+      const VF scale = hn::Set(f, table.scale[width][run * kGroups + g]);
+      for (int v = 0; v < kVectors; ++v) {
+        const VF x = u[g * kVectors + v];
+        const VF steps = hn::MulAdd(x, inverse, hn::Mul(x, rest));
+        const VF code = hn::Min(hn::Sub(hn::Add(steps, shift), shift), top);
+        const VF error = hn::MulSub(scale, code, x);
+        sums[v % kParts] = hn::MulAdd(error, error, sums[v % kParts]);
+      }
+    }
+    for (int part = 0; part < kParts; ++part) hn::Store(sums[part], f, lanes + part * kWidth);
+  }
+}
+
+template <int kGroupSize, Encoder kEncoder>
+HWY_INLINE void add_size(Block& block, const DistortionJob& job) {
+  constexpr int kGroups = static_cast<int>(kBlockWeights) / kGroupSize;
+  for (int first = 0; first < kGroups; first += kWidth) {
+    set_groups<kEncoder>(block, first, job.dtype);
+  }
+  for (int run = 0; run < kBlockWeights / kRun; ++run) {
+    add_run<kGroupSize>(block, run, job.formats);
+  }
+}
+
+/// @return false if the block is out of range: nothing was added then.
+template <Encoder kEncoder>
+HWY_INLINE bool add_block(Block& block, const DistortionJob& job) {
+  for (auto& lanes : block.sums) {
+    for (float& lane : lanes) lane = 0;
+  }
+  scan(block);
+  if (!in_float_range(greatest_magnitude(block))) return false;
+  add_size<32, kEncoder>(block, job);
+  join_groups(block, kBlockGroups);
+  add_size<64, kEncoder>(block, job);
+  join_groups(block, kBlockGroups / 2);
+  add_size<128, kEncoder>(block, job);
+  return true;
+}
+
+void fill_block(Block& block, const DistortionJob& job, int64_t first) {
+  const int64_t count = std::min(kBlockWeights, job.count - first);
+  const std::byte* weights = job.weights + first * (job.source == DType::kF32 ? 4 : 2);
+  widen(weights, job.source, count, job.dtype, block.weights);
+  for (int64_t i = count; i < kBlockWeights; ++i) block.weights[i] = 0;
+}
+
+Distortion distortion_vector(const DistortionJob& job) {
+  DistortionLanes sums;
+  Block block;
+  for (int64_t first = 0; first < job.count; first += kBlockWeights) {
+    fill_block(block, job, first);
+    const bool added = job.encoder == Encoder::kMlx ? add_block<Encoder::kMlx>(block, job)
+                                                    : add_block<Encoder::kReference>(block, job);
+    if (!added) {
+      add_outside_block(job, first, sums.outside);
+      continue;
+    }
+    for (size_t f = 0; f < sums.lanes.size(); ++f) {
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        sums.lanes[f][lane] += static_cast<double>(block.sums[f][lane]);
+      }
+    }
+  }
+  return sums.total();
+}
+
+#else
+
+Distortion distortion_vector(const DistortionJob& job) {
+  return distortion_plain(job);
+}
+
+#endif  // RAM_VECTOR_TARGET
+
+}  // namespace ram::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ram {
+
+HWY_EXPORT(distortion_vector);
+
+Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
+                              uint32_t formats, DType dtype, Encoder encoder) {
+  const DistortionJob job = {weights, source, rows * cols, formats, dtype, encoder};
+  return HWY_DYNAMIC_DISPATCH(distortion_vector)(job);
+}
+
+}  // namespace ram
+#endif

@@ -1,0 +1,62 @@
+// What the two versions of measure_distortion share: the block, the lanes, and thereby the order of
+// every sum. They give the same bits, on every machine.
+//
+// Weights are taken 2048 at a time, as float32. Weight i of a block is added in lane i % 16, in
+// order, in float32; at the end of the block the lanes are added to 16 lanes of doubles, which are
+// added up at the end. A code is chosen as rint(u * (1 / scale)), u = weight - bias, with 1 / scale
+// to 48 bits in two floats: that rounds to the same float as the division, ties included (bf16
+// weights tie often).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "ram/quant.h"
+
+namespace ram {
+
+inline constexpr int kLanes = 16;
+inline constexpr int64_t kBlockWeights = 2048;
+inline constexpr int kLeastGroup = 32;
+inline constexpr int kBlockGroups = kBlockWeights / kLeastGroup;
+
+/// Added and taken away again it leaves a float in [0, 2^22] rounded to an integer, ties to even.
+inline constexpr float kRoundingShift = 0x1.8p23F;
+
+/// A block whose greatest magnitude lies outside is left to distortion_truth: its squares, summed
+/// in float32, could overflow, or vanish.
+inline constexpr float kLeastMagnitude = 0x1p-50F;
+inline constexpr float kGreatestMagnitude = 0x1p55F;
+
+/// True if the fast way applies to a block of this greatest magnitude.
+constexpr bool in_float_range(float magnitude) {
+  return magnitude == 0 || (magnitude >= kLeastMagnitude && magnitude <= kGreatestMagnitude);
+}
+
+/// The matrix as one row: a group never crosses the end of a row, so rows do not matter.
+struct DistortionJob {
+  const std::byte* weights = nullptr;
+  DType source = DType::kBF16;
+  int64_t count = 0;
+  uint32_t formats = 0;
+  DType dtype = DType::kBF16;
+  Encoder encoder = Encoder::kMlx;
+};
+
+/// Running sums: one row of lanes per format, and the last for the squares of the weights.
+struct DistortionLanes {
+  alignas(64) std::array<std::array<double, kLanes>, kFormatCount + 1> lanes = {};
+  Distortion outside;  ///< of the blocks that the fast way does not apply to
+
+  Distortion total() const;
+};
+
+/// Adds the block that starts at `first` by distortion_truth.
+void add_outside_block(const DistortionJob& job, int64_t first, Distortion& sums);
+
+/// In plain C++ with std::fma, for machines without fused multiply-add vectors, and to check
+/// against.
+Distortion distortion_plain(const DistortionJob& job);
+
+}  // namespace ram
