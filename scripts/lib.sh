@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts share: where the clone is, how they speak, and how missing tools are installed.
 # Sourced, never run. Debian packages come by apt-get (root or sudo), Homebrew's by brew; when nothing
 # is missing, the check costs one query and touches nothing.

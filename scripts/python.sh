@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The Python environments that the tests run other programs in: kept outside the clone, made once for
 # each list of requirements, and used again. Sourced after lib.sh.
 

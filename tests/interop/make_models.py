@@ -4,8 +4,8 @@
     make_models.py FOLDER
 
 Every family comes in both spellings of config.json: the hub's, which mlx_lm reads rightly, and that
-of transformers 5, which it may misread. Two models of one `twin` hold the same weights and differ in
-spelling (and in how experts are stored) only, so the hub's one says what the other must compute.
+of transformers 5, which it may misread. Two models of one `twin` hold the same weights and differ
+in spelling (and in how experts are stored) only: the hub's one says what the other must compute.
 Values depend on the twin's seed and the tensor's name alone. numpy only.
 """
 
