@@ -141,14 +141,13 @@ inline std::vector<float> matrix(Kind kind, int64_t weights, uint64_t seed) {
 /// Calls `check` once for each kind of vector that this machine has, named for messages.
 template <typename Check>
 void on_each_target(const Check& check) {
+  static const int64_t all = hwy::SupportedTargets();  // asking the processor is slow
   for (int64_t target = 1; target > 0 && target <= HWY_EMU128; target *= 2) {
-    if ((hwy::SupportedTargets() & HWY_TARGETS & target) == 0) continue;
-    hwy::SetSupportedTargetsForTest(target);
+    if ((all & HWY_TARGETS & target) == 0) continue;
     hwy::GetChosenTarget().Update(target);
     check(hwy::TargetName(target));
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
+  hwy::GetChosenTarget().Update(all);
 }
 
 /// One case of tests/vectors/quant/mlx.bin; make_vectors.py beside it describes the file.
