@@ -69,4 +69,8 @@ struct TensorSpec {
 std::string render_safetensors_header(std::span<const TensorSpec> tensors,
                                       const std::map<std::string, std::string>& metadata);
 
+/// @return a name out of a file as a message can show it: one line, no control characters, 120
+/// bytes at most before "...".
+std::string printable(std::string_view name);
+
 }  // namespace ram

@@ -25,17 +25,6 @@ constexpr int64_t kLengthBytes = 8;
 // Ours: no model has tensors of more axes, and a list of a million sizes is an attack on memory.
 constexpr size_t kMaxAxes = 16;
 
-/// A name as a message can show it: one line of readable characters, not too long.
-std::string shown(std::string_view name) {
-  constexpr size_t kLongest = 120;
-  std::string text(name.substr(0, kLongest));
-  for (char& c : text) {
-    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';
-  }
-  if (name.size() > kLongest) text += "...";
-  return text;
-}
-
 /// Bytes of a tensor, or nothing if they overflow or do not fill whole bytes (4 and 6 bit dtypes).
 std::optional<int64_t> checked_bytes(std::span<const int64_t> shape, DType dtype) {
   // A zero anywhere makes the product zero whatever the other sizes are, but they must multiply
@@ -150,7 +139,7 @@ class HeaderEvents {
       fail(Code::kUnsupported,
            "tensor {}: unknown dtype '{}': the dtypes of the format are allowed, as BF16, F16, F32 "
            "({})",
-           shown(tensor_.name), shown(text), file_);
+           printable(tensor_.name), printable(text), file_);
     }
     tensor_.dtype = *dtype;
     place_ = Place::kTensor;
@@ -162,7 +151,7 @@ class HeaderEvents {
     if (value > static_cast<uint64_t>(INT64_MAX)) bad_number(std::to_string(value));
     if (place_ == Place::kShape) {
       if (tensor_.shape.size() == kMaxAxes) {
-        fail(Code::kCorrupt, "tensor {}: more than {} axes ({})", shown(tensor_.name), kMaxAxes,
+        fail(Code::kCorrupt, "tensor {}: more than {} axes ({})", printable(tensor_.name), kMaxAxes,
              file_);
       }
       tensor_.shape.push_back(static_cast<int64_t>(value));
@@ -217,7 +206,8 @@ class HeaderEvents {
     for (size_t i = 0; i < kFields.size(); ++i) {
       if (kFields[i].name != name) continue;
       if (std::exchange(seen_[i], true)) {
-        fail(Code::kCorrupt, "tensor {}: '{}' stands twice ({})", shown(tensor_.name), name, file_);
+        fail(Code::kCorrupt, "tensor {}: '{}' stands twice ({})", printable(tensor_.name), name,
+             file_);
       }
       place_ = kFields[i].place;
       if (place_ == Place::kOffsets) offset_count_ = 0;
@@ -225,12 +215,12 @@ class HeaderEvents {
     }
     fail(Code::kCorrupt,
          "tensor {}: unknown key '{}': dtype, shape and data_offsets are allowed ({})",
-         shown(tensor_.name), shown(name), file_);
+         printable(tensor_.name), printable(name), file_);
   }
 
   void finish_tensor() {
     if (!seen_[0] || !seen_[1] || !seen_[2]) {
-      fail(Code::kCorrupt, "tensor {}: {} is missing ({})", shown(tensor_.name),
+      fail(Code::kCorrupt, "tensor {}: {} is missing ({})", printable(tensor_.name),
            !seen_[0]   ? "dtype"
            : !seen_[1] ? "shape"
                        : "data_offsets",
@@ -244,19 +234,19 @@ class HeaderEvents {
     fail(Code::kCorrupt,
          "{} stands where the header has no place for it (at tensor '{}'): allowed are "
          "\"name\": {{dtype, shape, data_offsets}} and __metadata__ with strings ({})",
-         what, shown(tensor_.name), file_);
+         what, printable(tensor_.name), file_);
   }
 
   [[noreturn]] void bad_number(const std::string& text) const {
     if (!in_array_) unexpected("a number");
     fail(Code::kCorrupt, "tensor {}: {} in {}: plain integers from 0 to 2^63 - 1 are allowed ({})",
-         shown(tensor_.name), shown(text),
+         printable(tensor_.name), printable(text),
          place_ == Place::kShape ? "its shape" : "its data_offsets", file_);
   }
 
   [[noreturn]] void offsets_wrong() const {
-    fail(Code::kCorrupt, "tensor {}: data_offsets must be two numbers ({})", shown(tensor_.name),
-         file_);
+    fail(Code::kCorrupt, "tensor {}: data_offsets must be two numbers ({})",
+         printable(tensor_.name), file_);
   }
 
   SafetensorsHeader& header_;
@@ -305,7 +295,7 @@ void refuse_duplicates(const std::vector<TensorInfo>& tensors, const std::string
   std::sort(names.begin(), names.end());
   const auto twin = std::adjacent_find(names.begin(), names.end());
   if (twin != names.end()) {
-    fail(Code::kCorrupt, "tensor {} stands twice in the header ({})", shown(*twin), file);
+    fail(Code::kCorrupt, "tensor {} stands twice in the header ({})", printable(*twin), file);
   }
 }
 
@@ -313,7 +303,7 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
                   const std::string& file) {
   const int64_t data_bytes = file_bytes - data_start;
   for (TensorInfo& tensor : tensors) {
-    const std::string name = shown(tensor.name);
+    const std::string name = printable(tensor.name);
     if (tensor.end < tensor.begin) {
       fail(Code::kCorrupt, "tensor {}: data_offsets [{}, {}] are reversed ({})", name, tensor.begin,
            tensor.end, file);
@@ -343,7 +333,7 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
   for (TensorInfo& tensor : tensors) {
     if (tensor.begin != position) {
       fail(Code::kCorrupt, "tensor {}: begins at byte {} of the data, {} where {} is expected ({})",
-           shown(tensor.name), tensor.begin,
+           printable(tensor.name), tensor.begin,
            tensor.begin < position ? "overlapping its neighbour" : "leaving a hole", position,
            file);
     }
@@ -404,6 +394,16 @@ int64_t TensorSpec::bytes() const {
   const auto bytes = checked_bytes(shape, dtype);
   RAM_CHECK(bytes.has_value());
   return *bytes;
+}
+
+std::string printable(std::string_view name) {
+  constexpr size_t kLongest = 120;
+  std::string text(name.substr(0, kLongest));
+  for (char& c : text) {
+    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';
+  }
+  if (name.size() > kLongest) text += "...";
+  return text;
 }
 
 }  // namespace ram

@@ -1,0 +1,352 @@
+// Reads config.json: fills in what transformers takes by default, writes both spellings side by
+// side (docs/formats/checkpoint.md), and then reads and bounds the sizes.
+#include "config.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/safetensors.h"
+
+#include "json_text.h"
+
+namespace ram {
+namespace {
+
+using Json = nlohmann::json;
+
+// Bounds that no model comes near; they keep products of sizes far from overflow and a lying file
+// from costing time.
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxHeads = 65536;
+constexpr int64_t kMaxExperts = 65536;
+constexpr int64_t kMaxWidth = int64_t{1} << 26;
+
+/// Reads keys of one JSON object with messages that name key, value and file.
+class Keys {
+ public:
+  Keys(const Json& object, const std::string& file) : object_(object), file_(file) {}
+
+  /// A value that is there and not null.
+  const Json* find(std::string_view key) const {
+    const auto at = object_.find(key);
+    return at == object_.end() || at->is_null() ? nullptr : &*at;
+  }
+
+  int64_t integer(std::string_view key, int64_t least, int64_t most) const {
+    const Json* value = find(key);
+    if (value == nullptr) fail(Code::kCorrupt, "{} is missing ({})", key, file_);
+    return in_range(key, *value, least, most);
+  }
+
+  int64_t in_range(std::string_view key, const Json& value, int64_t least, int64_t most) const {
+    const bool whole = value.is_number_integer();
+    const bool fits = whole && (!value.is_number_unsigned() ||
+                                value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+    if (!fits || value.get<int64_t>() < least || value.get<int64_t>() > most) {
+      fail(Code::kCorrupt, "{} is {}: an integer from {} to {} is allowed ({})", key,
+           text_of(value), least, most, file_);
+    }
+    return value.get<int64_t>();
+  }
+
+  bool boolean(std::string_view key, bool otherwise) const {
+    const Json* value = find(key);
+    if (value == nullptr) return otherwise;
+    if (!value->is_boolean()) {
+      fail(Code::kCorrupt, "{} is {}: true or false is allowed ({})", key, text_of(*value), file_);
+    }
+    return value->get<bool>();
+  }
+
+  /// A value as a message can show it: one line, not too long.
+  static std::string text_of(const Json& value) {
+    if (value.is_structured()) return value.is_object() ? "an object" : "a list";
+    if (value.is_binary()) return "an integer beyond 64 bits";
+    const std::string text = value.dump();
+    return text.size() > 60 ? text.substr(0, 60) + "..." : text;
+  }
+
+ private:
+  const Json& object_;
+  const std::string& file_;
+};
+
+void refuse_quantized(const Json& config, const std::string& file) {
+  for (const char* key : {"quantization", "quantization_config"}) {
+    const auto at = config.find(key);
+    if (at == config.end() || at->is_null() || at->empty()) continue;
+    std::string method;
+    if (at->is_object() && at->contains("quant_method") && (*at)["quant_method"].is_string()) {
+      method = " with " + printable((*at)["quant_method"].get<std::string>());
+    }
+    fail(Code::kUnsupported,
+         "the model is already quantized{} (key {}): give the original, unquantized model ({})",
+         method, key, file);
+  }
+}
+
+const Family& family_of(const Json& config, const std::string& file) {
+  const auto at = config.find("model_type");
+  if (at == config.end() || !at->is_string()) {
+    fail(Code::kCorrupt,
+         "model_type is missing or no string: a config.json of a model names it ({})", file);
+  }
+  const auto model_type = at->get<std::string>();
+  const Family* family = find_family(model_type);
+  if (family == nullptr) {
+    std::string known;
+    for (const Family& row : families())
+      known += (known.empty() ? "" : ", ") + std::string(row.model_type);
+    fail(Code::kUnsupported, "model_type '{}' is not supported: {} are ({})", printable(model_type),
+         known, file);
+  }
+  return *family;
+}
+
+void fill_defaults(Json& config, const Family& family) {
+  const Json defaults = Json::parse(family.defaults);
+  for (const auto& [key, value] : defaults.items()) {
+    // null heads mean as many as there are query heads, which is not the default number.
+    if (key == "num_key_value_heads" && config.contains(key)) continue;
+    if (key == "num_local_experts" && config.contains("num_experts")) continue;
+    if (key == "rope_theta") continue;  // spell_rope looks in two places first
+    if (!config.contains(key) || config[key].is_null()) config[key] = value;
+  }
+}
+
+void refuse_what_mlx_ignores(const Json& config, const Family& family, const std::string& file) {
+  const Json fixed = Json::parse(family.fixed);
+  for (const auto& [key, value] : fixed.items()) {
+    if (!config.contains(key) || config[key].is_null() || config[key] == value) continue;
+    fail(Code::kUnsupported, "{} is {}: mlx_lm's {} model computes with {} only ({})", key,
+         Keys::text_of(config[key]), family.model_type, value.dump(), file);
+  }
+}
+
+/// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
+/// @source transformers 5.23, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
+/// wins
+void spell_rope(Json& config, const Family& family, const std::string& file) {
+  Json parameters = Json::object();
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto at = config.find(key);
+    if (at == config.end() || at->is_null()) continue;
+    if (!at->is_object()) {
+      fail(Code::kCorrupt, "{} is {}: an object or null is allowed ({})", key, Keys::text_of(*at),
+           file);
+    }
+    if (parameters.empty()) parameters = *at;
+    // A theta in rope_parameters counts also where rope_scaling gives the rest.
+    if (at->contains("rope_theta")) parameters.emplace("rope_theta", (*at)["rope_theta"]);
+  }
+  for (const auto& [key, value] : parameters.items()) {
+    if (value.is_object()) {
+      fail(Code::kUnsupported,
+           "rope_parameters by kind of layer ('{}') are not supported here ({})", printable(key),
+           file);
+    }
+  }
+  Json theta = parameters.value("rope_theta", Json());
+  if (theta.is_null()) theta = config.value("rope_theta", Json());
+  if (theta.is_null()) theta = Json::parse(family.defaults)["rope_theta"];
+  if (!theta.is_number() || !(theta.get<double>() > 0)) {
+    fail(Code::kCorrupt, "rope_theta is {}: a number above 0 is allowed ({})", Keys::text_of(theta),
+         file);
+  }
+  Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
+  if (type.is_null()) type = "default";
+  // @source mlx_lm 0.32, models/rope_utils.py, `initialize_rope`
+  static constexpr std::array<std::string_view, 6> kTypes = {"default", "linear", "dynamic",
+                                                             "llama3",  "yarn",   "longrope"};
+  const bool known = type.is_string() && std::find(kTypes.begin(), kTypes.end(),
+                                                   type.get<std::string>()) != kTypes.end();
+  if (!known) {
+    fail(Code::kUnsupported, "rope_type is {}: mlx_lm knows {} ({})", Keys::text_of(type),
+         fmt::join(kTypes, ", "), file);
+  }
+  if (family.only_linear_rope && type != "default" && type != "linear") {
+    fail(Code::kUnsupported, "rope_type is {}: mlx_lm's {} model knows default and linear ({})",
+         Keys::text_of(type), family.model_type, file);
+  }
+  parameters.erase("type");
+  parameters["rope_type"] = type;
+  parameters["rope_theta"] = theta;
+  // Without this key transformers takes max_position_embeddings, mlx_lm a constant.
+  const bool stretched = type == "llama3" || type == "yarn" || type == "longrope";
+  if (stretched && !parameters.contains("original_max_position_embeddings")) {
+    const char* key = "original_max_position_embeddings";
+    parameters[key] = config.value(key, config.value("max_position_embeddings", Json()));
+  }
+  config["rope_theta"] = theta;
+  config["rope_scaling"] = nullptr;
+  if (type != "default") {
+    config["rope_scaling"] = parameters;
+    config["rope_scaling"].erase("rope_theta");
+    config["rope_scaling"]["type"] = type;
+  }
+  config["rope_parameters"] = std::move(parameters);
+}
+
+/// num_experts and num_local_experts, the hub's and transformers 5's name of one number.
+void spell_experts(Json& config, const std::string& file) {
+  const Keys keys(config, file);
+  const Json* hub = keys.find("num_experts");
+  const Json* local = keys.find("num_local_experts");
+  if (hub == nullptr && local == nullptr) fail(Code::kCorrupt, "num_experts is missing ({})", file);
+  if (hub != nullptr && local != nullptr && *hub != *local) {
+    fail(Code::kCorrupt, "num_experts is {} and num_local_experts is {}: they must agree ({})",
+         Keys::text_of(*hub), Keys::text_of(*local), file);
+  }
+  const Json count = hub != nullptr ? *hub : *local;
+  config["num_experts"] = count;
+  config["num_local_experts"] = count;
+}
+
+/// Heads and their size, written out where config.json leaves them open.
+void spell_heads(Json& config, const Family& family, const std::string& file) {
+  const Keys keys(config, file);
+  const int64_t hidden = keys.integer("hidden_size", 1, kMaxWidth);
+  const int64_t heads = keys.integer("num_attention_heads", 1, kMaxHeads);
+  if (keys.find("num_key_value_heads") == nullptr) config["num_key_value_heads"] = heads;
+  const bool given = keys.find("head_dim") != nullptr;
+  if (!given && hidden % heads != 0) {
+    fail(Code::kCorrupt,
+         "hidden_size {} is no multiple of num_attention_heads {}, and head_dim is "
+         "missing ({})",
+         hidden, heads, file);
+  }
+  const int64_t head_dim = given ? keys.integer("head_dim", 1, kMaxWidth) : hidden / heads;
+  if (family.own_head_dim) {
+    config["head_dim"] = head_dim;
+  } else if (head_dim * heads != hidden) {
+    fail(Code::kUnsupported,
+         "head_dim {} with {} heads and hidden_size {}: mlx_lm's {} model takes "
+         "hidden_size / heads ({})",
+         head_dim, heads, hidden, family.model_type, file);
+  }
+}
+
+std::vector<bool> expert_layers(const Keys& keys, const Family& family, int64_t layers,
+                                const std::string& file) {
+  const auto count = static_cast<size_t>(layers);
+  if (family.sparsity == Sparsity::kDense) return std::vector<bool>(count, false);
+  std::vector<bool> sparse(count, true);
+  if (family.sparsity == Sparsity::kAll) return sparse;
+  // @source transformers 5.23, models/qwen3_moe/modeling_qwen3_moe.py, Qwen3MoeDecoderLayer
+  const int64_t step = keys.integer("decoder_sparse_step", 1, kMaxLayers);
+  for (int64_t i = 0; i < layers; ++i) sparse[static_cast<size_t>(i)] = (i + 1) % step == 0;
+  const Json* dense = keys.find("mlp_only_layers");
+  if (dense != nullptr && !dense->is_array()) {
+    fail(Code::kCorrupt, "mlp_only_layers is {}: a list of layers is allowed ({})",
+         Keys::text_of(*dense), file);
+  }
+  for (const Json& layer : dense != nullptr ? *dense : Json::array()) {
+    sparse[static_cast<size_t>(keys.in_range("mlp_only_layers", layer, 0, layers - 1))] = false;
+  }
+  if (family.sparsity == Sparsity::kAllInMlx &&
+      std::count(sparse.begin(), sparse.end(), false) > 0) {
+    fail(Code::kUnsupported,
+         "mlp_only_layers or decoder_sparse_step make some layers dense: mlx_lm's "
+         "{} model has experts in every layer ({})",
+         family.model_type, file);
+  }
+  return sparse;
+}
+
+bool family_uses(const Family& family, Dim dim) {
+  for (const auto& block : family.layer) {
+    for (const ModuleRow& row : block) {
+      if (row.rows == dim || row.cols == dim) return true;
+    }
+  }
+  return false;
+}
+
+void read_sizes(ModelConfig& config, const Keys& keys, const Family& family) {
+  config.sizes.assign(static_cast<size_t>(Dim::kExperts) + 1, 0);
+  const auto set = [&config](Dim dim, int64_t value) {
+    config.sizes[static_cast<size_t>(dim)] = value;
+  };
+  const int64_t heads = keys.integer("num_attention_heads", 1, kMaxHeads);
+  const int64_t kv_heads = keys.integer("num_key_value_heads", 1, kMaxHeads);
+  const int64_t hidden = keys.integer("hidden_size", 1, kMaxWidth);
+  const int64_t head_dim =
+      family.own_head_dim ? keys.integer("head_dim", 1, kMaxWidth) : hidden / heads;
+  set(Dim::kNone, 1);
+  set(Dim::kOne, 1);
+  set(Dim::kHidden, hidden);
+  set(Dim::kVocab, keys.integer("vocab_size", 1, kMaxWidth));
+  set(Dim::kQuery, heads * head_dim);
+  set(Dim::kKeyValue, kv_heads * head_dim);
+  set(Dim::kHeadDim, head_dim);
+  struct Optional {
+    Dim dim;
+    const char* key;
+    int64_t most;
+  };
+  static constexpr std::array<Optional, 4> kOptional = {
+      {{Dim::kIntermediate, "intermediate_size", kMaxWidth},
+       {Dim::kExpertWidth, "moe_intermediate_size", kMaxWidth},
+       {Dim::kSharedWidth, "shared_expert_intermediate_size", kMaxWidth},
+       {Dim::kExperts, "num_experts", kMaxExperts}}};
+  for (const auto& [dim, key, most] : kOptional) {
+    if (family_uses(family, dim)) set(dim, keys.integer(key, 1, most));
+  }
+}
+
+std::optional<DType> read_dtype(const Keys& keys) {
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    const Json* value = keys.find(key);
+    if (value != nullptr && value->is_string()) {
+      const auto dtype = parse_weight_dtype(value->get<std::string>());
+      if (dtype) return dtype;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ModelConfig parse_config(std::string_view text, const std::string& file) {
+  ModelConfig config;
+  config.spelled = parse_json(text, file);
+  Json& spelled = config.spelled;
+  if (!spelled.is_object()) {
+    fail(Code::kCorrupt, "{} where a JSON object is expected ({})", Keys::text_of(spelled), file);
+  }
+  const Family& family = family_of(spelled, file);
+  refuse_quantized(spelled, file);
+  fill_defaults(spelled, family);
+  refuse_what_mlx_ignores(spelled, family, file);
+  spell_rope(spelled, family, file);
+  spell_heads(spelled, family, file);
+  if (family.sparsity != Sparsity::kDense) spell_experts(spelled, file);
+  for (const char* key : {"quantization", "quantization_config", "_name_or_path"})
+    spelled.erase(key);
+
+  const Keys keys(spelled, file);
+  config.family = &family;
+  config.model_type = family.model_type;
+  config.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
+  read_sizes(config, keys, family);
+  config.experts = config.size(Dim::kExperts);
+  config.expert_layer = expert_layers(keys, family, config.layers, file);
+  config.attention_bias = keys.boolean("attention_bias", false);
+  config.mlp_bias = keys.boolean("mlp_bias", false);
+  if (keys.find("tie_word_embeddings") != nullptr) {
+    config.tied = keys.boolean("tie_word_embeddings", false);
+  }
+  if (config.tied == true && !family.may_be_tied) {
+    fail(Code::kUnsupported,
+         "tie_word_embeddings is true: mlx_lm's {} model needs a head of its own "
+         "({})",
+         family.model_type, file);
+  }
+  config.dtype = read_dtype(keys);
+  return config;
+}
+
+}  // namespace ram

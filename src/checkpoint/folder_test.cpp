@@ -1,0 +1,341 @@
+// Folders as people have them: shards with and without an index, the local cache, what is missing
+// or does not belong, and what is carried along.
+#include "folder.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::TempFolder;
+using testing::TinyModel;
+using testing::write_tiny_model;
+
+void expect_refused(const fs::path& folder, Code code, const std::string& reason) {
+  SCOPED_TRACE(reason);
+  try {
+    Checkpoint::open(folder.string());
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(reason));
+    EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
+  }
+}
+
+/// Writes the tensors of a tiny model, changed by `edit`, as its only file.
+void rewrite(const fs::path& folder, const TinyModel& model,
+             const std::function<void(std::vector<TensorSpec>&)>& edit) {
+  auto specs = testing::tiny_model_tensors(model);
+  edit(specs);
+  testing::write_tensors(folder / "model.safetensors", specs, [&](const TensorSpec& spec) {
+    return testing::tiny_model_values(model, spec);
+  });
+}
+
+void remove_named(std::vector<TensorSpec>& specs, const std::string& name) {
+  ASSERT_EQ(std::erase_if(specs, [&](const TensorSpec& spec) { return spec.name == name; }), 1U);
+}
+
+/// Sets an environment variable as long as it lives.
+class Environment {
+ public:
+  Environment(const char* name, const std::string& value) : name_(name) {
+    const char* old = std::getenv(name);
+    if (old != nullptr) old_ = old;
+    had_ = old != nullptr;
+    setenv(name, value.c_str(), 1);
+  }
+  ~Environment() {
+    if (had_)
+      setenv(name_, old_.c_str(), 1);
+    else
+      unsetenv(name_);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const char* name_;
+  std::string old_;
+  bool had_ = false;
+};
+
+TEST(Folder, shards_are_found_with_and_without_an_index) {
+  const TempFolder one;
+  const TempFolder indexed;
+  const TempFolder loose;
+  write_tiny_model(one.path(), {});
+  write_tiny_model(indexed.path(), {.shards = 3});
+  write_tiny_model(loose.path(), {.shards = 3, .index = false});
+  const Checkpoint whole = Checkpoint::open(one.path().string());
+  for (const TempFolder* folder : {&indexed, &loose}) {
+    const Checkpoint sharded = Checkpoint::open(folder->path().string());
+    EXPECT_EQ(sharded.files.size(), 3U);
+    ASSERT_EQ(sharded.units.size(), whole.units.size());
+    EXPECT_EQ(sharded.bytes(), whole.bytes());
+  }
+  EXPECT_EQ(whole.files.size(), 1U);
+}
+
+TEST(Folder, files_beside_the_index_are_not_read) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {.shards = 2});
+  write_file_atomic(folder / "consolidated.safetensors", "nothing of ours");
+  EXPECT_EQ(Checkpoint::open(folder.path().string()).files.size(), 2U);
+}
+
+TEST(Folder, a_missing_shard_is_named) {
+  for (const bool index : {true, false}) {
+    const TempFolder folder;
+    write_tiny_model(folder.path(), {.shards = 3, .index = index});
+    fs::remove(folder / "model-00002-of-00003.safetensors");
+    expect_refused(folder.path(), Code::kMissing, "shard model-00002-of-00003.safetensors");
+  }
+}
+
+TEST(Folder, an_index_that_lies_is_refused) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {.shards = 2});
+  const fs::path path = folder / "model.safetensors.index.json";
+  auto index = nlohmann::json::parse(read_text_file(path, 1 << 20));
+  index["weight_map"]["model.embed_tokens.weight"] = "model-00002-of-00002.safetensors";
+  write_file_atomic(path, index.dump());
+  expect_refused(folder.path(), Code::kMissing,
+                 "tensor model.embed_tokens.weight is not in model-00002-of-00002.safetensors");
+  index["weight_map"]["model.embed_tokens.weight"] = "../x.safetensors";
+  write_file_atomic(path, index.dump());
+  expect_refused(folder.path(), Code::kCorrupt, "'../x.safetensors' is no file of this folder");
+  index["weight_map"]["model.embed_tokens.weight"] = 7;
+  write_file_atomic(path, index.dump());
+  expect_refused(folder.path(), Code::kCorrupt, "is no file of this folder");
+  write_file_atomic(path, "[]");
+  expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
+  write_file_atomic(path, "{\"weight_map\": ");
+  expect_refused(folder.path(), Code::kCorrupt, "not valid JSON");
+}
+
+TEST(Folder, a_tensor_in_two_shards_is_refused) {
+  const TempFolder folder;
+  const TinyModel model = {.shards = 2, .index = false};
+  write_tiny_model(folder.path(), model);
+  const auto specs = testing::tiny_model_tensors(model);
+  testing::write_tensors(
+      folder / "model-extra.safetensors", std::span(specs).first(1),
+      [&](const TensorSpec& spec) { return testing::tiny_model_values(model, spec); });
+  expect_refused(folder.path(), Code::kCorrupt,
+                 "tensor model.embed_tokens.weight is in model-00001-of-00002.safetensors and in "
+                 "model-extra.safetensors");
+}
+
+TEST(Folder, missing_and_foreign_weights_have_their_next_step) {
+  const TempFolder folder;
+  expect_refused(folder / "nowhere/at/all", Code::kMissing, "no folder");
+  expect_refused(folder.path(), Code::kMissing, "no config.json");
+  write_tiny_model(folder.path(), {});
+  fs::remove(folder / "model.safetensors");
+  expect_refused(folder.path(), Code::kMissing, "no model*.safetensors in");
+  write_file_atomic(folder / "pytorch_model.bin", "x");
+  expect_refused(folder.path(), Code::kMissing, "only PyTorch's own format (pytorch_model.bin)");
+  write_file_atomic(folder / "m-Q4.gguf", "x");
+  expect_refused(folder.path(), Code::kMissing, "only GGUF (m-Q4.gguf)");
+  expect_refused(folder / "m-Q4.gguf", Code::kMissing, "is a file: give the model's folder");
+  write_file_atomic(folder / "model.safetensors", "");
+  expect_refused(folder.path(), Code::kCorrupt, "0 bytes are no safetensors file");
+}
+
+TEST(Folder, a_missing_tensor_is_named) {
+  const TempFolder folder;
+  for (const auto& [family, name] : std::vector<std::pair<std::string, std::string>>{
+           {"llama", "model.layers.1.mlp.up_proj.weight"},
+           {"llama", "lm_head.weight"},
+           {"llama", "model.embed_tokens.weight"},
+           {"qwen2", "model.layers.1.self_attn.v_proj.bias"},
+           {"qwen3", "model.layers.0.self_attn.k_norm.weight"},
+           {"qwen3_moe", "model.layers.1.mlp.experts.3.down_proj.weight"},
+           {"qwen3_moe", "model.layers.0.mlp.experts.0.gate_proj.weight"},
+           {"qwen2_moe", "model.layers.1.mlp.shared_expert_gate.weight"},
+           {"mixtral", "model.layers.1.block_sparse_moe.experts.2.w3.weight"},
+           {"mixtral", "model.layers.1.block_sparse_moe.gate.weight"}}) {
+    const TinyModel model = {.model_type = family};
+    write_tiny_model(folder.path(), model);
+    rewrite(folder.path(), model, [&](auto& specs) { remove_named(specs, name); });
+    expect_refused(folder.path(), Code::kMissing, "tensor " + name + " is missing");
+  }
+}
+
+TEST(Folder, a_tensor_of_another_shape_is_refused) {
+  const TempFolder folder;
+  for (const std::string name :
+       {"model.embed_tokens.weight", "model.layers.0.mlp.experts.2.up_proj.weight",
+        "model.layers.1.input_layernorm.weight"}) {
+    const TinyModel model = {.model_type = "qwen3_moe"};
+    write_tiny_model(folder.path(), model);
+    rewrite(folder.path(), model, [&](auto& specs) {
+      for (TensorSpec& spec : specs) {
+        if (spec.name == name) spec.shape.back() += 1;
+      }
+    });
+    expect_refused(folder.path(), Code::kCorrupt, "tensor " + name + " has shape");
+  }
+}
+
+TEST(Folder, a_tensor_without_a_place_is_refused) {
+  const TempFolder folder;
+  for (const std::string name : {"model.layers.2.mlp.up_proj.weight", "score.weight",
+                                 "model.layers.0.self_attn.q_proj.bias", "vision.weight"}) {
+    write_tiny_model(folder.path(), {});
+    rewrite(folder.path(), {}, [&](auto& specs) { specs.push_back({name, DType::kBF16, {2, 2}}); });
+    expect_refused(folder.path(), Code::kUnsupported,
+                   "tensor " + name + " has no place in a llama of 2 layers");
+  }
+}
+
+TEST(Folder, quantized_weights_and_other_dtypes_are_refused) {
+  const TempFolder folder;
+  for (const std::string name : {"lm_head.scales", "model.layers.0.mlp.up_proj.qweight",
+                                 "model.layers.0.mlp.up_proj.weight_scale_inv"}) {
+    write_tiny_model(folder.path(), {});
+    rewrite(folder.path(), {}, [&](auto& specs) { specs.push_back({name, DType::kF32, {2}}); });
+    expect_refused(folder.path(), Code::kUnsupported, "already quantized");
+  }
+  auto specs = testing::tiny_model_tensors({});
+  for (const DType dtype : {DType::kF8E4M3, DType::kU32, DType::kF64}) {
+    specs.back().dtype = dtype;
+    const std::string header = render_safetensors_header(specs, {});
+    int64_t data = 0;
+    for (const TensorSpec& spec : specs) data += spec.bytes();
+    write_file_atomic(folder / "model.safetensors",
+                      header + std::string(static_cast<size_t>(data), '\0'));
+    expect_refused(folder.path(), Code::kUnsupported,
+                   "tensor lm_head.weight is " + std::string(dtype_name(dtype)));
+  }
+}
+
+TEST(Folder, experts_of_several_dtypes_are_refused) {
+  const TempFolder folder;
+  const TinyModel model = {.model_type = "mixtral"};
+  write_tiny_model(folder.path(), model);
+  rewrite(folder.path(), model, [](auto& specs) {
+    for (TensorSpec& spec : specs) {
+      if (spec.name == "model.layers.0.block_sparse_moe.experts.1.w1.weight")
+        spec.dtype = DType::kF32;
+    }
+  });
+  expect_refused(folder.path(), Code::kUnsupported, "must share one dtype");
+}
+
+TEST(Folder, a_config_of_a_billion_layers_costs_nothing) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {});
+  auto config = testing::tiny_model_config({});
+  config["num_hidden_layers"] = 4000;
+  write_file_atomic(folder / "config.json", config.dump());
+  expect_refused(folder.path(), Code::kMissing,
+                 "tensor model.layers.2.input_layernorm.weight is missing");
+}
+
+TEST(Folder, an_id_resolves_through_the_local_cache) {
+  const TempFolder cache;
+  const fs::path repository = cache / "models--Org--tiny-model";
+  write_tiny_model(repository / "snapshots" / "aaa", {.seed = 1});
+  write_tiny_model(repository / "snapshots" / "bbb", {.seed = 2});
+  // The cache links its files to blobs.
+  fs::create_directories(repository / "blobs");
+  fs::rename(repository / "snapshots" / "aaa" / "model.safetensors", repository / "blobs" / "0a1b");
+  fs::create_symlink("../../blobs/0a1b", repository / "snapshots" / "aaa" / "model.safetensors");
+  fs::create_directories(repository / "refs");
+  write_file_atomic(repository / "refs" / "main", "aaa");
+
+  const Environment hub("HF_HUB_CACHE", cache.path().string());
+  const Checkpoint checkpoint = Checkpoint::open("Org/tiny-model");
+  EXPECT_EQ(checkpoint.name, "Org/tiny-model");
+  EXPECT_EQ(checkpoint.folder, repository / "snapshots" / "aaa");
+  EXPECT_EQ(checkpoint.files.size(), 1U);
+  // Given as a folder it has the same name.
+  EXPECT_EQ(Checkpoint::open((repository / "snapshots" / "bbb").string() + "/").name,
+            "Org/tiny-model");
+
+  // Without refs/main, or with one that leads nowhere, the newest counts.
+  fs::last_write_time(
+      repository / "snapshots" / "aaa",
+      fs::last_write_time(repository / "snapshots" / "bbb") - std::chrono::hours(1));
+  write_file_atomic(repository / "refs" / "main", "ccc\n");
+  EXPECT_EQ(Checkpoint::open("Org/tiny-model").folder, repository / "snapshots" / "bbb");
+  fs::remove_all(repository / "refs");
+  EXPECT_EQ(Checkpoint::open("Org/tiny-model").folder, repository / "snapshots" / "bbb");
+
+  expect_refused("Org/other", Code::kMissing, "fetch it with `hf download Org/other`");
+  fs::remove(repository / "snapshots" / "bbb" / "model.safetensors");
+  expect_refused("Org/tiny-model", Code::kMissing, "fetch it with `hf download Org/tiny-model`");
+}
+
+TEST(Folder, the_cache_is_where_the_environment_says) {
+  const TempFolder home;
+  const Environment no_hub("HF_HUB_CACHE", "");
+  const Environment no_old("HUGGINGFACE_HUB_CACHE", "");
+  const Environment hf_home("HF_HOME", (home / "hf").string());
+  write_tiny_model(home.path() / "hf/hub/models--a--b/snapshots/1", {});
+  EXPECT_EQ(Checkpoint::open("a/b").layers, 2);
+  const Environment no_hf_home("HF_HOME", "");
+  const Environment no_xdg("XDG_CACHE_HOME", "");
+  const Environment user("HOME", home.path().string());
+  expect_refused("a/b", Code::kMissing, (home / ".cache/huggingface/hub").string());
+  write_tiny_model(home.path() / ".cache/huggingface/hub/models--a--b/snapshots/1", {});
+  EXPECT_EQ(Checkpoint::open("a/b").layers, 2);
+}
+
+TEST(Folder, what_a_user_needs_is_carried_and_nothing_else) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {.shards = 2});
+  for (const char* name :
+       {"merges.txt", "chat_template.jinja", "generation_config.json", "LICENSE", "NOTICE.txt",
+        "modeling.py", "preprocessor_config.json", "README.md", "plan.json", "training_args.bin",
+        ".gitattributes", "tokenizer.model", "special_tokens_map.json", "optimizer.pt",
+        "added_tokens.json", "vocab.json"}) {
+    write_file_atomic(folder / name, "12345");
+  }
+  fs::create_directories(folder / "LICENSES");
+  std::vector<std::string> names;
+  for (const CarriedFile& file : find_carried_files(folder.path())) {
+    names.push_back(file.name);
+    EXPECT_EQ(file.bytes, static_cast<int64_t>(fs::file_size(folder / file.name)));
+  }
+  EXPECT_THAT(names,
+              ElementsAre("LICENSE", "NOTICE.txt", "added_tokens.json", "chat_template.jinja",
+                          "generation_config.json", "merges.txt", "modeling.py",
+                          "preprocessor_config.json", "special_tokens_map.json", "tokenizer.json",
+                          "tokenizer.model", "tokenizer_config.json", "vocab.json"));
+}
+
+TEST(Folder, the_licence_is_read_from_the_front_matter) {
+  const TempFolder folder;
+  const auto licence = [&](const std::string& text) {
+    write_file_atomic(folder / "README.md", text);
+    return read_licence(folder.path());
+  };
+  EXPECT_EQ(read_licence(folder.path()), "");
+  EXPECT_EQ(licence("---\nlibrary_name: x\nlicense: apache-2.0\n---\n# Model\n"), "apache-2.0");
+  EXPECT_EQ(licence("---\r\nlicense: \"llama3.1\"  \r\n---\r\n"), "llama3.1");
+  EXPECT_EQ(licence("---\ntags: x\n---\nlicense: mit\n"), "");
+  EXPECT_EQ(licence("# Model\nlicense: mit\n"), "");
+  EXPECT_EQ(licence("---\nlicense:\n---\n"), "");
+  EXPECT_EQ(licence("---"), "");
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,29 @@
+// From a family's rows and a checkpoint's tensors to the table of units. No file is opened here.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ram/checkpoint.h"
+
+#include "config.h"
+
+namespace ram {
+
+struct UnitTable {
+  std::vector<Unit> units;   ///< in the order of the model
+  std::vector<int> dropped;  ///< tensors that mlx_lm does not load
+  bool tied = false;         ///< the embedding is the head
+};
+
+/// @param tensors sorted by name, no name twice.
+/// @param folder  named in messages.
+/// @throws Error{kMissing} a tensor that the config calls for; {kCorrupt} shapes that contradict
+/// the
+///         config; {kUnsupported} a tensor that the family does not have, no weight dtype,
+///         quantized tensors.
+/// @cost O(tensors), whatever numbers the config holds.
+UnitTable build_units(const ModelConfig& config, const std::vector<SourceTensor>& tensors,
+                      const std::string& folder);
+
+}  // namespace ram
