@@ -1,5 +1,5 @@
-// The rate-distortion curve of every unit: what each of the 18 formats would lose, measured in one pass over the
-// files, kept in the study as it is done.
+// The rate-distortion curve of every unit: what each of the 18 formats would lose, measured in one
+// pass over the files, kept in the study as it is done.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,15 @@
 namespace ram {
 
 struct UnitCurve {
-  uint32_t formats = 0;           ///< bit i: kAffineFormats[i] was measured; 0 for a unit that cannot be quantized
+  uint32_t formats =
+      0;  ///< bit i: kAffineFormats[i] was measured; 0 for a unit that cannot be quantized
   int64_t part_weights = 0;
   std::vector<Distortion> parts;  ///< per part (expert), in the unit's order
   Distortion pooled;              ///< their sum, in that order
 
-  /// Root of pooled squared error over pooled sum of squares (Encoder::kMlx), or the mean over parts weighted by
-  /// their weights (kReference: the published `weighted_mean`). @pre bit `format` of formats is set.
+  /// Root of pooled squared error over pooled sum of squares (Encoder::kMlx), or the mean over
+  /// parts weighted by their weights (kReference: the published `weighted_mean`). @pre bit `format`
+  /// of formats is set.
   double nrmse(int format, Encoder encoder) const;
   /// The least SQNR over the parts, dB: what the veto looks at.
   double sqnr_db(int format) const;
@@ -40,24 +42,33 @@ struct AnalyzeOptions {
   DType dtype = DType::kBF16;
   int threads = 1;
   bool rehash = false;  ///< read and hash every tensor again, whatever the files' times say
+  double keep_every_s =
+      2;  ///< how often finished tensors go into the study; 0: each at once (tests)
 };
 
 /// What analyze did, for the line that it prints.
 struct AnalyzeStats {
   int64_t tensors_measured = 0;
-  int64_t tensors_known = 0;    ///< taken from the study
+  int64_t tensors_known = 0;  ///< taken from the study, hashed again or not
   int64_t bytes_read = 0;
   double seconds = 0;
 };
 
 /// Brings the study up to date with the checkpoint and returns its curves.
 ///
-/// Reads every tensor at most once (a tensor of a changed file is hashed first and measured again only if its
-/// content changed), in blocks, over `threads` threads; the results do not depend on their number. Work is kept
-/// in the study every few seconds, so a killed run goes on where it was.
+/// Reads every tensor at most once (a tensor of a changed file is hashed first and measured again
+/// only if its content changed), in blocks, over `threads` threads; the results do not depend on
+/// their number. Work is kept in the study every few seconds, so a killed run goes on where it was.
+/// The study then also knows the model.
 ///
-/// @throws Error{kCorrupt} a weight is NaN or infinite (names tensor and position), or becomes infinite in `dtype`;
-///         {kInterrupted}; and what Study and Checkpoint throw.
+/// Tensors that are only carried are hashed, and checked to be finite. A study that cannot be
+/// written serves as long as it knows everything.
+///
+/// @param progress phases "hash" and "analyze", as far as there is something to do in them.
+/// @throws Error{kCorrupt} a weight is NaN or infinite (names tensor and position), or becomes
+/// infinite in `dtype`;
+///         a file has changed since the checkpoint was opened; {kInterrupted}; and what Study and
+///         Checkpoint throw. What was done before is kept in the study all the same.
 /// @cost  one read of the files; a few MiB per thread, whatever the size of the model.
 ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOptions& options,
                     const ProgressFn& progress = {}, AnalyzeStats* stats = nullptr);

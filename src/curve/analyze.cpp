@@ -1,0 +1,267 @@
+// analyze: what the study knows, what is to be hashed, what is to be measured, and the curves of
+// the units from all of it.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ram/curve.h"
+#include "ram/error.h"
+#include "ram/hash.h"
+
+#include "keeper.h"
+#include "pass.h"
+#include "tensor_job.h"
+#include "uses.h"
+
+namespace ram {
+namespace {
+
+/// What is known of one TensorUse so far.
+struct Knowledge {
+  std::string hash;               ///< of its content, or of what it was when last seen
+  bool trusted = false;           ///< hash is of the content
+  std::vector<PartCurve> curves;  ///< per TensorUse::parts, for `hash`
+  bool measured = false;          ///< all of them, and that its elements are finite
+};
+
+class Analysis {
+ public:
+  Analysis(const Checkpoint& checkpoint, Study& study, const AnalyzeOptions& options,
+           const ProgressFn& progress)
+      : checkpoint_(checkpoint),
+        study_(study),
+        options_(options),
+        progress_(progress),
+        uses_(tensor_uses(checkpoint)),
+        known_(uses_.size()),
+        keeper_(checkpoint, study, options.keep_every_s) {}
+
+  ModelCurves run();
+  const AnalyzeStats& stats() const { return stats_; }
+
+ private:
+  const TensorInfo& info(size_t use) const {
+    return checkpoint_.tensors[static_cast<size_t>(uses_[use].tensor)].info;
+  }
+  void look_up_hashes();
+  void look_up_curves(const std::vector<size_t>& uses);
+  void pass(const std::vector<size_t>& uses, bool measure, std::string_view phase);
+  void finish(TensorJob& job, size_t use);
+  std::string fingerprint() const;
+  std::vector<UnitCurve> unit_curves() const;
+  void put_model(const std::string& fingerprint);
+
+  /// @return the uses for which `pick` holds, in the order of the files.
+  template <class Pick>
+  std::vector<size_t> select(Pick pick) const {
+    std::vector<size_t> selected;
+    for (size_t use = 0; use < uses_.size(); ++use) {
+      if (pick(known_[use])) selected.push_back(use);
+    }
+    return selected;
+  }
+
+  const Checkpoint& checkpoint_;
+  Study& study_;
+  const AnalyzeOptions& options_;
+  const ProgressFn& progress_;
+  const std::vector<TensorUse> uses_;
+  std::vector<Knowledge> known_;  // per uses_
+  Keeper keeper_;
+  AnalyzeStats stats_;
+};
+
+// A hash is trusted if its file has not changed since; else it tells what the content was, and
+// hashing again may show that it still is.
+void Analysis::look_up_hashes() {
+  struct FileHashes {
+    std::map<std::string, std::string> trusted;
+    std::map<std::string, std::string> stale;
+  };
+  std::vector<FileHashes> hashes(checkpoint_.files.size());
+  for (size_t f = 0; f < hashes.size(); ++f) {
+    const InputFile& file = checkpoint_.files[f];
+    if (!options_.rehash) hashes[f].trusted = study_.tensor_hashes(file.path(), file.identity());
+    hashes[f].stale = study_.stale_tensor_hashes(file.path());
+  }
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    const SourceTensor& source = checkpoint_.tensors[static_cast<size_t>(uses_[use].tensor)];
+    const FileHashes& file = hashes[static_cast<size_t>(source.file)];
+    if (const auto it = file.trusted.find(source.info.name); it != file.trusted.end()) {
+      known_[use].hash = it->second;
+      known_[use].trusted = true;
+    } else if (const auto old = file.stale.find(source.info.name); old != file.stale.end()) {
+      known_[use].hash = old->second;
+    }
+  }
+}
+
+void Analysis::look_up_curves(const std::vector<size_t>& uses) {
+  std::vector<CurveKey> all;
+  std::vector<size_t> ends;
+  for (const size_t use : uses) {
+    if (!known_[use].hash.empty()) {
+      for (CurveKey& key : curve_keys(checkpoint_, uses_[use], known_[use].hash, options_)) {
+        all.push_back(std::move(key));
+      }
+    }
+    ends.push_back(all.size());
+  }
+  const std::map<CurveKey, PartCurve> found = study_.curves(all);
+  size_t next = 0;
+  for (size_t i = 0; i < uses.size(); ++i) {
+    Knowledge& known = known_[uses[i]];
+    known.curves.clear();
+    known.measured = !known.hash.empty();
+    for (; next < ends[i]; ++next) {
+      const auto curve = found.find(all[next]);
+      if (curve == found.end()) {
+        known.measured = false;
+      } else if (!uses_[uses[i]].parts.empty()) {
+        known.curves.push_back(curve->second);
+      }
+    }
+  }
+}
+
+void Analysis::pass(const std::vector<size_t>& uses, bool measure, std::string_view phase) {
+  std::deque<TensorJob> jobs;
+  std::map<const TensorJob*, size_t> use_of;
+  for (const size_t use : uses) {
+    use_of.emplace(&jobs.emplace_back(checkpoint_, uses_[use], options_, measure), use);
+  }
+  try {
+    stats_.bytes_read += run_pass(jobs, options_.threads, phase, progress_,
+                                  [&](TensorJob& job) { finish(job, use_of.at(&job)); });
+    keeper_.commit();
+  } catch (...) {
+    keeper_.commit_on_error();
+    throw;
+  }
+}
+
+// Called from several workers, each for another use.
+void Analysis::finish(TensorJob& job, size_t use) {
+  TensorResult result = job.take_result();
+  Knowledge& known = known_[use];
+  std::vector<std::pair<CurveKey, PartCurve>> curves;
+  if (job.measures()) {
+    std::vector<CurveKey> keys = curve_keys(checkpoint_, uses_[use], result.hash, options_);
+    for (size_t k = 0; k < keys.size(); ++k) {
+      // The one key of a tensor without parts says that it is finite; there is nothing to add.
+      curves.emplace_back(std::move(keys[k]), result.parts.empty() ? PartCurve{} : result.parts[k]);
+    }
+    known.curves = std::move(result.parts);
+    known.measured = true;
+  } else {
+    known.measured = known.measured && known.hash == result.hash;
+  }
+  known.hash = result.hash;
+  known.trusted = true;
+  keeper_.add(uses_[use].tensor, result.hash, std::move(curves), info(use).bytes());
+}
+
+ModelCurves Analysis::run() {
+  const auto start = std::chrono::steady_clock::now();
+  RAM_CHECK(is_weight_dtype(options_.dtype) && options_.threads >= 1);
+  look_up_hashes();
+  std::vector<size_t> all(uses_.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  look_up_curves(all);
+
+  // What was measured once is hashed before it is measured again.
+  const std::vector<size_t> doubtful =
+      select([](const Knowledge& known) { return known.measured && !known.trusted; });
+  pass(doubtful, false, "hash");
+  std::vector<size_t> changed;
+  for (const size_t use : doubtful) {
+    if (!known_[use].measured) changed.push_back(use);
+  }
+  look_up_curves(changed);
+
+  const std::vector<size_t> unmeasured =
+      select([](const Knowledge& known) { return !known.measured; });
+  pass(unmeasured, true, "analyze");
+  keeper_.check_files();
+
+  ModelCurves curves;
+  curves.fingerprint = fingerprint();
+  curves.dtype = options_.dtype;
+  curves.encoder = options_.encoder;
+  curves.units = unit_curves();
+  put_model(curves.fingerprint);
+  stats_.tensors_measured = static_cast<int64_t>(unmeasured.size());
+  stats_.tensors_known = static_cast<int64_t>(uses_.size() - unmeasured.size());
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  stats_.seconds = passed.count();
+  return curves;
+}
+
+std::string Analysis::fingerprint() const {
+  std::vector<std::string> lines;
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    const TensorInfo& tensor = info(use);
+    std::string shape;
+    for (const int64_t size : tensor.shape) {
+      shape += fmt::format("{}{}", shape.empty() ? "" : ",", size);
+    }
+    lines.push_back(fmt::format("{} {} [{}] {}\n", tensor.name, dtype_name(tensor.dtype), shape,
+                                known_[use].hash));
+  }
+  std::sort(lines.begin(), lines.end());
+  Hasher hasher;
+  for (const std::string& line : lines) hasher.update(line);
+  return hasher.digest();
+}
+
+std::vector<UnitCurve> Analysis::unit_curves() const {
+  std::vector<UnitCurve> curves(checkpoint_.units.size());
+  for (size_t u = 0; u < curves.size(); ++u) {
+    const Unit& unit = checkpoint_.units[u];
+    curves[u].formats = measured_formats(unit);
+    curves[u].part_weights = unit.part_weights();
+    if (curves[u].formats != 0) curves[u].parts.resize(unit.parts.size());
+  }
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    const std::vector<PartUse>& parts = uses_[use].parts;
+    RAM_CHECK(known_[use].curves.size() == parts.size());
+    for (size_t p = 0; p < parts.size(); ++p) {
+      UnitCurve& curve = curves[static_cast<size_t>(parts[p].unit)];
+      curve.parts[static_cast<size_t>(parts[p].part)] = known_[use].curves[p].distortion;
+    }
+  }
+  for (UnitCurve& curve : curves) {
+    for (const Distortion& part : curve.parts) curve.pooled += part;
+  }
+  return curves;
+}
+
+void Analysis::put_model(const std::string& fingerprint) {
+  std::error_code ignored;
+  const std::filesystem::path folder = std::filesystem::absolute(checkpoint_.folder, ignored);
+  study_.put_model({.fingerprint = fingerprint,
+                    .name = checkpoint_.name,
+                    .model_type = checkpoint_.model_type,
+                    .folder = (ignored ? checkpoint_.folder : folder).string(),
+                    .weights = checkpoint_.weights(),
+                    .bytes = checkpoint_.bytes()});
+}
+
+}  // namespace
+
+ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOptions& options,
+                    const ProgressFn& progress, AnalyzeStats* stats) {
+  Analysis analysis(checkpoint, study, options, progress);
+  ModelCurves curves = analysis.run();
+  if (stats != nullptr) *stats = analysis.stats();
+  return curves;
+}
+
+}  // namespace ram

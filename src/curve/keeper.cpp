@@ -1,0 +1,84 @@
+// When to commit, and what of a changed file may be kept.
+#include "keeper.h"
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+// However fast the machine is, a killed run does not do more than this again.
+constexpr int64_t kCommitBytes = int64_t{1} << 30;
+
+[[noreturn]] void fail_changed(const InputFile& file) {
+  fail(Code::kCorrupt,
+       "{}: changed while it was being read; run again when nothing writes to it any more",
+       file.path().string());
+}
+
+bool is_as_opened(const InputFile& file) {
+  return file_identity(file.path()) == file.identity();
+}
+
+}  // namespace
+
+void Keeper::add(int tensor, const std::string& hash,
+                 std::vector<std::pair<CurveKey, PartCurve>> curves, int64_t bytes) {
+  const SourceTensor& source = checkpoint_.tensors[static_cast<size_t>(tensor)];
+  bool due = false;
+  {
+    const std::lock_guard lock(adding_);
+    Pending& pending = pending_[source.file];
+    pending.tensors.push_back({.tensor = source.info.name, .hash = hash});
+    for (auto& curve : curves) pending.curves.push_back(std::move(curve));
+    pending_bytes_ += bytes;
+    const auto passed = std::chrono::steady_clock::now() - last_commit_;
+    due = pending_bytes_ >= kCommitBytes || passed >= period_;
+  }
+  if (!due) return;
+  const std::unique_lock lock(committing_, std::try_to_lock);
+  if (lock.owns_lock()) commit_pending();
+}
+
+void Keeper::commit() {
+  const std::lock_guard lock(committing_);
+  commit_pending();
+}
+
+void Keeper::commit_pending() {
+  std::map<int, Pending> taken;
+  {
+    const std::lock_guard lock(adding_);
+    taken.swap(pending_);
+    pending_bytes_ = 0;
+    last_commit_ = std::chrono::steady_clock::now();
+  }
+  try {
+    for (auto& [index, pending] : taken) {
+      const InputFile& file = checkpoint_.files[static_cast<size_t>(index)];
+      const bool as_opened = is_as_opened(file);
+      if (!as_opened) pending.tensors.clear();
+      study_.put(file.path(), file.identity(), pending.tensors, pending.curves);
+      if (!as_opened) fail_changed(file);
+    }
+  } catch (...) {
+    failed_ = true;
+    throw;
+  }
+}
+
+void Keeper::commit_on_error() noexcept {
+  if (failed_) return;
+  try {
+    commit();
+  } catch (const std::exception&) {
+    // The error that is on its way came first, and says what to do.
+  }
+}
+
+void Keeper::check_files() const {
+  for (const InputFile& file : checkpoint_.files) {
+    if (!is_as_opened(file)) fail_changed(file);
+  }
+}
+
+}  // namespace ram

@@ -1,0 +1,95 @@
+// Dealing out, reading ahead, and progress.
+#include "pass.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+namespace ram {
+namespace {
+
+// How far ahead the system is told to read: enough that a disk has work while all workers compute.
+constexpr int64_t kLeastAheadBytes = int64_t{32} << 20;
+constexpr int64_t kAheadBytesPerThread = int64_t{8} << 20;
+
+struct Block {
+  TensorJob* job = nullptr;
+  int64_t block = 0;
+  int64_t before_bytes = 0;  ///< of all blocks before it
+};
+
+class Pass {
+ public:
+  Pass(std::deque<TensorJob>& jobs, int threads, std::string_view phase, const ProgressFn& progress)
+      : buffers_(static_cast<size_t>(threads)),
+        ahead_bytes_(std::max(kLeastAheadBytes, threads * kAheadBytesPerThread)),
+        phase_(phase),
+        progress_(progress) {
+    for (TensorJob& job : jobs) {
+      for (int64_t block = 0; block < job.blocks(); ++block) {
+        blocks_.push_back({&job, block, total_bytes_});
+        total_bytes_ += job.block_bytes(block);
+      }
+    }
+  }
+
+  int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
+  int64_t total_bytes() const { return total_bytes_; }
+
+  void run(int64_t index, int worker, const std::function<void(TensorJob&)>& done) {
+    check_interrupted();
+    const Block& block = blocks_[static_cast<size_t>(index)];
+    prefetch_after(block);
+    const bool finished = block.job->run(block.block, buffers_[static_cast<size_t>(worker)]);
+    done_bytes_ += block.job->block_bytes(block.block);
+    if (finished) done(*block.job);
+    report();
+  }
+
+  void report_end() const {
+    if (progress_) progress_({phase_, total_bytes_, total_bytes_});
+  }
+
+ private:
+  // Who finds another worker at it leaves it to that one.
+  void prefetch_after(const Block& block) {
+    const std::unique_lock lock(prefetching_, std::try_to_lock);
+    if (!lock.owns_lock()) return;
+    const int64_t end = block.before_bytes + ahead_bytes_;
+    for (; next_ < blocks_.size() && blocks_[next_].before_bytes < end; ++next_) {
+      blocks_[next_].job->prefetch(blocks_[next_].block);
+    }
+  }
+
+  void report() {
+    if (!progress_) return;
+    const std::unique_lock lock(reporting_, std::try_to_lock);
+    if (lock.owns_lock()) progress_({phase_, done_bytes_, total_bytes_});
+  }
+
+  std::vector<Block> blocks_;
+  int64_t total_bytes_ = 0;
+  std::vector<BlockBuffer> buffers_;  // per worker
+  const int64_t ahead_bytes_;
+  std::mutex prefetching_;
+  size_t next_ = 0;  // the first block not announced yet
+  std::atomic<int64_t> done_bytes_{0};
+  std::mutex reporting_;
+  const std::string_view phase_;
+  const ProgressFn& progress_;
+};
+
+}  // namespace
+
+int64_t run_pass(std::deque<TensorJob>& jobs, int threads, std::string_view phase,
+                 const ProgressFn& progress, const std::function<void(TensorJob&)>& done) {
+  if (jobs.empty()) return 0;
+  Pass pass(jobs, threads, phase, progress);
+  parallel_for(threads, pass.blocks(),
+               [&](int64_t index, int worker) { pass.run(index, worker, done); });
+  pass.report_end();
+  return pass.total_bytes();
+}
+
+}  // namespace ram

@@ -1,0 +1,124 @@
+// One tensor, hashed and measured in blocks that any thread may take in any order.
+//
+// The cut into blocks depends on shapes alone, and sums are added in the order of the blocks: the
+// results do not depend on threads. Relies on Checkpoint for the bytes and on quant for the sums.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ram/checkpoint.h"
+#include "ram/curve.h"
+#include "ram/study.h"
+
+#include "uses.h"
+
+namespace ram {
+
+/// Bytes of a chunk: the unit of reading, of hashing and of measuring. A multiple of the bytes of
+/// every group, so that a chunk of a tensor ends where a group ends. Larger chunks fall out of
+/// the second-level cache between reading, hashing and measuring.
+inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
+
+/// A worker's own memory, used for every block that it takes.
+class BlockBuffer {
+ public:
+  BlockBuffer();
+  /// @return room for this many bytes, aligned for vectors; kChunkBytes are always there.
+  std::byte* room(int64_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const;
+  };
+  static std::unique_ptr<std::byte[], Free> allocate(int64_t bytes);
+  int64_t bytes_ = kChunkBytes;
+  std::unique_ptr<std::byte[], Free> memory_;
+};
+
+struct TensorResult {
+  std::string hash;
+  std::vector<PartCurve> parts;  ///< per TensorUse::parts; empty if only hashed
+};
+
+/// How the rows of a part are read: as they lie in the tensor's chunks, in the same pass as the
+/// hash, or through Checkpoint::read_rows, which knows every reshaping.
+enum class RowReading : uint8_t { kWithChunks, kByRows };
+
+/// @return how a part of this reshaping is read.
+RowReading row_reading(Reshape reshape);
+
+class TensorJob {
+ public:
+  /// @param use, options  must live as long as the job.
+  /// @param measure  false: the tensor is hashed only.
+  /// @param least    kByRows: for tests, whatever the reshaping.
+  TensorJob(const Checkpoint& checkpoint, const TensorUse& use, const AnalyzeOptions& options,
+            bool measure, RowReading least = RowReading::kWithChunks);
+  ~TensorJob();
+  TensorJob(const TensorJob&) = delete;
+  TensorJob& operator=(const TensorJob&) = delete;
+
+  const TensorUse& use() const { return use_; }
+  bool measures() const { return measure_; }
+  /// At least 1, for a tensor of no bytes too.
+  int64_t blocks() const { return chunks_ + row_blocks_; }
+  int64_t block_bytes(int64_t block) const;
+  void prefetch(int64_t block) const;
+
+  /// Reads and works on one block; every block once. Safe to call from several threads.
+  /// @return true for the call that finished the tensor.
+  /// @throws Error{kCorrupt} an element is not finite, or not in the output's dtype.
+  bool run(int64_t block, BlockBuffer& buffer);
+
+  /// The tensor's results, once; frees what was needed on the way. @pre run returned true.
+  TensorResult take_result();
+
+ private:
+  /// Where a part's rows are, and where its sums go: one per chunk that it touches, or per block.
+  struct Place {
+    RowReading reading = RowReading::kWithChunks;
+    int64_t begin = 0;  ///< bytes from the tensor's start, kWithChunks
+    int64_t end = 0;
+    int64_t rows_per_block = 0;  ///< kByRows
+    int64_t first_block = 0;     ///< kByRows: after the chunks
+    int64_t first_sum = 0;
+    int64_t sums = 0;
+  };
+  struct Work;
+
+  struct RowBlock {
+    size_t place = 0;
+    int64_t first_row = 0;
+    int64_t rows = 0;
+    int64_t sum = 0;
+  };
+
+  const Unit& unit_of(size_t place) const;
+  void add_place(size_t part, RowReading least);
+  RowBlock row_block(int64_t block) const;
+  int64_t chunk_size(int64_t chunk) const;
+  void run_chunk(int64_t chunk, BlockBuffer& buffer);
+  void run_rows(int64_t block, BlockBuffer& buffer);
+  Distortion measure(size_t place, const std::byte* weights, int64_t count) const;
+  void check_finite(const std::byte* weights, DType source, int64_t first, int64_t count) const;
+
+  const Checkpoint& checkpoint_;
+  const TensorUse& use_;
+  const AnalyzeOptions& options_;
+  const SourceTensor& source_;
+  const bool measure_;
+  int64_t chunks_ = 0;
+  int64_t row_blocks_ = 0;
+  int64_t sums_ = 0;
+  std::vector<Place> places_;  // per use_.parts; empty if only hashed
+  std::once_flag begun_;
+  std::unique_ptr<Work> work_;  // from the first block until the result is taken
+};
+
+}  // namespace ram
