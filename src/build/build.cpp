@@ -1,0 +1,195 @@
+// The order of work that makes OUT whole or absent: checks, staging, shards, small files, the
+// study's record, one rename.
+#include "ram/build.h"
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/hash.h"
+
+#include "file_digest.h"
+#include "folder_job.h"
+#include "place.h"
+#include "shard_writer.h"
+#include "staging.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string& plan_text(const FolderLayout& layout) {
+  const auto found =
+      std::find_if(layout.rendered.begin(), layout.rendered.end(),
+                   [](const RenderedFile& file) { return file.name == "plan.json"; });
+  RAM_CHECK(found != layout.rendered.end());
+  return found->text;
+}
+
+/// A digest of all that decides the folder's bytes; of the source, the identity of its files: a
+/// finished shard is worth keeping only if nothing was touched.
+std::string key_of(const Checkpoint& checkpoint, const FolderLayout& layout) {
+  Hasher hasher;
+  const auto add = [&](std::string_view text) {
+    hasher.update(fmt::format("{}:", text.size()));
+    hasher.update(text);
+  };
+  const auto add_identity = [&](const FileIdentity& id) {
+    add(fmt::format("{} {} {} {} {}", id.size, id.mtime_ns, id.ctime_ns, id.inode, id.device));
+  };
+  for (const InputFile& file : checkpoint.files) {
+    add(file.path().string());
+    add_identity(file.identity());
+  }
+  for (const RenderedFile& file : layout.rendered) {
+    add(file.name);
+    add(file.text);
+  }
+  for (const Shard& shard : layout.shards) {
+    add(shard.name);
+    add(shard.header);
+  }
+  return hasher.digest();
+}
+
+void check_space(const Staging& staging, const FolderLayout& layout, const fs::path& out) {
+  const int64_t needed = layout.total_bytes() - staging.finished_bytes();
+  const int64_t available = free_bytes(staging.folder());
+  if (needed <= available) return;
+  fail(Code::kWriteFailed,
+       "no space for {}: {} bytes needed, {} free, {} missing: make room, or choose another disk",
+       out.string(), needed, available, needed - available);
+}
+
+std::string copy_file(const fs::path& from, const fs::path& to, int64_t bytes) {
+  const InputFile in(from);
+  if (in.size() != bytes) {
+    fail(Code::kCorrupt, "{}: {} bytes, and there were {} when the model was opened: run it again",
+         from.string(), in.size(), bytes);
+  }
+  fs::create_directories(to.parent_path());
+  DigestedFile out(to, bytes);
+  std::vector<std::byte> buffer(static_cast<size_t>(kChunkBytes));
+  for (int64_t at = 0; at < bytes; at += kChunkBytes) {
+    const auto part =
+        std::span(buffer).first(static_cast<size_t>(std::min(kChunkBytes, bytes - at)));
+    in.read(at, part);
+    out.write(at, part);
+  }
+  return out.finish();
+}
+
+std::string write_text(const fs::path& path, const std::string& text) {
+  DigestedFile file(path, static_cast<int64_t>(text.size()));
+  file.write(0, std::as_bytes(std::span(text)));
+  return file.finish();
+}
+
+/// Writes what is not finished yet. @return digests of all files.
+std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, const Plan& plan,
+                                               const FolderLayout& layout, Staging& staging,
+                                               int threads, const ProgressFn& progress) {
+  const std::vector<UnitFormat> formats = formats_of_plan(checkpoint, plan);
+  ShardWriter writer(checkpoint, formats, plan.dtype, threads, progress);
+  for (const Shard& shard : layout.shards) {
+    if (!staging.finished(shard.name)) writer.expect(shard);
+  }
+  std::map<std::string, std::string> digests;
+  for (const Shard& shard : layout.shards) {
+    check_interrupted();
+    std::optional<std::string> digest = staging.finished(shard.name);
+    if (!digest) {
+      digest = writer.write(shard, staging.folder() / shard.name);
+      staging.mark_finished(shard.name, shard.bytes, *digest);
+    }
+    digests[shard.name] = *digest;
+  }
+  for (const CarriedFile& file : layout.carried_files) {
+    digests[file.name] =
+        copy_file(checkpoint.folder / file.name, staging.folder() / file.name, file.bytes);
+  }
+  for (const RenderedFile& file : layout.rendered) {
+    digests[file.name] = write_text(staging.folder() / file.name, file.text);
+  }
+  return digests;
+}
+
+/// True if OUT is this already; throws if it is something else that stays.
+bool check_out(const OutPlace& place, const FolderLayout& layout, bool force) {
+  if (!fs::exists(place.out)) return false;
+  const std::string found = difference(place.out, layout);
+  if (found.empty()) return true;
+  check_replaceable(place.out, found, force);
+  return false;
+}
+
+void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
+                  const FolderLayout& layout, Staging& staging, int threads,
+                  const ProgressFn& progress) {
+  BuildRecord record = {.fingerprint = plan.fingerprint,
+                        .plan_hash = hash_text(plan_text(layout)),
+                        .file_hashes = {}};
+  // A study that cannot be written shows now and not when all is done.
+  if (!study.build(record.plan_hash)) study.put_build(record);
+  record.file_hashes = write_files(checkpoint, plan, layout, staging, threads, progress);
+  // Before the rename: a record without a folder does no harm, a folder without one cannot be
+  // verified without its source.
+  study.put_build(record);
+  staging.publish();
+}
+
+BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
+                   const fs::path& out, const BuildOptions& options, const ProgressFn& progress) {
+  if (plan.encoder != Encoder::kMlx) {
+    fail(Code::kUsage, "encoder {} only analyzes: a folder is written with --encoder mlx",
+         encoder_name(plan.encoder));
+  }
+  const OutPlace place = resolve_out(out);
+  check_apart(checkpoint, place.out);
+  const FolderLayout layout = layout_for(checkpoint, plan, options.max_shard_bytes);
+  RAM_CHECK(layout.total_bytes() == plan.total_bytes);
+  if (check_out(place, layout, options.force)) {
+    remove_leftovers(place);
+    return BuildOutcome::kAlreadyThere;
+  }
+
+  Staging staging(place, key_of(checkpoint, layout));
+  try {
+    // Another program may have finished while we came to the lock.
+    if (check_out(place, layout, options.force)) {
+      staging.discard();
+      return BuildOutcome::kAlreadyThere;
+    }
+    check_space(staging, layout, place.out);
+    write_staged(checkpoint, plan, study, layout, staging, options.threads, progress);
+  } catch (const Error& error) {
+    // After Ctrl-C the finished shards wait for the next run; what failed leaves nothing behind.
+    if (error.code() != Code::kInterrupted || staging.finished_bytes() == 0) staging.discard();
+    throw;
+  } catch (...) {
+    staging.discard();
+    throw;
+  }
+  return BuildOutcome::kWritten;
+}
+
+}  // namespace
+
+BuildOutcome build_folder(const Checkpoint& checkpoint, const Plan& plan, Study& study,
+                          const fs::path& out, const BuildOptions& options,
+                          const ProgressFn& progress) {
+  try {
+    return build(checkpoint, plan, study, out, options, progress);
+  } catch (const fs::filesystem_error& error) {
+    fail(Code::kWriteFailed, "cannot write {}: {}: {}", out.string(), error.path1().string(),
+         error.code().message());
+  }
+}
+
+}  // namespace ram

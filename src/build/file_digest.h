@@ -1,0 +1,48 @@
+// The digest of an output file: of the digests of its chunks, so that it can be taken by several
+// threads, and while the file is written in any order.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ram/file.h"
+
+namespace ram {
+
+/// Bytes of a chunk: large enough to hash at full speed, small enough for a buffer per thread.
+inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
+
+/// @return Hasher's digest over the chunks' digests (32 hexadecimal digits each), in their order.
+std::string join_digests(std::span<const std::string> chunks);
+
+/// Reads chunk `index` of a file and hashes it. @param buffer at least kChunkBytes.
+std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::byte> buffer);
+
+/// A new file of known size, hashed while it is written: a chunk is read back and hashed by the
+/// thread that completes it, when the system still holds it in memory.
+///
+/// Writes may come from several threads and in any order; every byte is written exactly once.
+class DigestedFile {
+ public:
+  /// Creates the file and reserves its blocks. @throws Error{kWriteFailed}
+  DigestedFile(const std::filesystem::path& path, int64_t size);
+
+  void write(int64_t offset, std::span<const std::byte> bytes);
+
+  /// Makes the file durable. @return its digest. @pre all of it was written.
+  std::string finish();
+
+ private:
+  OutputFile out_;
+  InputFile in_;
+  int64_t size_;
+  std::vector<std::atomic<int64_t>> missing_;  // bytes, per chunk
+  std::vector<std::string> digests_;
+};
+
+}  // namespace ram

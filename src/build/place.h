@@ -1,0 +1,32 @@
+// Where an output folder goes, and whether it may go there.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "ram/checkpoint.h"
+#include "ram/mlx_layout.h"
+
+namespace ram {
+
+struct OutPlace {
+  std::filesystem::path out;   ///< absolute, symbolic links resolved, no trailing slash
+  std::filesystem::path work;  ///< beside it: what is being written, its state and its lock
+};
+
+/// @throws Error{kUsage} no name, the root, or a link to nowhere.
+OutPlace resolve_out(const std::filesystem::path& out);
+
+/// @throws Error{kUsage} one lies in the other: the source would be in its own output, or be
+///         replaced by it.
+void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out);
+
+/// @return what keeps `out` from being this layout, as far as names, sizes and the rendered texts
+///         tell ("config.json differs"); empty if nothing does. @pre out exists.
+std::string difference(const std::filesystem::path& out, const FolderLayout& layout);
+
+/// @param found what difference() said.
+/// @throws Error{kUsage} unless `force` is set and `out` is empty or a model folder.
+void check_replaceable(const std::filesystem::path& out, const std::string& found, bool force);
+
+}  // namespace ram
