@@ -150,10 +150,14 @@ def quantized_by_mlx(folder: Path, dtype: str, formats):
     return model
 
 
+def prompt(vocabulary):
+    """A fixed sequence of ids, as a batch of one."""
+    return [[(7 * i * i + 3 * i + 1) % vocabulary for i in range(24)]]
+
+
 def logits(model, vocabulary):
-    """Of a fixed sequence, in float32 throughout: mlx's CPU adds in the activations' type."""
-    ids = mx.array([[(7 * i * i + 3 * i + 1) % vocabulary for i in range(24)]])
-    out = cast(model, mx.float32)(ids)
+    """Of the prompt, in float32 throughout: mlx's CPU adds in the activations' type."""
+    out = cast(model, mx.float32)(mx.array(prompt(vocabulary)))
     mx.eval(out)
     return out
 
