@@ -39,11 +39,28 @@ struct Block {
 };
 
 struct Least {
-  static HWY_INLINE VF of(VF a, VF b) { return hn::Min(a, b); }
+  template <class V>
+  static HWY_INLINE V of(V a, V b) {
+    return hn::Min(a, b);
+  }
 };
 struct Greatest {
-  static HWY_INLINE VF of(VF a, VF b) { return hn::Max(a, b); }
+  template <class V>
+  static HWY_INLINE V of(V a, V b) {
+    return hn::Max(a, b);
+  }
 };
+
+/// The pieces of four lanes of a vector picked down to one piece.
+template <class Pick, class D>
+HWY_INLINE auto fold(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return fold<Pick>(half, Pick::of(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
 
 /// Four vectors in, one result each out: of all lanes of a, of b, of c, of d.
 template <class Pick>
@@ -56,16 +73,7 @@ HWY_INLINE void reduce4(VF a, VF b, VF c, VF d, float* HWY_RESTRICT out) {
   const auto cd_pairs = hn::BitCast(pairs, cd);
   const VF abcd = Pick::of(hn::BitCast(f, hn::InterleaveLower(pairs, ab_pairs, cd_pairs)),
                            hn::BitCast(f, hn::InterleaveUpper(pairs, ab_pairs, cd_pairs)));
-  alignas(64) float pieces[kWidth];
-  hn::Store(abcd, f, pieces);
-  for (int lane = 0; lane < 4; ++lane) {
-    float result = pieces[lane];
-    for (int piece = 4; piece < kWidth; piece += 4) {
-      const float other = pieces[piece + lane];
-      result = std::is_same_v<Pick, Least> ? std::min(result, other) : std::max(result, other);
-    }
-    out[lane] = result;
-  }
+  hn::StoreU(fold<Pick>(f, abcd), hn::FixedTag<float, 4>(), out);
 }
 
 /// Least and greatest of each group of 32, and the squares of the weights.
@@ -161,7 +169,6 @@ HWY_INLINE void add_run(Block& block, int run, uint32_t formats) {
   const F f;
   const GroupTable& table = block.table;
   const float* HWY_RESTRICT weights = block.weights + run * kRun;
-  const VF shift = hn::Set(f, kRoundingShift);
   VF u[kRunVectors];
   for (int g = 0; g < kGroups; ++g) {
     const VF bias = hn::Set(f, table.bias[run * kGroups + g]);
@@ -183,7 +190,7 @@ HWY_INLINE void add_run(Block& block, int run, uint32_t formats) {
       for (int v = 0; v < kVectors; ++v) {
         const VF x = u[g * kVectors + v];
         const VF steps = hn::MulAdd(x, inverse, hn::Mul(x, rest));
-        const VF code = hn::Min(hn::Sub(hn::Add(steps, shift), shift), top);
+        const VF code = hn::Min(hn::Round(steps), top);
         const VF error = hn::MulSub(scale, code, x);
         sums[v % kParts] = hn::MulAdd(error, error, sums[v % kParts]);
       }

@@ -21,9 +21,6 @@ inline constexpr int64_t kBlockWeights = 2048;
 inline constexpr int kLeastGroup = 32;
 inline constexpr int kBlockGroups = kBlockWeights / kLeastGroup;
 
-/// Added and taken away again it leaves a float in [0, 2^22] rounded to an integer, ties to even.
-inline constexpr float kRoundingShift = 0x1.8p23F;
-
 /// A block whose greatest magnitude lies outside is left to distortion_truth: its squares, summed
 /// in float32, could overflow, or vanish.
 inline constexpr float kLeastMagnitude = 0x1p-50F;

@@ -36,7 +36,7 @@ void add_group(FloatBlock& block, int64_t first, size_t f, const DistortionJob& 
   for (int i = 0; i < format.group_size; ++i) {
     const float u = group[i] - rule.bias;
     const float steps = std::fma(u, inverse, u * rest);
-    const float code = std::min((steps + kRoundingShift) - kRoundingShift, top_code(format.bits));
+    const float code = std::min(std::rint(steps), top_code(format.bits));
     const float error = std::fma(scale, code, -u);
     float& sum = block.sums[f][static_cast<size_t>(i % kLanes)];
     sum = std::fma(error, error, sum);
