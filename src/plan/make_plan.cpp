@@ -14,7 +14,7 @@ namespace ram {
 namespace {
 
 // Room that is not worth another round. The contract allows 64 KiB + 0.1 %.
-constexpr int64_t kSpareBytes = 1024;
+constexpr int64_t kSpareBytes = 16;
 constexpr int kMostRounds = 24;
 
 void budget_follows(Plan& plan, int64_t total) {
@@ -46,6 +46,24 @@ struct Planner {
     const double bound = knapsack_lower_bound(knapsack.knapsack, sums.bytes);
     return plan_of(choice, sums.bytes, bound, budget);
   }
+
+  // With the least loss whatever the bytes, if it keeps the budget.
+  std::optional<Plan> least_loss(int64_t budget) const {
+    int64_t most = 0;
+    for (const std::vector<Option>& options : knapsack.knapsack.units) {
+      int64_t largest = 0;
+      for (const Option& option : options) largest = std::max(largest, option.bytes);
+      most += largest;
+    }
+    const Allocation answer = solve_request(request, knapsack.knapsack, most);
+    RAM_CHECK(answer.feasible);
+    if (answer.bytes > budget) return std::nullopt;
+    Plan plan = plan_of(answer.choice, answer.bytes, answer.lower_bound, budget);
+    if (plan.total_bytes > budget) return std::nullopt;
+    plan.unit_budget_bytes = budget - (plan.total_bytes - plan.weight_bytes);
+    settle_total(input.checkpoint, plan);
+    return plan.total_bytes <= budget ? std::optional<Plan>(plan) : std::nullopt;
+  }
 };
 
 std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budget,
@@ -60,6 +78,9 @@ std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budge
 std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
   Plan least = planner.cheapest(budget);
   if (least.total_bytes > budget) return std::nullopt;
+  // Unquantized modules need the fewest JSON entries, so the best plan of all may fit where the
+  // rounds below, which start from the cheapest one's files, would not look.
+  if (std::optional<Plan> whole = planner.least_loss(budget)) return whole;
   std::optional<Plan> best;
   int64_t too_small = -1;  // the largest room for other files that was not enough
   int64_t room = least.total_bytes - least.weight_bytes;
@@ -68,6 +89,9 @@ std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
     if (!plan) break;  // the room grew past what the cheapest plan leaves
     const int64_t taken = plan->total_bytes - plan->weight_bytes;
     if (plan->total_bytes <= budget) {
+      // Optimal for more than is left beside its own files is optimal for what is left.
+      plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, budget - taken);
+      settle_total(planner.input.checkpoint, *plan);
       if (!best || plan->unit_budget_bytes > best->unit_budget_bytes) best = std::move(plan);
       const int64_t next = std::max(taken, too_small + 1);
       if (room - next <= kSpareBytes) break;
@@ -119,6 +143,7 @@ int64_t find_min_safe_bytes(const PlanInput& input, const PlanRequest& asked) {
   PlanRequest request = asked;
   request.bits_per_weight.reset();
   request.uniform.reset();
+  request.allow_unsafe = false;
   if (request.method == Method::kUniform) request.method = Method::kSquared;
   const Objective objective = make_objective(input, request);
   const PlanKnapsack safe = make_knapsack(objective, /*lift_veto=*/false);

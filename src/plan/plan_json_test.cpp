@@ -1,0 +1,104 @@
+// plan.json: what is written is read back, what is edited is worked out again, what is wrong is
+// named.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+
+#include "plan_test_support.h"
+
+namespace ram {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+// The error's code and message of reading and completing a plan.
+std::pair<Code, std::string> failure(const PlanningModel& model, const std::string& text) {
+  try {
+    (void)complete_plan(model.input(), parse_plan(text, "plan.json"));
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {Code{}, "accepted"};
+}
+
+TEST(PlanJson, AnUneditedPlanComesBackAsItWas) {
+  const PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
+  request.pins = {{"lm_head", AffineFormat{6, 32}}, {"*embed*", std::nullopt}};
+  request.keep = {Role::kNorm};
+  request.role_priors[Role::kExpert] = 1.25;
+  request.first_layer_prior = 4;
+  for (const Method method : {Method::kSquared, Method::kRam, Method::kUniform}) {
+    request.method = method;
+    if (method == Method::kUniform) {
+      request.budget_bytes.reset();
+      request.uniform = AffineFormat{4, 32};
+    }
+    const std::string text = render_plan(model.plan(request).plan.value());
+    const Plan again = complete_plan(model.input(), parse_plan(text, "plan.json"));
+    EXPECT_EQ(render_plan(again), text);
+    EXPECT_EQ(request_options(again.request), request_options(request));
+  }
+}
+
+TEST(PlanJson, AnEditedFormatIsTakenAndTheRestWorkedOutAgain) {
+  const PlanningModel model(tiny_experts());
+  Plan plan = model.plan(model.with_budget(model.checkpoint.bytes())).plan.value();
+  PlannedUnit& unit = plan.units[0];
+  ASSERT_EQ(unit.name, "model.embed_tokens");
+  unit.format = AffineFormat{3, 128};
+  unit.bytes = 1;
+  unit.nrmse = 0.5;
+  plan.objective = 17;
+  const Plan again = complete_plan(model.input(), parse_plan(render_plan(plan), "plan.json"));
+  EXPECT_EQ(again.units[0].format, unit.format);
+  EXPECT_EQ(again.units[0].bytes,
+            unit_bytes(model.checkpoint, model.checkpoint.units[0], unit.format, DType::kBF16));
+  EXPECT_LT(again.total_bytes, plan.total_bytes);
+  EXPECT_EQ(layout_plan(model.checkpoint, again).total_bytes(), again.total_bytes);
+  EXPECT_LT(again.lower_bound, again.objective);
+}
+
+TEST(PlanJson, AnEditThatBreaksTheBudgetIsRefusedWithTheDifference) {
+  const PlanningModel model(tiny_experts());
+  Plan plan = model.plan(model.with_budget(model.min_safe_bytes() + 2000)).plan.value();
+  plan.units[0].format = AffineFormat{8, 32};
+  const auto [code, message] = failure(model, render_plan(plan));
+  EXPECT_EQ(code, Code::kUsage);
+  EXPECT_THAT(message, HasSubstr("bytes too many"));
+}
+
+TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
+  const PlanningModel model;
+  const std::string good =
+      render_plan(model.plan(model.with_budget(model.checkpoint.bytes())).plan.value());
+  const auto expect = [&](const std::string& text, Code code, const std::string& words) {
+    const auto [found, message] = failure(model, text);
+    EXPECT_EQ(found, code) << message;
+    EXPECT_THAT(message, HasSubstr(words));
+    EXPECT_THAT(message, ::testing::Not(HasSubstr("\n")));
+  };
+  expect("", Code::kCorrupt, "not JSON");
+  expect("[]", Code::kCorrupt, "not a plan");
+  expect(std::string(100000, '['), Code::kCorrupt, "nested too deeply");
+  expect(good.substr(0, good.size() / 2), Code::kCorrupt, "not JSON");
+  expect(replaced(good, "\"ram_plan\": 1", "\"ram_plan\": 2"), Code::kUnsupported, "version 2");
+  expect(replaced(good, "fingerprint of model", "another"), Code::kUsage, "fingerprint");
+  expect(replaced(good, "\"name\": \"lm_head\"", "\"name\": \"lm_tail\""), Code::kUsage, "lm_head");
+  expect(replaced(good, "\"format\": \"", "\"format\": \"5:48"), Code::kUsage, "5:48");
+  expect(replaced(good, "\"squared\"", "\"cubed\""), Code::kCorrupt, "cubed");
+  expect(replaced(good, "\"budget_bytes\": ", "\"budget_bytes\": -"), Code::kCorrupt,
+         "budget_bytes");
+  expect(replaced(good, "\"units\": [", "\"units\": [7, "), Code::kCorrupt, "not an object");
+  expect(replaced(good, "\"dtype\": \"bf16\"", "\"dtype\": \"int8\""), Code::kCorrupt, "int8");
+}
+
+}  // namespace
+}  // namespace ram
