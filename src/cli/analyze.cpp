@@ -1,0 +1,144 @@
+// ram analyze: curves into the study, and out of it as CSV.
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/mlx_layout.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "model.h"
+#include "planning.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string csv;
+  std::string encoder = "mlx";
+  std::string dtype;
+  bool rehash = false;
+};
+
+// A field of RFC 4180: quoted only where it must be.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
+  // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
+  constexpr int kUnquantizedSqnr = 100;
+  std::string text = "unit,role,tensors,weights,format,bytes,nrmse,sqnr_db,mse\n";
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    const UnitCurve& curve = curves.units[u];
+    const std::string start = fmt::format("{},{},{},{}", csv_field(unit.name), role_name(unit.role),
+                                          unit.parts.size(), unit.weights());
+    for (int f = 0; f < kFormatCount; ++f) {
+      if ((curve.formats >> f & 1U) == 0) continue;
+      const AffineFormat format = kAffineFormats[static_cast<size_t>(f)];
+      text += fmt::format("{},{},{},{},{},{}\n", start, format_name(format),
+                          unit_bytes(checkpoint, unit, format, curves.dtype),
+                          curve.nrmse(f, curves.encoder), curve.sqnr_db(f), curve.mse(f));
+    }
+    text += fmt::format("{},{},{},0,{},0\n", start, weight_dtype_name(curves.dtype),
+                        unit_bytes(checkpoint, unit, {}, curves.dtype), kUnquantizedSqnr);
+  }
+  return text;
+}
+
+int64_t count_quantizable(const ModelCurves& curves) {
+  int64_t count = 0;
+  for (const UnitCurve& curve : curves.units) count += curve.formats != 0 ? 1 : 0;
+  return count;
+}
+
+void print_summary(const Common& common, const Checkpoint& checkpoint, const ModelCurves& curves,
+                   const AnalyzeStats& stats, std::optional<int64_t> min_safe) {
+  const double rate = stats.seconds > 0 ? static_cast<double>(stats.bytes_read) / stats.seconds : 0;
+  if (common.json) {
+    const Json document = {{"model", checkpoint.name},
+                           {"model_type", checkpoint.model_type},
+                           {"fingerprint", curves.fingerprint},
+                           {"study", common.study},
+                           {"encoder", encoder_name(curves.encoder)},
+                           {"dtype", weight_dtype_name(curves.dtype)},
+                           {"units", checkpoint.units.size()},
+                           {"units_with_curves", count_quantizable(curves)},
+                           {"weights", checkpoint.weights()},
+                           {"bytes", checkpoint.bytes()},
+                           {"min_safe_bytes", min_safe ? Json(*min_safe) : Json(nullptr)},
+                           {"tensors_measured", stats.tensors_measured},
+                           {"tensors_known", stats.tensors_known},
+                           {"bytes_read", stats.bytes_read},
+                           {"seconds", stats.seconds},
+                           {"bytes_per_second", rate},
+                           {"peak_resident_bytes", peak_resident_bytes()}};
+    print_result(common, document.dump(2) + "\n");
+    return;
+  }
+  std::string text = fmt::format("{}: {} units, {} of them with curves ({}, {})\n", checkpoint.name,
+                                 checkpoint.units.size(), count_quantizable(curves),
+                                 encoder_name(curves.encoder), weight_dtype_name(curves.dtype));
+  text +=
+      fmt::format("{} tensors measured, {} known; {} read in {} ({:.2f} GB/s), peak memory {}\n",
+                  stats.tensors_measured, stats.tensors_known, format_bytes(stats.bytes_read),
+                  format_seconds(stats.seconds), rate / 1e9, format_bytes(peak_resident_bytes()));
+  if (min_safe) {
+    text +=
+        fmt::format("smallest safe folder: {} bytes ({})\n", *min_safe, format_bytes(*min_safe));
+  }
+  print_result(common, text);
+}
+
+int analyze_command(const Common& common, const Options& options) {
+  const Encoder encoder = parse_encoder_option(options.encoder);
+  const std::optional<DType> dtype = parse_dtype_option(options.dtype);
+  if (options.csv == "-" && common.json) {
+    fail(Code::kUsage, "--csv - and --json both want stdout: give --csv a file");
+  }
+  const int workers = threads(common);
+  check_output_file(options.csv);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  Study study = open_study(common, fmt::format("analyze --encoder {}", encoder_name(encoder)));
+  AnalyzeStats stats;
+  const ModelCurves curves = measure(common, checkpoint, study,
+                                     {.encoder = encoder,
+                                      .dtype = dtype.value_or(checkpoint.default_dtype()),
+                                      .threads = workers,
+                                      .rehash = options.rehash},
+                                     &stats);
+  if (!options.csv.empty()) write_output(common, options.csv, curves_csv(checkpoint, curves));
+  if (options.csv == "-") return kDone;
+  std::optional<int64_t> min_safe;
+  if (encoder == Encoder::kMlx) {
+    PlanRequest request;
+    request.dtype = curves.dtype;
+    min_safe = min_safe_bytes({checkpoint, curves, nullptr}, request);
+  }
+  print_summary(common, checkpoint, curves, stats, min_safe);
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_analyze(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("--csv", options->csv, "all curves as a table; - is stdout")->type_name("FILE");
+  app.add_option("--encoder", options->encoder, "mlx: as stored (default); reference: as published")
+      ->type_name("mlx|reference");
+  app.add_option("--dtype", options->dtype, "of scales, biases and unquantized tensors")
+      ->type_name("bf16|f16|f32");
+  app.add_flag("--rehash", options->rehash, "read every tensor again");
+  return [options, &common] { return analyze_command(common, *options); };
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,39 @@
+// The table of subcommands.
+#include "commands.h"
+
+#include <array>
+
+namespace ram::cli {
+namespace {
+
+constexpr std::array kCommands = {
+    Command{"fit", "analyze, plan, quantize and verify in one go; the main job",
+            "ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB", setup_fit},
+    Command{"inspect", "family, units, sizes, what is kept, smallest safe size",
+            "ram inspect Qwen/Qwen3-8B", setup_inspect},
+    Command{"analyze", "rate-distortion curve of every unit into the study",
+            "ram analyze Qwen/Qwen3-8B --csv curves.csv", setup_analyze},
+    Command{"plan", "one format per unit for a budget, as a file to read and edit",
+            "ram plan Qwen/Qwen3-8B --budget 5.5GB -o plan.json", setup_plan},
+    Command{"sweep", "predicted loss against size, from the smallest safe size up",
+            "ram sweep Qwen/Qwen3-8B --points 16", setup_sweep},
+    Command{"explain", "why these bits; what the next megabyte would buy",
+            "ram explain plan.json model.layers.0.mlp.down_proj", setup_explain},
+    Command{"quantize", "write the MLX folder of a plan",
+            "ram quantize Qwen/Qwen3-8B --plan plan.json -o Qwen3-8B-5.5GB", setup_quantize},
+    Command{"verify", "is the folder whole, and what its plan says?",
+            "ram verify Qwen3-8B-5.5GB --source Qwen/Qwen3-8B", setup_verify},
+    Command{"demo", "the whole chain on the bundled model, at three budgets", "ram demo",
+            setup_demo},
+    Command{"completion", "completion script for bash, zsh or fish",
+            "ram completion bash > ~/.local/share/bash-completion/completions/ram",
+            setup_completion},
+};
+
+}  // namespace
+
+std::span<const Command> commands() {
+  return kCommands;
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,142 @@
+// Printing and progress behind common.h.
+#include "common.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <mutex>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+namespace ram::cli {
+
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// Live lines often enough to look alive, seldom enough to cost nothing.
+constexpr double kLiveInterval = 0.1;
+constexpr double kLogInterval = 10;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+int threads(const Common& common) {
+  const int wanted = common.thread_count > 0 ? common.thread_count : default_threads();
+  if (common.memory.empty()) return wanted;
+  const Size size = parse_size(common.memory);
+  const int64_t least = kMemoryBase + kMemoryPerThread;
+  if (size.percent > 0 || size.bytes < least) {
+    fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or leave the option out",
+         common.memory, least >> 20);
+  }
+  const int64_t fitting = (size.bytes - kMemoryBase) / kMemoryPerThread;
+  return static_cast<int>(std::min<int64_t>(wanted, fitting));
+}
+
+void print_result(const Common& common, std::string_view text) {
+  const size_t written = std::fwrite(text.data(), 1, text.size(), common.io.out);
+  if (written == text.size() && std::fflush(common.io.out) == 0) return;
+  if (errno == EPIPE) return;
+  fail_errno(true, "cannot write the result", "standard output", errno);
+}
+
+void note(const Common& common, std::string_view text) {
+  if (!common.quiet) fmt::print(common.io.err, "ram: note: {}\n", text);
+}
+
+std::string format_seconds(double seconds) {
+  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds) {
+  std::string text(progress.phase);
+  if (progress.total_bytes > 0) {
+    const double share =
+        static_cast<double>(progress.done_bytes) / static_cast<double>(progress.total_bytes);
+    text += fmt::format(" {:.0f} %", std::floor(100 * std::min(share, 1.0)));
+  }
+  const auto bytes = static_cast<double>(progress.done_bytes - start_bytes);
+  if (seconds <= 0 || bytes <= 0) return text;
+  const double rate = bytes / seconds;
+  text += fmt::format(", {:.2f} GB/s", rate / 1e9);
+  const auto rest = static_cast<double>(progress.total_bytes - progress.done_bytes);
+  if (rest > 0) text += fmt::format(", {} left", format_seconds(rest / rate));
+  return text;
+}
+
+struct ProgressLine::State {
+  std::FILE* err = stderr;
+  bool quiet = false;
+  bool live = false;
+  std::mutex mutex;
+  std::string phase;
+  int64_t phase_start_bytes = 0;
+  Clock::time_point phase_start;
+  Clock::time_point last_shown;
+  bool line_open = false;
+
+  void show(const Progress& progress) {
+    const std::lock_guard lock(mutex);
+    if (phase != progress.phase) {
+      clear();
+      phase = progress.phase;
+      phase_start_bytes = progress.done_bytes;
+      phase_start = last_shown = Clock::now();
+      return;
+    }
+    if (since(last_shown) < (live ? kLiveInterval : kLogInterval)) return;
+    last_shown = Clock::now();
+    const std::string text = progress_text(progress, phase_start_bytes, since(phase_start));
+    // "\x1b[K" erases to the end of the line.
+    if (live) {
+      fmt::print(err, "\r{}\x1b[K", text);
+    } else {
+      fmt::print(err, "ram: {}\n", text);
+    }
+    std::fflush(err);
+    line_open = live;
+  }
+
+  void clear() {
+    if (!line_open) return;
+    fmt::print(err, "\r\x1b[K");
+    std::fflush(err);
+    line_open = false;
+  }
+};
+
+ProgressLine::ProgressLine(const Common& common) : state_(std::make_unique<State>()) {
+  state_->err = common.io.err;
+  state_->quiet = common.quiet;
+  const int descriptor = fileno(common.io.err);
+  state_->live = descriptor >= 0 && isatty(descriptor) != 0;
+}
+
+ProgressLine::~ProgressLine() {
+  clear();
+}
+
+ProgressFn ProgressLine::function() {
+  if (state_->quiet) return {};
+  return [state = state_.get()](const Progress& progress) { state->show(progress); };
+}
+
+void ProgressLine::clear() {
+  const std::lock_guard lock(state_->mutex);
+  state_->clear();
+}
+
+}  // namespace ram::cli

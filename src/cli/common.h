@@ -1,0 +1,74 @@
+// What every subcommand gets: the options that all of them take, and the three ways to speak:
+// the result on stdout, progress and notes on stderr.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "ram/thread.h"
+
+namespace ram::cli {
+
+/// Where a run reads and writes; tests put memory streams here.
+struct Io {
+  std::FILE* out = stdout;
+  std::FILE* err = stderr;
+};
+
+struct Common {
+  std::string study = "./ram.db";
+  std::string memory;    ///< as typed; empty: no bound
+  int thread_count = 0;  ///< 0: as many as there are processors
+  uint64_t seed = 42;
+  bool quiet = false;
+  bool json = false;
+  Io io;
+  std::string program = "ram";  ///< argv[0]
+};
+
+/// What analysis holds at once, whatever the size of the model: a share that does not depend on the
+/// threads (tables, SQLite's cache, curves of every expert), and each thread's blocks.
+/// @source measured as VmHWM of `ram analyze`, rounded up; see docs/cli.md, "Memory"
+inline constexpr int64_t kMemoryBase = int64_t{96} << 20;
+inline constexpr int64_t kMemoryPerThread = int64_t{32} << 20;
+
+/// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
+/// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
+int threads(const Common& common);
+
+/// Writes the result to stdout. A reader that went away (SIGPIPE is ignored) is no failure.
+/// @throws Error{kWriteFailed}
+void print_result(const Common& common, std::string_view text);
+
+/// One line on stderr: "ram: note: ..."; nothing with --quiet.
+void note(const Common& common, std::string_view text);
+
+/// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s.
+/// The line is cleared when the object goes.
+class ProgressLine {
+ public:
+  explicit ProgressLine(const Common& common);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  /// @return the function to hand to long work; it may outlive nothing of this object.
+  ProgressFn function();
+  void clear();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// @return "analyze 43 %, 1.21 GB/s, 12 s left"; the rate and the rest only where they are known.
+/// @param seconds since `start_bytes` of the phase were done.
+std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds);
+
+/// @return "8.4 s", "3 min 20 s", "2 h 5 min".
+std::string format_seconds(double seconds);
+
+}  // namespace ram::cli

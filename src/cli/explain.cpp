@@ -1,0 +1,218 @@
+// ram explain: why a unit has its format; without a unit, where the loss is and what the next
+// megabyte would buy.
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "model.h"
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr int64_t kMegabyte = 1000000;
+constexpr size_t kUnitsShown = 15;
+
+struct Options {
+  std::string plan;
+  std::string unit;
+  std::string model;
+};
+
+// The model that a plan was made for: as --model says, else where the study last saw it.
+std::string find_model(const Common& common, const Options& options, const Plan& plan) {
+  if (!options.model.empty()) return options.model;
+  std::optional<Study> study = open_existing_study(common);
+  if (study) {
+    for (const ModelRecord& model : study->models()) {
+      if (model.fingerprint == plan.fingerprint) return model.folder;
+    }
+  }
+  fail(Code::kMissing, "{}: the study {} does not know its model {}: say where it is with --model",
+       options.plan, common.study, plan.model_name);
+}
+
+double unit_loss(const PlannedUnit& unit, Method method) {
+  const double power = method == Method::kRam ? unit.nrmse : unit.nrmse * unit.nrmse;
+  return unit.prior.value_or(0) * power;
+}
+
+struct Step {
+  size_t unit = 0;
+  UnitFormat from;
+  UnitFormat to;
+  int64_t bytes = 0;
+};
+
+struct NextMegabyte {
+  double loss = 0;  ///< of the plan with one megabyte more
+  std::vector<Step> steps;
+};
+
+// The same request with a megabyte more, solved afresh; nothing for a uniform plan.
+std::optional<NextMegabyte> next_megabyte(const PlanInput& input, const Plan& plan) {
+  if (plan.method == Method::kUniform) return std::nullopt;
+  PlanRequest request = plan.request;
+  request.bits_per_weight.reset();
+  request.budget_bytes = std::max(plan.budget_bytes, plan.total_bytes) + kMegabyte;
+  const PlanResult result = make_plan(input, request);
+  if (!result.plan) return std::nullopt;
+  NextMegabyte next = {.loss = result.plan->objective, .steps = {}};
+  for (size_t u = 0; u < plan.units.size(); ++u) {
+    const PlannedUnit& before = plan.units[u];
+    const PlannedUnit& after = result.plan->units[u];
+    if (before.format == after.format) continue;
+    next.steps.push_back({u, before.format, after.format, after.bytes - before.bytes});
+  }
+  return next;
+}
+
+std::vector<size_t> by_loss_per_byte(const Plan& plan) {
+  std::vector<size_t> order(plan.units.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto density = [&](size_t u) {
+    const auto bytes = static_cast<double>(std::max<int64_t>(1, plan.units[u].bytes));
+    return unit_loss(plan.units[u], plan.method) / bytes;
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return density(a) > density(b); });
+  std::erase_if(order, [&](size_t u) { return unit_loss(plan.units[u], plan.method) <= 0; });
+  return order;
+}
+
+int explain_plan(const Common& common, const PlanInput& input, const Plan& plan) {
+  const std::vector<size_t> order = by_loss_per_byte(plan);
+  const std::optional<NextMegabyte> next = next_megabyte(input, plan);
+  Json units = Json::array();
+  Table table({{"unit", Align::kLeft},
+               {"format", Align::kLeft},
+               {"bytes"},
+               {"nrmse"},
+               {"prior"},
+               {"loss"},
+               {"loss/MB"}});
+  for (const size_t u : order) {
+    if (units.size() >= kUnitsShown) break;
+    const PlannedUnit& unit = plan.units[u];
+    const double loss = unit_loss(unit, plan.method);
+    const double per_mb = loss * static_cast<double>(kMegabyte) / static_cast<double>(unit.bytes);
+    const std::string format = format_text(unit.format, plan.dtype);
+    units.push_back({{"name", unit.name},
+                     {"format", format},
+                     {"bytes", unit.bytes},
+                     {"nrmse", unit.nrmse},
+                     {"loss", loss},
+                     {"loss_per_mb", per_mb}});
+    table.add({unit.name, format, std::to_string(unit.bytes), fmt::format("{:.4f}", unit.nrmse),
+               fmt::format("{:g}", unit.prior.value_or(0)), fmt::format("{:.4g}", loss),
+               fmt::format("{:.4g}", per_mb)});
+  }
+  Json steps = Json::array();
+  Table step_table({{"unit", Align::kLeft}, {"from"}, {"to"}, {"bytes"}});
+  for (const Step& step : next ? next->steps : std::vector<Step>()) {
+    const std::string& name = plan.units[step.unit].name;
+    const std::string from = format_text(step.from, plan.dtype);
+    const std::string to = format_text(step.to, plan.dtype);
+    steps.push_back({{"name", name}, {"from", from}, {"to", to}, {"bytes", step.bytes}});
+    if (steps.size() <= kUnitsShown) {
+      step_table.add({name, from, to, fmt::format("{:+}", step.bytes)});
+    }
+  }
+  if (common.json) {
+    Json document = {
+        {"objective", plan.objective}, {"units", std::move(units)}, {"next_mb", nullptr}};
+    if (next) document["next_mb"] = {{"objective", next->loss}, {"steps", std::move(steps)}};
+    print_result(common, document.dump(2) + "\n");
+    return kDone;
+  }
+  std::string text = plan_summary(plan) + "\nmost loss per byte:\n" + table.render();
+  if (next && !steps.empty()) {
+    text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
+                        plan.objective, next->loss) +
+            step_table.render();
+    if (steps.size() > kUnitsShown) {
+      text += fmt::format("and {} more\n", steps.size() - kUnitsShown);
+    }
+  } else if (next) {
+    text += "\none megabyte more would change nothing.\n";
+  }
+  print_result(common, text);
+  return kDone;
+}
+
+int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
+                const std::string& name) {
+  const UnitExplanation why = explain_unit(input, plan, name);
+  Json choices = Json::array();
+  Table table({{"format", Align::kLeft},
+               {"bytes"},
+               {"nrmse"},
+               {"SQNR dB"},
+               {"loss"},
+               {"saved/MB"},
+               {"", Align::kLeft}});
+  for (const UnitExplanation::Choice& choice : why.choices) {
+    const std::string format = format_text(choice.format, plan.dtype);
+    choices.push_back({{"format", format},
+                       {"bytes", choice.bytes},
+                       {"nrmse", choice.nrmse},
+                       {"sqnr_db", choice.sqnr_db},
+                       {"loss", choice.loss},
+                       {"allowed", !choice.vetoed},
+                       {"chosen", choice.chosen},
+                       {"loss_saved_per_mb", choice.loss_per_mb}});
+    table.add({format, std::to_string(choice.bytes), fmt::format("{:.5f}", choice.nrmse),
+               fmt::format("{:.2f}", choice.sqnr_db), fmt::format("{:.5g}", choice.loss),
+               choice.chosen ? "" : fmt::format("{:.4g}", choice.loss_per_mb),
+               choice.chosen   ? "<- chosen"
+               : choice.vetoed ? "not allowed"
+                               : ""});
+  }
+  if (common.json) {
+    const Json document = {{"name", why.name},
+                           {"role", role_name(why.role)},
+                           {"prior", why.kept ? Json(nullptr) : Json(why.prior)},
+                           {"kept", why.kept},
+                           {"reason", why.reason},
+                           {"choices", std::move(choices)}};
+    print_result(common, document.dump(2) + "\n");
+    return kDone;
+  }
+  const std::string prior = why.kept ? "kept" : fmt::format("prior {:g}", why.prior);
+  print_result(common,
+               fmt::format("{}: {}, {}\n{}\n\n", why.name, role_name(why.role), prior, why.reason) +
+                   table.render());
+  return kDone;
+}
+
+int explain(const Common& common, const Options& options) {
+  threads(common);
+  const Plan edited = read_plan(options.plan);
+  const Checkpoint checkpoint = Checkpoint::open(find_model(common, options, edited));
+  Study study = open_study(common, "explain");
+  const Curves curves = measure_for(common, checkpoint, study, edited.method, edited.dtype, false);
+  const PlanInput input = curves.input(checkpoint);
+  const Plan plan = complete_plan(input, edited);
+  return options.unit.empty() ? explain_plan(common, input, plan)
+                              : explain_one(common, input, plan, options.unit);
+}
+
+}  // namespace
+
+Action setup_explain(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("PLAN", options->plan, "plan.json, or a folder with one")
+      ->type_name("")
+      ->required();
+  app.add_option("UNIT", options->unit, "name of a unit, as in the plan")->type_name("");
+  app.add_option("--model", options->model, "where the model is, if the study does not know")
+      ->type_name("MODEL");
+  return [options, &common] { return explain(common, *options); };
+}
+
+}  // namespace ram::cli

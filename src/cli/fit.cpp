@@ -1,0 +1,99 @@
+// ram fit: the main job, from a model and a budget to a verified folder.
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "fitting.h"
+#include "planning.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string out;
+  bool force = false;
+  std::string effort = "fast";
+  PlanningArguments planning;
+};
+
+Json fit_json(const FitResult& result, const std::string& out) {
+  Json document = plan_json(*result.planned.plan);
+  const FitSeconds& seconds = result.seconds;
+  document["out"] = out;
+  document["already_there"] = result.outcome == BuildOutcome::kAlreadyThere;
+  document["verified"] = result.report.problems.empty();
+  document["problems"] = result.report.problems;
+  document["seconds"] = seconds.analyze + seconds.plan + seconds.write + seconds.verify;
+  document["steps"] = {{"analyze", seconds.analyze},
+                       {"plan", seconds.plan},
+                       {"write", seconds.write},
+                       {"verify", seconds.verify}};
+  document["peak_resident_bytes"] = peak_resident_bytes();
+  return document;
+}
+
+std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
+                     const std::string& out) {
+  const FitSeconds& seconds = result.seconds;
+  std::string text = plan_table(checkpoint, *result.planned.plan) + "\n";
+  text += plan_summary(*result.planned.plan);
+  text += fmt::format("{:<18}analyze {}, plan {}, write {}, verify {}; peak memory {}\n", "took",
+                      format_seconds(seconds.analyze), format_seconds(seconds.plan),
+                      format_seconds(seconds.write), format_seconds(seconds.verify),
+                      format_bytes(peak_resident_bytes()));
+  text += fmt::format("{:<18}{}\n", "folder", outcome_text(result.outcome, out));
+  text +=
+      fmt::format("{:<18}every file, size and unit checked against plan and source\n", "verified");
+  text += fmt::format(
+      "\nnext:\n  mlx_lm.generate --model {0} --prompt \"Hello\"\n"
+      "  ram explain {0}\n",
+      out);
+  return text;
+}
+
+int fit(const Common& common, const Options& options) {
+  const Planning planning = parse_planning(options.planning, true);
+  if (options.effort != "fast" && options.effort != "best") {
+    fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
+  }
+  if (options.effort == "best") {
+    note(common, "--effort best is the same as fast for now: --method squared, --encoder mlx");
+  }
+  threads(common);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const PlanRequest request = resolve(planning, checkpoint);
+  check_output_folder(checkpoint, request, options.out, options.force);
+  Study study = open_study(common, "fit " + request_options(request));
+  const FitResult result = fit_model(common, checkpoint, study, request, options.out, options.force,
+                                     options.planning.rehash);
+  if (!result.planned.plan) return refuse_budget(common, request, result.planned.min_safe_bytes);
+  const std::vector<std::string>& problems = result.report.problems;
+  if (common.json) {
+    print_result(common, fit_json(result, options.out).dump(2) + "\n");
+  } else if (problems.empty()) {
+    print_result(common, fit_text(checkpoint, result, options.out));
+  }
+  if (problems.empty()) return kDone;
+  fmt::print(common.io.err, "ram: error: {} did not pass verification: {} ({} problem{})\n",
+             options.out, problems.front(), problems.size(), problems.size() == 1 ? "" : "s");
+  return kCheckFailed;
+}
+
+}  // namespace
+
+Action setup_fit(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
+  app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
+  app.add_option("--effort", options->effort, "best: for now the same as fast (default)")
+      ->type_name("fast|best");
+  add_planning_options(app, options->planning, true);
+  return [options, &common] { return fit(common, *options); };
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,136 @@
+// The steps of a fit, and what is refused before the first of them.
+#include "fitting.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/size.h"
+
+namespace ram::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+bool is_inside(const fs::path& inner, const fs::path& outer) {
+  const auto [end, ignored] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+  return end == outer.end();
+}
+
+// Without the slash at its end, which would count as one more component.
+fs::path resolved(const fs::path& path) {
+  fs::path out = fs::weakly_canonical(fs::absolute(path));
+  return out.has_filename() ? out : out.parent_path();
+}
+
+// What the folder takes at most, as far as that is known before there is a plan.
+int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request) {
+  const auto weights = static_cast<double>(checkpoint.weights());
+  const auto full = static_cast<int64_t>(weights * dtype_bits(request.dtype) / 8);
+  if (request.budget_bytes) return std::min(*request.budget_bytes, full);
+  if (request.bits_per_weight) {
+    return std::min(static_cast<int64_t>(weights * *request.bits_per_weight / 8), full);
+  }
+  return 0;  // a uniform plan: known exactly, and checked, before it is written
+}
+
+// An OUT that is there: may it be what was asked for, or may it be replaced?
+void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out,
+                    bool force) {
+  if (!fs::is_directory(out)) {
+    fail(Code::kUsage, "{} exists and is no folder: choose another name", out.string());
+  }
+  if (fs::is_empty(out) || force) return;
+  const fs::path plan_file = out / "plan.json";
+  if (!fs::exists(plan_file)) {
+    fail(Code::kUsage, "{} exists and ram did not make it: choose another name, or --force",
+         out.string());
+  }
+  const Plan plan = read_plan(plan_file);
+  const bool same = plan.model_type == checkpoint.model_type && plan.dtype == request.dtype &&
+                    request_options(plan.request) == request_options(request);
+  if (same) return;
+  fail(Code::kUsage, "{} was made from something else ({}): choose another name, or --force",
+       out.string(), request_options(plan.request));
+}
+
+}  // namespace
+
+void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
+                         const fs::path& out, bool force) {
+  const fs::path place = resolved(out);
+  const fs::path source = resolved(checkpoint.folder);
+  if (is_inside(place, source) || is_inside(source, place)) {
+    fail(Code::kUsage, "{} and the model's own folder {} lie inside each other: write elsewhere",
+         out.string(), checkpoint.folder.string());
+  }
+  if (fs::exists(place)) check_existing(checkpoint, request, place, force);
+  fs::path parent = place.parent_path();
+  while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
+  if (access(parent.c_str(), W_OK) != 0) {
+    fail_errno(true, "cannot create OUT", place.string(), errno);
+  }
+  if (fs::exists(place) ||
+      fs::exists(place.parent_path() / ("." + place.filename().string() + ".ram-partial"))) {
+    return;  // part of what is needed may be there already
+  }
+  const int64_t needed = expected_bytes(checkpoint, request);
+  const int64_t room = free_bytes(parent);
+  if (room < needed) {
+    fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
+         place.string(), format_bytes(needed), format_bytes(room), format_bytes(needed - room));
+  }
+}
+
+BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
+                          Study& study, const fs::path& out, bool force) {
+  ProgressLine line(common);
+  return build_folder(checkpoint, plan, study, out, {.threads = threads(common), .force = force},
+                      line.function());
+}
+
+FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& study,
+                    const PlanRequest& request, const fs::path& out, bool force, bool rehash) {
+  FitResult result;
+  Stopwatch watch;
+  const Curves curves =
+      measure_for(common, checkpoint, study, request.method, request.dtype, rehash);
+  result.seconds.analyze = watch.lap();
+  result.planned = make_plan(curves.input(checkpoint), request);
+  result.seconds.plan = watch.lap();
+  for (const std::string& text : result.planned.notes) note(common, text);
+  if (!result.planned.plan) return result;
+  result.outcome = write_folder(common, checkpoint, *result.planned.plan, study, out, force);
+  result.seconds.write = watch.lap();
+  ProgressLine line(common);
+  result.report = verify_folder(out, &checkpoint, &study, threads(common), line.function());
+  result.seconds.verify = watch.lap();
+  return result;
+}
+
+std::string outcome_text(BuildOutcome outcome, const fs::path& out) {
+  return outcome == BuildOutcome::kWritten
+             ? fmt::format("written to {}", out.string())
+             : fmt::format("{} is already exactly this; nothing was touched", out.string());
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,48 @@
+// One fit from an open model to a verified folder: what `fit` does once and `demo` three times.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "ram/build.h"
+
+#include "common.h"
+#include "model.h"
+
+namespace ram::cli {
+
+/// What each step of a fit took.
+struct FitSeconds {
+  double analyze = 0;
+  double plan = 0;
+  double write = 0;
+  double verify = 0;
+};
+
+struct FitResult {
+  PlanResult planned;  ///< without a plan: nothing was written
+  BuildOutcome outcome = BuildOutcome::kWritten;
+  VerifyReport report;
+  FitSeconds seconds;
+};
+
+/// Refuses at once what would be refused after the long work: an OUT that is something else, lies
+/// inside the source, cannot be written, or has no room.
+/// @throws Error{kUsage, kWriteFailed}
+void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
+                         const std::filesystem::path& out, bool force);
+
+/// Analyzes, plans, writes and verifies.
+FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& study,
+                    const PlanRequest& request, const std::filesystem::path& out, bool force,
+                    bool rehash);
+
+/// Writes the folder of a complete plan, with progress.
+BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
+                          Study& study, const std::filesystem::path& out, bool force);
+
+/// @return "written to OUT", or that it was there already.
+std::string outcome_text(BuildOutcome outcome, const std::filesystem::path& out);
+
+}  // namespace ram::cli

@@ -1,0 +1,193 @@
+// Opening, measuring and showing models and plans.
+#include "model.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/size.h"
+
+#include "table.h"
+
+namespace ram::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kLargestPlan = int64_t{64} << 20;
+constexpr size_t kFormatsShown = 4;
+
+struct RoleRow {
+  int64_t units = 0;
+  int64_t weights = 0;
+  int64_t bytes = 0;
+  std::map<std::string, int64_t> formats;
+};
+
+std::string formats_cell(const std::map<std::string, int64_t>& formats) {
+  std::vector<std::pair<std::string, int64_t>> sorted(formats.begin(), formats.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string text;
+  for (size_t i = 0; i < std::min(sorted.size(), kFormatsShown); ++i) {
+    text += fmt::format("{}{} x{}", i > 0 ? ", " : "", sorted[i].first, sorted[i].second);
+  }
+  if (sorted.size() > kFormatsShown) {
+    text += fmt::format(", {} more", sorted.size() - kFormatsShown);
+  }
+  return text;
+}
+
+double bits(int64_t bytes, int64_t weights) {
+  return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
+}
+
+}  // namespace
+
+Study open_study(const Common& common, const std::string& options) {
+  Study study{fs::path(common.study)};
+  study.set_options(options);
+  return study;
+}
+
+std::optional<Study> open_existing_study(const Common& common) {
+  if (!fs::exists(common.study)) return std::nullopt;
+  return std::optional<Study>(std::in_place, fs::path(common.study));
+}
+
+ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
+                    const AnalyzeOptions& options, AnalyzeStats* stats) {
+  ProgressLine line(common);
+  ModelCurves curves = analyze(checkpoint, study, options, line.function(), stats);
+  line.clear();
+  return curves;
+}
+
+std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
+                                        const AnalyzeOptions& options) {
+  for (const InputFile& file : checkpoint.files) {
+    if (study.tensor_hashes(file.path(), file.identity()).empty()) return std::nullopt;
+  }
+  // Progress is reported only where there is something to read: its first report ends the attempt.
+  struct Unknown {};
+  try {
+    return analyze(checkpoint, study, options, [](const Progress&) { throw Unknown(); });
+  } catch (const Unknown&) {
+    return std::nullopt;
+  }
+}
+
+Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
+                   DType dtype, bool rehash) {
+  const AnalyzeOptions options = {
+      .encoder = Encoder::kMlx, .dtype = dtype, .threads = threads(common), .rehash = rehash};
+  Curves curves;
+  curves.stored = measure(common, checkpoint, study, options, &curves.stats);
+  if (planning_encoder(method) != Encoder::kReference) return curves;
+  AnalyzeOptions simulated = options;
+  simulated.encoder = Encoder::kReference;
+  simulated.rehash = false;
+  AnalyzeStats stats;
+  curves.simulated = measure(common, checkpoint, study, simulated, &stats);
+  curves.stats.tensors_measured += stats.tensors_measured;
+  curves.stats.tensors_known += stats.tensors_known;
+  curves.stats.bytes_read += stats.bytes_read;
+  curves.stats.seconds += stats.seconds;
+  return curves;
+}
+
+int64_t min_safe_bytes(const PlanInput& input, PlanRequest request) {
+  request.bits_per_weight.reset();
+  request.uniform.reset();
+  request.budget_bytes = 1;  // nothing fits, and the answer says what would
+  return make_plan(input, request).min_safe_bytes;
+}
+
+std::string format_text(UnitFormat format, DType dtype) {
+  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
+}
+
+std::string plan_table(const Checkpoint& checkpoint, const Plan& plan) {
+  std::map<Role, RoleRow> rows;
+  RoleRow all;
+  for (size_t u = 0; u < plan.units.size(); ++u) {
+    const PlannedUnit& unit = plan.units[u];
+    for (RoleRow* row : {&rows[checkpoint.units[u].role], &all}) {
+      row->units += 1;
+      row->weights += unit.weights;
+      row->bytes += unit.bytes;
+      row->formats[format_text(unit.format, plan.dtype)] += 1;
+    }
+  }
+  Table table({{"role", Align::kLeft},
+               {"units"},
+               {"weights"},
+               {"bytes"},
+               {"bits/weight"},
+               {"formats", Align::kLeft}});
+  const auto add = [&table](std::string name, const RoleRow& row, std::string formats) {
+    table.add({std::move(name), std::to_string(row.units), std::to_string(row.weights),
+               std::to_string(row.bytes), fmt::format("{:.3f}", bits(row.bytes, row.weights)),
+               std::move(formats)});
+  };
+  for (const auto& [role, row] : rows) {
+    add(std::string(role_name(role)), row, formats_cell(row.formats));
+  }
+  add("all", all, "");
+  return table.render();
+}
+
+std::string plan_summary(const Plan& plan) {
+  std::string text = fmt::format("{:<18}{} ({})\n", "finished folder", plan.total_bytes,
+                                 format_bytes(plan.total_bytes));
+  if (plan.method != Method::kUniform) {
+    text += fmt::format("{:<18}{} ({}), {} unused\n", "asked for", plan.budget_bytes,
+                        format_bytes(plan.budget_bytes), plan.budget_bytes - plan.total_bytes);
+  }
+  text += fmt::format("{:<18}{:.4f}\n", "bits per weight", plan.bits_per_weight);
+  text += fmt::format("{:<18}{:.6g} ({}), ", "loss", plan.objective, method_name(plan.method));
+  const double gap = plan.objective - plan.lower_bound;
+  if (plan.method == Method::kUniform) {
+    text += "as given by the format\n";
+  } else if (gap <= 0) {
+    text += "the least there is for this size (proven)\n";
+  } else {
+    text += fmt::format("at most {:.2g} % above the least for this size\n",
+                        100 * gap / plan.lower_bound);
+  }
+  return text;
+}
+
+Json plan_json(const Plan& plan) {
+  return Json::parse(render_plan(plan));
+}
+
+Plan read_plan(const fs::path& path) {
+  const fs::path file = fs::is_directory(path) ? path / "plan.json" : path;
+  return parse_plan(read_text_file(file, kLargestPlan), file.string());
+}
+
+void write_output(const Common& common, const std::string& path, const std::string& text) {
+  if (path == "-") {
+    print_result(common, text);
+  } else {
+    write_file_atomic(path, text);
+  }
+}
+
+void check_output_file(const std::string& path) {
+  if (path.empty() || path == "-") return;
+  if (fs::is_directory(path)) fail(Code::kUsage, "{} is a folder: name a file", path);
+  const fs::path parent = fs::absolute(path).parent_path();
+  if (access(parent.c_str(), W_OK) != 0) {
+    fail_errno(true, "cannot write into the folder of the output", parent.string(), errno);
+  }
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,78 @@
+// A model with its curves, as most subcommands need it; and how plans and roles are shown.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "ram/checkpoint.h"
+#include "ram/curve.h"
+#include "ram/plan.h"
+#include "ram/study.h"
+
+#include "common.h"
+
+namespace ram::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// Curves of a checkpoint for a method: what is stored, and what the method plans with.
+struct Curves {
+  ModelCurves stored;
+  std::optional<ModelCurves> simulated;
+  AnalyzeStats stats;  ///< of both
+
+  PlanInput input(const Checkpoint& checkpoint) const {
+    return {checkpoint, stored, simulated ? &*simulated : nullptr};
+  }
+};
+
+/// Opens the study, creating it if it is missing.
+/// @param options what is kept beside the work, as "analyze --encoder mlx".
+Study open_study(const Common& common, const std::string& options);
+
+/// Opens the study if there is one; creates none.
+std::optional<Study> open_existing_study(const Common& common);
+
+/// Analyzes what the study does not know yet, with progress.
+ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
+                    const AnalyzeOptions& options, AnalyzeStats* stats);
+
+/// @return the curves, if the study knows all of them; measures none.
+std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
+                                        const AnalyzeOptions& options);
+
+/// As `measure`, for all curves that a method needs.
+Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
+                   DType dtype, bool rehash);
+
+/// @return the smallest safe folder under these settings. @throws as make_plan
+int64_t min_safe_bytes(const PlanInput& input, PlanRequest request);
+
+/// @return "4:64", or the name of `dtype` for an unquantized unit.
+std::string format_text(UnitFormat format, DType dtype);
+
+/// @return the table of a plan by role: units, weights, bytes, bits per weight, formats.
+std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
+
+/// @return lines that say what was asked, what came out, and how near the best that is.
+std::string plan_summary(const Plan& plan);
+
+/// @return plan.json's document.
+Json plan_json(const Plan& plan);
+
+/// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
+/// plan.json in it.
+Plan read_plan(const std::filesystem::path& path);
+
+/// Writes `text` to a file, whole or not at all, or to stdout for "-".
+void write_output(const Common& common, const std::string& path, const std::string& text);
+
+/// Refuses an output file that cannot be written, before any long work.
+/// @throws Error{kWriteFailed}; {kUsage} it is a folder.
+void check_output_file(const std::string& path);
+
+}  // namespace ram::cli

@@ -1,0 +1,49 @@
+// ram plan: a budget becomes one format per unit.
+#include "commands.h"
+#include "model.h"
+#include "planning.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string output;
+  PlanningArguments planning;
+};
+
+int plan_command(const Common& common, const Options& options) {
+  const Planning planning = parse_planning(options.planning, true);
+  threads(common);
+  check_output_file(options.output);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const PlanRequest request = resolve(planning, checkpoint);
+  Study study = open_study(common, "plan " + request_options(request));
+  const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
+                                    options.planning.rehash);
+  const PlanResult result = make_plan(curves.input(checkpoint), request);
+  for (const std::string& text : result.notes) note(common, text);
+  if (!result.plan) return refuse_budget(common, request, result.min_safe_bytes);
+  const std::string text = render_plan(*result.plan);
+  if (!options.output.empty()) write_output(common, options.output, text);
+  if (options.output == "-") return kDone;
+  if (common.json) {
+    print_result(common, text);
+  } else {
+    print_result(common, plan_table(checkpoint, *result.plan) + "\n" + plan_summary(*result.plan));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_plan(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("-o,--output", options->output, "where plan.json goes; - is stdout")
+      ->type_name("FILE");
+  add_planning_options(app, options->planning, true);
+  return [options, &common] { return plan_command(common, *options); };
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,243 @@
+// Parsing of the planning options.
+#include "planning.h"
+
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+
+#include "commands.h"
+#include "suggest.h"
+
+namespace ram::cli {
+namespace {
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+AffineFormat format_option(const char* option, const std::string& text) {
+  const auto format = parse_format(text);
+  if (!format) {
+    fail(Code::kUsage,
+         "{} {}: a format is BITS:GROUP, bits 2, 3, 4, 5, 6 or 8, group 32, 64 or 128", option,
+         text);
+  }
+  return *format;
+}
+
+std::vector<std::string> role_names() {
+  std::vector<std::string> names;
+  for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
+  return names;
+}
+
+Role role_option(const char* option, const std::string& text) {
+  const auto role = parse_role(text);
+  if (!role) {
+    const auto names = role_names();
+    fail(Code::kUsage, "{} {}: no such role{}; roles are {}", option, text,
+         did_you_mean(text, names), fmt::join(names, ", "));
+  }
+  return *role;
+}
+
+std::set<Role> parse_keep(const std::string& text) {
+  std::set<Role> keep;
+  if (text == "none") return keep;
+  for (const std::string& name : split(text, ',')) keep.insert(role_option("--keep", name));
+  return keep;
+}
+
+Pin parse_pin(const std::string& text) {
+  const size_t at = text.rfind('=');
+  if (at == std::string::npos || at == 0 || at + 1 == text.size()) {
+    fail(Code::kUsage, "--pin {}: use PATTERN=FORMAT, as '*.down_proj=6:64' or 'lm_head=bf16'",
+         text);
+  }
+  const std::string format = text.substr(at + 1);
+  Pin pin{.pattern = text.substr(0, at), .format = {}};
+  if (!parse_weight_dtype(format)) pin.format = format_option("--pin", format);
+  return pin;
+}
+
+void parse_prior(const std::string& text, PlanRequest& request) {
+  const size_t at = text.find('=');
+  const std::string name = text.substr(0, at);
+  double value = 0;
+  try {
+    size_t used = 0;
+    const std::string number = at == std::string::npos ? "" : text.substr(at + 1);
+    value = std::stod(number, &used);
+    if (used != number.size()) value = 0;
+  } catch (const std::logic_error&) {
+    value = 0;
+  }
+  if (!(value > 0) || !std::isfinite(value)) {
+    fail(Code::kUsage,
+         "--prior {}: use ROLE=X with X above 0, as head=10 (--keep leaves a role "
+         "unquantized)",
+         text);
+  }
+  if (name == "first_layer") {
+    request.first_layer_prior = value;
+  } else if (name == "last_layer") {
+    request.last_layer_prior = value;
+  } else {
+    request.role_priors[role_option("--prior", name)] = value;
+  }
+}
+
+void parse_size_options(const PlanningArguments& arguments, bool needs_budget, Planning& planning) {
+  const int given = (arguments.budget.empty() ? 0 : 1) + (arguments.bpw ? 1 : 0) +
+                    (arguments.uniform.empty() ? 0 : 1);
+  if (given != (needs_budget ? 1 : 0)) {
+    fail(Code::kUsage, "{}: say how large with one of --budget 19GB, --bpw 4.5 or --uniform 4:64",
+         given == 0 ? "no size given" : "more than one size given");
+  }
+  PlanRequest& request = planning.request;
+  if (!arguments.budget.empty()) planning.budget = parse_size(arguments.budget);
+  if (arguments.bpw) {
+    if (!(*arguments.bpw > 0) || !(*arguments.bpw <= 32)) {
+      fail(Code::kUsage, "--bpw {}: use bits per weight above 0 and at most 32", *arguments.bpw);
+    }
+    request.bits_per_weight = arguments.bpw;
+  }
+  if (!arguments.uniform.empty()) {
+    request.uniform = format_option("--uniform", arguments.uniform);
+    request.method = Method::kUniform;
+  }
+}
+
+void parse_method_option(const PlanningArguments& arguments, PlanRequest& request) {
+  if (arguments.method.empty()) return;
+  const auto method = parse_method(arguments.method);
+  const bool uniform = method == Method::kUniform;
+  if (!method || uniform != request.uniform.has_value()) {
+    fail(Code::kUsage,
+         "--method {}: use squared or ram; --uniform BITS:GROUP is a method of its own",
+         arguments.method);
+  }
+  request.method = *method;
+}
+
+}  // namespace
+
+void add_planning_options(CLI::App& app, PlanningArguments& arguments, bool with_budget) {
+  if (with_budget) {
+    const char* group = "Size (one of)";
+    app.add_option("--budget", arguments.budget,
+                   "of all files together: 19GB, 17.5GiB, bytes, or 35% of the source's weights")
+        ->type_name("SIZE")
+        ->group(group);
+    app.add_option("--bpw", arguments.bpw, "bits per weight, as mlx_lm prints them")
+        ->type_name("X")
+        ->group(group);
+    app.add_option("--uniform", arguments.uniform, "what mlx_lm.convert -q does with this format")
+        ->type_name("BITS:GROUP")
+        ->group(group);
+  }
+  const char* group = "Planning";
+  const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
+    return app.add_option(name, value, help)->type_name(type)->group(group);
+  };
+  option("--method", arguments.method, "squared|ram", "loss to minimise (default squared)");
+  option("--encoder", arguments.encoder, "mlx", "encoder that writes the weights (default mlx)");
+  option("--menu", arguments.menu, "FORMATS", "formats to choose from, as 4:64,5:32");
+  option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits");
+  option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)");
+  option("--pin", arguments.pins, "PATTERN=FORMAT", "fix units by name, as '*.v_proj=6:64'; again")
+      ->allow_extra_args(false);
+  option("--prior", arguments.priors, "ROLE=X",
+         "weight of a role, first_layer or last_layer; again")
+      ->allow_extra_args(false);
+  option("--veto", arguments.veto_db, "DB", "no format below this SQNR (default 9)");
+  app.add_flag("--allow-unsafe", arguments.allow_unsafe, "lift the veto")->group(group);
+  option("--dtype", arguments.dtype, "bf16|f16|f32", "of scales, biases and unquantized tensors");
+  option("--time-limit", arguments.time_limit_s, "SECONDS", "of the solver (default 10)");
+  app.add_flag("--rehash", arguments.rehash, "read every tensor again")->group(group);
+}
+
+Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {
+  Planning planning;
+  PlanRequest& request = planning.request;
+  parse_size_options(arguments, needs_budget, planning);
+  parse_method_option(arguments, request);
+  if (parse_encoder_option(arguments.encoder) != Encoder::kMlx) {
+    fail(Code::kUsage, "--encoder {}: for analysis only; plans are written with mlx",
+         arguments.encoder);
+  }
+  if (!arguments.menu.empty()) {
+    for (const std::string& format : split(arguments.menu, ',')) {
+      request.menu.push_back(format_option("--menu", format));
+    }
+  }
+  if (arguments.min_bits < 0 || arguments.min_bits > 8) {
+    fail(Code::kUsage, "--min-bits {}: use 2, 3, 4, 5, 6 or 8", arguments.min_bits);
+  }
+  request.min_bits = arguments.min_bits;
+  request.keep = parse_keep(arguments.keep);
+  for (const std::string& pin : arguments.pins) request.pins.push_back(parse_pin(pin));
+  for (const std::string& prior : arguments.priors) parse_prior(prior, request);
+  if (!std::isfinite(arguments.veto_db)) {
+    fail(Code::kUsage, "--veto {}: use a number of dB", arguments.veto_db);
+  }
+  request.veto_db = arguments.veto_db;
+  request.allow_unsafe = arguments.allow_unsafe;
+  if (!(arguments.time_limit_s > 0) || !std::isfinite(arguments.time_limit_s)) {
+    fail(Code::kUsage, "--time-limit {}: use seconds above 0", arguments.time_limit_s);
+  }
+  request.time_limit_s = arguments.time_limit_s;
+  planning.dtype = parse_dtype_option(arguments.dtype);
+  return planning;
+}
+
+PlanRequest resolve(const Planning& planning, const Checkpoint& checkpoint) {
+  PlanRequest request = planning.request;
+  if (planning.budget) request.budget_bytes = planning.budget->resolve(checkpoint.bytes());
+  request.dtype = planning.dtype.value_or(checkpoint.default_dtype());
+  return request;
+}
+
+std::optional<DType> parse_dtype_option(const std::string& text) {
+  if (text.empty()) return {};
+  const auto dtype = parse_weight_dtype(text);
+  if (!dtype) fail(Code::kUsage, "--dtype {}: use bf16, f16 or f32", text);
+  return dtype;
+}
+
+Encoder parse_encoder_option(const std::string& text) {
+  const auto encoder = parse_encoder(text);
+  if (!encoder) {
+    fail(Code::kUsage, "--encoder {}: use mlx, or reference with ram analyze", text);
+  }
+  return *encoder;
+}
+
+int refuse_budget(const Common& common, const PlanRequest& request, int64_t min_safe_bytes) {
+  std::string error =
+      request.budget_bytes
+          ? fmt::format("budget of {} bytes is too small", *request.budget_bytes)
+          : fmt::format("{} bits per weight are too few", request.bits_per_weight.value_or(0));
+  error += fmt::format(": the smallest safe size is {} bytes ({})", min_safe_bytes,
+                       format_bytes(min_safe_bytes));
+  if (common.json) {
+    const nlohmann::ordered_json document = {{"error", error}, {"min_safe_bytes", min_safe_bytes}};
+    print_result(common, document.dump(2) + "\n");
+  }
+  fmt::print(common.io.err, "ram: error: {}; use --budget {}{}\n", error, min_safe_bytes,
+             request.allow_unsafe ? "" : ", or --allow-unsafe for less");
+  return kBudgetTooSmall;
+}
+
+}  // namespace ram::cli

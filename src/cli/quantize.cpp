@@ -1,0 +1,65 @@
+// ram quantize: the folder of a plan that exists, perhaps edited by hand.
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "commands.h"
+#include "fitting.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string plan;
+  std::string out;
+  bool force = false;
+  bool rehash = false;
+};
+
+int quantize(const Common& common, const Options& options) {
+  threads(common);
+  const Plan edited = read_plan(options.plan);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  if (edited.model_type != checkpoint.model_type) {
+    fail(Code::kUsage, "{}: made for {} ({}), and {} is {}: plan this model with ram plan",
+         options.plan, edited.model_name, edited.model_type, checkpoint.name,
+         checkpoint.model_type);
+  }
+  check_output_folder(checkpoint, edited.request, options.out, options.force);
+  Study study = open_study(common, "quantize " + request_options(edited.request));
+  const Curves curves =
+      measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);
+  const Plan plan = complete_plan(curves.input(checkpoint), edited);
+  const BuildOutcome outcome =
+      write_folder(common, checkpoint, plan, study, options.out, options.force);
+  if (common.json) {
+    Json document = plan_json(plan);
+    document["out"] = options.out;
+    document["already_there"] = outcome == BuildOutcome::kAlreadyThere;
+    print_result(common, document.dump(2) + "\n");
+  } else {
+    print_result(
+        common,
+        plan_table(checkpoint, plan) + "\n" + plan_summary(plan) +
+            fmt::format("{:<18}{}\n", "folder", outcome_text(outcome, options.out)) +
+            fmt::format("\nnext:\n  ram verify {} --source {}\n", options.out, options.model));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_quantize(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("--plan", options->plan, "plan.json, or a folder with one")
+      ->type_name("FILE")
+      ->required();
+  app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
+  app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
+  app.add_flag("--rehash", options->rehash, "read every tensor again");
+  return [options, &common] { return quantize(common, *options); };
+}
+
+}  // namespace ram::cli

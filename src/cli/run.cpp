@@ -1,0 +1,182 @@
+// From the command line to an exit status: the CLI11 tree, and every failure as one line.
+#include <cerrno>
+#include <exception>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "commands.h"
+#include "suggest.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+std::string check_threads(const std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  if (digits && text.size() <= 4 && std::stoi(text) >= 1 && std::stoi(text) <= kMostThreads) {
+    return {};
+  }
+  return fmt::format("{}: use a number from 1 to {}", text, kMostThreads);
+}
+
+void add_common_options(CLI::App& app, Common& common) {
+  app.set_help_flag("-h,--help", "print this help");
+  app.set_version_flag("--version", "ram " RAM_VERSION, "print the version");
+  const char* group = "Common options";
+  app.add_option("--study", common.study, "the study, an SQLite file (default ./ram.db)")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--threads", common.thread_count, "default: all processors")
+      ->type_name("N")
+      ->check(check_threads)
+      ->group(group);
+  app.add_option("--memory", common.memory, "working memory that may be taken, as 1GiB")
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_option("--seed", common.seed, "of whatever is drawn at random (default 42)")
+      ->type_name("N")
+      ->group(group);
+  app.add_flag("--quiet", common.quiet, "no progress and no notes on stderr")->group(group);
+  app.add_flag("--json", common.json, "the result as one JSON document")->group(group);
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) names.emplace_back(command.name);
+  return names;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  }
+  return names;
+}
+
+// What was typed and has no place. An unknown option comes first: what stands after it may be its
+// value.
+void check_extras(const CLI::App& app, const std::string& command) {
+  const std::vector<std::string> extras = app.remaining(false);
+  for (const std::string& extra : extras) {
+    if (extra.size() < 2 || extra.front() != '-') continue;
+    const std::string name = extra.substr(0, extra.find('='));
+    fail(Code::kUsage, "unknown option {}{} (ram{} --help lists them)", name,
+         did_you_mean(name, option_names(app)), command);
+  }
+  if (extras.empty()) return;
+  if (command.empty()) {
+    fail(Code::kUsage, "unknown command '{}'{} (ram --help lists them)", extras.front(),
+         did_you_mean(extras.front(), command_names()));
+  }
+  fail(Code::kUsage, "unexpected argument '{}' (ram{} --help says what goes where)", extras.front(),
+       command);
+}
+
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text;
+}
+
+struct Tree {
+  CLI::App app{"Fits open-weight language models into a byte budget, in the MLX format.", "ram"};
+  std::vector<std::pair<CLI::App*, Action>> actions;
+};
+
+void grow(Tree& tree, Common& common) {
+  add_common_options(tree.app, common);
+  tree.app.require_subcommand(0, 1);
+  tree.app.allow_extras();
+  tree.app.get_formatter()->column_width(36);
+  tree.app.footer(
+      "Example: ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB\n"
+      "ram COMMAND --help explains each, with an example.");
+  for (const Command& command : commands()) {
+    CLI::App* sub = tree.app.add_subcommand(command.name, command.help);
+    sub->allow_extras();
+    sub->footer(std::string("Example: ") + command.example);
+    tree.actions.emplace_back(sub, command.setup(*sub, common));
+    add_common_options(*sub, common);
+  }
+}
+
+int dispatch(int argc, const char* const* argv, Common& common) {
+  Tree tree;
+  grow(tree, common);
+  const auto chosen = [&]() -> std::pair<CLI::App*, Action*> {
+    for (auto& [sub, action] : tree.actions) {
+      if (sub->parsed()) return {sub, &action};
+    }
+    return {nullptr, nullptr};
+  };
+  const auto check_all = [&] {
+    check_extras(tree.app, "");
+    if (CLI::App* sub = chosen().first) check_extras(*sub, " " + sub->get_name());
+  };
+  try {
+    tree.app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const auto [sub, action] = chosen();
+    print_result(common, sub != nullptr ? sub->help("ram " + sub->get_name()) : tree.app.help());
+    return kDone;
+  } catch (const CLI::CallForVersion&) {
+    print_result(common, "ram " RAM_VERSION "\n");
+    return kDone;
+  } catch (const CLI::ParseError& error) {
+    check_all();
+    const CLI::App* sub = chosen().first;
+    fail(Code::kUsage, "{} (ram{} --help)", one_line(error.what()),
+         sub != nullptr ? " " + sub->get_name() : "");
+  }
+  check_all();
+  const auto [sub, action] = chosen();
+  if (sub == nullptr) {
+    fmt::print(common.io.err, "{}", tree.app.help());
+    fail(Code::kUsage, "no command given (ram --help)");
+  }
+  return (*action)();
+}
+
+int report(const Common& common, int status, const std::string& message) {
+  fmt::print(common.io.err, "ram: error: {}\n", one_line(message));
+  return status;
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, Io io) {
+  Common common;
+  common.io = io;
+  if (argc > 0) common.program = argv[0];
+  const auto internal = static_cast<int>(Code::kInternal);
+  try {
+    return dispatch(argc, argv, common);
+  } catch (const Error& error) {
+    const auto status = static_cast<int>(error.code());
+    if (error.code() != Code::kInterrupted) return report(common, status, error.what());
+    fmt::print(io.err,
+               "ram: interrupted; what is done is kept, run the same command again to go on\n");
+    return status;
+  } catch (const std::bad_alloc&) {
+    return report(common, internal, "not enough memory: use fewer --threads");
+  } catch (const std::system_error& error) {
+    const bool full = error.code() == std::errc::no_space_on_device;
+    return report(common, full ? static_cast<int>(Code::kWriteFailed) : internal, error.what());
+  } catch (const std::exception& error) {
+    return report(common, internal, std::string("defect in ram: ") + error.what());
+  }
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,92 @@
+// ram sweep: the whole curve of predicted loss against size, with its knee.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "commands.h"
+#include "model.h"
+#include "planning.h"
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr int kMostPoints = 1000;
+
+struct Options {
+  std::string model;
+  int points = 24;
+  PlanningArguments planning;
+};
+
+Json sweep_json(const Checkpoint& checkpoint, const PlanRequest& request, const Sweep& sweep) {
+  Json points = Json::array();
+  for (const SweepPoint& point : sweep.points) {
+    points.push_back({{"total_bytes", point.total_bytes},
+                      {"bits_per_weight", point.bits_per_weight},
+                      {"loss", point.loss},
+                      {"lower_bound", point.lower_bound},
+                      {"loss_saved_per_mb", point.loss_saved_per_mb}});
+  }
+  return {{"model", checkpoint.name},
+          {"method", method_name(request.method)},
+          {"points", std::move(points)},
+          {"knee", sweep.knee},
+          {"knee_total_bytes", sweep.points.at(static_cast<size_t>(sweep.knee)).total_bytes}};
+}
+
+std::string sweep_table(const Sweep& sweep) {
+  constexpr size_t kBarWidth = 24;
+  Table table({{"bytes"},
+               {"bits/weight"},
+               {"loss"},
+               {"saved/MB"},
+               {"loss, as a bar", Align::kLeft},
+               {"", Align::kLeft}});
+  const double largest = sweep.points.front().loss;
+  for (size_t i = 0; i < sweep.points.size(); ++i) {
+    const SweepPoint& point = sweep.points[i];
+    table.add({std::to_string(point.total_bytes), fmt::format("{:.3f}", point.bits_per_weight),
+               fmt::format("{:.5g}", point.loss),
+               i > 0 ? fmt::format("{:.3g}", point.loss_saved_per_mb) : "",
+               bar(point.loss, largest, kBarWidth),
+               i == static_cast<size_t>(sweep.knee) ? "<- knee" : ""});
+  }
+  return table.render();
+}
+
+int sweep_command(const Common& common, const Options& options) {
+  const Planning planning = parse_planning(options.planning, false);
+  if (options.points < 2 || options.points > kMostPoints) {
+    fail(Code::kUsage, "--points {}: use a number from 2 to {}", options.points, kMostPoints);
+  }
+  threads(common);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const PlanRequest request = resolve(planning, checkpoint);
+  Study study = open_study(common, "sweep " + request_options(request));
+  const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
+                                    options.planning.rehash);
+  const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
+  if (common.json) {
+    print_result(common, sweep_json(checkpoint, request, sweep).dump(2) + "\n");
+  } else {
+    print_result(common, sweep_table(sweep) +
+                             "\nThe knee is the size beyond which a further byte buys less than "
+                             "the average byte of this range.\n");
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_sweep(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("--points", options->points, "how many sizes (default 24)")->type_name("N");
+  add_planning_options(app, options->planning, false);
+  return [options, &common] { return sweep_command(common, *options); };
+}
+
+}  // namespace ram::cli

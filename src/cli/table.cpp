@@ -1,0 +1,98 @@
+// Column widths and padding.
+#include "table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ram/error.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr size_t kGap = 2;
+constexpr size_t kNarrowest = 12;  // of a shortened column
+
+bool continues_character(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0U) == 0x80U;
+}
+
+// Bytes of the first `characters` characters.
+size_t prefix_bytes(std::string_view text, size_t characters) {
+  size_t at = 0;
+  while (at < text.size()) {
+    if (!continues_character(text[at]) && characters-- == 0) break;
+    ++at;
+  }
+  return at;
+}
+
+}  // namespace
+
+size_t text_width(std::string_view text) {
+  return text.size() -
+         static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_character));
+}
+
+std::string shorten(std::string_view text, size_t width) {
+  const size_t length = text_width(text);
+  if (length <= width) return std::string(text);
+  if (width <= 4) return std::string(text.substr(0, prefix_bytes(text, width)));
+  const size_t tail = (width - 2) * 2 / 3;  // the end of a module path tells more
+  const size_t head = width - 2 - tail;
+  std::string out(text.substr(0, prefix_bytes(text, head)));
+  out += "..";
+  return out += text.substr(prefix_bytes(text, length - tail));
+}
+
+std::string bar(double value, double largest, size_t width) {
+  if (!(value > 0) || !(largest > 0)) return {};
+  const double share = std::min(1.0, value / largest);
+  const auto length = static_cast<size_t>(std::llround(share * static_cast<double>(width)));
+  return std::string(std::max<size_t>(1, length), '#');
+}
+
+Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+
+void Table::add(std::vector<std::string> cells) {
+  RAM_CHECK(cells.size() == columns_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::render(size_t width) const {
+  std::vector<size_t> widths;
+  size_t total = 0;
+  for (size_t c = 0; c < columns_.size(); ++c) {
+    size_t widest = text_width(columns_[c].title);
+    for (const auto& row : rows_) widest = std::max(widest, text_width(row[c]));
+    widths.push_back(widest);
+    total += widest + (c > 0 ? kGap : 0);
+  }
+  if (total > width) {
+    size_t giving = columns_.size();
+    for (size_t c = 0; c < columns_.size(); ++c) {
+      if (columns_[c].align != Align::kLeft) continue;
+      if (giving == columns_.size() || widths[c] > widths[giving]) giving = c;
+    }
+    if (giving < columns_.size()) {
+      const size_t excess = total - width;
+      widths[giving] = std::max(kNarrowest, widths[giving] - std::min(widths[giving], excess));
+    }
+  }
+  std::string out;
+  const auto add_row = [&](const auto& cell_of) {
+    std::string line;
+    for (size_t c = 0; c < columns_.size(); ++c) {
+      if (c > 0) line.append(kGap, ' ');
+      const std::string cell = shorten(cell_of(c), widths[c]);
+      const std::string padding(widths[c] - text_width(cell), ' ');
+      line += columns_[c].align == Align::kLeft ? cell + padding : padding + cell;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  };
+  add_row([&](size_t c) { return columns_[c].title; });
+  for (const auto& row : rows_) add_row([&](size_t c) { return row[c]; });
+  return out;
+}
+
+}  // namespace ram::cli

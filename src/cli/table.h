@@ -1,0 +1,44 @@
+// Aligned columns for a terminal: plain text, no colours, no line longer than asked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ram::cli {
+
+enum class Align : uint8_t { kLeft, kRight };
+
+struct Column {
+  std::string title;
+  Align align = Align::kRight;
+};
+
+class Table {
+ public:
+  explicit Table(std::vector<Column> columns);
+
+  /// @pre as many cells as columns.
+  void add(std::vector<std::string> cells);
+
+  /// @return header and rows, each ended by a newline and without spaces at its end. Where a row
+  /// would be longer than `width`, the widest left-aligned column gives way ("model.la..q_proj").
+  std::string render(size_t width = 100) const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// @return how many columns UTF-8 text takes, each character counted as one.
+size_t text_width(std::string_view text);
+
+/// @return text of at most `width` characters, its middle replaced by "..".
+std::string shorten(std::string_view text, size_t width);
+
+/// @return a bar of '#' in [1, width] characters for value / largest; empty for 0.
+std::string bar(double value, double largest, size_t width);
+
+}  // namespace ram::cli

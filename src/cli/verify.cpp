@@ -1,0 +1,67 @@
+// ram verify: is a finished folder whole, and what its plan says?
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "ram/build.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string folder;
+  std::string source;
+};
+
+int verify_command(const Common& common, const Options& options) {
+  const int workers = threads(common);
+  std::optional<Checkpoint> source;
+  if (!options.source.empty()) source.emplace(Checkpoint::open(options.source));
+  std::optional<Study> study = open_existing_study(common);
+  VerifyReport report;
+  {
+    ProgressLine line(common);
+    report = verify_folder(options.folder, source ? &*source : nullptr, study ? &*study : nullptr,
+                           workers, line.function());
+  }
+  const bool ok = report.problems.empty();
+  if (common.json) {
+    Json document = {{"ok", ok},
+                     {"problems", report.problems},
+                     {"total_bytes", report.total_bytes},
+                     {"units", report.units}};
+    if (source) document["largest_error_ratio"] = report.largest_error_ratio;
+    print_result(common, document.dump(2) + "\n");
+  } else if (ok) {
+    std::string text =
+        fmt::format("{} is whole: {} units, {} bytes ({}), as its plan says\n", options.folder,
+                    report.units, report.total_bytes, format_bytes(report.total_bytes));
+    if (source) {
+      text += fmt::format("every unit decodes to the error that was planned (within {:.2g})\n",
+                          report.largest_error_ratio);
+    }
+    print_result(common, text);
+  } else {
+    std::string text = fmt::format("{} has {} problem{}:\n", options.folder, report.problems.size(),
+                                   report.problems.size() == 1 ? "" : "s");
+    for (const std::string& problem : report.problems) text += "  " + problem + "\n";
+    print_result(common, text);
+  }
+  return ok ? kDone : kCheckFailed;
+}
+
+}  // namespace
+
+Action setup_verify(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("OUT", options->folder, "a folder that ram made")->type_name("")->required();
+  app.add_option("--source", options->source, "decode every unit and compare it with this model")
+      ->type_name("MODEL");
+  return [options, &common] { return verify_command(common, *options); };
+}
+
+}  // namespace ram::cli
