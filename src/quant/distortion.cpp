@@ -9,14 +9,14 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "affine_rule.h"
-#include "simd-inl.h"
+#include "groups-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
 #if RAM_VECTOR_TARGET
 
+static_assert(kBlockWeights == kDistortionBlock);
 inline constexpr int kParts = kLanes / kWidth;  ///< vectors that make up the 16 lanes
 inline constexpr int kRun = 128;                ///< weights held in registers at a time
 inline constexpr int kRunVectors = kRun / kWidth;
@@ -32,72 +32,23 @@ struct GroupTable {
 
 struct Block {
   alignas(64) float weights[kBlockWeights];
-  alignas(64) float lo[kBlockGroups];
-  alignas(64) float hi[kBlockGroups];
+  GroupEnds ends;
   GroupTable table;
   alignas(64) float sums[kFormatCount + 1][kLanes];
 };
 
-struct Least {
-  template <class V>
-  static HWY_INLINE V of(V a, V b) {
-    return hn::Min(a, b);
-  }
-};
-struct Greatest {
-  template <class V>
-  static HWY_INLINE V of(V a, V b) {
-    return hn::Max(a, b);
-  }
-};
-
-/// The pieces of four lanes of a vector picked down to one piece.
-template <class Pick, class D>
-HWY_INLINE auto fold(D d, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(D()) == 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return fold<Pick>(half, Pick::of(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-
-/// Four vectors in, one result each out: of all lanes of a, of b, of c, of d.
-template <class Pick>
-HWY_INLINE void reduce4(VF a, VF b, VF c, VF d, float* HWY_RESTRICT out) {
+HWY_INLINE void add_squares(Block& block) {
   const F f;
-  const hn::Repartition<uint64_t, F> pairs;
-  const VF ab = Pick::of(hn::InterleaveLower(f, a, b), hn::InterleaveUpper(f, a, b));
-  const VF cd = Pick::of(hn::InterleaveLower(f, c, d), hn::InterleaveUpper(f, c, d));
-  const auto ab_pairs = hn::BitCast(pairs, ab);
-  const auto cd_pairs = hn::BitCast(pairs, cd);
-  const VF abcd = Pick::of(hn::BitCast(f, hn::InterleaveLower(pairs, ab_pairs, cd_pairs)),
-                           hn::BitCast(f, hn::InterleaveUpper(pairs, ab_pairs, cd_pairs)));
-  hn::StoreU(fold<Pick>(f, abcd), hn::FixedTag<float, 4>(), out);
-}
-
-/// Least and greatest of each group of 32, and the squares of the weights.
-HWY_INLINE void scan(Block& block) {
-  const F f;
-  VF squares[kParts];
-  for (int part = 0; part < kParts; ++part) squares[part] = hn::Zero(f);
-  for (int group = 0; group < kBlockGroups; group += 4) {
-    VF lo[4];
-    VF hi[4];
-    for (int g = 0; g < 4; ++g) {
-      const float* HWY_RESTRICT weights = block.weights + (group + g) * kLeastGroup;
-      for (int v = 0; v < kLeastGroup / kWidth; ++v) {
-        const VF w = hn::Load(f, weights + v * kWidth);
-        squares[v % kParts] = hn::MulAdd(w, w, squares[v % kParts]);
-        lo[g] = v == 0 ? w : hn::Min(lo[g], w);
-        hi[g] = v == 0 ? w : hn::Max(hi[g], w);
-      }
+  VF sums[kParts];
+  for (int part = 0; part < kParts; ++part) sums[part] = hn::Zero(f);
+  for (int i = 0; i < kBlockWeights; i += kLanes) {
+    for (int part = 0; part < kParts; ++part) {
+      const VF w = hn::Load(f, block.weights + i + part * kWidth);
+      sums[part] = hn::MulAdd(w, w, sums[part]);
     }
-    reduce4<Least>(lo[0], lo[1], lo[2], lo[3], block.lo + group);
-    reduce4<Greatest>(hi[0], hi[1], hi[2], hi[3], block.hi + group);
   }
   for (int part = 0; part < kParts; ++part) {
-    hn::Store(squares[part], f, block.sums[kFormatCount] + part * kWidth);
+    hn::Store(sums[part], f, block.sums[kFormatCount] + part * kWidth);
   }
 }
 
@@ -105,58 +56,31 @@ HWY_INLINE float greatest_magnitude(const Block& block) {
   const F f;
   VF magnitude = hn::Zero(f);
   for (int g = 0; g < kBlockGroups; g += kWidth) {
-    magnitude = hn::Max(
-        magnitude, hn::Max(hn::Abs(hn::Load(f, block.lo + g)), hn::Abs(hn::Load(f, block.hi + g))));
+    magnitude = hn::Max(magnitude, hn::Max(hn::Abs(hn::Load(f, block.ends.lo + g)),
+                                           hn::Abs(hn::Load(f, block.ends.hi + g))));
   }
   return hn::GetLane(hn::MaxOfLanes(f, magnitude));
 }
 
-/// From groups of one size to groups of twice the size, in place.
-HWY_INLINE void join_groups(Block& block, int groups) {
-  const F f;
-  for (int g = 0; g < groups; g += 2 * kWidth) {
-    const VF lo0 = hn::Load(f, block.lo + g);
-    const VF lo1 = hn::Load(f, block.lo + g + kWidth);
-    const VF hi0 = hn::Load(f, block.hi + g);
-    const VF hi1 = hn::Load(f, block.hi + g + kWidth);
-    hn::Store(hn::Min(hn::ConcatEven(f, lo1, lo0), hn::ConcatOdd(f, lo1, lo0)), f,
-              block.lo + g / 2);
-    hn::Store(hn::Max(hn::ConcatEven(f, hi1, hi0), hn::ConcatOdd(f, hi1, hi0)), f,
-              block.hi + g / 2);
-  }
-}
-
-/// mlx_rule or reference_rule of as many groups as a vector has lanes.
+/// What turns weights to codes and back, for as many groups as a vector has lanes.
 template <Encoder kEncoder>
 HWY_INLINE void set_groups(Block& block, int first, DType dtype) {
   const F f;
   GroupTable& table = block.table;
-  const VF lo = hn::Load(f, block.lo + first);
-  const VF hi = hn::Load(f, block.hi + first);
-  const VF range = hn::Sub(hi, lo);
-  const M low_edge = hn::Gt(hn::Abs(lo), hn::Abs(hi));
-  const VF edge = hn::IfThenElse(low_edge, lo, hi);
+  const VF lo = hn::Load(f, block.ends.lo + first);
+  const VF hi = hn::Load(f, block.ends.hi + first);
   for (int width = 0; width < kWidths; ++width) {
     const VF top = hn::Set(f, top_code(kAffineFormats[static_cast<size_t>(width) * 3].bits));
-    VF scale;
-    if constexpr (kEncoder == Encoder::kMlx) {
-      const VF step = hn::Max(hn::Div(range, top), hn::Set(f, kMlxLeastScale));
-      const VF signed_step = hn::IfThenElse(low_edge, step, hn::Neg(step));
-      const VF steps = hn::Round(hn::Div(edge, signed_step));
-      const M none = hn::Eq(steps, hn::Zero(f));
-      scale = hn::IfThenElse(none, signed_step, hn::Div(edge, steps));
-      // Whether there are no steps depends on the edge alone: the bias is the same for every width.
-      hn::Store(hn::IfThenZeroElse(none, edge), f, table.bias + first);
-      hn::Store(round_to(scale, dtype), f, table.scale[width] + first);
-    } else {
-      scale = hn::Max(hn::Div(range, top), hn::Set(f, kReferenceLeastScale));
-      hn::Store(lo, f, table.bias + first);
-      hn::Store(scale, f, table.scale[width] + first);
-    }
-    const VF inverse = hn::Div(hn::Set(f, 1.0F), scale);
+    constexpr bool kMlx = kEncoder == Encoder::kMlx;
+    const VectorRule rule = kMlx ? mlx_rules(lo, hi, top) : reference_rules(lo, hi, top);
+    const VF inverse = hn::Div(hn::Set(f, 1.0F), rule.scale);
+    const VF rest = hn::Mul(hn::NegMulAdd(rule.scale, inverse, hn::Set(f, 1.0F)), inverse);
+    // The bias is the same for every width: whether it is the edge or zero depends on the edge
+    // alone.
+    hn::Store(rule.bias, f, table.bias + first);
+    hn::Store(kMlx ? round_to(rule.scale, dtype) : rule.scale, f, table.scale[width] + first);
     hn::Store(inverse, f, table.inverse[width] + first);
-    hn::Store(hn::Mul(hn::NegMulAdd(scale, inverse, hn::Set(f, 1.0F)), inverse), f,
-              table.rest[width] + first);
+    hn::Store(rest, f, table.rest[width] + first);
   }
 }
 
@@ -216,18 +140,19 @@ HWY_INLINE bool add_block(Block& block, const DistortionJob& job) {
   for (auto& lanes : block.sums) {
     for (float& lane : lanes) lane = 0;
   }
-  scan(block);
+  find_ends(block.weights, block.ends);
   if (!in_float_range(greatest_magnitude(block))) return false;
+  add_squares(block);
   add_size<32, kEncoder>(block, job);
-  join_groups(block, kBlockGroups);
+  join_ends(block.ends, kBlockGroups);
   add_size<64, kEncoder>(block, job);
-  join_groups(block, kBlockGroups / 2);
+  join_ends(block.ends, kBlockGroups / 2);
   add_size<128, kEncoder>(block, job);
   return true;
 }
 
 void fill_block(Block& block, const DistortionJob& job, int64_t first) {
-  const int64_t count = std::min(kBlockWeights, job.count - first);
+  const int64_t count = std::min(kDistortionBlock, job.count - first);
   const std::byte* weights = job.weights + first * (job.source == DType::kF32 ? 4 : 2);
   widen(weights, job.source, count, job.dtype, block.weights);
   for (int64_t i = count; i < kBlockWeights; ++i) block.weights[i] = 0;
@@ -236,7 +161,7 @@ void fill_block(Block& block, const DistortionJob& job, int64_t first) {
 Distortion distortion_vector(const DistortionJob& job) {
   DistortionLanes sums;
   Block block;
-  for (int64_t first = 0; first < job.count; first += kBlockWeights) {
+  for (int64_t first = 0; first < job.count; first += kDistortionBlock) {
     fill_block(block, job, first);
     const bool added = job.encoder == Encoder::kMlx ? add_block<Encoder::kMlx>(block, job)
                                                     : add_block<Encoder::kReference>(block, job);

@@ -17,9 +17,7 @@
 namespace ram {
 
 inline constexpr int kLanes = 16;
-inline constexpr int64_t kBlockWeights = 2048;
-inline constexpr int kLeastGroup = 32;
-inline constexpr int kBlockGroups = kBlockWeights / kLeastGroup;
+inline constexpr int64_t kDistortionBlock = 2048;
 
 /// A block whose greatest magnitude lies outside is left to distortion_truth: its squares, summed
 /// in float32, could overflow, or vanish.

@@ -13,7 +13,8 @@ namespace {
 using FloatLanes = std::array<float, kLanes>;
 
 struct FloatBlock {
-  std::array<float, kBlockWeights> weights = {};  ///< zeros after the last weight: they add nothing
+  std::array<float, kDistortionBlock> weights =
+      {};  ///< zeros after the last weight: they add nothing
   std::array<FloatLanes, kFormatCount + 1> sums = {};
 };
 
@@ -55,7 +56,7 @@ bool add_block(FloatBlock& block, const DistortionJob& job) {
   }
   for (size_t f = 0; f < kAffineFormats.size(); ++f) {
     if ((job.formats >> f & 1U) == 0) continue;
-    for (int64_t first = 0; first < kBlockWeights; first += kAffineFormats[f].group_size) {
+    for (int64_t first = 0; first < kDistortionBlock; first += kAffineFormats[f].group_size) {
       add_group(block, first, f, job);
     }
   }
@@ -74,7 +75,7 @@ Distortion DistortionLanes::total() const {
 }
 
 void add_outside_block(const DistortionJob& job, int64_t first, Distortion& sums) {
-  const int64_t count = std::min(kBlockWeights, job.count - first);
+  const int64_t count = std::min(kDistortionBlock, job.count - first);
   sums += distortion_truth(job.weights + first * (dtype_bits(job.source) / 8), job.source, 1, count,
                            job.formats, job.dtype, job.encoder);
 }
@@ -83,8 +84,8 @@ Distortion distortion_plain(const DistortionJob& job) {
   DistortionLanes sums;
   FloatBlock block;
   const int64_t element = dtype_bits(job.source) / 8;
-  for (int64_t first = 0; first < job.count; first += kBlockWeights) {
-    const int64_t count = std::min(kBlockWeights, job.count - first);
+  for (int64_t first = 0; first < job.count; first += kDistortionBlock) {
+    const int64_t count = std::min(kDistortionBlock, job.count - first);
     block.weights.fill(0);
     to_f32(job.weights + first * element, job.source, count, block.weights.data());
     if (job.source != job.dtype) {

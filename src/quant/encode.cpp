@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "affine_ref.h"
-#include "affine_rule.h"
 #include "simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,14 +12,13 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "simd-inl.h"
+#include "groups-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
 #if RAM_VECTOR_TARGET
 
-inline constexpr int64_t kEncodeBlock = 2048;  ///< weights; whole groups of every size
 /// Eight codes are moved as eight bytes however few bits they have: room for what hangs over.
 inline constexpr int64_t kOverhang = 8;
 
@@ -28,38 +26,49 @@ using U64 = hn::Repartition<uint64_t, F>;
 using V64 = hn::Vec<U64>;
 
 struct CodeBlock {
-  alignas(64) float weights[kEncodeBlock];
-  alignas(64) uint8_t codes[kEncodeBlock];               ///< one per byte
-  alignas(64) uint8_t packed[kEncodeBlock + kOverhang];  ///< as stored
+  alignas(64) float weights[kBlockWeights];
+  GroupEnds ends;
+  alignas(64) float scale[kBlockGroups];
+  alignas(64) float bias[kBlockGroups];
+  alignas(64) uint8_t codes[kBlockWeights];               ///< one per byte
+  alignas(64) uint8_t packed[kBlockWeights + kOverhang];  ///< as stored
 };
 
-HWY_INLINE GroupRule group_rule(const float* HWY_RESTRICT group, AffineFormat format) {
+/// mlx_rule of every group of the block.
+HWY_INLINE void set_rules(CodeBlock& block, AffineFormat format) {
   const F f;
-  VF lo = hn::Load(f, group);
-  VF hi = lo;
-  for (int i = kWidth; i < format.group_size; i += kWidth) {
-    const VF w = hn::Load(f, group + i);
-    lo = hn::Min(lo, w);
-    hi = hn::Max(hi, w);
+  find_ends(block.weights, block.ends);
+  int groups = kBlockGroups;
+  for (int size = kLeastGroup; size < format.group_size; size *= 2) {
+    join_ends(block.ends, groups);
+    groups /= 2;
   }
-  return mlx_rule(hn::GetLane(hn::MinOfLanes(f, lo)), hn::GetLane(hn::MaxOfLanes(f, hi)),
-                  format.bits);
+  for (int g = 0; g < groups; g += kWidth) {
+    const VectorRule rule =
+        mlx_rules(hn::Load(f, block.ends.lo + g), hn::Load(f, block.ends.hi + g),
+                  hn::Set(f, top_code(format.bits)));
+    hn::Store(rule.scale, f, block.scale + g);
+    hn::Store(rule.bias, f, block.bias + g);
+  }
 }
 
-/// code_of for a whole group.
-HWY_INLINE void set_codes(const float* HWY_RESTRICT group, AffineFormat format, GroupRule rule,
-                          uint8_t* HWY_RESTRICT codes) {
+/// code_of every weight of the block.
+template <int kGroupSize>
+HWY_INLINE void set_codes(CodeBlock& block, int bits) {
   const F f;
   const hn::Rebind<int32_t, F> i32;
   const hn::Rebind<uint8_t, F> u8;
-  const VF bias = hn::Set(f, rule.bias);
-  const VF scale = hn::Set(f, rule.scale);
-  const VF top = hn::Set(f, top_code(format.bits));
-  for (int i = 0; i < format.group_size; i += kWidth) {
-    const VF steps = hn::Round(hn::Div(hn::Sub(hn::Load(f, group + i), bias), scale));
-    // The comparison comes first: it is false for 0 / 0.
-    const VF code = hn::Min(hn::IfThenElseZero(hn::Gt(steps, hn::Zero(f)), steps), top);
-    hn::Store(hn::DemoteTo(u8, hn::ConvertTo(i32, code)), u8, codes + i);
+  const VF top = hn::Set(f, top_code(bits));
+  for (int g = 0; g < kBlockWeights / kGroupSize; ++g) {
+    const VF bias = hn::Set(f, block.bias[g]);
+    const VF scale = hn::Set(f, block.scale[g]);
+    for (int i = g * kGroupSize; i < (g + 1) * kGroupSize; i += kWidth) {
+      const VF u = hn::Sub(hn::Load(f, block.weights + i), bias);
+      const VF steps = hn::Round(hn::Div(u, scale));
+      // The comparison comes first: it is false for 0 / 0.
+      const VF code = hn::Min(hn::IfThenElseZero(hn::Gt(steps, hn::Zero(f)), steps), top);
+      hn::Store(hn::DemoteTo(u8, hn::ConvertTo(i32, code)), u8, block.codes + i);
+    }
   }
 }
 
@@ -127,17 +136,18 @@ void encode_vector(const std::byte* weights, DType source, int64_t count, Affine
                    DType dtype, uint32_t* codes, std::byte* scales, std::byte* biases) {
   CodeBlock block = {};
   const int64_t stored = dtype == DType::kF32 ? 4 : 2;
-  for (int64_t first = 0; first < count; first += kEncodeBlock) {
-    const int64_t here = std::min(kEncodeBlock, count - first);
+  for (int64_t first = 0; first < count; first += kBlockWeights) {
+    const int64_t here = std::min<int64_t>(kBlockWeights, count - first);
     widen(weights + first * (source == DType::kF32 ? 4 : 2), source, here, dtype, block.weights);
-    for (int64_t i = 0; i < here; i += format.group_size) {
-      const GroupRule rule = group_rule(block.weights + i, format);
-      from_f32(&rule.scale, dtype, 1, scales);
-      from_f32(&rule.bias, dtype, 1, biases);
-      scales += stored;
-      biases += stored;
-      set_codes(block.weights + i, format, rule, block.codes + i);
-    }
+    // A last block that is not full has weights of the block before it behind: they are not stored.
+    set_rules(block, format);
+    const int64_t groups = here / format.group_size;
+    const int64_t group = first / format.group_size;
+    from_f32(block.scale, dtype, groups, scales + group * stored);
+    from_f32(block.bias, dtype, groups, biases + group * stored);
+    if (format.group_size == 32) set_codes<32>(block, format.bits);
+    if (format.group_size == 64) set_codes<64>(block, format.bits);
+    if (format.group_size == 128) set_codes<128>(block, format.bits);
     pack(block, here, format.bits);
     std::memcpy(codes + first * format.bits / 32, block.packed,
                 static_cast<size_t>(here * format.bits / 8));
@@ -151,8 +161,8 @@ void decode_vector(const uint32_t* codes, const std::byte* scales, const std::by
   const hn::Rebind<uint8_t, F> u8;
   CodeBlock block = {};
   const int64_t stored = dtype == DType::kF32 ? 4 : 2;
-  for (int64_t first = 0; first < count; first += kEncodeBlock) {
-    const int64_t here = std::min(kEncodeBlock, count - first);
+  for (int64_t first = 0; first < count; first += kBlockWeights) {
+    const int64_t here = std::min<int64_t>(kBlockWeights, count - first);
     std::memcpy(block.packed, codes + first * format.bits / 32,
                 static_cast<size_t>(here * format.bits / 8));
     unpack(block, here, format.bits);
