@@ -1,0 +1,86 @@
+// A finished folder as it lies on disk, read without trusting any of it: files, plan, tensors; and
+// the list of what is wrong with it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ram/file.h"
+#include "ram/plan.h"
+#include "ram/safetensors.h"
+
+namespace ram {
+
+/// What verify finds, a line each.
+class Problems {
+ public:
+  template <typename... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    ++count_;
+    // A folder of another model differs in every tensor: nobody reads 20,000 lines.
+    if (count_ <= kMost) lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  bool empty() const { return count_ == 0; }
+
+  std::vector<std::string> take() {
+    if (count_ > kMost) lines_.push_back(fmt::format("and {} more", count_ - kMost));
+    return std::move(lines_);
+  }
+
+ private:
+  static constexpr int64_t kMost = 200;
+  int64_t count_ = 0;
+  std::vector<std::string> lines_;
+};
+
+/// A tensor of the folder and the file it is in.
+struct FoundTensor {
+  TensorInfo info;
+  const InputFile* file = nullptr;
+};
+
+struct FolderView {
+  std::filesystem::path out;
+  std::map<std::string, int64_t> files;  ///< every file: name relative to `out`, size
+  int64_t total_bytes = 0;
+  std::string plan_text;
+  std::optional<Plan> plan;  ///< nothing if it cannot be read
+  std::deque<InputFile> shards;
+  std::map<std::string, FoundTensor> tensors;
+
+  const FoundTensor* find(const std::string& tensor) const {
+    const auto found = tensors.find(tensor);
+    return found == tensors.end() ? nullptr : &found->second;
+  }
+};
+
+/// The tensors of one planned unit, as found. `weight` is null if anything is wrong with them.
+struct FoundUnit {
+  const FoundTensor* weight = nullptr;
+  const FoundTensor* scales = nullptr;
+  const FoundTensor* biases = nullptr;
+};
+
+/// Lists the files and reads plan, headers and index. @throws Error{kMissing} no such folder.
+FolderView read_folder(const std::filesystem::path& out, Problems& problems);
+
+/// Checks names, dtypes, shapes and bytes of all tensors against the plan.
+/// @return one per planned unit.
+std::vector<FoundUnit> check_tensors(const FolderView& view, Problems& problems);
+
+/// Checks that mlx_lm will load every module in the plan's format.
+void check_config(const FolderView& view, Problems& problems);
+
+/// Checks that the plan's sums are the folder's.
+void check_totals(const FolderView& view, Problems& problems);
+
+}  // namespace ram
