@@ -85,7 +85,7 @@ struct Made {
 inline std::map<std::string, std::string> contents(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_directory()) continue;
+    if (!entry.is_regular_file()) continue;
     files[entry.path().lexically_relative(folder).string()] =
         read_text_file(entry.path(), int64_t{1} << 30);
   }

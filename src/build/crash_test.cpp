@@ -1,0 +1,341 @@
+// What ends a build early: kills, Ctrl-C, full disks, bad weights, places that refuse. OUT is then
+// there whole or not at all, and the next run goes on.
+#include <csignal>
+#include <cstdlib>
+#include <random>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ram/build.h"
+
+#if defined(__linux__)
+#include <sys/mount.h>
+#endif
+
+#include "test_support.h"
+
+namespace ram::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr int kOtherFailure = 99;
+
+/// Runs an action in a child. @return its exit status: an Error's code, or 0. The study of the
+/// parent must not be used in it.
+template <typename Action>
+pid_t start_child(const Action& action) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  int status = 0;
+  try {
+    action();
+  } catch (const Error& error) {
+    status = static_cast<int>(error.code());
+    fmt::print(stderr, "{}\n", error.what());
+  } catch (...) {
+    status = kOtherFailure;
+  }
+  _exit(status);
+}
+
+int wait_for(pid_t child) {
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+/// In a child: the model is opened there, as a new run of the program would.
+void build_anew(const Made& made, const Plan& plan, const fs::path& out) {
+  Study study(made.root / "study" / "ram.db");
+  const Checkpoint checkpoint = Checkpoint::open(made.source.string());
+  build_folder(checkpoint, plan, study, out, made.options);
+}
+
+Error interrupted() {
+  return Error(Code::kInterrupted, "interrupted");
+}
+
+fs::path work_of(const fs::path& out) {
+  return out.parent_path() / ("." + out.filename().string() + ".ram-partial");
+}
+
+class Crash : public ::testing::Test {
+ protected:
+  Crash() : made({.hidden = 64}) {
+    made.options.max_shard_bytes = 9000;
+    plan = made.plan();
+  }
+
+  Made made;
+  Plan plan;
+  fs::path out = made.root / "out";
+};
+
+TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
+  made.build(plan, made.root / "unbroken");
+  const auto unbroken = contents(made.root / "unbroken");
+  ASSERT_GT(unbroken.size(), 9U);
+  std::minstd_rand random(20240917);
+  int kills = 0;
+  for (int run = 0; !fs::exists(out); ++run) {
+    ASSERT_LT(run, 500) << "never ends";
+    const pid_t child = start_child([&] { build_anew(made, plan, out); });
+    // Short at first, so that many runs are needed; then longer, so that it ends.
+    usleep(static_cast<useconds_t>(random() % (10000U + 4000U * static_cast<unsigned>(run))));
+    kill(child, SIGKILL);
+    const int status = wait_for(child);
+    kills += WIFSIGNALED(status) ? 1 : 0;
+    if (WIFEXITED(status)) {
+      ASSERT_EQ(WEXITSTATUS(status), 0);
+    }
+  }
+  EXPECT_GT(kills, 4);
+  EXPECT_TRUE(contents(out) == unbroken);
+  // Whatever the last one left goes with the next run.
+  made.build(plan, out);
+  EXPECT_THAT(names_in(made.root.path()), ElementsAre("out", "source", "study", "unbroken"));
+}
+
+TEST_F(Crash, AfterCtrlCTheFinishedShardsAreTakenUp) {
+  int64_t whole = 0;
+  const Error error = error_of([&] {
+    made.build(plan, out, [&](const Progress& progress) {
+      whole = progress.total_bytes;
+      if (progress.done_bytes > whole / 2) throw interrupted();
+    });
+  });
+  EXPECT_EQ(error.code(), Code::kInterrupted);
+  EXPECT_FALSE(fs::exists(out));
+  int64_t rest = 0;
+  made.build(plan, out, [&](const Progress& progress) { rest = progress.total_bytes; });
+  EXPECT_LT(rest, whole * 6 / 10);
+  EXPECT_GT(rest, 0);
+  made.build(plan, made.root / "unbroken");
+  EXPECT_TRUE(contents(out) == contents(made.root / "unbroken"));
+  EXPECT_FALSE(fs::exists(work_of(out)));
+}
+
+TEST_F(Crash, CtrlCBeforeAnythingIsFinishedLeavesNothing) {
+  error_of([&] {
+    made.build(plan, made.root / "new" / "out", [](const Progress&) { throw interrupted(); });
+  });
+  EXPECT_THAT(names_in(made.root.path()), ElementsAre("source", "study"));
+}
+
+TEST_F(Crash, WhatAnotherPlanLeftIsNotTakenUp) {
+  const auto half = [](const Progress& progress) {
+    if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+  };
+  error_of([&] { made.build(plan, out, half); });
+  EXPECT_TRUE(fs::exists(work_of(out)));
+  const Plan other = made.plan(5);
+  made.build(other, out);
+  made.build(other, made.root / "unbroken");
+  EXPECT_TRUE(contents(out) == contents(made.root / "unbroken"));
+}
+
+TEST_F(Crash, WhatWasFinishedFromATouchedSourceIsNotTakenUp) {
+  error_of([&] {
+    made.build(plan, out, [](const Progress& progress) {
+      if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+    });
+  });
+  TinyModel changed = made.model;
+  changed.seed = 77;
+  write_tiny_model(made.source, changed);
+  const pid_t child = start_child([&] { build_anew(made, plan, out); });
+  EXPECT_EQ(wait_for(child), 0);
+  const pid_t whole = start_child([&] { build_anew(made, plan, made.root / "unbroken"); });
+  EXPECT_EQ(wait_for(whole), 0);
+  EXPECT_TRUE(contents(out) == contents(made.root / "unbroken"));
+}
+
+TEST_F(Crash, ADamagedStateIsAsIfThereWereNone) {
+  for (const char* state : {"", "{", "[]", R"({"ram_build": 1, "key": "x", "files": {}})"}) {
+    error_of([&] {
+      made.build(plan, out, [](const Progress& progress) {
+        if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+      });
+    });
+    write_file_atomic(work_of(out) / "state.json", state);
+    EXPECT_EQ(made.build(plan, out), BuildOutcome::kWritten);
+    EXPECT_THAT(verify_folder(out, made.checkpoint.get(), made.study.get(), 1).problems, IsEmpty());
+    fs::remove_all(out);
+  }
+}
+
+TEST_F(Crash, AFormerFolderStrandedInTheTwoStepExchangeComesBack) {
+  made.build(plan, out);
+  const auto before = contents(out);
+  fs::create_directories(work_of(out));
+  fs::rename(out, work_of(out) / "replaced");
+  const Error error = error_of([&] { made.build(made.plan(5), out); });
+  EXPECT_EQ(error.code(), Code::kUsage);
+  EXPECT_TRUE(contents(out) == before);
+}
+
+TEST_F(Crash, TwoProgramsDoNotWriteOneFolder) {
+  bool tried = false;
+  made.build(plan, out, [&](const Progress&) {
+    if (std::exchange(tried, true)) return;
+    const int status = wait_for(start_child([&] { build_anew(made, plan, out); }));
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), static_cast<int>(Code::kUsage));
+  });
+  EXPECT_TRUE(tried);
+  EXPECT_THAT(verify_folder(out, nullptr, made.study.get(), 1).problems, IsEmpty());
+}
+
+TEST_F(Crash, AWriteThatFailsLeavesTheFormerFolderAndNothingElse) {
+  made.build(made.plan(5), out);
+  const auto before = contents(out);
+  made.options.force = true;
+  const pid_t child = start_child([&] {
+    Study study(made.root / "study" / "ram.db");
+    // From the first shard on, no file may grow beyond this: the second fails as on a full disk.
+    signal(SIGXFSZ, SIG_IGN);
+    build_folder(*made.checkpoint, plan, study, out, made.options, [](const Progress&) {
+      const rlimit limit = {.rlim_cur = 1000, .rlim_max = 1000};
+      if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(kOtherFailure);
+    });
+  });
+  const int status = wait_for(child);
+  EXPECT_EQ(WEXITSTATUS(status), static_cast<int>(Code::kWriteFailed));
+  EXPECT_TRUE(contents(out) == before);
+  EXPECT_THAT(names_in(made.root.path()), ElementsAre("out", "source", "study"));
+}
+
+#if defined(__linux__)
+/// A small file system of its own, if this user may make one.
+class SmallDisk {
+ public:
+  SmallDisk(const fs::path& place, const std::string& options) : place_(place) {
+    fs::create_directories(place);
+    mounted_ = mount("tmpfs", place.c_str(), "tmpfs", 0, options.c_str()) == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) umount(place_.c_str());
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  fs::path place_;
+  bool mounted_ = false;
+};
+
+TEST_F(Crash, ADiskTooSmallIsMetBeforeItHappens) {
+  const SmallDisk disk(made.root / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  const Error error = error_of([&] { made.build(plan, made.root / "disk" / "a" / "out"); });
+  EXPECT_EQ(error.code(), Code::kWriteFailed);
+  EXPECT_THAT(error.what(), HasSubstr("missing"));
+  EXPECT_THAT(names_in(made.root / "disk"), IsEmpty());
+}
+
+TEST_F(Crash, ADiskThatFillsUpMeanwhileIsSurvived) {
+  const SmallDisk disk(made.root / "disk", "size=1m");
+  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  bool filled = false;
+  const Error error = error_of([&] {
+    made.build(plan, made.root / "disk" / "out", [&](const Progress&) {
+      if (std::exchange(filled, true)) return;
+      OutputFile big(made.root / "disk" / "big");
+      big.reserve(free_bytes(made.root / "disk") - 8192);
+      big.finish();
+    });
+  });
+  EXPECT_EQ(error.code(), Code::kWriteFailed);
+  EXPECT_THAT(names_in(made.root / "disk"), ElementsAre("big"));
+  fs::remove(made.root / "disk" / "big");
+  EXPECT_EQ(made.build(plan, made.root / "disk" / "out"), BuildOutcome::kWritten);
+}
+
+TEST_F(Crash, AReadOnlyPlaceIsNamed) {
+  const SmallDisk disk(made.root / "disk", "size=1m,ro");
+  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  const Error error = error_of([&] { made.build(plan, made.root / "disk" / "out"); });
+  EXPECT_EQ(error.code(), Code::kWriteFailed);
+  EXPECT_THAT(error.what(), HasSubstr((made.root / "disk").string()));
+}
+#endif
+
+TEST_F(Crash, AWeightThatIsNotFiniteIsNamedAndNothingStays) {
+  for (const bool carried : {false, true}) {
+    Made good({.model_type = "qwen2", .hidden = 64});
+    const Plan ours = good.plan();
+    TinyModel bad = good.model;
+    const std::string name =
+        carried ? "model.layers.1.self_attn.k_proj.bias" : "model.layers.1.mlp.up_proj.weight";
+    bad.edit = [&](const std::string& tensor, std::vector<float>& values) {
+      if (tensor == name) values[carried ? 5 : 64 * 3 + 7] = std::nanf("");
+    };
+    write_tiny_model(good.source, bad);
+    const Checkpoint checkpoint = Checkpoint::open(good.source.string());
+    const Error error = error_of(
+        [&] { build_folder(checkpoint, ours, *good.study, good.root / "out", good.options); });
+    EXPECT_EQ(error.code(), Code::kCorrupt);
+    EXPECT_THAT(error.what(), HasSubstr(name));
+    EXPECT_THAT(error.what(), HasSubstr(carried ? "row 0, column 5" : "row 3, column 7"));
+    EXPECT_THAT(names_in(good.root.path()), ElementsAre("source", "study"));
+  }
+}
+
+TEST_F(Crash, PlacesThatCannotBeAreRefusedAndStayAsTheyAre) {
+  write_file_atomic(made.root / "file", "text");
+  fs::create_directory(made.root / "empty");
+  fs::create_directory(made.root / "other");
+  write_file_atomic(made.root / "other" / "precious", "text");
+  fs::create_directory_symlink(made.root / "nowhere", made.root / "dangling");
+  fs::create_directory_symlink(made.source, made.root / "to-source");
+  const auto before = contents(made.root.path());
+  const auto refused = [&](const fs::path& place, bool force) {
+    made.options.force = force;
+    const Error error = error_of([&] { made.build(plan, place); });
+    EXPECT_EQ(error.code(), Code::kUsage) << place << ": " << error.what();
+    return std::string(error.what());
+  };
+  for (const bool force : {false, true}) {
+    refused("", force);
+    refused("/", force);
+    refused(made.root / "file", force);
+    refused(made.root / "other", force);
+    refused(made.root / "dangling", force);
+    EXPECT_THAT(refused(made.source, force), HasSubstr("source"));
+    EXPECT_THAT(refused(made.source / "sub" / "out", force), HasSubstr("inside the source"));
+    EXPECT_THAT(refused(made.root / "to-source" / "out", force), HasSubstr("inside the source"));
+    EXPECT_THAT(refused(made.root.path(), force), HasSubstr("inside the output"));
+  }
+  refused(made.root / "empty", false);
+  auto after = contents(made.root.path());
+  for (const auto& [name, text] : before) {
+    if (!name.starts_with("study")) {
+      EXPECT_TRUE(after[name] == text) << name;
+    }
+  }
+  made.options.force = true;
+  EXPECT_EQ(made.build(plan, made.root / "empty"), BuildOutcome::kWritten);
+}
+
+TEST_F(Crash, TheCurrentFolderIsNotReplaced) {
+  made.build(made.plan(5), out);
+  const fs::path here = fs::current_path();
+  fs::current_path(out);
+  made.options.force = true;
+  const Error error = error_of([&] { made.build(plan, "."); });
+  fs::current_path(here);
+  EXPECT_EQ(error.code(), Code::kUsage);
+  EXPECT_THAT(error.what(), HasSubstr("current folder"));
+}
+
+}  // namespace
+}  // namespace ram::testing
