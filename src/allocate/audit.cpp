@@ -1,0 +1,24 @@
+// The second opinion: adds up a choice from the problem alone, sharing no step with the solvers.
+#include <cstdint>
+
+#include "ram/allocate.h"
+#include "ram/error.h"
+
+#include "sum.h"
+
+namespace ram {
+
+Option audit_choice(const Knapsack& problem, std::span<const int> choice) {
+  RAM_CHECK(choice.size() == problem.units.size());
+  int64_t bytes = 0;
+  CompensatedSum loss;
+  for (size_t u = 0; u < choice.size(); ++u) {
+    RAM_CHECK(choice[u] >= 0 && static_cast<size_t>(choice[u]) < problem.units[u].size());
+    const Option& option = problem.units[u][static_cast<size_t>(choice[u])];
+    bytes += option.bytes;
+    loss.add(option.loss);
+  }
+  return {bytes, loss.value()};
+}
+
+}  // namespace ram
