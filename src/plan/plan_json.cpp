@@ -79,6 +79,13 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
       fmt::format("{},", unit.weights), prior + ",", number(unit.nrmse));
 }
 
+// A value as a message shows it: JSON, which has no line breaks, cut to a bounded length.
+std::string shown(const Json& value) {
+  constexpr size_t kMost = 60;
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
+}
+
 class Reader {
  public:
   explicit Reader(std::string file) : file_(std::move(file)) {}
@@ -96,7 +103,15 @@ class Reader {
   std::string text(const Json& object, const char* key) const {
     const Json& value = member(object, key);
     if (!value.is_string()) bad(fmt::format("\"{}\" is not a string", key));
-    return value.get<std::string>();
+    auto text = value.get<std::string>();
+    constexpr size_t kLongest = 300;
+    const bool plain = std::none_of(text.begin(), text.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+    if (!plain || text.size() > kLongest) {
+      bad(fmt::format("\"{}\" is {}, expected at most {} characters without control characters",
+                      key, shown(value), kLongest));
+    }
+    return text;
   }
 
   int64_t count(const Json& object, const char* key) const {
@@ -104,7 +119,7 @@ class Reader {
     const bool fits = value.is_number_integer() &&
                       (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
     if (!fits || value.get<int64_t>() < 0) {
-      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, value.dump()));
+      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, shown(value)));
     }
     return value.get<int64_t>();
   }
@@ -112,19 +127,19 @@ class Reader {
   double real(const Json& object, const char* key) const {
     const Json& value = member(object, key);
     if (!value.is_number() || !std::isfinite(value.get<double>())) {
-      bad(fmt::format("\"{}\" is {}, expected a number", key, value.dump()));
+      bad(fmt::format("\"{}\" is {}, expected a number", key, shown(value)));
     }
     return value.get<double>();
   }
 
   AffineFormat affine(const Json& value, std::string_view where) const {
-    const std::string name = value.is_string() ? value.get<std::string>() : value.dump();
-    const std::optional<AffineFormat> format = parse_format(name);
+    const std::optional<AffineFormat> format =
+        parse_format(value.is_string() ? value.get<std::string>() : std::string());
     if (!format) {
       fail(Code::kUsage,
-           "{}: format '{}' of {}: use BITS:GROUP with bits 2, 3, 4, 5, 6 or 8 and group 32, 64 or "
+           "{}: format {} of {}: use BITS:GROUP with bits 2, 3, 4, 5, 6 or 8 and group 32, 64 or "
            "128",
-           file_, name, where);
+           file_, shown(value), where);
     }
     return *format;
   }
@@ -150,8 +165,14 @@ class Reader {
   Role role(const Json& value) const {
     const std::optional<Role> parsed =
         value.is_string() ? parse_role(value.get<std::string>()) : std::nullopt;
-    if (!parsed) bad(fmt::format("role {} is unknown", value.dump()));
+    if (!parsed) bad(fmt::format("role {} is unknown", shown(value)));
     return *parsed;
+  }
+
+  double prior(const Json& value) const {
+    const bool good = value.is_number() && std::isfinite(value.get<double>()) && value >= 0;
+    if (!good) bad(fmt::format("a prior is {}, expected a number from 0", shown(value)));
+    return value.get<double>();
   }
 
   PlanRequest request(const Json& json, DType dtype) const {
@@ -172,14 +193,12 @@ class Reader {
     const Json& priors = member(json, "priors");
     if (!priors.is_object()) bad("\"priors\" is not an object");
     for (const auto& [key, value] : priors.items()) {
-      const double prior = real(priors, key.c_str());
-      if (prior < 0) bad(fmt::format("prior {} is {}, expected 0 or more", key, prior));
       if (key == "first_layer") {
-        request.first_layer_prior = prior;
+        request.first_layer_prior = prior(value);
       } else if (key == "last_layer") {
-        request.last_layer_prior = prior;
+        request.last_layer_prior = prior(value);
       } else {
-        request.role_priors[role(Json(key))] = prior;
+        request.role_priors[role(Json(key))] = prior(value);
       }
     }
     for (const Json& value : member(json, "pins")) {
@@ -222,7 +241,7 @@ Json parse_json(std::string_view text, const Reader& reader) {
   try {
     return Json::parse(text, shallow);
   } catch (const Json::exception& error) {
-    reader.bad(fmt::format("not JSON ({})", error.what()));
+    reader.bad(fmt::format("not JSON ({:.200})", error.what()));
   }
 }
 
@@ -273,10 +292,10 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   const std::optional<Encoder> encoder = parse_encoder(reader.text(json, "encoder"));
   const std::optional<DType> dtype =
       json.contains("dtype") ? parse_weight_dtype(reader.text(json, "dtype")) : DType::kBF16;
-  if (!method) reader.bad(fmt::format("unknown method {}", json["method"].dump()));
+  if (!method) reader.bad(fmt::format("unknown method {}", shown(json["method"])));
   if (encoder != Encoder::kMlx)
-    reader.bad(fmt::format("cannot write encoder {}", json["encoder"].dump()));
-  if (!dtype) reader.bad(fmt::format("unknown dtype {}", json["dtype"].dump()));
+    reader.bad(fmt::format("cannot write encoder {}", shown(json["encoder"])));
+  if (!dtype) reader.bad(fmt::format("unknown dtype {}", shown(json["dtype"])));
   plan.method = *method;
   plan.dtype = *dtype;
   plan.menu = reader.menu(json);

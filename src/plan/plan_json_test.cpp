@@ -6,6 +6,7 @@
 #include "ram/error.h"
 
 #include "plan_test_support.h"
+#include "support/corrupt_inputs.h"
 
 namespace ram {
 namespace {
@@ -98,6 +99,11 @@ TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
          "budget_bytes");
   expect(replaced(good, "\"units\": [", "\"units\": [7, "), Code::kCorrupt, "not an object");
   expect(replaced(good, "\"dtype\": \"bf16\"", "\"dtype\": \"int8\""), Code::kCorrupt, "int8");
+}
+
+TEST(PlanJson, EveryBrokenInputIsRefusedInOneShortLine) {
+  testing::replay_corrupt_inputs("plan",
+                                 [](const std::string& text) { parse_plan(text, "plan.json"); });
 }
 
 }  // namespace
