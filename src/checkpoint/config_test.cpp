@@ -10,6 +10,7 @@
 #include "ram/error.h"
 
 #include "json_text.h"
+#include "support/corrupt_inputs.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -201,6 +202,13 @@ TEST(Config, numbers_come_out_as_they_went_in) {
   EXPECT_EQ(render_json(parse_json(text, "f")), text);
   EXPECT_EQ(render_json(parse_json("{\"b\":1,\"a\":{}}", "f")),
             "{\n    \"a\": {},\n    \"b\": 1\n}\n");
+}
+
+TEST(Config, kept_corrupt_inputs_are_refused) {
+  testing::replay_corrupt_inputs("config", [](const std::string& text) {
+    const Json config = parse_config(text, "config.json").spelled;
+    EXPECT_EQ(parse_config(render_json(config), "config.json").spelled, config);
+  });
 }
 
 /// A checkpoint of a tiny model, and its units' formats set by a rule.

@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 
+#include "support/corrupt_inputs.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -264,6 +265,10 @@ TEST(Safetensors, a_file_is_read_as_its_bytes_are_parsed) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Code::kMissing);
   }
+}
+
+TEST(Safetensors, kept_corrupt_inputs_are_refused) {
+  testing::replay_corrupt_inputs("safetensors", parse);
 }
 
 }  // namespace

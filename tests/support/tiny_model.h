@@ -214,8 +214,9 @@ inline nlohmann::json tiny_model_config(const TinyModel& m) {
   if (m.model_type == "llama") c["attention_bias"] = m.attention_bias;
   if (m.model_type.starts_with("qwen3")) c["head_dim"] = m.head_dim();
   if (m.moe()) {
-    const bool own_key = m.model_type == "mixtral" || m.spelling == Spelling::kTransformers5;
-    c[own_key ? "num_local_experts" : "num_experts"] = m.experts;
+    // transformers 5.23 renames the key of qwen3_moe when it saves, and leaves qwen2_moe's.
+    const bool renamed = m.model_type == "qwen3_moe" && m.spelling == Spelling::kTransformers5;
+    c[m.model_type == "mixtral" || renamed ? "num_local_experts" : "num_experts"] = m.experts;
     c["num_experts_per_tok"] = 2;
     if (m.model_type != "mixtral") {
       c["moe_intermediate_size"] = m.expert_width;
