@@ -16,17 +16,27 @@
 
 namespace ram {
 
-/// A model with all that matters: several chunks per tensor, packed experts, biases or norms that
-/// are only carried, several files.
-inline testing::TinyModel mixed_model() {
+/// A model small enough to be measured in no time: packed experts, norms that are only carried, two
+/// files.
+inline testing::TinyModel small_model() {
   testing::TinyModel model;
   model.model_type = "qwen3_moe";
-  model.hidden = 256;
-  model.vocab = 4500;  // 2.2 MiB of bf16: the last chunk is a part of one
-  model.experts = 5;
-  model.expert_width = 192;  // experts start in the middle of a chunk
+  model.hidden = 128;
   model.expert_layout = testing::ExpertLayout::kPacked;
   model.shards = 2;
+  return model;
+}
+
+/// The same with tensors of several chunks, whose last is a part of one, and an expert that starts
+/// in one chunk and ends in the next.
+inline testing::TinyModel chunked_model() {
+  testing::TinyModel model = small_model();
+  model.hidden = 256;
+  model.vocab = 2200;
+  model.layers = 1;
+  model.experts = 6;
+  model.expert_width = 192;
+  model.tied = true;
   return model;
 }
 
