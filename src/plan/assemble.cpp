@@ -19,6 +19,8 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
   plan.dtype = request.dtype;
   plan.menu = objective.menu;
   plan.request = request;
+  Knapsack
+      chosen_options;  // one option per unit: its sums are the plan's, by the solver's own audit
   for (size_t u = 0; u < checkpoint.units.size(); ++u) {
     const Candidate* chosen = find_candidate(objective.units[u], formats[u]);
     RAM_CHECK(chosen != nullptr);
@@ -28,9 +30,11 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
                           .weights = checkpoint.units[u].weights(),
                           .prior = objective.units[u].prior,
                           .nrmse = chosen->nrmse});
-    plan.weight_bytes += chosen->bytes;
-    plan.objective += chosen->loss;
+    chosen_options.units.push_back({{.bytes = chosen->bytes, .loss = chosen->loss}});
   }
+  const Option sums = audit_choice(chosen_options, std::vector<int>(formats.size(), 0));
+  plan.weight_bytes = sums.bytes;
+  plan.objective = sums.loss;
   plan.bits_per_weight = 8.0 * static_cast<double>(plan.weight_bytes) /
                          static_cast<double>(parameter_count(checkpoint));
   return plan;
