@@ -14,7 +14,12 @@ struct Shape {
 };
 
 bool same_bits(const Distortion& a, const Distortion& b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
+  const auto bits = [](double value) { return std::bit_cast<uint64_t>(value); };
+  bool same = bits(a.sum_squares) == bits(b.sum_squares);
+  for (size_t f = 0; f < kAffineFormats.size(); ++f) {
+    same = same && bits(a.squared_error[f]) == bits(b.squared_error[f]);
+  }
+  return same;
 }
 
 Distortion plain(const std::vector<std::byte>& weights, DType source, Shape shape, DType dtype,

@@ -108,8 +108,10 @@ inline float sample(Kind kind, Gaussian& gaussian, int64_t index) {
       return static_cast<float>(5 + x * 0.05);
     case Kind::kZero:
       return x < 0 ? -0.0F : 0.0F;
-    case Kind::kConstant:
-      return static_cast<float>(static_cast<double>(index / 128) * 0.37 - 3);
+    case Kind::kConstant: {
+      const int64_t group = index / 128;
+      return static_cast<float>(static_cast<double>(group) * 0.37 - 3);
+    }
     case Kind::kTiny:
       return static_cast<float>(x * 1e-7);
     case Kind::kDenormal:
@@ -143,13 +145,13 @@ void on_each_target(const Check& check) {
 #ifdef HWY_COMPILE_ONLY_STATIC
   check("the only target");
 #else
-  static const int64_t all = hwy::SupportedTargets();  // asking the processor is slow
+  static const int64_t kAll = hwy::SupportedTargets();  // asking the processor is slow
   for (int64_t target = 1; target > 0 && target <= HWY_EMU128; target *= 2) {
-    if ((all & HWY_TARGETS & target) == 0) continue;
+    if ((kAll & HWY_TARGETS & target) == 0) continue;
     hwy::GetChosenTarget().Update(target);
     check(hwy::TargetName(target));
   }
-  hwy::GetChosenTarget().Update(all);
+  hwy::GetChosenTarget().Update(kAll);
 #endif
 }
 
