@@ -1,5 +1,6 @@
 // Number formats: encode, decode, size and distortion of MLX's affine format and of the published
-// simulated quantizer. A scalar reference states the rule; the Highway version agrees with it exactly.
+// simulated quantizer. A scalar reference states the rule; the Highway version agrees with it
+// exactly.
 //
 // See docs/formats/affine.md for the rule, its ties and its rounding.
 #pragma once
@@ -38,6 +39,7 @@ std::optional<AffineFormat> parse_format(std::string_view text);
 
 /// @return bytes of codes, scales and biases of a [rows, cols] matrix.
 /// @pre cols % group_size == 0.
+/// @throws Error{kCorrupt} more than int64_t can count.
 int64_t encoded_bytes(int64_t rows, int64_t cols, AffineFormat format, DType scale_dtype);
 
 /// Encodes rows as `mx.quantize(w, group_size, bits)` does on CPU, bit for bit.
@@ -45,8 +47,10 @@ int64_t encoded_bytes(int64_t rows, int64_t cols, AffineFormat format, DType sca
 /// Weights are first cast to `dtype` (as mlx_lm.convert does), then encoded; scales and biases are
 /// stored in `dtype`; codes are chosen with the unrounded float32 scale.
 ///
-/// @param weights  [rows, cols] row-major, of weight dtype `source`; cols % group_size == 0.
-/// @param codes    [rows, cols * bits / 32] uint32, element i of a row in bits [i*bits, (i+1)*bits).
+/// @param weights  [rows, cols] row-major, of weight dtype `source`, of any alignment;
+///                 cols % group_size == 0.
+/// @param codes    [rows, cols * bits / 32] uint32, element i of a row in bits [i*bits,
+/// (i+1)*bits).
 /// @param scales, biases  [rows, cols / group_size] of `dtype`.
 /// @pre   every weight is finite after the cast (see find_non_finite).
 /// @cost  O(rows * cols), one thread.
@@ -55,7 +59,8 @@ void affine_encode(const std::byte* weights, DType source, int64_t rows, int64_t
                    AffineFormat format, DType dtype, uint32_t* codes, std::byte* scales,
                    std::byte* biases);
 
-/// Decodes rows: scale * code + bias in float32, from stored scales and biases.
+/// Decodes rows: scale * code + bias in float32 (multiplied, then added: two roundings, as
+/// mx.dequantize), from stored scales and biases.
 /// @param out [rows, cols] float32.
 void affine_decode(const uint32_t* codes, const std::byte* scales, const std::byte* biases,
                    DType dtype, int64_t rows, int64_t cols, AffineFormat format, float* out);
@@ -67,8 +72,9 @@ enum class Encoder : uint8_t {
 
 /// Sums over a block of weights; add blocks in a fixed order to get the same bits every time.
 struct Distortion {
-  double sum_squares = 0;                                ///< of the weights, after the cast
-  std::array<double, kFormatCount> squared_error = {};   ///< of (decoded - weight), per kAffineFormats
+  double sum_squares = 0;  ///< of the weights, after the cast
+  std::array<double, kFormatCount> squared_error =
+      {};  ///< of (decoded - weight), per kAffineFormats
 
   Distortion& operator+=(const Distortion& other);
 };
@@ -78,13 +84,19 @@ uint32_t formats_for_cols(int64_t cols);
 
 /// Distortion of all formats of `formats` in one pass over the weights.
 ///
-/// For kMlx: of what would be stored (scale and bias rounded to `dtype`), within 1e-6 relative of the
-/// encoded truth (a reciprocal stands in for the division). For kReference: scale and bias unrounded,
-/// s = max((hi - lo)/L, 1e-12), ties to even, as published.
+/// For kMlx: of what would be stored (scale and bias rounded to `dtype`), within 1e-6 relative of
+/// the encoded truth for matrices the size of a unit (a reciprocal in two floats stands in for the
+/// division). For kReference: scale and bias unrounded, s = max((hi - lo)/L, 1e-12), ties to even,
+/// as published.
 ///
-/// @param weights [rows, cols] row-major, of weight dtype `source`, cast to `dtype` first.
+/// @param weights [rows, cols] row-major, of weight dtype `source` and any alignment, cast to
+/// `dtype`
+///                first.
 /// @param formats bit i for kAffineFormats[i]; a subset of formats_for_cols(cols).
-/// @return sums in a fixed order: the same bits for the same arguments, on every run.
+/// @return sums in a fixed order: the same bits for the same arguments, on every run and every
+/// machine.
+///         squared_error is infinite where a group's stored scale is (weights of both signs beyond
+///         1.7e38), and 0 for formats not asked for.
 /// @pre   every weight is finite after the cast.
 /// @cost  O(rows * cols * formats), one thread, no allocation that grows with rows.
 Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
