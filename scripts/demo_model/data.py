@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("/tmp/demo-train"))
     parser.add_argument("--megabytes", type=float, default=80.0)
     parser.add_argument("--heldout-kilobytes", type=float, default=250.0)
-    parser.add_argument("--questions", type=int, default=520)
+    parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--vocab", type=int, default=1536)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,11 @@
 
 import argparse
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")   # as in train.py
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from torch.nn import functional as F
 from model import Shape, from_hub
 
 ROW = 512
-BUCKETS = ((1, 30), (31, 100), (101, 300), (301, 1000), (1001, 3000), (3001, 10 ** 9))
+BUCKETS = ((1, 30), (31, 100), (101, 300), (301, 1000), (1001, 3000), (3001, 5500), (5501, 10 ** 9))
 
 
 def load(folder):
@@ -88,12 +91,12 @@ def answers(model, tokenizer, rows):
     right = []
     for row in rows:
         start = [0] + tokenizer.encode(row["question"]).ids
-        scores = []
-        for choice in row["choices"]:
-            ids = tokenizer.encode(choice).ids
-            logits = model(torch.tensor([start + ids]))[0]
-            chance = F.log_softmax(logits[len(start) - 1:-1], dim=-1)
-            scores.append(chance[range(len(ids)), ids].sum().item())
+        ends = [tokenizer.encode(choice).ids for choice in row["choices"]]
+        # Attention looks back only, so that filling up at the end changes nothing.
+        longest = max(map(len, ends))
+        logits = model(torch.tensor([start + e + [0] * (longest - len(e)) for e in ends]))
+        chance = F.log_softmax(logits[:, len(start) - 1:], dim=-1)
+        scores = [chance[i, range(len(e)), e].sum().item() for i, e in enumerate(ends)]
         right.append(int(np.argmax(scores)) == row["answer"])
     return right
 

@@ -75,6 +75,7 @@ def main():
     tensors = {name: p.to(torch.bfloat16).clone().contiguous()
                for name, p in hub_tensors(model).items()}
     save_file(tensors, args.out / "model.safetensors", metadata={"format": "pt"})
+    (args.out / "model.safetensors").chmod(0o644)   # safetensors writes it for its owner only
     write_json(args.out / "config.json", config(shape))
     write_json(args.out / "generation_config.json",
                {"_from_model_config": True, "bos_token_id": END, "eos_token_id": END})
