@@ -54,11 +54,7 @@ std::byte* BlockBuffer::room(int64_t bytes) {
 }
 
 RowReading row_reading(Reshape reshape) {
-  switch (reshape) {
-    case Reshape::kRows:
-      return RowReading::kWithChunks;
-  }
-  return RowReading::kByRows;
+  return reshape == Reshape::kRows ? RowReading::kWithChunks : RowReading::kByRows;
 }
 
 struct TensorJob::Work {

@@ -13,12 +13,12 @@ namespace {
 
 constexpr int kRule = 1;
 
+// A reshaping whose rows depend on more than this one tensor needs the others' hashes here too.
 std::string part_text(const Unit& unit, const Part& part) {
-  switch (part.reshape) {
-    case Reshape::kRows:
-      return fmt::format("rows {}+{} x {}, rule {}", part.first_row, unit.rows, unit.cols, kRule);
-  }
-  RAM_CHECK(false);
+  const std::string how = part.reshape == Reshape::kRows
+                              ? "rows"
+                              : fmt::format("reshape {}", static_cast<int>(part.reshape));
+  return fmt::format("{} {}+{} x {}, rule {}", how, part.first_row, unit.rows, unit.cols, kRule);
 }
 
 }  // namespace

@@ -297,6 +297,29 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_F(StudyTest, InAReadOnlyFolderWorkThatIsOnlyInTheLogIsNotPassedOver) {
+  const fs::path folder = folder_ / "100% sure? #1";  // characters that mean something in a URI
+  fs::create_directory(folder);
+  {
+    Study study(path_);
+    study.put("m", kIdentity, {}, curves_of(0, 10));
+    fs::copy_file(path_, folder / "ram.db");
+    fs::copy_file(path_.string() + "-wal", folder / "ram.db-wal");
+  }
+  fs::copy_file(path_, folder / "merged.db");
+  chmod(folder_.path().c_str(), 0755);
+  chmod(folder.c_str(), 0555);
+  const int status = in_child([&] {
+    if (!become_nobody()) return 77;
+    if (Study(folder / "merged.db").curves(keys_of(0, 10)).size() != 10) return 1;
+    return error_of([&] { Study study(folder / "ram.db"); }).code() == Code::kMissing ? 0 : 2;
+  });
+  chmod(folder.c_str(), 0755);
+  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Study(folder / "ram.db").curves(keys_of(0, 10)).size(), 10U);
+}
+
 TEST_F(StudyTest, AnUnreadableStudyIsMissing) {
   { Study study(path_); }
   chmod(path_.c_str(), 0);
