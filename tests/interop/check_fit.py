@@ -114,6 +114,41 @@ class Fit(support.InteropCase):
                 self.ram.run(*again, least)
                 self.check_folder(source, out)
 
+    def tamper(self, name, how):
+        """A sound folder, one thing in it changed: the check must object."""
+        source = next(s for s in self.tiny_sources() if s.name == "llama-hub")
+        out = self.scratch / f"tampered-{name}"
+        self.ram.run("fit", source.folder, "--budget", "50%", "-o", out)
+        self.check_folder(source, out)
+        how(out)
+        with self.assertRaises((AssertionError, ValueError, KeyError), msg=name):
+            self.check_folder(source, out)
+
+    def test_a_folder_with_one_thing_changed_is_noticed(self):
+        def config(out, change):
+            document = json.loads((out / "config.json").read_text())
+            size = (out / "config.json").stat().st_size
+            change(document)
+            # The size stays, so that the bytes alone do not give it away.
+            text = json.dumps(document, separators=(",", ":"))
+            (out / "config.json").write_text(text + " " * (size - len(text)))
+
+        def flip(out):
+            file = out / "model.safetensors"
+            data = bytearray(file.read_bytes())
+            data[-1000] ^= 1
+            file.write_bytes(data)
+
+        def forget(document):
+            # mlx_lm then takes the common format, or guesses from the shapes.
+            name = next(k for k, v in document["quantization"].items() if isinstance(v, dict))
+            document["quantization"][name] = {"bits": 8, "group_size": 32, "mode": "affine"}
+
+        self.tamper("bit", flip)
+        self.tamper("file", lambda out: (out / "extra.txt").write_text("x"))
+        self.tamper("format", lambda out: config(out, forget))
+        self.tamper("theta", lambda out: config(out, lambda d: d.update(rope_theta=10000.0)))
+
     def test_the_number_of_threads_changes_no_byte(self):
         for name in ("qwen3_moe-hub", "llama-odd"):
             with self.subTest(model=name):

@@ -1,7 +1,7 @@
-"""Finished folders as transformers sees them: config.json means the same model, and its logits agree.
+"""Finished folders as transformers computes them: their logits agree with mlx's.
 
-transformers reads no affine weights, so a folder is first decoded by mlx into the hub's layout; its own
-config.json goes along, without the two keys that announce the format.
+transformers reads no affine weights, so a folder is first decoded by mlx into the hub's layout; its
+own config.json goes along, without the two keys that announce the format.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import support
 import torch
 from mlx.utils import tree_flatten
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 HUB_EXPERTS = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 EXPERTS = re.compile(r"(.*)\.switch_mlp\.(gate_proj|up_proj|down_proj)\.weight$")
@@ -50,25 +50,10 @@ def decoded(model):
 
 
 class Transformers(support.InteropCase):
-    # What AutoConfig makes of the same model spelled by the hub; positions are held in one dict.
-    IGNORED = {"_name_or_path", "quantization", "quantization_config", "dtype", "torch_dtype",
-               "transformers_version", "rope_scaling", "rope_theta"}  # fmt: skip
-
     def fit(self, source):
         out = self.scratch / source.name
         self.ram.run("fit", source.folder, "--budget", "60%", "-o", out)
         return out
-
-    def fields(self, folder):
-        config = AutoConfig.from_pretrained(folder)
-        return {k: v for k, v in config.to_dict().items() if k not in self.IGNORED}
-
-    def test_config_json_means_the_same_model(self):
-        for source in self.tiny_sources() + support.real_sources():
-            with self.subTest(model=source.name):
-                found, wanted = self.fields(self.fit(source)), self.fields(source.truth)
-                for field, value in wanted.items():
-                    self.assertEqual(value, found.get(field), field)
 
     def test_the_writer_leaves_nothing_that_changes_the_logits(self):
         for source in self.tiny_sources():
