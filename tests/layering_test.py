@@ -87,7 +87,7 @@ def source_problems(root: Path):
         for path in sorted(folder.rglob("*")):
             if path.suffix not in (".cpp", ".h"):
                 continue
-            test = path.stem.endswith("_test") or path.stem.startswith("test_")
+            test = "test" in path.stem.split("_")
             for name in includes(path):
                 if name.startswith("ram/"):
                     problems += public_problems(root, path, module, name)
