@@ -146,7 +146,8 @@ void on_each_target(const Check& check) {
   check("the only target");
 #else
   static const int64_t kAll = hwy::SupportedTargets();  // asking the processor is slow
-  for (int64_t target = 1; target > 0 && target <= HWY_EMU128; target *= 2) {
+  for (int bit = 0; bit < 63; ++bit) {
+    const int64_t target = int64_t{1} << bit;
     if ((kAll & HWY_TARGETS & target) == 0) continue;
     hwy::GetChosenTarget().Update(target);
     check(hwy::TargetName(target));
