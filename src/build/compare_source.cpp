@@ -18,8 +18,6 @@
 namespace ram {
 namespace {
 
-namespace fs = std::filesystem;
-
 // The curve may use a reciprocal where the encoder divides (quant.h, measure_distortion).
 constexpr double kErrorTolerance = 1e-6;
 // Against the sum of squares: float32 rounding of an error that is all but zero.

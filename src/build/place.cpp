@@ -5,6 +5,8 @@
 #include <map>
 #include <system_error>
 
+#include <fmt/format.h>
+
 #include "ram/error.h"
 #include "ram/file.h"
 
@@ -53,7 +55,8 @@ OutPlace resolve_out(const fs::path& out) {
   if (!place.out.has_filename() || place.out == place.out.root_path()) {
     fail(Code::kUsage, "{} cannot be an output folder: give the name of a new one", out.string());
   }
-  place.work = place.out.parent_path() / ("." + place.out.filename().string() + ".ram-partial");
+  place.work =
+      place.out.parent_path() / fmt::format(".{}.ram-partial", place.out.filename().string());
   return place;
 }
 

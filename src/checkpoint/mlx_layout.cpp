@@ -17,9 +17,8 @@
 namespace ram {
 namespace {
 
-const std::map<std::string, std::string>& shard_metadata() {
-  static const std::map<std::string, std::string> metadata = {{"format", "mlx"}};
-  return metadata;
+std::map<std::string, std::string> shard_metadata() {
+  return {{"format", "mlx"}};
 }
 
 /// The output tensors of one unit, in the order of Piece; `begin` is set later.
