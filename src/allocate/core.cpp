@@ -13,12 +13,17 @@ namespace {
 /// Below this the split does not pay: twice the passes against a few hundred states.
 constexpr double kWorthSplitting = 32;
 
+/// Contested moves that a larger move may take to make up for, before it counts as large.
+constexpr int64_t kChain = 64;
+constexpr int64_t kFewMoves = 8;
+
 double rate(const Move& move) {
   return static_cast<double>(move.cost) / std::fabs(static_cast<double>(move.weight));
 }
 
-/// Groups `moves` (unit by unit) into core.first, the least rate first, ties in order of units.
-void set_groups(Core& core, const std::vector<Move>& moves) {
+/// Groups `moves` (unit by unit) into core.first: those with a move beyond `large` weight first,
+/// then by least rate, ties in order of units.
+void set_groups(Core& core, const std::vector<Move>& moves, int64_t large) {
   struct Group {
     double rate;
     uint32_t begin;
@@ -27,7 +32,8 @@ void set_groups(Core& core, const std::vector<Move>& moves) {
   std::vector<Group> groups;
   for (uint32_t i = 0; i < moves.size(); ++i) {
     if (i == 0 || moves[i].unit != moves[i - 1].unit) groups.push_back({rate(moves[i]), i, i});
-    groups.back().rate = std::min(groups.back().rate, rate(moves[i]));
+    const bool first = std::abs(moves[i].weight) > large;
+    groups.back().rate = std::min(groups.back().rate, first ? -1 : rate(moves[i]));
     groups.back().end = i + 1;
   }
   std::stable_sort(groups.begin(), groups.end(),
@@ -63,6 +69,17 @@ int64_t contested_weight(const Core& core, int64_t gap) {
   return weight;
 }
 
+/// Moves beyond this weight are decided first: later, each would start a chain of contested moves
+/// that make up for it. There must be few such moves; without them, the answer is no limit.
+int64_t large_weight(const Core& core, int64_t contested) {
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  if (contested > kNone / kChain) return kNone;
+  const auto count = std::count_if(core.moves.begin(), core.moves.end(), [&](const Move& move) {
+    return std::abs(move.weight) > kChain * contested;
+  });
+  return count <= kFewMoves ? kChain * contested : kNone;
+}
+
 Core without_weight(const Core& core, int64_t weight) {
   std::vector<Move> moves;
   moves.reserve(core.moves.size());
@@ -72,7 +89,7 @@ Core without_weight(const Core& core, int64_t weight) {
   Core rest;
   rest.price = core.price;
   rest.residual = core.residual;
-  set_groups(rest, moves);
+  set_groups(rest, moves, large_weight(core, std::abs(weight)));
   return rest;
 }
 
@@ -93,7 +110,7 @@ Core make_core(const Instance& instance, const Relaxation& relaxed, double gap, 
   Core core;
   core.price = relaxed.price / resolution;
   core.residual = relaxed.residual;
-  set_groups(core, moves);
+  set_groups(core, moves, std::numeric_limits<int64_t>::max());
   return core;
 }
 

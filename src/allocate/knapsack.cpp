@@ -27,7 +27,7 @@ constexpr double kLargestCost = 0x1p60;
 
 /// States per pass. The first passes find a good allocation quickly; nearly always one of them
 /// also proves it. The last one bounds memory (search.h).
-constexpr size_t kStates[] = {64, 4096, size_t{1} << 16, size_t{1} << 20};
+constexpr size_t kStates[] = {64, 4096, size_t{1} << 16, size_t{1} << 18};
 
 /// An allocation as items that differ from the relaxation's base.
 struct Candidate {

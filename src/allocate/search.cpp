@@ -14,10 +14,14 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr uint32_t kNoNode = std::numeric_limits<uint32_t>::max();
 
-/// When states must be dropped, distance from the full capacity counts a little besides the bound:
-/// without it, ties would leave only states far from any complete allocation. Tuned on
-/// bench/allocate_bench.cpp; it decides speed, never the result of a pass that drops nothing.
+/// When states must be dropped, every doubling of the distance from the full capacity counts as
+/// this share of the incumbent's cost besides the bound: without it, ties would leave only states
+/// far from any complete allocation. Tuned on bench/allocate_bench.cpp; it decides speed, never the
+/// result of a pass that drops nothing.
 constexpr double kDistanceShare = 0.01;
+
+/// Moves remembered as leading nowhere; equal units have few different ones.
+constexpr size_t kFruitless = 48;
 
 struct State {
   int64_t weight = 0;
@@ -39,7 +43,7 @@ struct Rates {
 /// The states of one move, in order of weight, on their way into the merged list.
 struct Head {
   const Move* move = nullptr;  ///< nullptr: the base's item stays
-  size_t at = 0;
+  size_t at = 0;               ///< index of the state it is made from
   State state;
 };
 
@@ -55,7 +59,9 @@ class Search {
   double bound(const State& state, const Rates& rates) const;
   bool next_hopeful(Head& head, const Rates& rates) const;
   void compute_rates();
+  bool is_fruitless(const Move& move) const;
   void extend(std::span<const Move> group, const Rates& rates);
+  void note_fruitless();
   void keep(const Head& head);
   void offer(const State& state);
   void drop_worst(const Rates& rates);
@@ -71,6 +77,8 @@ class Search {
   std::vector<State> states_;  ///< weight ascending, loss descending
   std::vector<State> next_;
   std::vector<Head> heads_;
+  std::vector<const Move*> tried_;      ///< moves of the group at hand
+  std::vector<const Move*> fruitless_;  ///< added nothing to the states as they are now
   std::vector<Node> nodes_;
   uint32_t best_node_ = kNoNode;
   bool improved_ = false;
@@ -142,16 +150,28 @@ void Search::keep(const Head& head) {
   offer(state);
 }
 
+/// A move of the same weight that costs no less than one that has just led nowhere leads nowhere:
+/// its states would be dominated, or pruned, by what dominated or pruned the other's.
+bool Search::is_fruitless(const Move& move) const {
+  return std::any_of(fruitless_.begin(), fruitless_.end(), [&](const Move* other) {
+    return other->weight == move.weight && other->cost <= move.cost;
+  });
+}
+
 void Search::extend(std::span<const Move> group, const Rates& rates) {
   heads_.clear();
+  tried_.clear();
   const auto start = [&](const Move* move) {
     Head head{move, 0, {}};
     if (next_hopeful(head, rates)) heads_.push_back(head);
   };
-  start(nullptr);
   for (const Move& move : group) {
-    if (static_cast<double>(move.cost) < threshold_) start(&move);
+    if (static_cast<double>(move.cost) >= threshold_ || is_fruitless(move)) continue;
+    tried_.push_back(&move);
+    start(&move);
   }
+  if (tried_.empty()) return;
+  start(nullptr);
   next_.clear();
   while (!heads_.empty()) {
     size_t least = 0;
@@ -167,13 +187,31 @@ void Search::extend(std::span<const Move> group, const Rates& rates) {
     }
   }
   states_.swap(next_);
+  if (states_.size() > limits_.states) drop_worst(rates);
+  note_fruitless();
+}
+
+/// Remembers the group's moves if no state is new (next_ still holds those from before).
+void Search::note_fruitless() {
+  const auto before = [](const State& a, const State& b) {
+    return a.weight != b.weight ? a.weight < b.weight : a.cost < b.cost;
+  };
+  if (!std::includes(next_.begin(), next_.end(), states_.begin(), states_.end(), before)) {
+    fruitless_.clear();
+    return;
+  }
+  if (fruitless_.size() + tried_.size() > kFruitless) fruitless_.clear();
+  if (tried_.size() <= kFruitless) {
+    fruitless_.insert(fruitless_.end(), tried_.begin(), tried_.end());
+  }
 }
 
 void Search::drop_worst(const Rates& rates) {
   std::vector<double> ranks(states_.size());
+  const double share = kDistanceShare * static_cast<double>(incumbent_.cost);
   for (size_t i = 0; i < states_.size(); ++i) {
     const auto distance = static_cast<double>(std::abs(core_.residual - states_[i].weight));
-    ranks[i] = bound(states_[i], rates) + kDistanceShare * core_.price * distance;
+    ranks[i] = bound(states_[i], rates) + share * std::log2(1 + distance);
   }
   std::vector<double> order = ranks;
   const auto middle = order.begin() + static_cast<std::ptrdiff_t>(limits_.states);
@@ -243,7 +281,6 @@ int64_t Search::run() {
       break;
     }
     extend(core_.group(g), rates_[g + 1]);
-    if (states_.size() > limits_.states) drop_worst(rates_[g + 1]);
     if (nodes_.size() > collect_at_) collect_nodes();
   }
   record_incumbent();
