@@ -1,8 +1,8 @@
-// A model folder as one table: tensors of whatever names and shards become units with roles, named as
-// mlx_lm names its modules. Everything above this module speaks of units and roles only.
+// A model folder as one table: tensors of whatever names and shards become units with roles, named
+// as mlx_lm names its modules. Everything above this module speaks of units and roles only.
 //
-// Adding a family: a row in src/checkpoint/families.cpp (names to roles), and, where its tensors are
-// stored in another shape than mlx_lm's, a Reshape there.
+// Adding a family: a row in src/checkpoint/families.cpp (names to roles), and, where its tensors
+// are stored in another shape than mlx_lm's, a Reshape there.
 #pragma once
 
 #include <cstddef>
@@ -22,11 +22,20 @@
 namespace ram {
 
 enum class Role : uint8_t {
-  kEmbedding, kAttention, kMlp, kExpert, kSharedExpert, kRouter, kNorm, kHead, kOther,
+  kEmbedding,
+  kAttention,
+  kMlp,
+  kExpert,
+  kSharedExpert,
+  kRouter,
+  kNorm,
+  kHead,
+  kOther,
 };
 inline constexpr int kRoleCount = 9;
 
-/// @return "embedding", "attention", "mlp", "expert", "shared_expert", "router", "norm", "head", "other".
+/// @return "embedding", "attention", "mlp", "expert", "shared_expert", "router", "norm", "head",
+/// "other".
 std::string_view role_name(Role role);
 std::optional<Role> parse_role(std::string_view name);
 
@@ -36,8 +45,9 @@ struct SourceTensor {
   int file = 0;  ///< index into Checkpoint::files
 };
 
-/// How the rows of a part are found in its source tensor. This is where a family's own reshaping lives:
-/// a new one is a value here, a case in Checkpoint::read_rows and the families' rows that use it.
+/// How the rows of a part are found in its source tensor. This is where a family's own reshaping
+/// lives: a new one is a value here, a case in Checkpoint::read_rows and prefetch_rows, and a
+/// Layout for the families' rows that use it (src/checkpoint/families.h).
 enum class Reshape : uint8_t {
   kRows,  ///< rows [first_row, first_row + rows) of the tensor seen as [elements / cols, cols]
 };
@@ -55,19 +65,20 @@ struct Carried {
   std::string name;  ///< in the output, as "model.layers.0.self_attn.q_proj.bias"
 };
 
-/// Tensors that must share one number format: one matrix, or all experts of one projection of a layer.
+/// Tensors that must share one number format: one matrix, or all experts of a layer's projection.
 struct Unit {
   std::string name;    ///< module path as mlx_lm names it
-  std::string tensor;  ///< the weight's name in the output: name + ".weight", or as the module has it
+  std::string tensor;  ///< the weight's name in the output: name + ".weight"
   Role role = Role::kOther;
   int layer = -1;  ///< -1 outside the layers
   std::vector<Part> parts;
   int64_t rows = 0;  ///< of each part; 1 for a vector
   int64_t cols = 0;
-  std::vector<int64_t> shape;  ///< of the unquantized output tensor: [rows, cols], [parts, rows, cols] or [cols]
+  std::vector<int64_t> shape;  ///< unquantized: [rows, cols], [parts, rows, cols] or [cols]
   DType dtype = DType::kBF16;  ///< of the source
-  bool quantizable = false;    ///< mlx_lm can hold this module quantized (a Linear, Embedding or stacked expert linear)
-  /// What the family's own rule in mlx_lm gives it under mlx_lm.convert -q; nothing: the common format.
+  /// mlx_lm can hold this module quantized (a Linear, an Embedding or a stacked expert linear).
+  bool quantizable = false;
+  /// What mlx_lm.convert -q gives it by the family's own rule; nothing: the common format.
   std::optional<AffineFormat> uniform_rule;
   std::vector<Carried> carried;
 
@@ -75,7 +86,7 @@ struct Unit {
   int64_t weights() const { return part_weights() * static_cast<int64_t>(parts.size()); }
 };
 
-/// A file of the source folder that is carried into the output as it is (tokenizer, chat template, licence, ...).
+/// A file of the source that goes into the output as it is (tokenizer, chat template, licence).
 struct CarriedFile {
   std::string name;  ///< relative to the folder
   int64_t bytes = 0;
@@ -83,27 +94,32 @@ struct CarriedFile {
 
 class Checkpoint {
  public:
-  /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME, then
-  /// the default place; refs/main, else the newest snapshot). Reads config.json and all headers, no weights.
+  /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
+  /// HF_HOME, then the default place; refs/main, else the newest snapshot). Reads config.json and
+  /// all headers, no weights.
   ///
-  /// @throws Error{kMissing} no such folder or id (names the command that would fetch it), no config.json, a shard or a
-  ///         tensor that the config calls for is missing; {kCorrupt} bad JSON, header, shapes or absurd numbers;
-  ///         {kUnsupported} unknown model_type, a source that is already quantized, a dtype that is no weight dtype.
+  /// @throws Error{kMissing} no such folder or id (names the command that would fetch it), no
+  ///         config.json, a shard or a tensor that the config calls for is missing; {kCorrupt} bad
+  ///         JSON, header, shapes or absurd numbers; {kUnsupported} unknown model_type, a source
+  ///         that is already quantized, a tensor the family does not have, no weight dtype, or a
+  ///         setting that mlx_lm would not follow (docs/formats/checkpoint.md).
   static Checkpoint open(const std::string& folder_or_id);
 
-  std::string name;                ///< for people: the repository id, or the folder's last component
-  std::filesystem::path folder;    ///< where it is, symbolic links of the cache not resolved
-  std::string model_type;          ///< as config.json says
-  std::string config_json;         ///< config.json's text
+  /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
+  /// the folder's last component.
+  std::string name;
+  std::filesystem::path folder;  ///< where it is, symbolic links of the cache not resolved
+  std::string model_type;        ///< as config.json says
+  std::string config_json;       ///< config.json's text
   int layers = 0;
   bool tied_embeddings = false;
-  std::optional<DType> torch_dtype;  ///< of config.json (torch_dtype or dtype), if it is a weight dtype
-  std::vector<InputFile> files;      ///< the shards, sorted by name
-  std::vector<SourceTensor> tensors; ///< every tensor of every shard, sorted by name
-  std::vector<Unit> units;           ///< in the order of the model: embedding, layers, norm, head
-  std::vector<int> dropped;          ///< tensors that mlx_lm does not load (tied head, rotary tables), indices
-  std::vector<CarriedFile> carried_files;  ///< sorted by name; README.md and config.json are not among them
-  std::string licence;               ///< "license" of the source's README.md front matter; empty if unknown
+  std::optional<DType> torch_dtype;   ///< of config.json (or dtype), if it is a weight dtype
+  std::vector<InputFile> files;       ///< the shards, sorted by name
+  std::vector<SourceTensor> tensors;  ///< every tensor of every shard, sorted by name
+  std::vector<Unit> units;            ///< in the order of the model: embedding, layers, norm, head
+  std::vector<int> dropped;  ///< indices of tensors that mlx_lm does not load (tied head, ...)
+  std::vector<CarriedFile> carried_files;  ///< sorted by name; neither README.md nor config.json
+  std::string licence;  ///< "license" of the source's README.md front matter; empty if unknown
 
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
   /// torch_dtype where that is f16 or bf16, else bf16.
@@ -123,12 +139,14 @@ class Checkpoint {
   void read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const;
 };
 
-/// config.json for the output, spelled so that mlx_lm and transformers (4 and 5) read the same model:
-/// the union of the hub's spelling and of transformers 5's, with `quantization` and `quantization_config`.
+/// config.json for the output, spelled so that mlx_lm and transformers (4 and 5) read the same
+/// model: the union of the hub's spelling and of transformers 5's, with `quantization` and
+/// `quantization_config`.
 ///
 /// @param formats per unit of the checkpoint; nothing: unquantized.
 /// @param dtype   written as torch_dtype and dtype.
-/// @return JSON text, keys sorted, indented by 4; ends with a newline. A function of the arguments alone.
+/// @return JSON text, keys sorted, indented by 4; ends with a newline. A function of the arguments
+/// alone.
 std::string render_config(const Checkpoint& checkpoint,
                           std::span<const std::optional<AffineFormat>> formats, DType dtype);
 

@@ -82,7 +82,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id) {
   const ModelFolder folder = find_model_folder(folder_or_id);
   const std::filesystem::path config_path = folder.path / "config.json";
   std::error_code error;
-  if (!std::filesystem::exists(config_path, error)) {
+  const bool there = std::filesystem::exists(config_path, error);
+  if (error) fail(Code::kMissing, "cannot read {}: {}", config_path.string(), error.message());
+  if (!there) {
     fail(Code::kMissing, "no config.json in {}: a model's folder has one{}", folder.path.string(),
          folder.fetch);
   }

@@ -221,7 +221,8 @@ TEST(Checkpoint, experts_stand_in_their_order_however_they_are_stored) {
       EXPECT_THAT(gate.shape, ElementsAre(kExperts, kWidth, kHidden));
       EXPECT_EQ(gate.parts.size(), static_cast<size_t>(kExperts));
       for (int e = 0; e < kExperts; ++e) {
-        const std::string expert = block + "experts." + std::to_string(e) + ".";
+        std::string expert = block;
+        expert.append("experts.").append(std::to_string(e)).append(".");
         EXPECT_EQ(part(c, "gate_proj", e),
                   written(model, expert + (mixtral ? "w1" : "gate_proj") + ".weight"));
         EXPECT_EQ(part(c, "up_proj", e),
@@ -317,6 +318,7 @@ TEST(Checkpoint, a_tied_head_and_rotary_tables_are_dropped) {
   EXPECT_TRUE(checkpoint.tied_embeddings);
   EXPECT_EQ(checkpoint.units.back().name, "model.norm");
   std::vector<std::string> dropped;
+  dropped.reserve(checkpoint.dropped.size());
   for (const int i : checkpoint.dropped)
     dropped.push_back(checkpoint.tensors.at(static_cast<size_t>(i)).info.name);
   EXPECT_THAT(dropped,

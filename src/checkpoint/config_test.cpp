@@ -223,6 +223,7 @@ Rendered render(const TinyModel& model, DType dtype, const Rule& rule) {
   testing::write_tiny_model(folder / "tiny", model);
   const Checkpoint checkpoint = Checkpoint::open((folder / "tiny").string());
   std::vector<std::optional<AffineFormat>> formats;
+  formats.reserve(checkpoint.units.size());
   for (const Unit& unit : checkpoint.units) formats.push_back(rule(unit));
   const std::string text = render_config(checkpoint, formats, dtype);
   EXPECT_EQ(text, render_config(checkpoint, formats, dtype));

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <set>
 #include <string_view>
@@ -137,19 +136,28 @@ std::vector<std::string> file_names(const fs::path& folder) {
   fail(Code::kMissing, "no model*.safetensors in {}{}", folder.path.string(), folder.fetch);
 }
 
-/// "model-00002-of-00005.safetensors" says how many there are: names a missing one.
+/// @return N of "model-00002-of-0000N.safetensors"; 0 for a name of another form.
+int shard_count(std::string_view name) {
+  constexpr std::string_view kForm = "model-#####-of-#####.safetensors";
+  if (name.size() != kForm.size()) return 0;
+  int count = 0;
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = name[i] >= '0' && name[i] <= '9';
+    if (kForm[i] == '#' ? !digit : name[i] != kForm[i]) return 0;
+    // The first number is done when the second one begins.
+    if (digit) count = kForm[i - 1] == '#' ? 10 * count + (name[i] - '0') : name[i] - '0';
+  }
+  return count;
+}
+
+/// Where names say how many shards there are, all must be there.
 void check_numbered_shards(const ModelFolder& folder, const std::vector<std::string>& files) {
   for (const std::string& file : files) {
-    int number = 0;
-    int count = 0;
-    int length = 0;
-    const int fields =
-        std::sscanf(file.c_str(), "model-%5d-of-%5d.safetensors%n", &number, &count, &length);
-    if (fields != 2 || length != static_cast<int>(file.size()) || count < 1) continue;
+    const int count = shard_count(file);
     for (int i = 1; i <= count; ++i) {
       const std::string wanted = fmt::format("model-{:05d}-of-{:05d}.safetensors", i, count);
       if (std::binary_search(files.begin(), files.end(), wanted)) continue;
-      fail(Code::kMissing, "shard {} of {} is missing ({}){}", wanted, count, folder.path.string(),
+      fail(Code::kMissing, "shard {} is missing ({}){}", wanted, folder.path.string(),
            folder.fetch);
     }
   }

@@ -85,7 +85,7 @@ void write(const Json& value, int depth, std::string& out) {
   RAM_CHECK(depth <= kMaxJsonDepth + 1);
   const auto line = [&out](int levels) {
     out += '\n';
-    out.append(static_cast<size_t>(4 * levels), ' ');
+    out.append(size_t{4} * static_cast<size_t>(levels), ' ');
   };
   if (value.is_binary()) {
     out.append(value.get_binary().begin(), value.get_binary().end());

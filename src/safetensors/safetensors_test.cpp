@@ -227,6 +227,7 @@ TEST(Safetensors, messages_stay_one_line_whatever_the_names_are) {
 
 TEST(Safetensors, nineteen_thousand_tensors_parse_at_once) {
   std::vector<TensorSpec> specs;
+  specs.reserve(19'000);
   for (int i = 0; i < 19'000; ++i) {
     specs.push_back({"model.layers." + std::to_string(i / 400) + ".mlp.experts." +
                          std::to_string(i % 400) + ".down_proj.weight",

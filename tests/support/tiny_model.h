@@ -245,7 +245,7 @@ inline std::vector<TensorSpec> write_tiny_model(const std::filesystem::path& fol
   write_file_atomic(folder / "config.json", tiny_model_config(m).dump(2) + "\n");
   write_file_atomic(folder / "tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}\n");
   write_file_atomic(folder / "tokenizer_config.json", "{\"tokenizer_class\": \"none\"}\n");
-  const std::vector<TensorSpec> specs = tiny_model_tensors(m);
+  std::vector<TensorSpec> specs = tiny_model_tensors(m);
   const auto values = [&m](const TensorSpec& spec) { return tiny_model_values(m, spec); };
   if (m.shards == 1) {
     write_tensors(folder / "model.safetensors", specs, values);
