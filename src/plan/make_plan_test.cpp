@@ -160,6 +160,18 @@ TEST(MakePlan, UniformFollowsTheFamilysOwnRuleAndLeavesRowsThatTheGroupDoesNotDi
   EXPECT_LE(plan.lower_bound, plan.objective);
 }
 
+TEST(MakePlan, AFormatWhoseScaleOverflowsIsNotUsedEvenWithoutTheVeto) {
+  PlanningModel model(tiny_experts());
+  for (UnitCurve& curve : model.stored.units) {
+    curve.pooled.squared_error[0] = std::numeric_limits<double>::infinity();
+    for (Distortion& part : curve.parts) part.squared_error[0] = curve.pooled.squared_error[0];
+  }
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 4);
+  request.allow_unsafe = true;
+  const Plan plan = model.plan(request).plan.value();
+  for (const PlannedUnit& unit : plan.units) EXPECT_NE(unit.format, UnitFormat(kAffineFormats[0]));
+}
+
 TEST(MakePlan, BitsPerWeightBoundsTheTensorsAlone) {
   const PlanningModel model(tiny_experts());
   PlanRequest request;

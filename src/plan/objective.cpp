@@ -3,6 +3,7 @@
 #include "objective.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ram/error.h"
 
@@ -170,6 +171,8 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
       candidate.nrmse = input.stored.units[u].nrmse(index, Encoder::kMlx);
       candidate.sqnr_db = curve.sqnr_db(index);
       candidate.loss = method_loss(request.method, prior, curve.nrmse(index, encoder));
+      // A scale beyond the dtype's range decodes to infinity: such a format is none for this unit.
+      if (!std::isfinite(candidate.loss) || !std::isfinite(candidate.nrmse)) continue;
       const bool on_menu =
           std::find(objective.menu.begin(), objective.menu.end(), format) != objective.menu.end();
       candidate.below_veto = candidate.sqnr_db < request.veto_db;
