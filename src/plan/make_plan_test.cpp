@@ -1,4 +1,6 @@
 // The promises of a plan: the budget to the byte, the optimum for what the units may take, safety.
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
