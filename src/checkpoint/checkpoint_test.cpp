@@ -212,7 +212,9 @@ TEST(Checkpoint, experts_stand_in_their_order_however_they_are_stored) {
                        .expert_width = kWidth};
     const std::string block = mixtral ? "model.layers.0.block_sparse_moe." : "model.layers.0.mlp.";
     const auto part = [&](const Checkpoint& c, const std::string& projection, int expert) {
-      return read_part(c, unit_of(c, block + "switch_mlp." + projection), expert);
+      std::string unit = block;
+      unit.append("switch_mlp.").append(projection);
+      return read_part(c, unit_of(c, unit), expert);
     };
     {
       const TempFolder folder;
