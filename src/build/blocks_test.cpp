@@ -37,7 +37,7 @@ TEST(Blocks, ThePiecesOfAllBlocksTileTheirTensors) {
     }
     EXPECT_EQ(next, tensor.spec.bytes()) << tensor.spec.name;
   }
-  EXPECT_GT(most, 4U) << "experts and an embedding of several blocks";
+  EXPECT_GE(most, 4U) << "a block for each expert at least";
 }
 
 TEST(Blocks, ABlockHasOnlyThePiecesOfItsKind) {

@@ -141,7 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
              {.model_type = "qwen2_moe", .hidden = 64, .dtype = DType::kF16, .shards = 3},
              DType::kBF16},
         Case{"mixtral", {.model_type = "mixtral", .hidden = 64}, DType::kBF16}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& family) { return std::string(family.param.name); });
 
 /// Experts, and an embedding of two blocks.
 TinyModel several_blocks() {

@@ -64,7 +64,7 @@ Error interrupted() {
 }
 
 fs::path work_of(const fs::path& out) {
-  return out.parent_path() / ("." + out.filename().string() + ".ram-partial");
+  return out.parent_path() / fmt::format(".{}.ram-partial", out.filename().string());
 }
 
 class Crash : public ::testing::Test {

@@ -9,6 +9,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "support/tiny_model.h"
+
 namespace ram {
 namespace {
 
@@ -18,7 +20,7 @@ using ::testing::ElementsAre;
 Checkpoint hand_made() {
   Checkpoint model;
   model.model_type = "llama";
-  model.config_json = R"({"model_type": "llama", "num_hidden_layers": 1})";
+  model.config_json = testing::tiny_model_config({.hidden = 128, .layers = 1, .vocab = 96}).dump();
   model.layers = 1;
   const auto tensor = [&](const std::string& name, std::vector<int64_t> shape) {
     model.tensors.push_back(
@@ -40,7 +42,8 @@ Checkpoint hand_made() {
     model.units.push_back(u);
   };
   unit("model.embed_tokens", 1, 96, 128);
-  for (const std::string& name : {"q_proj", "k_proj", "v_proj"}) {
+  for (const char* projection : {"q_proj", "k_proj", "v_proj"}) {
+    const std::string name = projection;
     unit("model.layers.0.self_attn." + name, 1, 64, 128);
     Unit& u = model.units.back();
     u.carried.push_back({.tensor = tensor(name + ".bias", {64}), .name = u.name + ".bias"});
