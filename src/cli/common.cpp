@@ -49,11 +49,17 @@ void print_result(const Common& common, std::string_view text) {
   fail_errno(true, "cannot write the result", "standard output", errno);
 }
 
+void say(const Common& common, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), common.io.err);
+  std::fflush(common.io.err);
+}
+
 void note(const Common& common, std::string_view text) {
-  if (!common.quiet) fmt::print(common.io.err, "ram: note: {}\n", text);
+  if (!common.quiet) say(common, fmt::format("ram: note: {}\n", text));
 }
 
 std::string format_seconds(double seconds) {
+  if (seconds < 0.995) return fmt::format("{:.2f} s", seconds);
   if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<int64_t>(std::llround(seconds));
   if (whole < 60) return fmt::format("{} s", whole);
@@ -78,8 +84,9 @@ std::string progress_text(const Progress& progress, int64_t start_bytes, double 
 }
 
 struct ProgressLine::State {
-  std::FILE* err = stderr;
-  bool quiet = false;
+  explicit State(const Common& c) : common(c) {}
+
+  const Common& common;
   bool live = false;
   std::mutex mutex;
   std::string phase;
@@ -101,26 +108,18 @@ struct ProgressLine::State {
     last_shown = Clock::now();
     const std::string text = progress_text(progress, phase_start_bytes, since(phase_start));
     // "\x1b[K" erases to the end of the line.
-    if (live) {
-      fmt::print(err, "\r{}\x1b[K", text);
-    } else {
-      fmt::print(err, "ram: {}\n", text);
-    }
-    std::fflush(err);
+    say(common, live ? fmt::format("\r{}\x1b[K", text) : fmt::format("ram: {}\n", text));
     line_open = live;
   }
 
   void clear() {
     if (!line_open) return;
-    fmt::print(err, "\r\x1b[K");
-    std::fflush(err);
+    say(common, "\r\x1b[K");
     line_open = false;
   }
 };
 
-ProgressLine::ProgressLine(const Common& common) : state_(std::make_unique<State>()) {
-  state_->err = common.io.err;
-  state_->quiet = common.quiet;
+ProgressLine::ProgressLine(const Common& common) : state_(std::make_unique<State>(common)) {
   const int descriptor = fileno(common.io.err);
   state_->live = descriptor >= 0 && isatty(descriptor) != 0;
 }
@@ -130,7 +129,7 @@ ProgressLine::~ProgressLine() {
 }
 
 ProgressFn ProgressLine::function() {
-  if (state_->quiet) return {};
+  if (state_->common.quiet) return {};
   return [state = state_.get()](const Progress& progress) { state->show(progress); };
 }
 

@@ -29,11 +29,12 @@ struct Common {
   std::string program = "ram";  ///< argv[0]
 };
 
-/// What analysis holds at once, whatever the size of the model: a share that does not depend on the
-/// threads (tables, SQLite's cache, curves of every expert), and each thread's blocks.
-/// @source measured as VmHWM of `ram analyze`, rounded up; see docs/cli.md, "Memory"
-inline constexpr int64_t kMemoryBase = int64_t{96} << 20;
-inline constexpr int64_t kMemoryPerThread = int64_t{32} << 20;
+/// What is held at once, whatever the size of the model: a share that does not depend on the
+/// threads (tables, SQLite's cache, the curves of every expert), and each thread's blocks.
+/// @source VmHWM of `ram fit` on a model of 1 GiB: 8 MiB and 9 MiB per thread, rounded up; twenty
+///         thousand experts add less than 32 MiB
+inline constexpr int64_t kMemoryBase = int64_t{64} << 20;
+inline constexpr int64_t kMemoryPerThread = int64_t{12} << 20;
 
 /// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
 /// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
@@ -42,6 +43,9 @@ int threads(const Common& common);
 /// Writes the result to stdout. A reader that went away (SIGPIPE is ignored) is no failure.
 /// @throws Error{kWriteFailed}
 void print_result(const Common& common, std::string_view text);
+
+/// Writes to stderr. If that fails there is nobody to tell.
+void say(const Common& common, std::string_view text);
 
 /// One line on stderr: "ram: note: ..."; nothing with --quiet.
 void note(const Common& common, std::string_view text);
@@ -68,7 +72,7 @@ class ProgressLine {
 /// @param seconds since `start_bytes` of the phase were done.
 std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds);
 
-/// @return "8.4 s", "3 min 20 s", "2 h 5 min".
+/// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
 std::string format_seconds(double seconds);
 
 }  // namespace ram::cli

@@ -78,8 +78,9 @@ int fit(const Common& common, const Options& options) {
     print_result(common, fit_text(checkpoint, result, options.out));
   }
   if (problems.empty()) return kDone;
-  fmt::print(common.io.err, "ram: error: {} did not pass verification: {} ({} problem{})\n",
-             options.out, problems.front(), problems.size(), problems.size() == 1 ? "" : "s");
+  say(common,
+      fmt::format("ram: error: {} did not pass verification: {} ({} problem{})\n", options.out,
+                  problems.front(), problems.size(), problems.size() == 1 ? "" : "s"));
   return kCheckFailed;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -53,24 +54,39 @@ int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request)
   return 0;  // a uniform plan: known exactly, and checked, before it is written
 }
 
-// An OUT that is there: may it be what was asked for, or may it be replaced?
+// The plan of a folder that ram made, or nothing.
+std::optional<Plan> plan_of_folder(const fs::path& folder) {
+  if (!fs::exists(folder / "plan.json")) return std::nullopt;
+  try {
+    return read_plan(folder);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+// An OUT that is there: may it be what was asked for, or may it be replaced? build_folder has the
+// last word on both.
 void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out,
                     bool force) {
   if (!fs::is_directory(out)) {
-    fail(Code::kUsage, "{} exists and is no folder: choose another name", out.string());
+    fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
   }
-  if (fs::is_empty(out) || force) return;
-  const fs::path plan_file = out / "plan.json";
-  if (!fs::exists(plan_file)) {
-    fail(Code::kUsage, "{} exists and ram did not make it: choose another name, or --force",
+  if (force) {
+    if (fs::is_empty(out) || fs::exists(out / "config.json")) return;
+    fail(Code::kUsage,
+         "{} is no model folder, and not replaced even with --force: give another name",
          out.string());
   }
-  const Plan plan = read_plan(plan_file);
-  const bool same = plan.model_type == checkpoint.model_type && plan.dtype == request.dtype &&
-                    request_options(plan.request) == request_options(request);
+  const std::optional<Plan> plan = plan_of_folder(out);
+  if (!plan) {
+    fail(Code::kUsage, "{} exists: give another name, or --force to replace it", out.string());
+  }
+  const bool same = plan->model_type == checkpoint.model_type && plan->dtype == request.dtype &&
+                    request_options(plan->request) == request_options(request);
   if (same) return;
-  fail(Code::kUsage, "{} was made from something else ({}): choose another name, or --force",
-       out.string(), request_options(plan.request));
+  fail(Code::kUsage,
+       "{} was made from something else ({}, {}): give another name, or --force to replace it",
+       out.string(), plan->model_name, request_options(plan->request));
 }
 
 }  // namespace
@@ -89,8 +105,8 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
   if (access(parent.c_str(), W_OK) != 0) {
     fail_errno(true, "cannot create OUT", place.string(), errno);
   }
-  if (fs::exists(place) ||
-      fs::exists(place.parent_path() / ("." + place.filename().string() + ".ram-partial"))) {
+  const std::string partial = fmt::format(".{}.ram-partial", place.filename().string());
+  if (fs::exists(place) || fs::exists(place.parent_path() / partial)) {
     return;  // part of what is needed may be there already
   }
   const int64_t needed = expected_bytes(checkpoint, request);

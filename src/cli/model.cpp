@@ -22,6 +22,8 @@ namespace {
 
 constexpr int64_t kLargestPlan = int64_t{64} << 20;
 constexpr size_t kFormatsShown = 4;
+// Objective and bound are sums of the same terms in another order.
+constexpr double kSumRounding = 1e-9;
 
 struct RoleRow {
   int64_t units = 0;
@@ -155,7 +157,7 @@ std::string plan_summary(const Plan& plan) {
   const double gap = plan.objective - plan.lower_bound;
   if (plan.method == Method::kUniform) {
     text += "as given by the format\n";
-  } else if (gap <= 0) {
+  } else if (gap <= kSumRounding * plan.objective) {
     text += "the least there is for this size (proven)\n";
   } else {
     text += fmt::format("at most {:.2g} % above the least for this size\n",

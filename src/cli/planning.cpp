@@ -235,8 +235,8 @@ int refuse_budget(const Common& common, const PlanRequest& request, int64_t min_
     const nlohmann::ordered_json document = {{"error", error}, {"min_safe_bytes", min_safe_bytes}};
     print_result(common, document.dump(2) + "\n");
   }
-  fmt::print(common.io.err, "ram: error: {}; use --budget {}{}\n", error, min_safe_bytes,
-             request.allow_unsafe ? "" : ", or --allow-unsafe for less");
+  say(common, fmt::format("ram: error: {}; use --budget {}{}\n", error, min_safe_bytes,
+                          request.allow_unsafe ? "" : ", or --allow-unsafe for less"));
   return kBudgetTooSmall;
 }
 

@@ -1,5 +1,5 @@
 // From the command line to an exit status: the CLI11 tree, and every failure as one line.
-#include <cerrno>
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -63,22 +63,24 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
-// What was typed and has no place. An unknown option comes first: what stands after it may be its
-// value.
+// What was typed and has no place. A command's unknown option comes before an unexpected argument,
+// which may be its value.
 void check_extras(const CLI::App& app, const std::string& command) {
-  const std::vector<std::string> extras = app.remaining(false);
-  for (const std::string& extra : extras) {
-    if (extra.size() < 2 || extra.front() != '-') continue;
-    const std::string name = extra.substr(0, extra.find('='));
+  std::vector<std::string> extras = app.remaining(false);
+  if (extras.empty()) return;
+  const auto is_option = [](const std::string& s) { return s.size() > 1 && s.front() == '-'; };
+  if (!command.empty()) std::stable_partition(extras.begin(), extras.end(), is_option);
+  const std::string& first = extras.front();
+  if (is_option(first)) {
+    const std::string name = first.substr(0, first.find('='));
     fail(Code::kUsage, "unknown option {}{} (ram{} --help lists them)", name,
          did_you_mean(name, option_names(app)), command);
   }
-  if (extras.empty()) return;
   if (command.empty()) {
-    fail(Code::kUsage, "unknown command '{}'{} (ram --help lists them)", extras.front(),
-         did_you_mean(extras.front(), command_names()));
+    fail(Code::kUsage, "unknown command '{}'{} (ram --help lists them)", first,
+         did_you_mean(first, command_names()));
   }
-  fail(Code::kUsage, "unexpected argument '{}' (ram{} --help says what goes where)", extras.front(),
+  fail(Code::kUsage, "unexpected argument '{}' (ram{} --help says what goes where)", first,
        command);
 }
 
@@ -129,7 +131,7 @@ int dispatch(int argc, const char* const* argv, Common& common) {
     tree.app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     const auto [sub, action] = chosen();
-    print_result(common, sub != nullptr ? sub->help("ram " + sub->get_name()) : tree.app.help());
+    print_result(common, (sub != nullptr ? sub->help("ram") : tree.app.help()) + "\n");
     return kDone;
   } catch (const CLI::CallForVersion&) {
     print_result(common, "ram " RAM_VERSION "\n");
@@ -143,14 +145,14 @@ int dispatch(int argc, const char* const* argv, Common& common) {
   check_all();
   const auto [sub, action] = chosen();
   if (sub == nullptr) {
-    fmt::print(common.io.err, "{}", tree.app.help());
+    say(common, tree.app.help() + "\n");
     fail(Code::kUsage, "no command given (ram --help)");
   }
   return (*action)();
 }
 
 int report(const Common& common, int status, const std::string& message) {
-  fmt::print(common.io.err, "ram: error: {}\n", one_line(message));
+  say(common, fmt::format("ram: error: {}\n", one_line(message)));
   return status;
 }
 
@@ -166,8 +168,7 @@ int run(int argc, const char* const* argv, Io io) {
   } catch (const Error& error) {
     const auto status = static_cast<int>(error.code());
     if (error.code() != Code::kInterrupted) return report(common, status, error.what());
-    fmt::print(io.err,
-               "ram: interrupted; what is done is kept, run the same command again to go on\n");
+    say(common, "ram: interrupted; what is done is kept, run the same command again to go on\n");
     return status;
   } catch (const std::bad_alloc&) {
     return report(common, internal, "not enough memory: use fewer --threads");

@@ -56,6 +56,8 @@ TEST(Run, EveryCommandHasHelpWithItsExampleOnStdout) {
     const Ran ran = ram({command.name, "--help"});
     EXPECT_EQ(ran.status, 0) << command.name;
     EXPECT_THAT(ran.out, HasSubstr(command.example));
+    EXPECT_THAT(ran.out, HasSubstr(std::string("Usage: ram ") + command.name + " ["));
+    EXPECT_THAT(ran.out, EndsWith("\n"));
     EXPECT_THAT(ran.out, HasSubstr("--json"));
     EXPECT_EQ(ran.err, "");
   }
@@ -151,6 +153,7 @@ TEST(Run, ProgressSaysShareRateAndRest) {
   const Progress half = {.phase = "analyze", .done_bytes = 3000000000, .total_bytes = 5000000000};
   EXPECT_EQ(progress_text(half, 1000000000, 2), "analyze 60 %, 1.00 GB/s, 2.0 s left");
   EXPECT_EQ(progress_text({.phase = "write", .done_bytes = 0, .total_bytes = 0}, 0, 0), "write");
+  EXPECT_EQ(format_seconds(0.123), "0.12 s");
   EXPECT_EQ(format_seconds(3.14), "3.1 s");
   EXPECT_EQ(format_seconds(200), "3 min 20 s");
   EXPECT_EQ(format_seconds(7500), "2 h 5 min");

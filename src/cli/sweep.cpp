@@ -1,5 +1,8 @@
 // ram sweep: the whole curve of predicted loss against size, with its knee.
+#include <algorithm>
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -37,21 +40,42 @@ Json sweep_json(const Checkpoint& checkpoint, const PlanRequest& request, const 
           {"knee_total_bytes", sweep.points.at(static_cast<size_t>(sweep.knee)).total_bytes}};
 }
 
-std::string sweep_table(const Sweep& sweep) {
+// Loss falls by some factor per bit, so its bars show the logarithm: from the least loss that is
+// not zero (one character) to the largest.
+std::vector<std::string> log_bars(const Sweep& sweep) {
   constexpr size_t kBarWidth = 24;
+  constexpr double kShortest = 1.0 / kBarWidth;
+  double least = sweep.points.front().loss;
+  const double largest = least;
+  for (const SweepPoint& point : sweep.points) {
+    if (point.loss > 0) least = std::min(least, point.loss);
+  }
+  std::vector<std::string> bars;
+  for (const SweepPoint& point : sweep.points) {
+    if (!(point.loss > 0)) {
+      bars.emplace_back();
+      continue;
+    }
+    const double range = std::log(largest / least);
+    const double height = range > 0 ? std::log(point.loss / least) / range : 1;
+    bars.push_back(bar(kShortest + (1 - kShortest) * height, 1, kBarWidth));
+  }
+  return bars;
+}
+
+std::string sweep_table(const Sweep& sweep) {
   Table table({{"bytes"},
                {"bits/weight"},
                {"loss"},
                {"saved/MB"},
-               {"loss, as a bar", Align::kLeft},
+               {"loss, logarithmic", Align::kLeft},
                {"", Align::kLeft}});
-  const double largest = sweep.points.front().loss;
+  const std::vector<std::string> bars = log_bars(sweep);
   for (size_t i = 0; i < sweep.points.size(); ++i) {
     const SweepPoint& point = sweep.points[i];
     table.add({std::to_string(point.total_bytes), fmt::format("{:.3f}", point.bits_per_weight),
                fmt::format("{:.5g}", point.loss),
-               i > 0 ? fmt::format("{:.3g}", point.loss_saved_per_mb) : "",
-               bar(point.loss, largest, kBarWidth),
+               i > 0 ? fmt::format("{:.3g}", point.loss_saved_per_mb) : "", bars[i],
                i == static_cast<size_t>(sweep.knee) ? "<- knee" : ""});
   }
   return table.render();
