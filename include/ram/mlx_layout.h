@@ -76,7 +76,7 @@ int64_t parameter_count(const Checkpoint& checkpoint);
 /// @param formats per unit of the checkpoint. @pre a format's group size divides the unit's rows,
 /// the unit is quantizable.
 /// @param max_shard_bytes smaller in tests.
-/// @cost O(tensors of the output); milliseconds for 20,000.
+/// @cost O(tensors of the output), about 5 us each: milliseconds for a model of 1,000 units.
 FolderLayout layout_folder(const Checkpoint& checkpoint, std::span<const UnitFormat> formats,
                            DType dtype, int64_t max_shard_bytes = kMaxShardBytes);
 
