@@ -52,6 +52,7 @@ class Solver {
  private:
   Candidate best_single_move() const;
   void run_pass(size_t states, Clock::time_point deadline);
+  double loss_with(const std::vector<uint32_t>& changes) const;
   Incumbent price_best(const Core& core, double resolution) const;
   size_t unit_of(uint32_t item) const {
     const auto after = std::upper_bound(instance_.first.begin(), instance_.first.end(), item);
@@ -77,9 +78,10 @@ Candidate Solver::best_single_move() const {
       if (free < 0) break;
       const double gap =
           reduced_cost(base, item, relaxed_.price) + relaxed_.price * static_cast<double>(free);
-      if (gap < best.gap) best = {{i}, relaxed_.base_loss - base.loss + item.loss, gap};
+      if (gap < best.gap) best = {{i}, 0, gap};
     }
   }
+  best.loss = loss_with(best.items);
   return best;
 }
 
@@ -105,16 +107,17 @@ void Solver::run_pass(size_t states, Clock::time_point deadline) {
     }
   }
   optimal_ = bound >= incumbent.cost - limits.tolerance;
-  bound_ = std::max(bound_, static_cast<double>(bound) * resolution);
-  best_.items = incumbent.items;
-  best_.gap = static_cast<double>(incumbent.cost) * resolution;
+  bound_ = std::max(bound_, static_cast<double>(bound) * resolution - kTolerance * best_.loss);
+  best_ = {incumbent.items, loss_with(incumbent.items),
+           static_cast<double>(incumbent.cost) * resolution};
+}
+
+double Solver::loss_with(const std::vector<uint32_t>& changes) const {
+  std::vector<uint32_t> items = relaxed_.base;
+  for (const uint32_t item : changes) items[unit_of(item)] = item;
   CompensatedSum loss;
-  loss.add(relaxed_.base_loss);
-  for (const uint32_t i : best_.items) {
-    loss.add(instance_.items[i].loss);
-    loss.add(-base_of(i).loss);
-  }
-  best_.loss = loss.value();
+  for (const uint32_t item : items) loss.add(instance_.items[item].loss);
+  return loss.value();
 }
 
 /// The best allocation in the core's costs.
@@ -135,12 +138,19 @@ Incumbent Solver::price_best(const Core& core, double resolution) const {
 Solution Solver::solve(Clock::time_point deadline) {
   best_ = best_single_move();
   for (const size_t states : kStates) {
-    run_pass(states, deadline);
+    double loss_before = 0;
+    do {
+      // A pass is exact against the loss it began with. Where that was far too large, it was not
+      // exact enough for the loss it found.
+      loss_before = best_.loss;
+      run_pass(states, deadline);
+    } while (best_.loss < loss_before / 2 && Clock::now() < deadline);
+    optimal_ = optimal_ && best_.loss >= loss_before / 2;
     if (optimal_ || Clock::now() >= deadline) break;
   }
   Solution solution{relaxed_.base, 0, optimal_};
   for (const uint32_t item : best_.items) solution.items[unit_of(item)] = item;
-  solution.bound = std::max(relaxed_.bound, relaxed_.bound + bound_ - kTolerance * best_.loss);
+  solution.bound = relaxed_.bound + bound_;
   return solution;
 }
 

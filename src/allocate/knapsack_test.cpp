@@ -128,6 +128,7 @@ TEST(Knapsack, a_larger_budget_never_increases_the_loss) {
   for (int i = 0; i < 200; ++i) {
     const Knapsack problem = testing::small_problem(random);
     std::vector<double> shares;
+    shares.reserve(20);
     for (int k = 0; k < 20; ++k) shares.push_back(fraction(random));
     std::sort(shares.begin(), shares.end());
     double before = std::numeric_limits<double>::infinity();
@@ -160,6 +161,23 @@ TEST(Knapsack, keeps_sums_right_at_terabytes_and_tiny_losses) {
                    {{kTera, 1}, {kTera + 2, 0.25}, {kTera + 1, 1e-9}}};
   const Allocation answer = solve_knapsack(problem, 12 * kTera + 4);
   EXPECT_EQ(answer.choice, (std::vector<int>{1, 0, 2}));
+}
+
+TEST(Knapsack, is_exact_against_its_answer_and_not_against_where_the_search_began) {
+  // The base has a loss of 1: only both large units together just below their best fit. What is
+  // left then decides by losses far below one rounding of 1.
+  constexpr int64_t kLarge = 1'000'000'000;
+  for (size_t best = 2; best < 5; ++best) {
+    Knapsack problem;
+    problem.units.assign(2, {{0, 1}, {kLarge - 4, 8e-9}, {kLarge, 0}});
+    problem.units.resize(5, {{0, 4e-18}, {1, 1e-18}});
+    problem.units[best][1].loss = 0;
+    const Allocation answer = solve_knapsack(problem, 2 * kLarge - 7);
+    std::vector<int> expected{1, 1, 0, 0, 0};
+    expected[best] = 1;
+    EXPECT_TRUE(answer.optimal);
+    EXPECT_EQ(answer.choice, expected);
+  }
 }
 
 /// Real shapes at many budgets: every answer proven, sound, filled, and no worse than at less.

@@ -61,9 +61,8 @@ TEST(Relaxation, equals_the_greedy_over_sorted_hull_edges) {
     const Instance instance = make_instance(problem);
     const int64_t least = testing::least_bytes(problem);
     // A budget of whole steps: the bound may use that bytes come in steps, the slow one does not.
-    const auto steps = static_cast<int64_t>(
-        testing::fraction(random) *
-        static_cast<double>((testing::most_bytes(problem) - least) / instance.step + 1));
+    const int64_t range = (testing::most_bytes(problem) - least) / instance.step;
+    const int64_t steps = testing::pick(random, range + 2);
     const int64_t budget = least + steps * instance.step;
     const double slow = slow_relaxation(problem, budget);
     const double fast = knapsack_lower_bound(problem, budget);
