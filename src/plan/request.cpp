@@ -58,7 +58,7 @@ std::string request_options(const PlanRequest& request) {
   if (!request.menu.empty()) {
     std::string names;
     for (const AffineFormat format : request.menu) {
-      names += (names.empty() ? "" : ",") + format_name(format);
+      names += fmt::format("{}{}", names.empty() ? "" : ",", format_name(format));
     }
     add("--menu " + names);
   }
@@ -66,7 +66,7 @@ std::string request_options(const PlanRequest& request) {
   if (request.keep != defaults.keep) {
     std::string names;
     for (const Role role : request.keep) {
-      names += (names.empty() ? "" : ",") + std::string(role_name(role));
+      names += fmt::format("{}{}", names.empty() ? "" : ",", role_name(role));
     }
     add("--keep " + (names.empty() ? std::string("none") : names));
   }
