@@ -5,6 +5,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "ram/error.h"
@@ -38,6 +39,7 @@ AffineFormat format_option(const char* option, const std::string& text) {
 
 std::vector<std::string> role_names() {
   std::vector<std::string> names;
+  names.reserve(kRoleCount);
   for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
   return names;
 }

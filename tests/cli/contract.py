@@ -4,7 +4,10 @@
 import csv
 import io
 import json
+import os
 import pathlib
+import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
@@ -256,6 +259,19 @@ class Contract(harness.ProgramTest):
         self.assertIn("elsewhere", ran.out)
         env = harness.environment(RAM_DEMO_MODEL=str(self.folder / "nothing"))
         self.assert_refused(self.ram("demo", env=env), 3)
+
+    def test_the_demo_model_is_found_around_the_program_as_built_and_as_installed(self):
+        for program, model in (("tree/build/release/ram", "tree/models/demo"),
+                               ("prefix/bin/ram", "prefix/share/ram/demo")):
+            place = self.folder / program
+            place.parent.mkdir(parents=True)
+            shutil.copy(harness.PROGRAM, place)
+            shutil.copytree(self.model, self.folder / model)
+            env = harness.environment(PATH=f"{place.parent}:{os.environ['PATH']}")
+            done = subprocess.run(["ram", "demo", "--json"], cwd=self.folder, env=env,
+                                  capture_output=True, check=True)
+            self.assertTrue(json.loads(done.stdout)["model"].endswith(model))
+            os.remove(place)
 
     def test_a_repository_id_is_found_in_the_local_cache(self):
         commit = "0123456789abcdef0123456789abcdef01234567"
