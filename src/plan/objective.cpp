@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "ram/error.h"
 
@@ -90,8 +91,8 @@ std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRe
 
 // The order of the published solver: bits ascending, group size descending.
 std::vector<int> published_order() {
-  std::vector<int> order;
-  for (int i = 0; i < kFormatCount; ++i) order.push_back(i);
+  std::vector<int> order(kFormatCount);
+  std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [](int a, int b) {
     const AffineFormat& x = kAffineFormats[static_cast<size_t>(a)];
     const AffineFormat& y = kAffineFormats[static_cast<size_t>(b)];
