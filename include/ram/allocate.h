@@ -57,7 +57,7 @@ Allocation solve_knapsack(const Knapsack& problem, int64_t budget_bytes, double 
 /// Infeasible if the first options do not fit, even if cheaper ones would.
 ///
 /// @cost   19,000 units x 18 options: half a second, 50 MB.
-/// @source the published description of RAM (docs/reference-method.md)
+/// @source the published description of RAM, restated by greedy_pairs_test.cpp
 Allocation solve_greedy_pairs(const Knapsack& problem, int64_t budget_bytes);
 
 /// A proven lower bound of the loss at this budget: the LP relaxation. Infinity if nothing fits.

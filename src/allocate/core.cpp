@@ -10,8 +10,8 @@
 namespace ram {
 namespace {
 
-/// Below this the split does not pay: twice the passes against a few hundred states.
-constexpr double kWorthSplitting = 32;
+/// Below this, 16 units that can move both ways for nothing, two searches cost more than one.
+constexpr double kWorthSplitting = 1024;
 
 /// Contested moves that a larger move may take to make up for, before it counts as large.
 constexpr int64_t kChain = 64;

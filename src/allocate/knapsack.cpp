@@ -51,7 +51,9 @@ class Solver {
 
  private:
   Candidate best_single_move() const;
+  double resolution() const;
   void run_pass(size_t states, Clock::time_point deadline);
+  void accept(const Incumbent& incumbent, double unit);
   double loss_with(const std::vector<uint32_t>& changes) const;
   Incumbent price_best(const Core& core, double resolution) const;
   size_t unit_of(uint32_t item) const {
@@ -85,19 +87,22 @@ Candidate Solver::best_single_move() const {
   return best;
 }
 
+/// Loss of one unit of cost. Rounding to whole costs may lose half the tolerance over all units.
+double Solver::resolution() const {
+  const auto units = static_cast<double>(instance_.units());
+  return std::max(kTolerance * best_.loss / (2 * units), best_.gap / kLargestCost);
+}
+
 /// Improves the best allocation and the bound, and tells whether they meet.
 void Solver::run_pass(size_t states, Clock::time_point deadline) {
-  // Rounding to whole costs may lose half the tolerance over all units.
-  const auto units = static_cast<double>(instance_.units());
-  const double resolution =
-      std::max(kTolerance * best_.loss / (2 * units), best_.gap / kLargestCost);
-  optimal_ = !(best_.gap > 0 && resolution > 0);
+  const double unit = resolution();
+  optimal_ = !(best_.gap > 0 && unit > 0);
   if (optimal_) return;
-  Core core = make_core(instance_, relaxed_, best_.gap, resolution);
-  Incumbent incumbent = price_best(core, resolution);
+  Core core = make_core(instance_, relaxed_, best_.gap, unit);
+  Incumbent incumbent = price_best(core, unit);
   SearchLimits limits;
   limits.states = states;
-  limits.tolerance = std::max<int64_t>(1, std::llround(kTolerance * best_.loss / resolution));
+  limits.tolerance = std::max<int64_t>(1, std::llround(kTolerance * best_.loss / unit));
   limits.deadline = deadline;
   int64_t bound = 0;
   if (incumbent.cost >= limits.tolerance) {
@@ -107,9 +112,12 @@ void Solver::run_pass(size_t states, Clock::time_point deadline) {
     }
   }
   optimal_ = bound >= incumbent.cost - limits.tolerance;
-  bound_ = std::max(bound_, static_cast<double>(bound) * resolution - kTolerance * best_.loss);
-  best_ = {incumbent.items, loss_with(incumbent.items),
-           static_cast<double>(incumbent.cost) * resolution};
+  bound_ = std::max(bound_, static_cast<double>(bound) * unit - kTolerance * best_.loss);
+  accept(incumbent, unit);
+}
+
+void Solver::accept(const Incumbent& incumbent, double unit) {
+  best_ = {incumbent.items, loss_with(incumbent.items), static_cast<double>(incumbent.cost) * unit};
 }
 
 double Solver::loss_with(const std::vector<uint32_t>& changes) const {

@@ -17,7 +17,7 @@ struct TestFormat {
   double nrmse;
 };
 
-/// @source the published simulated quantizer on Gaussian weights (design notes, reference values)
+/// @source the published simulated quantizer on Gaussian weights, a large sample
 inline constexpr TestFormat kGaussian[] = {
     {2, 64, 0.4499}, {2, 32, 0.3930},   {3, 64, 0.1922},  {3, 32, 0.1678}, {4, 128, 0.0997},
     {4, 64, 0.0896}, {4, 32, 0.0782},   {5, 64, 0.0434},  {5, 32, 0.0378}, {6, 64, 0.0213},
