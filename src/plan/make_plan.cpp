@@ -161,7 +161,7 @@ int64_t find_min_safe_bytes(const PlanInput& input, const PlanRequest& asked) {
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (size_t i = 0; i < std::min<size_t>(names.size(), 3); ++i) {
-    text += (i == 0 ? "" : ", ") + names[i];
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", names[i]);
   }
   if (names.size() > 3) text += fmt::format(" and {} more", names.size() - 3);
   return text;

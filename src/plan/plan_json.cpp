@@ -32,7 +32,7 @@ std::string number(double value) {
 std::string format_list(std::span<const AffineFormat> formats) {
   std::string text;
   for (const AffineFormat format : formats) {
-    text += (text.empty() ? "" : ", ") + json_text(format_name(format));
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", json_text(format_name(format)));
   }
   return "[" + text + "]";
 }
@@ -40,7 +40,7 @@ std::string format_list(std::span<const AffineFormat> formats) {
 std::string render_request(const PlanRequest& request) {
   std::string keep;
   for (const Role role : request.keep) {
-    keep += (keep.empty() ? "" : ", ") + json_text(role_name(role));
+    keep += fmt::format("{}{}", keep.empty() ? "" : ", ", json_text(role_name(role)));
   }
   std::string priors;
   for (const auto& [role, prior] : request.role_priors) {
