@@ -14,7 +14,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string input(reinterpret_cast<const char*>(data), size);
   try {
-    const ram::ModelConfig config = ram::parse_config(input, "config.json");
+    const ram::ParsedConfig config = ram::parse_config(input, "config.json");
     const std::string spelled = ram::render_json(config.spelled);
     if (ram::render_json(ram::parse_config(spelled, "again.json").spelled) != spelled) std::abort();
     ram::build_units(config, {}, "fuzz");

@@ -39,6 +39,7 @@ HEADERS = {
     "hash": "base",
     "file": "base",
     "mlx_layout": "checkpoint",
+    "model_config": "checkpoint",
 }
 LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")

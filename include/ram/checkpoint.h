@@ -16,6 +16,7 @@
 
 #include "ram/dtype.h"
 #include "ram/file.h"
+#include "ram/model_config.h"
 #include "ram/quant.h"
 #include "ram/safetensors.h"
 
@@ -54,9 +55,11 @@ enum class Reshape : uint8_t {
 
 /// One matrix of a unit: a whole tensor, or a slice of a packed one (one expert).
 struct Part {
-  int tensor = 0;  ///< index into Checkpoint::tensors
+  int tensor = 0;  ///< index into Checkpoint::tensors; of the codes, where the unit is stored so
   Reshape reshape = Reshape::kRows;
   int64_t first_row = 0;
+  int scales = -1;  ///< index into Checkpoint::tensors; -1: stored unquantized
+  int biases = -1;  ///< the same, of the groups' biases
 };
 
 /// A tensor that travels with a unit unquantized: the layer's own bias.
@@ -75,7 +78,9 @@ struct Unit {
   int64_t rows = 0;  ///< of each part; 1 for a vector
   int64_t cols = 0;
   std::vector<int64_t> shape;  ///< unquantized: [rows, cols], [parts, rows, cols] or [cols]
-  DType dtype = DType::kBF16;  ///< of the source
+  DType dtype = DType::kBF16;  ///< of the source; where it is quantized, of scales and biases
+  /// The format that the files hold it in; nothing: unquantized, as in every source of a plan.
+  std::optional<AffineFormat> stored;
   /// mlx_lm can hold this module quantized (a Linear, an Embedding or a stacked expert linear).
   bool quantizable = false;
   /// What mlx_lm.convert -q gives it by the family's own rule; nothing: the common format.
@@ -92,6 +97,12 @@ struct CarriedFile {
   int64_t bytes = 0;
 };
 
+/// Whether a folder may hold quantized weights.
+enum class Quantized : uint8_t {
+  kRefuse,  ///< no: it is to be quantized
+  kAccept,  ///< in MLX's affine format: a finished folder of ours, of mlx_lm or of others
+};
+
 class Checkpoint {
  public:
   /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
@@ -101,9 +112,10 @@ class Checkpoint {
   /// @throws Error{kMissing} no such folder or id (names the command that would fetch it), no
   ///         config.json, a shard or a tensor that the config calls for is missing; {kCorrupt} bad
   ///         JSON, header, shapes or absurd numbers; {kUnsupported} unknown model_type, a source
-  ///         that is already quantized, a tensor the family does not have, no weight dtype, or a
-  ///         setting that mlx_lm would not follow (docs/formats/checkpoint.md).
-  static Checkpoint open(const std::string& folder_or_id);
+  ///         that is already quantized (with kAccept: otherwise than in MLX's affine format), a
+  ///         tensor the family does not have, no weight dtype, or a setting that mlx_lm would not
+  ///         follow (docs/formats/checkpoint.md).
+  static Checkpoint open(const std::string& folder_or_id, Quantized quantized = Quantized::kRefuse);
 
   /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
   /// the folder's last component.
@@ -111,6 +123,7 @@ class Checkpoint {
   std::filesystem::path folder;  ///< where it is, symbolic links of the cache not resolved
   std::string model_type;        ///< as config.json says
   std::string config_json;       ///< config.json's text
+  ModelConfig config;            ///< what the forward pass needs of config.json
   int layers = 0;
   bool tied_embeddings = false;
   std::optional<DType> torch_dtype;   ///< of config.json (or dtype), if it is a weight dtype
@@ -129,10 +142,20 @@ class Checkpoint {
 
   /// Reads rows [row, row + count) of one part, in the source's dtype, row-major.
   /// @param out room for count * unit.cols elements.
+  /// @pre   unit.stored is nothing.
   /// @throws Error{kCorrupt} the file ends before (it changed since it was opened).
   void read_rows(const Unit& unit, int part, int64_t row, int64_t count, std::byte* out) const;
 
-  /// Tells the system that these rows will be read soon. Never fails.
+  /// Reads rows [row, row + count) of one part of a unit that is stored quantized, as affine_decode
+  /// takes them.
+  /// @param codes  room for [count, cols * bits / 32].
+  /// @param scales, biases  room for [count, cols / group_size] of unit.dtype each.
+  /// @pre   unit.stored.
+  /// @throws Error{kCorrupt} the file ends before (it changed since it was opened).
+  void read_encoded_rows(const Unit& unit, int part, int64_t row, int64_t count, uint32_t* codes,
+                         std::byte* scales, std::byte* biases) const;
+
+  /// Tells the system that these rows will be read soon, however they are stored. Never fails.
   void prefetch_rows(const Unit& unit, int part, int64_t row, int64_t count) const;
 
   /// Reads bytes of a source tensor as its file has them. offset counts from the tensor's start.

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "folder.h"
+#include "json_text.h"
 #include "table.h"
 
 namespace ram {
@@ -62,8 +63,30 @@ void check_index(const ShardList& shards, const std::vector<SourceTensor>& tenso
   }
 }
 
+/// generation_config.json's end of a text wins over config.json's.
+/// @source transformers 5.23, generation/utils.py; mlx_lm 0.32, utils.py, `load_config`
+void prefer_generation_config(const std::filesystem::path& folder, ModelConfig& config) {
+  const std::filesystem::path path = folder / "generation_config.json";
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return;
+  const std::string file = path.string();
+  const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file);
+  if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
+  std::vector<int32_t> ids = read_eos_ids(json, file);
+  if (!ids.empty()) config.eos_ids = std::move(ids);
+}
+
 int64_t element_bytes(const Unit& unit) {
   return dtype_bits(unit.dtype) / 8;
+}
+
+/// Of one row of a unit that is stored quantized.
+int64_t code_row_bytes(const Unit& unit) {
+  return unit.cols / 8 * unit.stored->bits;
+}
+
+int64_t scale_row_bytes(const Unit& unit) {
+  return unit.cols / unit.stored->group_size * element_bytes(unit);
 }
 
 }  // namespace
@@ -78,7 +101,7 @@ std::optional<Role> parse_role(std::string_view name) {
   return static_cast<Role>(at - kRoleNames.begin());
 }
 
-Checkpoint Checkpoint::open(const std::string& folder_or_id) {
+Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized) {
   const ModelFolder folder = find_model_folder(folder_or_id);
   const std::filesystem::path config_path = folder.path / "config.json";
   std::error_code error;
@@ -92,9 +115,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id) {
   checkpoint.name = folder.name;
   checkpoint.folder = folder.path;
   checkpoint.config_json = read_text_file(config_path, kMaxConfigBytes);
-  const ModelConfig config = parse_config(checkpoint.config_json, config_path.string());
-  checkpoint.model_type = config.model_type;
-  checkpoint.layers = static_cast<int>(config.layers);
+  ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
+  checkpoint.model_type = config.model.model_type;
+  checkpoint.layers = static_cast<int>(config.model.layers);
   checkpoint.torch_dtype = config.dtype;
 
   const ShardList shards = find_shards(folder);
@@ -107,6 +130,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id) {
   checkpoint.units = std::move(table.units);
   checkpoint.dropped = std::move(table.dropped);
   checkpoint.tied_embeddings = table.tied;
+  checkpoint.config = std::move(config.model);
+  checkpoint.config.tied_head = table.tied;
+  prefer_generation_config(folder.path, checkpoint.config);
   checkpoint.carried_files = find_carried_files(folder.path);
   checkpoint.licence = read_licence(folder.path);
   return checkpoint;
@@ -130,7 +156,9 @@ int64_t Checkpoint::weights() const {
 int64_t Checkpoint::bytes() const {
   int64_t total = 0;
   for (const Unit& unit : units) {
-    total += unit.weights() * element_bytes(unit);
+    const auto parts = static_cast<int64_t>(unit.parts.size());
+    total += unit.stored ? encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype)
+                         : unit.weights() * element_bytes(unit);
     for (const Carried& carried : unit.carried) {
       total += tensors.at(static_cast<size_t>(carried.tensor)).info.bytes();
     }
@@ -140,6 +168,7 @@ int64_t Checkpoint::bytes() const {
 
 void Checkpoint::read_rows(const Unit& unit, int part, int64_t row, int64_t count,
                            std::byte* out) const {
+  RAM_CHECK(!unit.stored);
   RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
   const Part& from = unit.parts.at(static_cast<size_t>(part));
   const int64_t row_bytes = unit.cols * element_bytes(unit);
@@ -152,12 +181,31 @@ void Checkpoint::read_rows(const Unit& unit, int part, int64_t row, int64_t coun
   RAM_CHECK(false);
 }
 
+void Checkpoint::read_encoded_rows(const Unit& unit, int part, int64_t row, int64_t count,
+                                   uint32_t* codes, std::byte* scales, std::byte* biases) const {
+  RAM_CHECK(unit.stored);
+  RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
+  const Part& from = unit.parts.at(static_cast<size_t>(part));
+  const int64_t first = from.first_row + row;
+  const auto read = [&](int tensor, int64_t row_bytes, std::byte* out) {
+    read_tensor(tensor, first * row_bytes, {out, static_cast<size_t>(count * row_bytes)});
+  };
+  read(from.tensor, code_row_bytes(unit), reinterpret_cast<std::byte*>(codes));
+  read(from.scales, scale_row_bytes(unit), scales);
+  read(from.biases, scale_row_bytes(unit), biases);
+}
+
 void Checkpoint::prefetch_rows(const Unit& unit, int part, int64_t row, int64_t count) const {
   const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const SourceTensor& tensor = tensors.at(static_cast<size_t>(from.tensor));
-  const int64_t row_bytes = unit.cols * element_bytes(unit);
-  files.at(static_cast<size_t>(tensor.file))
-      .prefetch(tensor.info.begin + (from.first_row + row) * row_bytes, count * row_bytes);
+  const auto prefetch = [&](int index, int64_t row_bytes) {
+    const SourceTensor& tensor = tensors.at(static_cast<size_t>(index));
+    files.at(static_cast<size_t>(tensor.file))
+        .prefetch(tensor.info.begin + (from.first_row + row) * row_bytes, count * row_bytes);
+  };
+  if (!unit.stored) return prefetch(from.tensor, unit.cols * element_bytes(unit));
+  prefetch(from.tensor, code_row_bytes(unit));
+  prefetch(from.scales, scale_row_bytes(unit));
+  prefetch(from.biases, scale_row_bytes(unit));
 }
 
 void Checkpoint::read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const {

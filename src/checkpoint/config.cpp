@@ -12,82 +12,12 @@
 #include "ram/safetensors.h"
 
 #include "json_text.h"
+#include "keys.h"
 
 namespace ram {
 namespace {
 
 using Json = nlohmann::json;
-
-// Bounds that no model comes near; they keep products of sizes far from overflow and a lying file
-// from costing time.
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxHeads = 65536;
-constexpr int64_t kMaxExperts = 65536;
-constexpr int64_t kMaxWidth = int64_t{1} << 26;
-
-/// Reads keys of one JSON object with messages that name key, value and file.
-class Keys {
- public:
-  Keys(const Json& object, const std::string& file) : object_(object), file_(file) {}
-
-  /// A value that is there and not null.
-  const Json* find(std::string_view key) const {
-    const auto at = object_.find(key);
-    return at == object_.end() || at->is_null() ? nullptr : &*at;
-  }
-
-  int64_t integer(std::string_view key, int64_t least, int64_t most) const {
-    const Json* value = find(key);
-    if (value == nullptr) fail(Code::kCorrupt, "{} is missing ({})", key, file_);
-    return in_range(key, *value, least, most);
-  }
-
-  int64_t in_range(std::string_view key, const Json& value, int64_t least, int64_t most) const {
-    const bool whole = value.is_number_integer();
-    const bool fits = whole && (!value.is_number_unsigned() ||
-                                value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
-    if (!fits || value.get<int64_t>() < least || value.get<int64_t>() > most) {
-      fail(Code::kCorrupt, "{} is {}: an integer from {} to {} is allowed ({})", key,
-           text_of(value), least, most, file_);
-    }
-    return value.get<int64_t>();
-  }
-
-  bool boolean(std::string_view key, bool otherwise) const {
-    const Json* value = find(key);
-    if (value == nullptr) return otherwise;
-    if (!value->is_boolean()) {
-      fail(Code::kCorrupt, "{} is {}: true or false is allowed ({})", key, text_of(*value), file_);
-    }
-    return value->get<bool>();
-  }
-
-  /// A value as a message can show it: one line, not too long.
-  static std::string text_of(const Json& value) {
-    if (value.is_structured()) return value.is_object() ? "an object" : "a list";
-    if (value.is_binary()) return "an integer beyond 64 bits";
-    const std::string text = value.dump();
-    return text.size() > 60 ? text.substr(0, 60) + "..." : text;
-  }
-
- private:
-  const Json& object_;
-  const std::string& file_;
-};
-
-void refuse_quantized(const Json& config, const std::string& file) {
-  for (const char* key : {"quantization", "quantization_config"}) {
-    const auto at = config.find(key);
-    if (at == config.end() || at->is_null() || at->empty()) continue;
-    std::string method;
-    if (at->is_object() && at->contains("quant_method") && (*at)["quant_method"].is_string()) {
-      method = " with " + printable((*at)["quant_method"].get<std::string>());
-    }
-    fail(Code::kUnsupported,
-         "the model is already quantized{} (key {}): give the original, unquantized model ({})",
-         method, key, file);
-  }
-}
 
 const Family& family_of(const Json& config, const std::string& file) {
   const auto at = config.find("model_type");
@@ -127,6 +57,17 @@ void refuse_what_mlx_ignores(const Json& config, const Family& family, const std
   }
 }
 
+/// None of these families rotates a part of a head only; transformers 5 would for some rope types,
+/// mlx_lm never.
+void refuse_partial_rope(const Json& config, const Json& parameters, const std::string& file) {
+  for (const Json* place : {&config, &parameters}) {
+    const Json* factor = Keys(*place, file).find("partial_rotary_factor");
+    if (factor == nullptr || *factor == 1) continue;
+    fail(Code::kUnsupported, "partial_rotary_factor is {}: 1 is supported here ({})",
+         Keys::text_of(*factor), file);
+  }
+}
+
 /// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
 /// @source transformers 5.23, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
 /// wins
@@ -150,6 +91,7 @@ void spell_rope(Json& config, const Family& family, const std::string& file) {
            file);
     }
   }
+  refuse_partial_rope(config, parameters, file);
   Json theta = parameters.value("rope_theta", Json());
   if (theta.is_null()) theta = config.value("rope_theta", Json());
   if (theta.is_null()) theta = Json::parse(family.defaults)["rope_theta"];
@@ -175,11 +117,15 @@ void spell_rope(Json& config, const Family& family, const std::string& file) {
   parameters.erase("type");
   parameters["rope_type"] = type;
   parameters["rope_theta"] = theta;
-  // Without this key transformers takes max_position_embeddings, mlx_lm a constant.
+  // Without this key transformers takes max_position_embeddings, mlx_lm a constant; one beside the
+  // parameters wins in transformers.
+  // @source transformers 5.23, modeling_rope_utils.py, `standardize_rope_params`
   const bool stretched = type == "llama3" || type == "yarn" || type == "longrope";
-  if (stretched && !parameters.contains("original_max_position_embeddings")) {
-    const char* key = "original_max_position_embeddings";
-    parameters[key] = config.value(key, config.value("max_position_embeddings", Json()));
+  const char* original = "original_max_position_embeddings";
+  if (stretched && Keys(config, file).find(original) != nullptr) {
+    parameters[original] = config[original];
+  } else if (stretched && Keys(parameters, file).find(original) == nullptr) {
+    parameters[original] = config.value("max_position_embeddings", Json());
   }
   config["rope_theta"] = theta;
   config["rope_scaling"] = nullptr;
@@ -266,7 +212,7 @@ bool family_uses(const Family& family, Dim dim) {
   return false;
 }
 
-void read_sizes(ModelConfig& config, const Keys& keys, const Family& family) {
+void read_sizes(ParsedConfig& config, const Keys& keys, const Family& family) {
   config.sizes.assign(static_cast<size_t>(Dim::kExperts) + 1, 0);
   const auto set = [&config](Dim dim, int64_t value) {
     config.sizes[static_cast<size_t>(dim)] = value;
@@ -311,15 +257,15 @@ std::optional<DType> read_dtype(const Keys& keys) {
 
 }  // namespace
 
-ModelConfig parse_config(std::string_view text, const std::string& file) {
-  ModelConfig config;
+ParsedConfig parse_config(std::string_view text, const std::string& file, Quantized quantized) {
+  ParsedConfig config;
   config.spelled = parse_json(text, file);
   Json& spelled = config.spelled;
   if (!spelled.is_object()) {
     fail(Code::kCorrupt, "{} where a JSON object is expected ({})", Keys::text_of(spelled), file);
   }
   const Family& family = family_of(spelled, file);
-  refuse_quantized(spelled, file);
+  config.stored = StoredFormats::parse(spelled, quantized, file);
   fill_defaults(spelled, family);
   refuse_what_mlx_ignores(spelled, family, file);
   spell_rope(spelled, family, file);
@@ -330,11 +276,11 @@ ModelConfig parse_config(std::string_view text, const std::string& file) {
 
   const Keys keys(spelled, file);
   config.family = &family;
-  config.model_type = family.model_type;
-  config.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
+  config.model.model_type = family.model_type;
+  config.model.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
   read_sizes(config, keys, family);
-  config.experts = config.size(Dim::kExperts);
-  config.expert_layer = expert_layers(keys, family, config.layers, file);
+  config.model.experts = config.size(Dim::kExperts);
+  config.model.expert_layer = expert_layers(keys, family, config.model.layers, file);
   config.attention_bias = keys.boolean("attention_bias", false);
   config.mlp_bias = keys.boolean("mlp_bias", false);
   if (keys.find("tie_word_embeddings") != nullptr) {
@@ -347,6 +293,7 @@ ModelConfig parse_config(std::string_view text, const std::string& file) {
          family.model_type, file);
   }
   config.dtype = read_dtype(keys);
+  read_model_config(config, file);
   return config;
 }
 

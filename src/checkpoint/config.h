@@ -11,22 +11,23 @@
 #include <nlohmann/json.hpp>
 
 #include "ram/dtype.h"
+#include "ram/model_config.h"
 
 #include "families.h"
+#include "quantization.h"
 
 namespace ram {
 
-struct ModelConfig {
+struct ParsedConfig {
   const Family* family = nullptr;
-  std::string model_type;
-  int64_t layers = 0;
-  int64_t experts = 0;       ///< 0 for a dense family
+  /// All but tied_head, which the files decide too; eos_ids are config.json's.
+  ModelConfig model;
   std::optional<bool> tied;  ///< nothing: config.json does not say
   bool attention_bias = false;
   bool mlp_bias = false;
-  std::vector<bool> expert_layer;  ///< per layer
-  std::optional<DType> dtype;      ///< torch_dtype or dtype, if it is a weight dtype
-  std::vector<int64_t> sizes;      ///< indexed by Dim
+  std::optional<DType> dtype;  ///< torch_dtype or dtype, if it is a weight dtype
+  StoredFormats stored;        ///< of a finished MLX folder
+  std::vector<int64_t> sizes;  ///< indexed by Dim
 
   int64_t size(Dim dim) const { return sizes.at(static_cast<size_t>(dim)); }
 
@@ -37,7 +38,18 @@ struct ModelConfig {
 
 /// @param file named in messages.
 /// @throws Error{kCorrupt} not JSON, a key missing or absurd; {kUnsupported} unknown model_type, a
-///         source that is already quantized, a setting that mlx_lm would not follow.
-ModelConfig parse_config(std::string_view text, const std::string& file);
+///         source that is already quantized (where that is refused), a setting that mlx_lm would
+///         not follow.
+ParsedConfig parse_config(std::string_view text, const std::string& file,
+                          Quantized quantized = Quantized::kRefuse);
+
+/// What the forward pass needs, from a config that has all keys (ParsedConfig::spelled) and whose
+/// sizes are read. @throws Error{kCorrupt} a value missing or absurd; {kUnsupported} another kind
+/// of attention in layer_types.
+void read_model_config(ParsedConfig& config, const std::string& file);
+
+/// eos_token_id as a config has it: one id, a list, or null.
+/// @throws Error{kCorrupt} anything else.
+std::vector<int32_t> read_eos_ids(const nlohmann::json& object, const std::string& file);
 
 }  // namespace ram

@@ -100,7 +100,7 @@ TEST(Config, sources_that_are_already_quantized_are_refused) {
                  "already quantized (key quantization)");
   expect_refused(changed("llama", {{"quantization_config", {{"quant_method", "fp8"}}}}),
                  Code::kUnsupported, "already quantized with fp8");
-  EXPECT_EQ(parse_config(changed("llama", {{"quantization_config", Json()}}), "f").layers, 2);
+  EXPECT_EQ(parse_config(changed("llama", {{"quantization_config", Json()}}), "f").model.layers, 2);
 }
 
 TEST(Config, what_mlx_lm_would_compute_otherwise_is_refused) {
@@ -116,6 +116,10 @@ TEST(Config, what_mlx_lm_would_compute_otherwise_is_refused) {
                  "head of its own");
   expect_refused(changed("qwen2_moe", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}}),
                  Code::kUnsupported, "rope_type is \"yarn\"");
+  expect_refused(changed("qwen2", {{"partial_rotary_factor", 0.5}}), Code::kUnsupported,
+                 "partial_rotary_factor is 0.5");
+  expect_refused(changed("llama", {{"rope_parameters", {{"partial_rotary_factor", 0.25}}}}),
+                 Code::kUnsupported, "partial_rotary_factor is 0.25");
   expect_refused(changed("mixtral", {{"head_dim", 128}}), Code::kUnsupported,
                  "head_dim 128 with 2 heads");
   expect_refused(changed("llama", {{"rope_scaling", {{"rope_type", "new"}}}}), Code::kUnsupported,
@@ -173,7 +177,7 @@ TEST(Config, rope_scaling_is_written_where_each_program_looks) {
 }
 
 TEST(Config, what_the_config_leaves_open_is_written_out) {
-  Json config = testing::tiny_model_config({.model_type = "qwen3_moe"});
+  Json config = testing::tiny_model_config({.model_type = "qwen3_moe", .experts = 12});
   for (const char* key :
        {"rope_theta", "rope_scaling", "head_dim", "norm_topk_prob", "mlp_only_layers",
         "decoder_sparse_step", "num_experts_per_tok", "rms_norm_eps"}) {
@@ -189,8 +193,8 @@ TEST(Config, what_the_config_leaves_open_is_written_out) {
   EXPECT_EQ(result["num_experts_per_tok"], 8);
   EXPECT_EQ(result["rms_norm_eps"], 1e-06);
   EXPECT_EQ(result["num_key_value_heads"], 2);
-  EXPECT_EQ(result["num_local_experts"], 4);
-  EXPECT_EQ(result["num_experts"], 4);
+  EXPECT_EQ(result["num_local_experts"], 12);
+  EXPECT_EQ(result["num_experts"], 12);
 }
 
 TEST(Config, numbers_come_out_as_they_went_in) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/model_config.h"
 #include "ram/quant.h"
 
 namespace ram {
@@ -78,6 +79,15 @@ enum class Sparsity : uint8_t {
   kConfigured,  ///< decoder_sparse_step and mlp_only_layers say which
 };
 
+/// Which layers' queries see a window of keys only, where layer_types does not say.
+enum class WindowRule : uint8_t {
+  kNever,              ///< none
+  kAlways,             ///< all, if sliding_window is there
+  kIfUsed,             ///< all, if use_sliding_window
+  kLaterLayers,        ///< those from max_window_layers on, if use_sliding_window
+  kEvenEarlierLayers,  ///< the 1st, 3rd, ... below max_window_layers, if use_sliding_window
+};
+
 struct Family {
   std::string_view model_type;
   std::vector<std::span<const ModuleRow>> before;  ///< embedding
@@ -88,9 +98,13 @@ struct Family {
       false;                ///< mlx_lm reads head_dim; else it is hidden_size / num_attention_heads
   bool may_be_tied = true;  ///< mlx_lm can use the embedding as head
   bool only_linear_rope = false;  ///< mlx_lm knows no other rope scaling here
+  WindowRule window = WindowRule::kNever;
+  ExpertRouting routing = ExpertRouting::kSoftmaxThenTopK;
   /// What transformers takes where config.json lacks a key, as JSON; written out for mlx_lm, whose
   /// own defaults differ or are missing.
   std::string_view defaults;
+  /// The same for keys whose null is a value of its own; not written out.
+  std::string_view unwritten_defaults;
   /// Keys whose value, if given, must be this one, as JSON: mlx_lm ignores them and computes so.
   std::string_view fixed;
 };

@@ -20,6 +20,13 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
+/// "<path>.scales" for "<path>.weight".
+std::string beside(std::string_view weight, std::string_view what) {
+  constexpr std::string_view kEnd = ".weight";
+  if (weight.ends_with(kEnd)) weight.remove_suffix(kEnd.size());
+  return fmt::format("{}.{}", weight, what);
+}
+
 /// "a.{l}.b" with the number in the place of the mark.
 std::string with_number(std::string_view pattern, std::string_view mark, int64_t number) {
   const size_t at = pattern.find(mark);
@@ -29,7 +36,7 @@ std::string with_number(std::string_view pattern, std::string_view mark, int64_t
 
 class Builder {
  public:
-  Builder(const ModelConfig& config, const std::vector<SourceTensor>& tensors,
+  Builder(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
           const std::string& folder)
       : config_(config), tensors_(tensors), folder_(folder), used_(tensors.size(), false) {}
 
@@ -38,7 +45,7 @@ class Builder {
     // Without a word in the config, transformers takes a head of its own and mlx_lm mostly not.
     table_.tied = config_.tied.value_or(!has_head && config_.family->may_be_tied);
     add_blocks(config_.family->before, -1);
-    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    for (int64_t layer = 0; layer < config_.model.layers; ++layer) {
       add_blocks(config_.family->layer, static_cast<int>(layer));
     }
     add_blocks(config_.family->after, -1);
@@ -62,9 +69,9 @@ class Builder {
       case When::kUntied:
         return !table_.tied;
       case When::kDenseLayer:
-        return !config_.expert_layer.at(static_cast<size_t>(layer));
+        return !config_.model.expert_layer.at(static_cast<size_t>(layer));
       case When::kExpertLayer:
-        return config_.expert_layer.at(static_cast<size_t>(layer));
+        return config_.model.expert_layer.at(static_cast<size_t>(layer));
     }
     RAM_CHECK(false);
     return false;
@@ -87,7 +94,9 @@ class Builder {
       return find(tensor_name(source, layer, 0)) >= 0;
     });
     // Where none is there, taking the first names what is missing.
-    take(present == sources.end() ? sources.front() : *present, row.kind, layer, unit);
+    const Source& source = present == sources.end() ? sources.front() : *present;
+    unit.stored = stored_format(unit, tensor_name(source, layer, 0));
+    take(source, row.kind, layer, unit);
     if (row.kind == Kind::kVector) {
       unit.shape = {unit.cols};
     } else if (row.kind == Kind::kMatrix) {
@@ -102,70 +111,122 @@ class Builder {
     table_.units.push_back(std::move(unit));
   }
 
+  /// How config.json says that a module is stored, held against what can be.
+  std::optional<AffineFormat> stored_format(const Unit& unit, const std::string& weight) const {
+    const bool has_scales = unit.quantizable && find(beside(weight, "scales")) >= 0;
+    const auto format = config_.stored.format_of(unit.name, has_scales);
+    if (!format) return format;
+    if (!unit.quantizable) {
+      fail(Code::kCorrupt, "config.json says that {} is quantized: MLX cannot hold it so ({})",
+           unit.name, folder_);
+    }
+    if (unit.cols % format->group_size != 0) {
+      fail(Code::kCorrupt,
+           "config.json says that {} is quantized in groups of {}, which do not divide its rows of "
+           "{} ({})",
+           unit.name, format->group_size, unit.cols, folder_);
+    }
+    return format;
+  }
+
   /// Fills the unit's parts from one source. A new Layout is a case here.
   void take(const Source& source, Kind kind, int layer, Unit& unit) {
-    const int64_t experts = config_.experts;
+    const int64_t experts = config_.model.experts;
     const auto name = [&](int64_t expert) { return tensor_name(source, layer, expert); };
-    const auto take_rows = [&](int tensor, int64_t count, int64_t stride, int64_t first) {
-      for (int64_t i = 0; i < count; ++i) {
-        unit.parts.push_back({tensor, Reshape::kRows, first + i * stride});
-      }
+    const auto add_parts = [&](Part part, int64_t count, int64_t stride) {
+      for (int64_t i = 0; i < count; ++i, part.first_row += stride) unit.parts.push_back(part);
     };
     switch (source.layout) {
       case Layout::kWhole: {
         std::vector<int64_t> shape = {unit.rows, unit.cols};
         if (kind == Kind::kVector) shape.erase(shape.begin());
-        take_rows(take_tensor(name(0), shape), 1, 0, 0);
+        add_parts(take_part(name(0), shape, unit), 1, 0);
         break;
       }
       case Layout::kPerExpert:
         for (int64_t e = 0; e < experts; ++e) {
-          take_rows(take_tensor(name(e), {unit.rows, unit.cols}), 1, 0, 0);
+          add_parts(take_part(name(e), {unit.rows, unit.cols}, unit), 1, 0);
         }
         break;
       case Layout::kStacked:
-        take_rows(take_tensor(name(0), {experts, unit.rows, unit.cols}), experts, unit.rows, 0);
+        add_parts(take_part(name(0), {experts, unit.rows, unit.cols}, unit), experts, unit.rows);
         break;
       case Layout::kPackedFirst:
       case Layout::kPackedSecond: {
-        const int tensor = take_tensor(name(0), {experts, 2 * unit.rows, unit.cols});
-        const bool second = source.layout == Layout::kPackedSecond;
-        take_rows(tensor, experts, 2 * unit.rows, second ? unit.rows : 0);
+        Part part = take_part(name(0), {experts, 2 * unit.rows, unit.cols}, unit);
+        if (source.layout == Layout::kPackedSecond) part.first_row = unit.rows;
+        add_parts(part, experts, 2 * unit.rows);
         break;
       }
     }
-    const DType dtype = info(unit.parts.front().tensor).dtype;
+    const auto weights = [&](const Part& part) -> const TensorInfo& {
+      return info(unit.stored ? part.scales : part.tensor);
+    };
+    unit.dtype = weights(unit.parts.front()).dtype;
     for (const Part& part : unit.parts) {
-      if (info(part.tensor).dtype == dtype) continue;
+      if (weights(part).dtype == unit.dtype) continue;
       fail(Code::kUnsupported,
            "tensor {} is {} and {} is {}: experts of one projection must share "
            "one dtype ({})",
-           info(part.tensor).name, dtype_name(info(part.tensor).dtype),
-           info(unit.parts.front().tensor).name, dtype_name(dtype), folder_);
+           weights(part).name, dtype_name(weights(part).dtype), weights(unit.parts.front()).name,
+           dtype_name(unit.dtype), folder_);
     }
-    unit.dtype = dtype;
   }
 
-  /// @return the index of a tensor that must be there with this shape and a weight dtype.
-  int take_tensor(const std::string& name, const std::vector<int64_t>& shape) {
+  /// The tensor of this name, or the three that it is stored in. Where config.json calls it
+  /// quantized and it is not, the shape or the missing scales show it.
+  Part take_part(const std::string& name, std::vector<int64_t> shape, const Unit& unit) {
+    if (!unit.stored) return {.tensor = take_tensor(name, shape)};
+    shape.back() = unit.cols / 32 * unit.stored->bits;
+    Part part = {.tensor = take_tensor(name, shape, DType::kU32)};
+    shape.back() = unit.cols / unit.stored->group_size;
+    part.scales = take_tensor(beside(name, "scales"), shape);
+    part.biases = take_tensor(beside(name, "biases"), shape);
+    const TensorInfo& scales = info(part.scales);
+    const TensorInfo& biases = info(part.biases);
+    if (scales.dtype != biases.dtype) {
+      fail(Code::kCorrupt, "tensor {} is {} and {} is {}: they share one dtype ({})", scales.name,
+           dtype_name(scales.dtype), biases.name, dtype_name(biases.dtype), folder_);
+    }
+    return part;
+  }
+
+  /// @return the index of a tensor that must be there with this shape and this dtype; without one,
+  /// a weight dtype.
+  int take_tensor(const std::string& name, const std::vector<int64_t>& shape,
+                  std::optional<DType> dtype = std::nullopt) {
     const int index = find(name);
     if (index < 0) {
       fail(Code::kMissing, "tensor {} is missing: config.json of this {} calls for it ({}){}", name,
-           config_.model_type, folder_, next_step());
+           config_.model.model_type, folder_, next_step());
     }
     const TensorInfo& tensor = info(index);
-    if (!is_weight_dtype(tensor.dtype)) {
-      fail(Code::kUnsupported,
-           "tensor {} is {}: BF16, F16 and F32 weights can be quantized; give the "
-           "original, unquantized model ({})",
-           name, dtype_name(tensor.dtype), folder_);
-    }
+    if (dtype ? tensor.dtype != *dtype : !is_weight_dtype(tensor.dtype))
+      refuse_dtype(tensor, dtype);
     if (tensor.shape != shape) {
       fail(Code::kCorrupt, "tensor {} has shape {}: config.json says {} ({})", name,
            shape_text(tensor.shape), shape_text(shape), folder_);
     }
     used_[static_cast<size_t>(index)] = true;
     return index;
+  }
+
+  [[noreturn]] void refuse_dtype(const TensorInfo& tensor, std::optional<DType> wanted) const {
+    if (wanted) {
+      fail(Code::kCorrupt,
+           "tensor {} is {}: config.json calls it quantized, whose codes are {} ({})", tensor.name,
+           dtype_name(tensor.dtype), dtype_name(*wanted), folder_);
+    }
+    if (config_.stored.any()) {
+      fail(Code::kUnsupported,
+           "tensor {} is {}: BF16, F16 and F32 are read, also as scales and biases of MLX's affine "
+           "format ({})",
+           tensor.name, dtype_name(tensor.dtype), folder_);
+    }
+    fail(Code::kUnsupported,
+         "tensor {} is {}: BF16, F16 and F32 weights can be quantized; give the "
+         "original, unquantized model ({})",
+         tensor.name, dtype_name(tensor.dtype), folder_);
   }
 
   std::string next_step() const {
@@ -186,7 +247,7 @@ class Builder {
         fail(Code::kUnsupported,
              "tensor {} has no place in a {} of {} layers as config.json describes "
              "it: mlx_lm would not load it; remove it or correct config.json ({})",
-             printable(name), config_.model_type, config_.layers, folder_);
+             printable(name), config_.model.model_type, config_.model.layers, folder_);
       }
       table_.dropped.push_back(static_cast<int>(i));
     }
@@ -206,15 +267,16 @@ class Builder {
                                                          : -1;
   }
 
-  const ModelConfig& config_;
+  const ParsedConfig& config_;
   const std::vector<SourceTensor>& tensors_;
   const std::string& folder_;
   std::vector<bool> used_;
   UnitTable table_;
 };
 
-/// Names that only quantized checkpoints have, and who writes them.
-void refuse_quantized_tensors(const std::vector<SourceTensor>& tensors, const std::string& folder) {
+/// Names that only quantized checkpoints have, and who writes them; MLX's first.
+void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<SourceTensor>& tensors,
+                              const std::string& folder) {
   struct Mark {
     std::string_view ending;
     std::string_view who;
@@ -227,22 +289,27 @@ void refuse_quantized_tensors(const std::vector<SourceTensor>& tensors, const st
                                                   {".weight_packed", "compressed-tensors"},
                                                   {".absmax", "bitsandbytes"},
                                                   {".SCB", "bitsandbytes"}}};
+  const bool refuses = stored.quantized() == Quantized::kRefuse;
   for (const SourceTensor& tensor : tensors) {
     for (const auto& [ending, who] : kMarks) {
       if (!tensor.info.name.ends_with(ending)) continue;
-      fail(Code::kUnsupported,
-           "tensor {} shows that the model is already quantized ({}): give the "
-           "original, unquantized model ({})",
-           printable(tensor.info.name), who, folder);
+      if (ending == kMarks.front().ending && stored.any()) continue;
+      fail(Code::kUnsupported, "tensor {} shows that the model is already quantized ({}): {} ({})",
+           printable(tensor.info.name), who,
+           refuses ? "give the original, unquantized model"
+           : ending == kMarks.front().ending
+               ? "config.json has no quantization that says in which format"
+               : "unquantized weights and MLX's affine format are read here",
+           folder);
     }
   }
 }
 
 }  // namespace
 
-UnitTable build_units(const ModelConfig& config, const std::vector<SourceTensor>& tensors,
+UnitTable build_units(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
                       const std::string& folder) {
-  refuse_quantized_tensors(tensors, folder);
+  refuse_quantized_tensors(config.stored, tensors, folder);
   return Builder(config, tensors, folder).build();
 }
 

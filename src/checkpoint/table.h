@@ -23,7 +23,7 @@ struct UnitTable {
 ///         config; {kUnsupported} a tensor that the family does not have, no weight dtype,
 ///         quantized tensors.
 /// @cost O(tensors), whatever numbers the config holds.
-UnitTable build_units(const ModelConfig& config, const std::vector<SourceTensor>& tensors,
+UnitTable build_units(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
                       const std::string& folder);
 
 }  // namespace ram

@@ -1,0 +1,73 @@
+// What the forward pass needs to know of a model beside its weights: sizes, experts, norms,
+// windows, positions, special ids. Read from config.json in either spelling, with the values that
+// transformers 5 computes with where a key is missing. Part of the module `checkpoint`.
+//
+// @source transformers 5.23, models/*/configuration_*.py, modeling_rope_utils.py
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ram {
+
+/// How the frequencies of the rotary embedding are scaled; transformers' rope_type.
+enum class RopeType : uint8_t { kDefault, kLinear, kLlama3, kYarn, kDynamic, kLongrope };
+
+/// Rotary embedding over all of head_dim, halves rotated against each other. Fields that a type
+/// does not use keep their defaults.
+struct RopeConfig {
+  RopeType type = RopeType::kDefault;
+  double theta = 10000;  ///< base of the wavelengths; > 0
+  /// How far positions are stretched, > 0. kLinear, kLlama3, kYarn, kDynamic, kLongrope; where yarn
+  /// and longrope leave it open: max_positions / original_max_positions.
+  double factor = 1;
+  double low_freq_factor = 1;          ///< kLlama3; > 0
+  double high_freq_factor = 4;         ///< kLlama3; > 0
+  int64_t original_max_positions = 0;  ///< kLlama3, kYarn, kLongrope: tokens before the stretching
+  double beta_fast = 32;               ///< kYarn: rotations above which nothing is stretched; > 0
+  double beta_slow = 1;                ///< kYarn: rotations below which all is stretched; > 0
+  std::optional<double> attention_factor;  ///< kYarn, kLongrope: what cos and sin are multiplied by
+  std::optional<double> mscale;            ///< kYarn; not 0. Counts only with mscale_all_dim, and
+  std::optional<double> mscale_all_dim;    ///< only without attention_factor
+  bool truncate = true;  ///< kYarn: the bounds of the ramp are rounded to whole dimensions
+};
+
+/// In which order a router's scores become weights of the chosen experts.
+enum class ExpertRouting : uint8_t {
+  kSoftmaxThenTopK,  ///< softmax over all experts, then the largest, then perhaps renormalised
+  kTopKThenSoftmax,  ///< the largest scores, then softmax over these: the former renormalised
+};
+
+struct ModelConfig {
+  std::string model_type;
+  int64_t hidden = 0;  ///< width of the residual stream
+  int64_t layers = 0;
+  int64_t vocab = 0;
+  int64_t heads = 0;     ///< of queries
+  int64_t kv_heads = 0;  ///< of keys and values
+  int64_t head_dim = 0;
+  int64_t intermediate = 0;  ///< width of a dense layer's mlp; 0 in a family that has none
+
+  int64_t experts = 0;             ///< 0 for a dense family
+  int64_t experts_per_token = 0;   ///< 1 to experts
+  int64_t expert_width = 0;        ///< of one expert's mlp
+  int64_t shared_width = 0;        ///< of the shared expert's mlp; 0: there is none
+  std::vector<bool> expert_layer;  ///< per layer: experts in the place of the dense mlp
+  ExpertRouting routing = ExpertRouting::kSoftmaxThenTopK;
+  bool renormalise_experts = false;  ///< the chosen experts' weights add up to 1
+
+  double rms_norm_eps = 0;  ///< >= 0
+  /// Per layer: a query sees the `window` latest keys, itself included; 0: all before it.
+  std::vector<int64_t> window;
+  int64_t max_positions = 0;  ///< max_position_embeddings
+  RopeConfig rope;
+  bool tied_head = false;  ///< the embedding is the head
+  /// Ids that end a text: of generation_config.json where it gives any, else of config.json. Ids
+  /// below 0, which some files have for "none", are left out.
+  std::vector<int32_t> eos_ids;
+  std::optional<int32_t> bos_id;  ///< the id that begins a text, of config.json
+};
+
+}  // namespace ram

@@ -1,0 +1,195 @@
+// From a config with all its keys to what the forward pass needs. Every value is what transformers
+// computes with; where mlx_lm differs, parse_config has refused or the difference is stated
+// (docs/formats/checkpoint.md).
+#include "ram/model_config.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "ram/error.h"
+
+#include "config.h"
+#include "keys.h"
+
+namespace ram {
+namespace {
+
+using Json = nlohmann::json;
+
+RopeType rope_type(const Json& name) {
+  static constexpr std::array<std::pair<std::string_view, RopeType>, 6> kNames = {
+      {{"default", RopeType::kDefault},
+       {"linear", RopeType::kLinear},
+       {"llama3", RopeType::kLlama3},
+       {"yarn", RopeType::kYarn},
+       {"dynamic", RopeType::kDynamic},
+       {"longrope", RopeType::kLongrope}}};
+  const auto text = name.get<std::string>();
+  const auto at = std::find_if(kNames.begin(), kNames.end(),
+                               [&](const auto& entry) { return entry.first == text; });
+  RAM_CHECK(at != kNames.end());  // spell_rope has refused others
+  return at->second;
+}
+
+/// A number that counts as absent where it is 0, as Python's truth has it.
+std::optional<double> number_unless_zero(const Keys& keys, std::string_view key) {
+  const Json* value = keys.find(key);
+  if (value == nullptr || *value == 0) return std::nullopt;
+  return keys.positive(key);
+}
+
+/// @source transformers 5.23, modeling_rope_utils.py, `_compute_*_parameters`
+RopeConfig read_rope(const Json& parameters, int64_t max_positions, const std::string& file) {
+  const Keys keys(parameters, file);
+  RopeConfig rope;
+  rope.type = rope_type(parameters.at("rope_type"));
+  rope.theta = keys.positive("rope_theta");
+  if (rope.type == RopeType::kDefault) return rope;
+  const bool yarn = rope.type == RopeType::kYarn;
+  const bool longrope = rope.type == RopeType::kLongrope;
+  if (yarn || longrope || rope.type == RopeType::kLlama3) {
+    rope.original_max_positions =
+        keys.integer("original_max_position_embeddings", 1, kMaxPositions);
+  }
+  if ((yarn || longrope) && keys.find("factor") == nullptr) {
+    rope.factor =
+        static_cast<double>(max_positions) / static_cast<double>(rope.original_max_positions);
+  } else {
+    rope.factor = keys.positive("factor");
+  }
+  if (rope.type == RopeType::kLlama3) {
+    rope.low_freq_factor = keys.positive("low_freq_factor", rope.low_freq_factor);
+    rope.high_freq_factor = keys.positive("high_freq_factor", rope.high_freq_factor);
+  }
+  if ((yarn || longrope) && keys.find("attention_factor") != nullptr) {
+    rope.attention_factor = keys.positive("attention_factor");
+  }
+  if (yarn) {
+    rope.beta_fast = number_unless_zero(keys, "beta_fast").value_or(rope.beta_fast);
+    rope.beta_slow = number_unless_zero(keys, "beta_slow").value_or(rope.beta_slow);
+    rope.mscale = number_unless_zero(keys, "mscale");
+    rope.mscale_all_dim = number_unless_zero(keys, "mscale_all_dim");
+    rope.truncate = keys.boolean("truncate", true);
+  }
+  return rope;
+}
+
+/// Which layers slide where layer_types does not say.
+bool slides_by_default(WindowRule rule, int64_t layer, int64_t max_window_layers) {
+  switch (rule) {
+    case WindowRule::kNever:
+      return false;
+    case WindowRule::kAlways:
+    case WindowRule::kIfUsed:
+      return true;
+    case WindowRule::kLaterLayers:
+      return layer >= max_window_layers;
+    case WindowRule::kEvenEarlierLayers:
+      return layer % 2 == 0 && layer < max_window_layers;
+  }
+  RAM_CHECK(false);
+  return false;
+}
+
+/// @source transformers 5.23, models/*/configuration_*.py, `__post_init__`, and where
+/// modeling_*.py make their masks
+std::vector<int64_t> read_windows(const Keys& keys, WindowRule rule, int64_t layers,
+                                  const std::string& file) {
+  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
+  const bool always = rule == WindowRule::kAlways;
+  const bool used =
+      always || (rule != WindowRule::kNever && keys.boolean("use_sliding_window", false));
+  const bool by_layer = rule == WindowRule::kLaterLayers || rule == WindowRule::kEvenEarlierLayers;
+  const Json* types = by_layer ? keys.find("layer_types") : nullptr;
+  if (types != nullptr && (!types->is_array() || types->size() != windows.size())) {
+    fail(Code::kCorrupt, "layer_types is no list of {} layers ({})", layers, file);
+  }
+  const Json* window = used ? keys.find("sliding_window") : nullptr;
+  const int64_t max_window_layers = by_layer && window != nullptr && types == nullptr
+                                        ? keys.integer("max_window_layers", 0, INT64_MAX)
+                                        : 0;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    bool slides = window != nullptr && slides_by_default(rule, layer, max_window_layers);
+    if (types != nullptr) {
+      const Json& type = (*types)[static_cast<size_t>(layer)];
+      slides = type == "sliding_attention";
+      if (!slides && type != "full_attention") {
+        fail(Code::kUnsupported,
+             "layer_types has {}: full_attention and sliding_attention are supported ({})",
+             Keys::text_of(type), file);
+      }
+    }
+    if (!slides) continue;
+    if (window == nullptr) {
+      fail(Code::kCorrupt,
+           "layer_types has sliding_attention, and use_sliding_window and sliding_window give no "
+           "window ({})",
+           file);
+    }
+    windows[static_cast<size_t>(layer)] =
+        keys.in_range("sliding_window", *window, 1, kMaxPositions);
+  }
+  return windows;
+}
+
+std::optional<int32_t> read_id(const Keys& keys, std::string_view key, const Json& value) {
+  const int64_t id = keys.in_range(key, value, INT32_MIN, INT32_MAX);
+  return id < 0 ? std::nullopt : std::optional(static_cast<int32_t>(id));
+}
+
+}  // namespace
+
+std::vector<int32_t> read_eos_ids(const Json& object, const std::string& file) {
+  const Keys keys(object, file);
+  const Json* value = keys.find("eos_token_id");
+  std::vector<int32_t> ids;
+  if (value == nullptr) return ids;
+  for (const Json& id : value->is_array() ? *value : Json::array({*value})) {
+    const auto known = read_id(keys, "eos_token_id", id);
+    if (known) ids.push_back(*known);
+  }
+  return ids;
+}
+
+void read_model_config(ParsedConfig& config, const std::string& file) {
+  const Family& family = *config.family;
+  Json filled = Json::parse(family.unwritten_defaults);
+  filled.update(config.spelled);
+  const Keys keys(filled, file);
+  ModelConfig& model = config.model;
+  model.hidden = config.size(Dim::kHidden);
+  model.vocab = config.size(Dim::kVocab);
+  model.head_dim = config.size(Dim::kHeadDim);
+  model.heads = config.size(Dim::kQuery) / model.head_dim;
+  model.kv_heads = config.size(Dim::kKeyValue) / model.head_dim;
+  if (model.heads % model.kv_heads != 0) {
+    fail(Code::kCorrupt, "num_attention_heads {} is no multiple of num_key_value_heads {} ({})",
+         model.heads, model.kv_heads, file);
+  }
+  const bool dense = std::count(model.expert_layer.begin(), model.expert_layer.end(), false) > 0;
+  if (dense) model.intermediate = config.size(Dim::kIntermediate);
+  if (model.experts > 0) {
+    model.experts_per_token = keys.integer("num_experts_per_tok", 1, model.experts);
+    const int64_t own = config.size(Dim::kExpertWidth);
+    model.expert_width = own > 0 ? own : config.size(Dim::kIntermediate);
+    model.shared_width = config.size(Dim::kSharedWidth);
+    model.routing = family.routing;
+    model.renormalise_experts =
+        family.routing == ExpertRouting::kTopKThenSoftmax || keys.boolean("norm_topk_prob", false);
+  }
+  const Json& epsilon = keys.get("rms_norm_eps");
+  if (!epsilon.is_number() || !(epsilon.get<double>() >= 0)) {
+    fail(Code::kCorrupt, "rms_norm_eps is {}: a number from 0 on is allowed ({})",
+         Keys::text_of(epsilon), file);
+  }
+  model.rms_norm_eps = epsilon.get<double>();
+  model.max_positions = keys.integer("max_position_embeddings", 1, kMaxPositions);
+  model.window = read_windows(keys, family.window, model.layers, file);
+  model.rope = read_rope(config.spelled.at("rope_parameters"), model.max_positions, file);
+  model.eos_ids = read_eos_ids(filled, file);
+  const Json* bos = keys.find("bos_token_id");
+  if (bos != nullptr) model.bos_id = read_id(keys, "bos_token_id", *bos);
+}
+
+}  // namespace ram

@@ -1,0 +1,95 @@
+#include "quantization.h"
+
+#include "ram/error.h"
+#include "ram/safetensors.h"
+
+#include "keys.h"
+
+namespace ram {
+namespace {
+
+using Json = nlohmann::json;
+
+// @source MLX 0.32, mx.quantize: what affine takes where a module's entry leaves it open
+constexpr int64_t kDefaultBits = 4;
+constexpr int64_t kDefaultGroupSize = 64;
+
+[[noreturn]] void refuse_source(const Json& value, const char* key, const std::string& file) {
+  std::string method;
+  if (value.is_object() && value.contains("quant_method") && value["quant_method"].is_string()) {
+    method = " with " + printable(value["quant_method"].get<std::string>());
+  }
+  fail(Code::kUnsupported,
+       "the model is already quantized{} (key {}): give the original, unquantized model ({})",
+       method, key, file);
+}
+
+/// @param where begins the messages: "quantization", or that and the module's path.
+AffineFormat read_format(const Json& entry, const std::string& where, bool may_be_open,
+                         const std::string& file) {
+  const Keys keys(entry, file);
+  const Json* mode = keys.find("mode");
+  if (mode != nullptr && *mode != "affine") {
+    fail(Code::kUnsupported,
+         "{}: mode is {}: MLX's affine format is read here; convert the original with "
+         "'mlx_lm.convert -q' or 'ram fit' ({})",
+         where, Keys::text_of(*mode), file);
+  }
+  const auto read = [&](const char* key, int64_t otherwise) {
+    if (may_be_open && keys.find(key) == nullptr) return static_cast<int>(otherwise);
+    if (keys.find(key) == nullptr) fail(Code::kCorrupt, "{}: {} is missing ({})", where, key, file);
+    return static_cast<int>(keys.in_range(where + "." + key, *keys.find(key), 1, 1 << 20));
+  };
+  const AffineFormat format = {.bits = read("bits", kDefaultBits),
+                               .group_size = read("group_size", kDefaultGroupSize)};
+  if (format_index(format) < 0) {
+    fail(Code::kUnsupported,
+         "{}: bits {} and group_size {}: bits 2, 3, 4, 5, 6 or 8 and group_size 32, 64 or 128 are "
+         "read here ({})",
+         where, format.bits, format.group_size, file);
+  }
+  return format;
+}
+
+}  // namespace
+
+StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
+                                   const std::string& file) {
+  StoredFormats stored;
+  stored.quantized_ = quantized;
+  stored.file_ = file;
+  for (const char* key : {"quantization", "quantization_config"}) {
+    const auto at = config.find(key);
+    if (at == config.end() || at->is_null() || at->empty()) continue;
+    if (quantized == Quantized::kRefuse) refuse_source(*at, key, file);
+    if (!at->is_object()) {
+      fail(Code::kCorrupt, "{} is {}: an object is allowed ({})", key, Keys::text_of(*at), file);
+    }
+    // mlx_lm looks at quantization first, whatever quantization_config says beside it.
+    if (at->contains("quant_method")) {
+      fail(Code::kUnsupported,
+           "the model is quantized with {} (key {}): unquantized weights and MLX's affine format "
+           "are read here ({})",
+           Keys::text_of((*at)["quant_method"]), key, file);
+    }
+    stored.common_ = read_format(*at, key, false, file);
+    stored.settings_ = *at;
+    return stored;
+  }
+  return stored;
+}
+
+std::optional<AffineFormat> StoredFormats::format_of(const std::string& module,
+                                                     bool has_scales) const {
+  if (!any()) return std::nullopt;
+  const auto at = settings_.find(module);
+  if (at == settings_.end()) return has_scales ? std::optional(common_) : std::nullopt;
+  if (at->is_boolean()) return at->get<bool>() ? std::optional(common_) : std::nullopt;
+  if (!at->is_object()) {
+    fail(Code::kCorrupt, "quantization of {} is {}: an object, true or false is allowed ({})",
+         module, Keys::text_of(*at), file_);
+  }
+  return read_format(*at, "quantization of " + module, true, file_);
+}
+
+}  // namespace ram
