@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string_view>
 
 namespace ram {
@@ -10,6 +11,9 @@ namespace ram {
 /// @return the processors this process may run on (affinity and cgroup quota respected), at
 /// least 1.
 int default_threads();
+
+/// @return the machine's memory, or the share that a container's limit leaves of it, bytes.
+int64_t memory_bytes();
 
 /// Calls task(index, worker) for each index in [0, count), handed out in increasing order to
 /// `threads` workers (worker in [0, threads)). Which worker gets which index is not defined:
@@ -19,6 +23,27 @@ int default_threads();
 /// @param threads >= 1; 1 runs on the calling thread.
 void parallel_for(int threads, int64_t count,
                   const std::function<void(int64_t index, int worker)>& task);
+
+/// Workers that stay, for work cut so finely that starting threads would show: a call costs some
+/// microseconds, against some tens each thread of parallel_for.
+class ThreadPool {
+ public:
+  /// Starts threads - 1 workers; the thread that calls run is worker 0. @param threads >= 1.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const;
+
+  /// As parallel_for, on the workers of this pool; one call at a time. A call from inside a task
+  /// runs on the thread that makes it, under its worker's number.
+  void run(int64_t count, const std::function<void(int64_t index, int worker)>& task);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// Asks all long work to stop; async-signal-safe.
 void request_interrupt();

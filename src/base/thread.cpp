@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 #include "ram/error.h"
 
 #if defined(__linux__)
@@ -44,6 +46,17 @@ int default_threads() {
   if (const int share = cgroup_processors(); share > 0) processors = std::min(processors, share);
 #endif
   return std::max(1, processors);
+}
+
+int64_t memory_bytes() {
+  int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+#if defined(__linux__)
+  // cgroup v2: a number, or "max".
+  std::ifstream file("/sys/fs/cgroup/memory.max");
+  int64_t limit = 0;
+  if (file >> limit && limit > 0) bytes = std::min(bytes, limit);
+#endif
+  return bytes;
 }
 
 void parallel_for(int threads, int64_t count,

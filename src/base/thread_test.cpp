@@ -34,6 +34,45 @@ TEST(Threads, TheFirstExceptionReachesTheCallerAndStopsTheRest) {
   EXPECT_LT(done, 1000000);
 }
 
+TEST(ThreadPool, EveryIndexOfEveryCallIsDoneOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int64_t count = 0; count < 200; ++count) {
+      std::vector<std::atomic<int>> done(static_cast<size_t>(count));
+      pool.run(count, [&](int64_t index, int worker) {
+        ASSERT_LT(worker, threads);
+        ++done[static_cast<size_t>(index)];
+      });
+      for (const auto& times : done) ASSERT_EQ(times, 1);
+    }
+  }
+}
+
+TEST(ThreadPool, ACallFromInsideATaskStaysOnItsWorker) {
+  ThreadPool pool(3);
+  std::atomic<int> done{0};
+  pool.run(8, [&](int64_t, int worker) {
+    pool.run(10, [&](int64_t, int inner) {
+      EXPECT_EQ(inner, worker);
+      ++done;
+    });
+  });
+  EXPECT_EQ(done, 80);
+}
+
+TEST(ThreadPool, AnExceptionReachesTheCallerAndThePoolGoesOn) {
+  ThreadPool pool(2);
+  EXPECT_THROW(pool.run(1000,
+                        [](int64_t index, int) {
+                          if (index == 3) fail(Code::kCorrupt, "index {}", index);
+                        }),
+               Error);
+  std::atomic<int> done{0};
+  pool.run(10, [&](int64_t, int) { ++done; });
+  EXPECT_EQ(done, 10);
+}
+
 TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
   Hasher pieces;
   pieces.update("ab");
