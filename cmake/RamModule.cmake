@@ -8,6 +8,7 @@ find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.9 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(dnnl REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
@@ -44,9 +45,10 @@ if(RAM_FUZZ)
   target_compile_options(ram_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# ram_sources(<out> <folder>): the folder's sources without its tests; <out>_TESTS are the tests.
+# ram_sources(<out> <folder>): the folder's sources, one level of folders below it too, without its tests; <out>_TESTS are the tests.
 function(ram_sources out folder)
-  file(GLOB all CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp)
+  file(GLOB all CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp
+                                  ${PROJECT_SOURCE_DIR}/src/${folder}/*/*.cpp)
   set(tests ${all})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER all EXCLUDE REGEX "_test\\.cpp$")

@@ -1,0 +1,166 @@
+// The forward pass: token ids -> hidden states -> logits, for source folders and MLX folders alike,
+// on the CPU, in memory or larger than memory.
+//
+// A run goes layer by layer over a block of rows (sequences of token ids), so that each weight is
+// read and unpacked once for the whole block. Hides weights and their packed forms, read-ahead,
+// workers, oneDNN and SIMD, and the families' architectures (src/engine/arch/). What comes out
+// depends neither on the number of threads, nor on the memory, nor on which rows travel together.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ram/checkpoint.h"
+
+namespace ram {
+
+enum class Precision : uint8_t {
+  kF32,   ///< activations and accumulation in float32
+  kBF16,  ///< activations and the matrices they meet are rounded to bf16 where a bf16 program would
+          ///< store them; products accumulate in float32; logits are float32
+};
+
+struct EngineOptions {
+  Precision precision = Precision::kF32;
+  int threads = 1;
+  /// Working memory: weights at hand, hidden states, scratch. 0: half of the machine's memory.
+  int64_t memory_bytes = 0;
+};
+
+/// One sequence of token ids.
+using TokenRow = std::vector<int32_t>;
+
+/// A float32 matrix, row-major, 64-byte aligned.
+class Matrix {
+ public:
+  Matrix() = default;
+  Matrix(int64_t rows, int64_t cols);  ///< not initialised
+
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  float* data() { return data_.get(); }
+  const float* data() const { return data_.get(); }
+  float* row(int64_t i) { return data_.get() + i * cols_; }
+  const float* row(int64_t i) const { return data_.get() + i * cols_; }
+  Matrix copy() const;
+
+ private:
+  struct Free {
+    void operator()(float* data) const;
+  };
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  std::unique_ptr<float[], Free> data_;
+};
+
+/// Hidden states of a block of rows between two layers: one [tokens, hidden] matrix per row.
+using HiddenRows = std::vector<Matrix>;
+
+/// The inputs of one matrix product, as they meet the weights of `unit`.
+struct LinearInput {
+  int unit = 0;                   ///< index into Checkpoint::units
+  int part = 0;                   ///< the expert; 0 for a plain linear
+  int64_t row = 0;                ///< which row of the block
+  const float* inputs = nullptr;  ///< [tokens, cols]
+  int64_t tokens = 0;
+  int64_t cols = 0;
+};
+
+/// What a caller may watch while layers run. Called from one thread at a time, rows in order, so
+/// that what it sums does not depend on the number of threads; it may use its own workers.
+using InputObserver = std::function<void(const LinearInput& input)>;
+
+class LanguageModel {
+ public:
+  /// @param checkpoint a source folder, or an MLX folder opened with Quantized::kAccept.
+  /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute;
+  ///         {kUsage} memory_bytes below what one row of 16 tokens needs (says how much that is).
+  LanguageModel(Checkpoint checkpoint, const EngineOptions& options);
+  ~LanguageModel();
+  LanguageModel(LanguageModel&&) noexcept;
+
+  const Checkpoint& checkpoint() const;
+  const EngineOptions& options() const;
+  int layers() const;  ///< hidden states of layer L are the input of layer L; of layers(): the end
+
+  /// Rows of `length` tokens that fit the memory at a time, at least 1.
+  int64_t rows_at_once(int64_t length) const;
+
+  /// The embedding of each row: hidden states of layer 0.
+  /// @throws Error{kCorrupt} an id outside the vocabulary (names id, position and vocabulary).
+  HiddenRows embed(std::span<const TokenRow> rows);
+
+  /// Takes hidden states of layer `first` through the layers [first, last), in place. Rows may have
+  /// been saved and changed in between.
+  /// @throws Error{kCorrupt} a hidden state that is not finite (names the layer, row and token);
+  ///         {kInterrupted}.
+  void run_layers(HiddenRows& rows, int first, int last, const InputObserver& observe = {});
+
+  /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
+  Matrix logits(const Matrix& hidden);
+
+  /// Uses other values for one unit's weights, all parts one after another, row-major float32,
+  /// until restore_unit. Nothing is read again.
+  /// @pre values.size() == unit.weights().
+  void set_unit(int unit, std::span<const float> values);
+  void restore_unit(int unit);
+
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+/// A piece of logits of the same tokens and ids of one or several models.
+struct LogitPiece {
+  int64_t row = 0;          ///< which row of the block
+  int64_t first_token = 0;  ///< position in the row
+  int64_t tokens = 0;
+  int64_t first_id = 0;
+  int64_t ids = 0;
+  /// Per model: [tokens, ids] float32, valid during the call.
+  std::span<const float* const> logits;
+};
+
+/// One model and the hidden states (of layer layers()) whose logits are wanted.
+struct LogitSource {
+  LanguageModel* model = nullptr;
+  const HiddenRows* hidden = nullptr;
+};
+
+/// Visits the logits of all tokens of a block in pieces of the vocabulary, never holding more than
+/// some pieces: the same tokens of all models in one call. Calls come from several workers at a
+/// time, for distinct tokens; for one token the pieces come in the order of first_id.
+///
+/// @pre all models have one vocabulary size, the blocks rows of the same lengths.
+/// @throws Error{kCorrupt} a logit that is not finite (names model, row, token);
+///         {kInterrupted}; and what `visit` throws.
+void visit_logits(std::span<const LogitSource> sources,
+                  const std::function<void(const LogitPiece& piece, int worker)>& visit);
+
+/// One sequence with cached keys and values, token by token.
+class Decoder {
+ public:
+  /// @param capacity the most tokens it will hold.
+  Decoder(LanguageModel& model, int64_t capacity);
+  ~Decoder();
+
+  /// Feeds ids after those it holds.
+  /// @return the logits [vocabulary] after the last of them.
+  /// @throws as embed and run_layers; Error{kUsage} above the capacity.
+  std::span<const float> feed(std::span<const int32_t> ids);
+
+  int64_t length() const;
+  /// Forgets all but the first `length` tokens. @pre length <= length().
+  void truncate(int64_t length);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ram

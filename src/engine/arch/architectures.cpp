@@ -1,0 +1,34 @@
+// The table of architectures, one row per model_type of src/checkpoint/families.cpp.
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "ram/error.h"
+
+#include "arch/blocks.h"
+
+namespace ram {
+namespace {
+
+struct Row {
+  std::string_view model_type;
+  LayerStagesFn stages;
+};
+
+constexpr std::array kArchitectures = {
+    Row{"llama", llama_stages},         Row{"mistral", mistral_stages},
+    Row{"qwen2", qwen2_stages},         Row{"qwen3", qwen3_stages},
+    Row{"qwen3_moe", qwen3_moe_stages}, Row{"qwen2_moe", qwen2_moe_stages},
+    Row{"mixtral", mixtral_stages},
+};
+
+}  // namespace
+
+LayerStagesFn layer_stages_of(std::string_view model_type) {
+  const auto row = std::find_if(kArchitectures.begin(), kArchitectures.end(),
+                                [model_type](const Row& r) { return r.model_type == model_type; });
+  RAM_CHECK(row != kArchitectures.end());
+  return row->stages;
+}
+
+}  // namespace ram

@@ -1,0 +1,150 @@
+#include "arch/blocks.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+namespace ram {
+
+int LayerContext::unit(const char* module) const {
+  const std::string name = fmt::format("model.layers.{}.{}", layer, module);
+  const auto& units = checkpoint.units;
+  const auto at = std::find_if(units.begin(), units.end(),
+                               [&name](const Unit& unit) { return unit.name == name; });
+  RAM_CHECK(at != units.end());
+  return static_cast<int>(at - units.begin());
+}
+
+Stage attention_stage(const LayerContext& context, const AttentionBlock& block) {
+  const ModelConfig& config = context.config;
+  const AttentionSpec spec{.heads = config.heads,
+                           .kv_heads = config.kv_heads,
+                           .head_dim = config.head_dim,
+                           .window = config.window.at(static_cast<size_t>(context.layer))};
+  const int norm = context.unit("input_layernorm");
+  const int q_proj = context.unit("self_attn.q_proj");
+  const int k_proj = context.unit("self_attn.k_proj");
+  const int v_proj = context.unit("self_attn.v_proj");
+  const int o_proj = context.unit("self_attn.o_proj");
+  const int q_norm = block.head_norms ? context.unit("self_attn.q_norm") : -1;
+  const int k_norm = block.head_norms ? context.unit("self_attn.k_norm") : -1;
+  const double epsilon = config.rms_norm_eps;
+  const auto layer = static_cast<size_t>(context.layer);
+  Stage stage;
+  for (const int unit : {q_proj, k_proj, v_proj, o_proj}) stage.weights.push_back({.unit = unit});
+  stage.run = [=](Backend& backend, Sequence& sequence) {
+    Tensor normed = backend.rms_norm(sequence.hidden, norm, epsilon);
+    Tensor q = backend.linear(normed, q_proj);
+    Tensor k = backend.linear(normed, k_proj);
+    const Tensor v = backend.linear(normed, v_proj);
+    normed = {};
+    if (q_norm >= 0) {
+      q = backend.rms_norm(q, q_norm, epsilon);
+      k = backend.rms_norm(k, k_norm, epsilon);
+    }
+    backend.rope(q, spec.heads, sequence.position);
+    backend.rope(k, spec.kv_heads, sequence.position);
+    KvCache* cache = sequence.cache == nullptr ? nullptr : &sequence.cache->at(layer);
+    const Tensor mixed = backend.attention(q, k, v, spec, cache, sequence.position);
+    backend.add(sequence.hidden, backend.linear(mixed, o_proj));
+  };
+  return stage;
+}
+
+Stage dense_mlp_stage(const LayerContext& context) {
+  const int norm = context.unit("post_attention_layernorm");
+  const int gate_proj = context.unit("mlp.gate_proj");
+  const int up_proj = context.unit("mlp.up_proj");
+  const int down_proj = context.unit("mlp.down_proj");
+  const double epsilon = context.config.rms_norm_eps;
+  Stage stage;
+  for (const int unit : {gate_proj, up_proj, down_proj}) stage.weights.push_back({.unit = unit});
+  stage.run = [=](Backend& backend, Sequence& sequence) {
+    const Tensor normed = backend.rms_norm(sequence.hidden, norm, epsilon);
+    const Tensor inner =
+        backend.gated(backend.linear(normed, gate_proj), backend.linear(normed, up_proj));
+    backend.add(sequence.hidden, backend.linear(inner, down_proj));
+  };
+  return stage;
+}
+
+namespace {
+
+Stage route_stage(const LayerContext& context, const ExpertBlock& block) {
+  const int norm = context.unit("post_attention_layernorm");
+  const int router = context.unit(block.router);
+  const RouteSpec spec{.experts_per_token = context.config.experts_per_token,
+                       .renormalise = block.renormalise};
+  const double epsilon = context.config.rms_norm_eps;
+  Stage stage;
+  stage.weights = {{.unit = router}};
+  stage.run = [=](Backend& backend, Sequence& sequence) {
+    sequence.normed = backend.rms_norm(sequence.hidden, norm, epsilon);
+    sequence.routing = backend.route(backend.linear(sequence.normed, router), spec);
+    sequence.sum = backend.zeros(sequence.hidden.rows, sequence.hidden.cols);
+  };
+  return stage;
+}
+
+Stage expert_range_stage(const LayerContext& context, const ExpertBlock& block, ExpertRange range) {
+  const int gate_proj = context.unit((block.experts + ".gate_proj").c_str());
+  const int up_proj = context.unit((block.experts + ".up_proj").c_str());
+  const int down_proj = context.unit((block.experts + ".down_proj").c_str());
+  Stage stage;
+  for (const int unit : {gate_proj, up_proj, down_proj}) {
+    stage.weights.push_back({.unit = unit, .first_part = range.first, .last_part = range.last});
+  }
+  stage.run = [=](Backend& backend, Sequence& sequence) {
+    const Routing& routing = sequence.routing;
+    const Tensor x = backend.gather(sequence.normed, routing, range);
+    const Tensor inner = backend.gated(backend.grouped_linear(x, gate_proj, routing, range),
+                                       backend.grouped_linear(x, up_proj, routing, range));
+    backend.scatter_add(sequence.sum, backend.grouped_linear(inner, down_proj, routing, range),
+                        routing, range);
+  };
+  return stage;
+}
+
+Stage shared_expert_stage(const LayerContext& context) {
+  const int gate_proj = context.unit("mlp.shared_expert.gate_proj");
+  const int up_proj = context.unit("mlp.shared_expert.up_proj");
+  const int down_proj = context.unit("mlp.shared_expert.down_proj");
+  const int gate = context.unit("mlp.shared_expert_gate");
+  Stage stage;
+  for (const int unit : {gate_proj, up_proj, down_proj, gate}) {
+    stage.weights.push_back({.unit = unit});
+  }
+  stage.run = [=](Backend& backend, Sequence& sequence) {
+    const Tensor inner = backend.gated(backend.linear(sequence.normed, gate_proj),
+                                       backend.linear(sequence.normed, up_proj));
+    Tensor shared = backend.linear(inner, down_proj);
+    backend.scale_by_sigmoid(shared, backend.linear(sequence.normed, gate));
+    backend.add(sequence.sum, shared);
+  };
+  return stage;
+}
+
+}  // namespace
+
+std::vector<Stage> expert_stages(const LayerContext& context, const ExpertBlock& block) {
+  std::vector<Stage> stages = {route_stage(context, block)};
+  const int experts = static_cast<int>(context.config.experts);
+  for (int first = 0; first < experts; first += context.experts_at_once) {
+    const int last = std::min(experts, first + context.experts_at_once);
+    stages.push_back(expert_range_stage(context, block, {.first = first, .last = last}));
+  }
+  if (block.shared_expert) stages.push_back(shared_expert_stage(context));
+  Stage end;
+  end.run = [](Backend& backend, Sequence& sequence) {
+    backend.add(sequence.hidden, sequence.sum);
+    sequence.normed = {};
+    sequence.sum = {};
+    sequence.routing = {};
+  };
+  stages.push_back(std::move(end));
+  return stages;
+}
+
+}  // namespace ram

@@ -1,0 +1,57 @@
+// The families' forward passes: what happens in a layer, cut into stages between which weights come
+// and go. A new architecture is a file in arch/ and a row in arch/architectures.cpp.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "ram/checkpoint.h"
+#include "ram/model_config.h"
+
+#include "backend.h"
+
+namespace ram {
+
+/// One sequence on its way through the layers.
+struct Sequence {
+  Tensor hidden;
+  int64_t position = 0;                   ///< of its first token
+  std::vector<KvCache>* cache = nullptr;  ///< per layer, or null
+  // Between the stages of one layer:
+  Tensor normed;
+  Tensor sum;
+  Routing routing;
+};
+
+/// A matrix product's weights: a unit, and of a stacked unit the experts [first, last).
+struct WeightSlice {
+  int unit = 0;
+  int first_part = 0;
+  int last_part = 1;
+};
+
+/// A piece of a layer: the matrices that it needs at hand, and what it does to one sequence. Stages
+/// of one layer run in order; within a stage, sequences run in any order, or at a time.
+struct Stage {
+  std::vector<WeightSlice> weights;
+  std::function<void(Backend& backend, Sequence& sequence)> run;
+};
+
+/// What stages are made from.
+struct LayerContext {
+  const Checkpoint& checkpoint;
+  const ModelConfig& config;
+  int layer = 0;
+  /// Experts whose matrices should be at hand at a time, at most.
+  int experts_at_once = 1;
+
+  /// The index of unit "model.layers.<layer>.<module>". @pre it exists.
+  int unit(const char* module) const;
+};
+
+using LayerStagesFn = std::vector<Stage> (*)(const LayerContext& context);
+
+/// @return how a layer of this model_type is computed. @pre a model_type of the families' table.
+LayerStagesFn layer_stages_of(std::string_view model_type);
+
+}  // namespace ram

@@ -1,0 +1,292 @@
+#include "cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "ram/error.h"
+
+#include "kernels.h"
+
+namespace ram {
+namespace {
+
+// Bytes of stored weights that one thread multiplies at a time.
+constexpr int64_t kStoredBlockBytes = 128 << 10;
+
+struct CpuStorage : Storage {
+  float* data = nullptr;
+  std::shared_ptr<std::byte> owner;  // null where the memory is somebody else's
+};
+
+}  // namespace
+
+float* cpu_data(const Tensor& tensor) {
+  return static_cast<CpuStorage*>(tensor.storage.get())->data;
+}
+
+/// Rows [begin, begin + count) of x times one part of a unit.
+struct CpuBackend::Block {
+  int part = 0;
+  int64_t begin = 0;
+  int64_t count = 0;
+};
+
+CpuBackend::CpuBackend(CpuResources resources) : use_(std::move(resources)) {}
+
+void CpuBackend::watch(const InputObserver* observe, int64_t row) {
+  observe_ = observe != nullptr && *observe ? observe : nullptr;
+  row_ = row;
+}
+
+Tensor CpuBackend::make(int64_t rows, int64_t cols) {
+  auto storage = std::make_shared<CpuStorage>();
+  storage->owner = use_.buffers->take(padded_rows(rows) * cols * 4);
+  storage->data = reinterpret_cast<float*>(storage->owner.get());
+  return {.rows = rows, .cols = cols, .storage = std::move(storage)};
+}
+
+Tensor CpuBackend::from_matrix(Matrix& values) {
+  auto storage = std::make_shared<CpuStorage>();
+  storage->data = values.data();
+  return {.rows = values.rows(), .cols = values.cols(), .storage = std::move(storage)};
+}
+
+Tensor CpuBackend::zeros(int64_t rows, int64_t cols) {
+  Tensor x = make(rows, cols);
+  std::memset(cpu_data(x), 0, static_cast<size_t>(rows * cols) * 4);
+  return x;
+}
+
+void CpuBackend::round(const Tensor& x) {
+  if (use_.precision == Precision::kBF16) round_row_to_bf16(cpu_data(x), x.rows * x.cols);
+}
+
+Tensor CpuBackend::embed(int unit, std::span<const int32_t> ids) {
+  const int64_t cols = use_.weights.packed(unit, 0).cols;
+  Tensor x = make(std::ssize(ids), cols);
+  float* out = cpu_data(x);
+  for_rows(x.rows, cols, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      use_.weights.read_rows(unit, 0, ids[static_cast<size_t>(i)], 1, out + i * cols);
+    }
+  });
+  return x;
+}
+
+Tensor CpuBackend::linear(const Tensor& x, int unit) {
+  Tensor y = make(x.rows, use_.weights.packed(unit, 0).rows);
+  const Block block{.part = 0, .begin = 0, .count = x.rows};
+  multiply(x, unit, {&block, 1}, x.rows <= kFewRows ? Form::kStored : Form::kPacked, y);
+  const std::span<const float> bias = use_.weights.bias(unit);
+  if (!bias.empty()) {
+    float* out = cpu_data(y);
+    for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
+      for (int64_t i = first; i < first + count; ++i) {
+        add_scaled_row(out + i * y.cols, bias.data(), 1.0F, y.cols);
+      }
+    });
+  }
+  round(y);
+  return y;
+}
+
+Tensor CpuBackend::grouped_linear(const Tensor& x, int unit, const Routing& routing,
+                                  ExpertRange range) {
+  Tensor y = make(x.rows, use_.weights.packed(unit, range.first).rows);
+  const int64_t base = routing.segments.at(static_cast<size_t>(range.first)).begin;
+  std::vector<Block> blocks;
+  for (int expert = range.first; expert < range.last; ++expert) {
+    const auto& segment = routing.segments.at(static_cast<size_t>(expert));
+    if (segment.count == 0) continue;
+    blocks.push_back({.part = expert, .begin = segment.begin - base, .count = segment.count});
+  }
+  multiply(x, unit, blocks, routing.tokens <= kFewRows ? Form::kStored : Form::kPacked, y);
+  round(y);
+  return y;
+}
+
+void CpuBackend::multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form,
+                          Tensor& y) {
+  if (observe_ != nullptr) {
+    for (const Block& block : blocks) {
+      (*observe_)({.unit = unit,
+                   .part = block.part,
+                   .row = row_,
+                   .inputs = cpu_data(x) + block.begin * x.cols,
+                   .tokens = block.count,
+                   .cols = x.cols});
+    }
+  }
+  if (form == Form::kStored) {
+    multiply_stored(x, unit, blocks, y);
+  } else {
+    multiply_packed(x, unit, blocks, y);
+  }
+}
+
+void CpuBackend::multiply_packed(const Tensor& x, int unit, std::span<const Block> blocks,
+                                 Tensor& y) {
+  const float* in = cpu_data(x);
+  std::shared_ptr<std::byte> narrowed;
+  const uint16_t* in_bf16 = nullptr;
+  if (use_.products.wants_bf16()) {
+    narrowed = use_.buffers->take(padded_rows(x.rows) * x.cols * 2);
+    auto* halves = reinterpret_cast<uint16_t*>(narrowed.get());
+    in_bf16 = halves;
+    for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
+      narrow_row_to_bf16(in + first * x.cols, count * x.cols, halves + first * x.cols);
+    });
+  }
+  std::vector<Product> products;
+  for (const Block& block : blocks) {
+    const PackedMatrix& matrix = use_.weights.packed(unit, block.part);
+    for (int64_t panel = 0; panel < std::ssize(matrix.panels); ++panel) {
+      for (int64_t done = 0; done < block.count; done += kRowBlock) {
+        const int64_t row = block.begin + done;
+        products.push_back({.x = in + row * x.cols,
+                            .x_bf16 = in_bf16 == nullptr ? nullptr : in_bf16 + row * x.cols,
+                            .rows = std::min(kRowBlock, block.count - done),
+                            .packed = matrix.panels[static_cast<size_t>(panel)].get(),
+                            .n = matrix.rows_of(panel),
+                            .k = x.cols,
+                            .y = cpu_data(y) + row * y.cols + panel * matrix.panel_rows,
+                            .y_stride = y.cols});
+      }
+    }
+  }
+  use_.threads.run(std::ssize(products), [&](int64_t i, int) {
+    use_.products.multiply(products[static_cast<size_t>(i)]);
+  });
+}
+
+void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks,
+                                 Tensor& y) {
+  struct Task {
+    const StoredMatrix* matrix;
+    const float* x;
+    const float* sums;
+    int64_t first;
+    int64_t count;
+    float* y;
+  };
+  std::vector<Task> tasks;
+  std::shared_ptr<std::byte> sums;
+  int64_t groups = 0;
+  for (const Block& block : blocks) {
+    const StoredMatrix& matrix = use_.weights.stored(unit, block.part);
+    if (matrix.format && !sums) {
+      const int64_t size = matrix.format->group_size;
+      groups = x.cols / size;
+      sums = use_.buffers->take(x.rows * groups * 4);
+      for (int64_t i = 0; i < x.rows; ++i) {
+        group_sums(cpu_data(x) + i * x.cols, x.cols, size,
+                   reinterpret_cast<float*>(sums.get()) + i * groups);
+      }
+    }
+    const int64_t row_bytes =
+        matrix.cols * (matrix.format ? matrix.format->bits : dtype_bits(matrix.dtype)) / 8;
+    const int64_t step = std::max<int64_t>(4, kStoredBlockBytes / std::max<int64_t>(1, row_bytes));
+    for (int64_t first = 0; first < matrix.rows; first += step) {
+      for (int64_t row = block.begin; row < block.begin + block.count; ++row) {
+        tasks.push_back({.matrix = &matrix,
+                         .x = cpu_data(x) + row * x.cols,
+                         .sums = reinterpret_cast<const float*>(sums.get()) + row * groups,
+                         .first = first,
+                         .count = std::min(step, matrix.rows - first),
+                         .y = cpu_data(y) + row * y.cols + first});
+      }
+    }
+  }
+  use_.threads.run(std::ssize(tasks), [&](int64_t i, int) {
+    const Task& task = tasks[static_cast<size_t>(i)];
+    stored_matvec(*task.matrix, task.x, task.sums, task.first, task.count, task.y);
+  });
+}
+
+void CpuBackend::multiply_rows(const float* x, int64_t count, int unit, int64_t first, int64_t last,
+                               float* y) {
+  const PackedMatrix& matrix = use_.weights.packed(unit, 0);
+  std::shared_ptr<std::byte> narrowed;
+  if (use_.products.wants_bf16()) {
+    narrowed = use_.buffers->take(padded_rows(count) * matrix.cols * 2);
+    narrow_row_to_bf16(x, count * matrix.cols, reinterpret_cast<uint16_t*>(narrowed.get()));
+  }
+  for (int64_t row = first; row < last; row += matrix.panel_rows) {
+    const int64_t panel = row / matrix.panel_rows;
+    for (int64_t done = 0; done < count; done += kRowBlock) {
+      use_.products.multiply(
+          {.x = x + done * matrix.cols,
+           .x_bf16 = narrowed
+                         ? reinterpret_cast<const uint16_t*>(narrowed.get()) + done * matrix.cols
+                         : nullptr,
+           .rows = std::min(kRowBlock, count - done),
+           .packed = matrix.panels.at(static_cast<size_t>(panel)).get(),
+           .n = matrix.rows_of(panel),
+           .k = matrix.cols,
+           .y = y + done * (last - first) + (row - first),
+           .y_stride = last - first});
+    }
+  }
+}
+
+Tensor CpuBackend::rms_norm(const Tensor& x, int unit, double epsilon) {
+  const std::span<const float> weight = use_.weights.vector(unit);
+  const auto width = static_cast<int64_t>(weight.size());
+  Tensor y = make(x.rows, x.cols);
+  const float* in = cpu_data(x);
+  float* out = cpu_data(y);
+  for_rows(x.rows * x.cols / width, width, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      rms_norm_row(in + i * width, weight.data(), width, static_cast<float>(epsilon),
+                   out + i * width);
+    }
+  });
+  round(y);
+  return y;
+}
+
+void CpuBackend::rope(Tensor& x, int64_t heads, int64_t position) {
+  const int64_t dim = x.cols / heads;
+  float* data = cpu_data(x);
+  for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      const float* cosines = use_.rope.cosines(position + i);
+      const float* sines = use_.rope.sines(position + i);
+      for (int64_t head = 0; head < heads; ++head) {
+        rotate_head(data + i * x.cols + head * dim, cosines, sines, dim);
+      }
+    }
+  });
+  round(x);
+}
+
+void CpuBackend::add(Tensor& x, const Tensor& y) {
+  float* sum = cpu_data(x);
+  const float* other = cpu_data(y);
+  for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
+    add_scaled_row(sum + first * x.cols, other + first * x.cols, 1.0F, count * x.cols);
+  });
+  round(x);
+}
+
+Tensor CpuBackend::gated(const Tensor& gate, const Tensor& up) {
+  Tensor y = gate;  // worked on in place: a gate is used for nothing else
+  float* out = cpu_data(y);
+  const float* other = cpu_data(up);
+  for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
+    gate_row(out + first * y.cols, other + first * y.cols, count * y.cols);
+  });
+  round(y);
+  return y;
+}
+
+void CpuBackend::scale_by_sigmoid(Tensor& x, const Tensor& gate) {
+  for (int64_t i = 0; i < x.rows; ++i) {
+    const float scale = 1.0F / (1.0F + std::exp(-cpu_data(gate)[i]));
+    scale_row(cpu_data(x) + i * x.cols, scale, x.cols);
+  }
+  round(x);
+}
+
+}  // namespace ram

@@ -1,0 +1,91 @@
+// The backend on the CPU: oneDNN for products, Highway for the rest, work cut by shapes alone and
+// spread over a pool of threads.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+
+#include "ram/size.h"
+#include "ram/thread.h"
+
+#include "backend.h"
+#include "buffer.h"
+#include "products.h"
+#include "rope.h"
+#include "weights.h"
+
+namespace ram {
+
+/// What a backend on the CPU works with; all outlive it.
+struct CpuResources {
+  Precision precision = Precision::kF32;
+  Products& products;
+  WeightStore& weights;
+  RopeTable& rope;
+  ThreadPool& threads;
+  std::shared_ptr<BufferPool> buffers;
+};
+
+/// The floats of a tensor of the CPU backend: [padded_rows(rows), cols].
+float* cpu_data(const Tensor& tensor);
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(CpuResources resources);
+
+  /// Inputs of products are shown to `observe` as those of row `row` of the block.
+  /// @pre sequences then run one after the other.
+  void watch(const InputObserver* observe, int64_t row);
+
+  /// The tensor works in the matrix's memory, which outlives it.
+  Tensor from_matrix(Matrix& values) override;
+  Tensor zeros(int64_t rows, int64_t cols) override;
+  Tensor embed(int unit, std::span<const int32_t> ids) override;
+  Tensor linear(const Tensor& x, int unit) override;
+  Tensor rms_norm(const Tensor& x, int unit, double epsilon) override;
+  void rope(Tensor& x, int64_t heads, int64_t position) override;
+  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
+                   KvCache* cache, int64_t position) override;
+  void add(Tensor& x, const Tensor& y) override;
+  Tensor gated(const Tensor& gate, const Tensor& up) override;
+  void scale_by_sigmoid(Tensor& x, const Tensor& gate) override;
+  Routing route(const Tensor& logits, const RouteSpec& spec) override;
+  Tensor gather(const Tensor& x, const Routing& routing, ExpertRange range) override;
+  Tensor grouped_linear(const Tensor& x, int unit, const Routing& routing,
+                        ExpertRange range) override;
+  void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
+                   ExpertRange range) override;
+
+  /// Rows [first, last) of a unit's only part applied to `count` rows of x: logits of a piece of
+  /// the vocabulary. y [padded_rows(count), last - first].
+  /// @pre the rows are at hand, first and last are multiples of kPieceRows or the end.
+  void multiply_rows(const float* x, int64_t count, int unit, int64_t first, int64_t last,
+                     float* y);
+
+ private:
+  struct Block;
+
+  Tensor make(int64_t rows, int64_t cols);
+  void round(const Tensor& x);
+  void multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form, Tensor& y);
+  void multiply_packed(const Tensor& x, int unit, std::span<const Block> blocks, Tensor& y);
+  void multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks, Tensor& y);
+
+  // Elements below which handing work to another thread costs more than doing it.
+  static constexpr int64_t kLeastElements = 32768;
+
+  /// Calls task(first, count, worker) for pieces of `rows` rows of `cols` elements.
+  template <typename Task>
+  void for_rows(int64_t rows, int64_t cols, const Task& task) {
+    const int64_t step = std::max<int64_t>(1, kLeastElements / std::max<int64_t>(1, cols));
+    use_.threads.run(ceil_div(rows, step), [&](int64_t i, int worker) {
+      task(i * step, std::min(step, rows - i * step), worker);
+    });
+  }
+
+  CpuResources use_;
+  const InputObserver* observe_ = nullptr;
+  int64_t row_ = 0;
+};
+
+}  // namespace ram

@@ -1,0 +1,259 @@
+#include "kernels.h"
+
+#include <cmath>
+
+#if defined(__aarch64__)  // NEON only: one vector length, known when compiled
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels.cpp"
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ram::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::ScalableTag<float>;
+using VF = hn::Vec<F>;
+
+/// Applies a function of vectors to x, the last ones through a padded copy.
+template <typename Function>
+HWY_INLINE void for_each_vector(float* HWY_RESTRICT x, int64_t count, const Function& function) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) hn::StoreU(function(hn::LoadU(f, x + i), i), f, x + i);
+  if (i < count) {
+    HWY_ALIGN float rest[hn::MaxLanes(F())] = {};
+    for (int64_t j = i; j < count; ++j) rest[j - i] = x[j];
+    hn::Store(function(hn::Load(f, rest), i), f, rest);
+    for (int64_t j = i; j < count; ++j) x[j] = rest[j - i];
+  }
+}
+
+/// Loads y[i..] as for_each_vector hands out x: padded at the end.
+struct Padded {
+  const float* data;
+  int64_t count;
+  HWY_INLINE VF load(int64_t i) const {
+    const F f;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+    if (i + lanes <= count) return hn::LoadU(f, data + i);
+    HWY_ALIGN float rest[hn::MaxLanes(F())] = {};
+    for (int64_t j = i; j < count; ++j) rest[j - i] = data[j];
+    return hn::Load(f, rest);
+  }
+};
+
+HWY_INLINE float dot_product(const float* HWY_RESTRICT x, const float* HWY_RESTRICT y,
+                             int64_t count) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  VF a = hn::Zero(f);
+  VF b = hn::Zero(f);
+  VF c = hn::Zero(f);
+  VF d = hn::Zero(f);
+  int64_t i = 0;
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    a = hn::MulAdd(hn::LoadU(f, x + i), hn::LoadU(f, y + i), a);
+    b = hn::MulAdd(hn::LoadU(f, x + i + lanes), hn::LoadU(f, y + i + lanes), b);
+    c = hn::MulAdd(hn::LoadU(f, x + i + 2 * lanes), hn::LoadU(f, y + i + 2 * lanes), c);
+    d = hn::MulAdd(hn::LoadU(f, x + i + 3 * lanes), hn::LoadU(f, y + i + 3 * lanes), d);
+  }
+  const Padded px{x, count};
+  const Padded py{y, count};
+  for (; i < count; i += lanes) a = hn::MulAdd(px.load(i), py.load(i), a);
+  return hn::GetLane(hn::SumOfLanes(f, hn::Add(hn::Add(a, b), hn::Add(c, d))));
+}
+
+float Dot(const float* x, const float* y, int64_t count) {
+  return dot_product(x, y, count);
+}
+
+void RmsNormRow(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  const float mean = dot_product(x, x, count) / static_cast<float>(count);
+  const VF scale = hn::Set(f, 1.0F / std::sqrt(mean + epsilon));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(f, x + i), scale), hn::LoadU(f, weight + i)), f, out + i);
+  }
+  for (; i < count; ++i) out[i] = x[i] * hn::GetLane(scale) * weight[i];
+}
+
+void RotateHead(float* HWY_RESTRICT x, const float* HWY_RESTRICT cosines,
+                const float* HWY_RESTRICT sines, int64_t dim) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  const int64_t half = dim / 2;
+  float* HWY_RESTRICT y = x + half;
+  int64_t i = 0;
+  for (; i + lanes <= half; i += lanes) {
+    const VF a = hn::LoadU(f, x + i);
+    const VF b = hn::LoadU(f, y + i);
+    const VF cosine = hn::LoadU(f, cosines + i);
+    const VF sine = hn::LoadU(f, sines + i);
+    hn::StoreU(hn::NegMulAdd(b, sine, hn::Mul(a, cosine)), f, x + i);
+    hn::StoreU(hn::MulAdd(a, sine, hn::Mul(b, cosine)), f, y + i);
+  }
+  for (; i < half; ++i) {
+    const float a = x[i];
+    const float b = y[i];
+    x[i] = a * cosines[i] - b * sines[i];
+    y[i] = b * cosines[i] + a * sines[i];
+  }
+}
+
+void GateRow(float* gate, const float* up, int64_t count) {
+  const F f;
+  const Padded ups{up, count};
+  const VF one = hn::Set(f, 1.0F);
+  for_each_vector(gate, count, [&](VF x, int64_t i) HWY_ATTR {
+    const VF silu = hn::Div(x, hn::Add(one, hn::CallExp(f, hn::Neg(x))));
+    return hn::Mul(silu, ups.load(i));
+  });
+}
+
+void SoftmaxRow(float* x, int64_t count) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  VF most = hn::Set(f, -HUGE_VALF);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) most = hn::Max(most, hn::LoadU(f, x + i));
+  float largest = hn::GetLane(hn::MaxOfLanes(f, most));
+  for (; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
+  const VF shift = hn::Set(f, largest);
+  VF sum = hn::Zero(f);
+  for (i = 0; i + lanes <= count; i += lanes) {
+    const VF value = hn::CallExp(f, hn::Sub(hn::LoadU(f, x + i), shift));
+    hn::StoreU(value, f, x + i);
+    sum = hn::Add(sum, value);
+  }
+  float total = hn::GetLane(hn::SumOfLanes(f, sum));
+  for (; i < count; ++i) {
+    x[i] = hn::GetLane(hn::CallExp(f, hn::Set(f, x[i] - largest)));
+    total += x[i];
+  }
+  const VF scale = hn::Set(f, 1.0F / total);
+  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, scale); });
+}
+
+void AddScaledRow(float* x, const float* y, float scale, int64_t count) {
+  const F f;
+  const Padded ys{y, count};
+  const VF by = hn::Set(f, scale);
+  for_each_vector(x, count,
+                  [&](VF value, int64_t i) HWY_ATTR { return hn::MulAdd(by, ys.load(i), value); });
+}
+
+void ScaleRow(float* x, float scale, int64_t count) {
+  const VF by = hn::Set(F(), scale);
+  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, by); });
+}
+
+void RoundRowToBf16(float* x, int64_t count) {
+  const F f;
+  const hn::RebindToUnsigned<F> u;
+  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR {
+    const auto bits = hn::BitCast(u, value);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+    const auto up = hn::Add(hn::Add(bits, hn::Set(u, 0x7fff)), odd);
+    return hn::BitCast(f, hn::And(up, hn::Set(u, 0xffff0000)));
+  });
+}
+
+void NarrowRowToBf16(const float* x, int64_t count, uint16_t* out) {
+  const F f;
+  const hn::RebindToUnsigned<F> u;
+  const hn::Rebind<uint16_t, F> half;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto upper = hn::ShiftRight<16>(hn::BitCast(u, hn::LoadU(f, x + i)));
+    hn::StoreU(hn::TruncateTo(half, upper), half, out + i);
+  }
+  for (; i < count; ++i) {
+    out[i] =
+        static_cast<uint16_t>(hn::GetLane(hn::ShiftRight<16>(hn::BitCast(u, hn::Set(f, x[i])))));
+  }
+}
+
+int64_t FindNonFiniteFloat(const float* x, int64_t count) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  int64_t i = 0;
+  // x - x is 0 for finite numbers and NaN for all others.
+  for (; i + lanes <= count; i += lanes) {
+    const VF value = hn::LoadU(f, x + i);
+    const VF difference = hn::Sub(value, value);
+    if (!hn::AllTrue(f, hn::Eq(difference, hn::Zero(f)))) break;
+  }
+  for (; i < count; ++i) {
+    if (!std::isfinite(x[i])) return i;
+  }
+  return -1;
+}
+
+}  // namespace ram::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ram {
+
+HWY_EXPORT(RmsNormRow);
+HWY_EXPORT(RotateHead);
+HWY_EXPORT(GateRow);
+HWY_EXPORT(SoftmaxRow);
+HWY_EXPORT(AddScaledRow);
+HWY_EXPORT(ScaleRow);
+HWY_EXPORT(RoundRowToBf16);
+HWY_EXPORT(NarrowRowToBf16);
+HWY_EXPORT(FindNonFiniteFloat);
+HWY_EXPORT(Dot);
+
+void rms_norm_row(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
+  HWY_DYNAMIC_DISPATCH(RmsNormRow)(x, weight, count, epsilon, out);
+}
+
+void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim) {
+  HWY_DYNAMIC_DISPATCH(RotateHead)(x, cosines, sines, dim);
+}
+
+void gate_row(float* gate, const float* up, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(GateRow)(gate, up, count);
+}
+
+void softmax_row(float* x, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(SoftmaxRow)(x, count);
+}
+
+void add_scaled_row(float* x, const float* y, float scale, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(AddScaledRow)(x, y, scale, count);
+}
+
+void scale_row(float* x, float scale, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(ScaleRow)(x, scale, count);
+}
+
+void round_row_to_bf16(float* x, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(RoundRowToBf16)(x, count);
+}
+
+void narrow_row_to_bf16(const float* x, int64_t count, uint16_t* out) {
+  HWY_DYNAMIC_DISPATCH(NarrowRowToBf16)(x, count, out);
+}
+
+int64_t find_non_finite_float(const float* x, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(FindNonFiniteFloat)(x, count);
+}
+
+float dot(const float* x, const float* y, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(Dot)(x, y, count);
+}
+
+}  // namespace ram
+#endif  // HWY_ONCE

@@ -1,0 +1,40 @@
+// The element-wise arithmetic of a forward pass, by vectors (Highway), each on one thread. All
+// float32; lengths need not be multiples of a vector. Sums run in a fixed order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ram {
+
+/// out = x / sqrt(mean(x^2) + epsilon) * weight. out may be x.
+void rms_norm_row(const float* x, const float* weight, int64_t count, float epsilon, float* out);
+
+/// Rotates one head: the first half of x with the second. cosines and sines hold dim / 2 values.
+void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim);
+
+/// gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
+void gate_row(float* gate, const float* up, int64_t count);
+
+/// x = exp(x - max x) / sum of it.
+void softmax_row(float* x, int64_t count);
+
+/// x += scale * y.
+void add_scaled_row(float* x, const float* y, float scale, int64_t count);
+
+/// x *= scale.
+void scale_row(float* x, float scale, int64_t count);
+
+/// Rounded to bf16, to nearest, ties to even; still float32.
+void round_row_to_bf16(float* x, int64_t count);
+
+/// The upper halves of floats that are bf16 numbers already.
+void narrow_row_to_bf16(const float* x, int64_t count, uint16_t* out);
+
+/// @return the index of the first value that is NaN or infinite, or -1.
+int64_t find_non_finite_float(const float* x, int64_t count);
+
+/// @return sum of x * y.
+float dot(const float* x, const float* y, int64_t count);
+
+}  // namespace ram

@@ -1,0 +1,264 @@
+// Opening a model, planning its memory, and taking blocks of rows through its layers.
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "kernels.h"
+#include "state.h"
+
+namespace ram {
+namespace {
+
+// The program, oneDNN's code, the tables of units and of rotary angles.
+constexpr int64_t kBaseBytes = int64_t{96} << 20;
+// Packing a panel takes it as float32 and as stored, and blocks of logits are as large.
+constexpr int64_t kPackingBytes = int64_t{40} << 20;
+// Experts' weights that come at a time, where not all are kept.
+constexpr int64_t kExpertBytes = int64_t{128} << 20;
+
+constexpr std::align_val_t kAlignment{64};
+
+int64_t resolve_memory(const EngineOptions& options) {
+  return options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 2;
+}
+
+int find_unit(const Checkpoint& checkpoint, std::string_view name) {
+  const auto& units = checkpoint.units;
+  const auto at = std::find_if(units.begin(), units.end(),
+                               [name](const Unit& unit) { return unit.name == name; });
+  return at == units.end() ? -1 : static_cast<int>(at - units.begin());
+}
+
+}  // namespace
+
+void Matrix::Free::operator()(float* data) const {
+  ::operator delete(data, kAlignment);
+}
+
+Matrix::Matrix(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {
+  const auto bytes = static_cast<size_t>(padded_rows(rows) * cols * 4 + kSlackBytes);
+  data_.reset(static_cast<float*>(::operator new(bytes, kAlignment)));
+}
+
+Matrix Matrix::copy() const {
+  Matrix other(rows_, cols_);
+  std::memcpy(other.data(), data(), static_cast<size_t>(rows_ * cols_) * 4);
+  return other;
+}
+
+LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& options_in)
+    : checkpoint(std::move(checkpoint_in)),
+      options(options_in),
+      memory_bytes(resolve_memory(options_in)),
+      buffers(std::make_shared<BufferPool>(memory_bytes / 8)),
+      threads(options_in.threads),
+      products(options_in.precision),
+      rope(checkpoint.config.rope, checkpoint.config.head_dim, checkpoint.config.max_positions),
+      weights(checkpoint, options_in.precision, products, buffers, threads,
+              (memory_bytes - kBaseBytes) / 2),
+      backend({.precision = options_in.precision,
+               .products = products,
+               .weights = weights,
+               .rope = rope,
+               .threads = threads,
+               .buffers = buffers}),
+      embedding(find_unit(checkpoint, "model.embed_tokens")),
+      final_norm(find_unit(checkpoint, "model.norm")),
+      head(find_unit(checkpoint, "lm_head")) {
+  RAM_CHECK(embedding >= 0 && final_norm >= 0);
+  if (head < 0) head = embedding;
+  LayerContext context{.checkpoint = checkpoint, .config = config()};
+  if (weights.keeps(Form::kPacked)) {
+    context.experts_at_once = static_cast<int>(std::max<int64_t>(1, config().experts));
+  } else if (config().experts > 0) {
+    const int64_t expert =
+        3 * config().hidden * config().expert_width * 4;  // packed as float32 at most
+    context.experts_at_once = static_cast<int>(
+        std::clamp<int64_t>(kExpertBytes / std::max<int64_t>(1, expert), 1, config().experts));
+  }
+  const LayerStagesFn stages = layer_stages_of(config().model_type);
+  for (int layer = 0; layer < checkpoint.layers; ++layer) {
+    context.layer = layer;
+    layers.push_back(stages(context));
+  }
+}
+
+int64_t LanguageModel::State::weights_at_hand() const {
+  if (weights.keeps(Form::kPacked)) return weights.kept_bytes();
+  int64_t most = kPieceRows * config().hidden * 4;
+  for (const auto& stages : layers) {
+    for (const Stage& stage : stages) {
+      int64_t bytes = 0;
+      for (const WeightSlice& slice : stage.weights) bytes += weights.bytes(slice, Form::kPacked);
+      most = std::max(most, bytes);
+    }
+  }
+  return most;
+}
+
+int64_t LanguageModel::State::scratch_bytes(int64_t length) const {
+  const ModelConfig& c = config();
+  const int64_t rows = padded_rows(length);
+  const int64_t attention =
+      rows * (2 * c.hidden + 2 * (c.heads + c.kv_heads) * c.head_dim) + 128 * rows;
+  const int64_t dense = rows * (2 * c.hidden + 2 * c.intermediate);
+  int64_t experts = 0;
+  for (const auto& stages : layers) {
+    for (const Stage& stage : stages) {
+      for (const WeightSlice& slice : stage.weights) {
+        if (checkpoint.units.at(static_cast<size_t>(slice.unit)).role != Role::kExpert) continue;
+        const int64_t parts = slice.last_part - slice.first_part;
+        const int64_t gathered = length * std::min(parts, c.experts_per_token) + parts * kRowStep;
+        experts = std::max(experts, gathered * 2 * (c.hidden + c.expert_width));
+      }
+    }
+  }
+  return 4 * std::max({attention, dense, experts}) + kPackingBytes;
+}
+
+void LanguageModel::State::check_ids(std::span<const int32_t> ids, int64_t first_position) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocabulary()) continue;
+    fail(
+        Code::kCorrupt,
+        "token id {} at position {}: the vocabulary of {} has ids 0 to {}; is this the model's own "
+        "tokenizer?",
+        ids[i], first_position + static_cast<int64_t>(i), checkpoint.name, vocabulary() - 1);
+  }
+}
+
+void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, int layer) {
+  threads.run(std::ssize(sequences), [&](int64_t i, int) {
+    const Tensor& hidden = sequences[static_cast<size_t>(i)].hidden;
+    const int64_t at = find_non_finite_float(cpu_data(hidden), hidden.rows * hidden.cols);
+    if (at < 0) return;
+    fail(Code::kCorrupt, "{}: the hidden state after layer {} is not finite (row {}, token {})",
+         checkpoint.name, layer, i, at / hidden.cols);
+  });
+}
+
+void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
+                               const InputObserver& observe) {
+  bool few = false;
+  bool many = false;
+  int64_t positions = 0;
+  for (const Sequence& sequence : sequences) {
+    (sequence.hidden.rows <= kFewRows ? few : many) = true;
+    positions = std::max(positions, sequence.position + sequence.hidden.rows);
+  }
+  rope.ensure(positions);
+  const bool side_by_side = !observe && std::ssize(sequences) >= threads.threads();
+  for (int layer = first; layer < last; ++layer) {
+    const auto& stages = layers.at(static_cast<size_t>(layer));
+    for (size_t s = 0; s < stages.size(); ++s) {
+      check_interrupted();
+      const Stage& stage = stages[s];
+      if (few) weights.acquire(stage.weights, Form::kStored);
+      if (many) weights.acquire(stage.weights, Form::kPacked);
+      // What comes next is read from disk while this is computed.
+      if (!weights.keeps(few ? Form::kStored : Form::kPacked)) {
+        if (s + 1 < stages.size()) {
+          weights.prefetch(stages[s + 1].weights);
+        } else if (layer + 1 < last) {
+          weights.prefetch(layers[static_cast<size_t>(layer) + 1].front().weights);
+        }
+      }
+      if (side_by_side) {
+        threads.run(std::ssize(sequences),
+                    [&](int64_t i, int) { stage.run(backend, sequences[static_cast<size_t>(i)]); });
+      } else {
+        for (size_t i = 0; i < sequences.size(); ++i) {
+          backend.watch(&observe, static_cast<int64_t>(i));
+          stage.run(backend, sequences[i]);
+        }
+        backend.watch(nullptr, 0);
+      }
+      weights.release();
+    }
+    check_finite(sequences, layer);
+  }
+}
+
+std::shared_ptr<std::byte> LanguageModel::State::normed(const float* hidden, int64_t count) {
+  const int64_t width = config().hidden;
+  auto buffer = buffers->take(padded_rows(count) * width * 4);
+  auto* out = reinterpret_cast<float*>(buffer.get());
+  const auto epsilon = static_cast<float>(config().rms_norm_eps);
+  for (int64_t i = 0; i < count; ++i) {
+    rms_norm_row(hidden + i * width, weights.vector(final_norm).data(), width, epsilon,
+                 out + i * width);
+  }
+  if (options.precision == Precision::kBF16) round_row_to_bf16(out, count * width);
+  return buffer;
+}
+
+LanguageModel::LanguageModel(Checkpoint checkpoint, const EngineOptions& options)
+    : state_(std::make_unique<State>(std::move(checkpoint), options)) {}
+
+LanguageModel::~LanguageModel() = default;
+LanguageModel::LanguageModel(LanguageModel&&) noexcept = default;
+
+const Checkpoint& LanguageModel::checkpoint() const {
+  return state_->checkpoint;
+}
+
+const EngineOptions& LanguageModel::options() const {
+  return state_->options;
+}
+
+int LanguageModel::layers() const {
+  return state_->checkpoint.layers;
+}
+
+int64_t LanguageModel::rows_at_once(int64_t length) const {
+  const ModelConfig& config = state_->config();
+  const int64_t held = config.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum
+  const int64_t row =
+      padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
+  const int64_t fixed = kBaseBytes + state_->weights_at_hand() +
+                        state_->options.threads * state_->scratch_bytes(length);
+  const int64_t rows = (state_->memory_bytes - fixed) / row;
+  if (rows >= 1) return rows;
+  fail(Code::kUsage,
+       "memory {}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "
+       "shorter rows",
+       format_bytes(state_->memory_bytes), length, state_->checkpoint.name,
+       format_bytes(fixed + row), state_->options.threads);
+}
+
+HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {
+  HiddenRows hidden;
+  for (const TokenRow& row : rows) {
+    state_->check_ids(row, 0);
+    const Tensor embedded = state_->backend.embed(state_->embedding, row);
+    Matrix& matrix = hidden.emplace_back(embedded.rows, embedded.cols);
+    std::memcpy(matrix.data(), cpu_data(embedded),
+                static_cast<size_t>(embedded.rows * embedded.cols) * 4);
+  }
+  return hidden;
+}
+
+void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
+                               const InputObserver& observe) {
+  RAM_CHECK(first >= 0 && first <= last && last <= layers());
+  std::vector<Sequence> sequences;
+  sequences.reserve(rows.size());
+  for (Matrix& row : rows) {
+    RAM_CHECK(row.cols() == state_->config().hidden);
+    sequences.emplace_back().hidden = state_->backend.from_matrix(row);
+  }
+  state_->run(sequences, first, last, observe);
+}
+
+void LanguageModel::set_unit(int unit, std::span<const float> values) {
+  state_->weights.set_unit(unit, values);
+}
+
+void LanguageModel::restore_unit(int unit) {
+  state_->weights.restore_unit(unit);
+}
+
+}  // namespace ram

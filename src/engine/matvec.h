@@ -1,0 +1,37 @@
+// Products of few rows with weights as they are stored: bounded by reading the weights, so nothing
+// is unpacked to memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "ram/dtype.h"
+#include "ram/quant.h"
+
+namespace ram {
+
+/// A matrix as stored. `weights` holds its elements (dense), or codes, scales and biases follow the
+/// layout of affine_encode.
+/// @pre every array is readable for kSlackBytes past its end.
+struct StoredMatrix {
+  std::optional<AffineFormat> format;
+  DType dtype = DType::kF32;  ///< of the elements, or of scales and biases
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const std::byte* weights = nullptr;  ///< elements, or codes
+  const std::byte* scales = nullptr;
+  const std::byte* biases = nullptr;
+};
+
+/// Sums of x over groups, which the groups' biases are multiplied by.
+/// @param sums [cols / group_size]
+void group_sums(const float* x, int64_t cols, int64_t group_size, float* sums);
+
+/// y[i] = sum over j of W[first + i, j] x[j] for `count` rows of W, on one thread.
+/// @param sums group_sums of x for W's group size; not looked at for a dense matrix.
+/// @cost  one read of those rows.
+void stored_matvec(const StoredMatrix& matrix, const float* x, const float* sums, int64_t first,
+                   int64_t count, float* y);
+
+}  // namespace ram

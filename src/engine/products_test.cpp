@@ -1,0 +1,151 @@
+#include "products.h"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/thread.h"
+
+#include "buffer.h"
+#include "kernels.h"
+
+namespace ram {
+namespace {
+
+std::vector<float> random_values(int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+struct Packed {
+  Packed(Products& products, const std::vector<float>& weights, int64_t n, int64_t k)
+      : buffers(std::make_shared<BufferPool>(0)),
+        bytes(buffers->take(products.packed_bytes(n, k))) {
+    products.pack(weights.data(), n, k, bytes.get());
+  }
+  std::shared_ptr<BufferPool> buffers;
+  std::shared_ptr<std::byte> bytes;
+};
+
+/// x [rows, k] times packed weights, in a matrix `extra` columns wider than it need be.
+std::vector<float> multiply(Products& products, const Packed& packed, const std::vector<float>& x,
+                            int64_t rows, int64_t n, int64_t k, int64_t extra = 0) {
+  std::vector<float> input(static_cast<size_t>(padded_rows(rows) * k));
+  std::copy_n(x.begin(), rows * k, input.begin());
+  std::vector<uint16_t> halves(input.size());
+  narrow_row_to_bf16(input.data(), std::ssize(input), halves.data());
+  const int64_t stride = n + extra;
+  std::vector<float> y(static_cast<size_t>(padded_rows(rows) * stride));
+  products.multiply({.x = input.data(),
+                     .x_bf16 = halves.data(),
+                     .rows = rows,
+                     .packed = packed.bytes.get(),
+                     .n = n,
+                     .k = k,
+                     .y = y.data(),
+                     .y_stride = stride});
+  std::vector<float> out;
+  for (int64_t i = 0; i < rows; ++i) out.insert(out.end(), &y[i * stride], &y[i * stride + n]);
+  return out;
+}
+
+TEST(Products, AgreeWithSumsInDoublePrecision) {
+  Products products(Precision::kF32);
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{64, 32}, {96, 64}, {33, 130}, {1, 7}}) {
+    const auto w = random_values(n * k, 1);
+    const Packed packed(products, w, n, k);
+    for (const int64_t rows : {5, 16, 100, 256}) {
+      const auto x = random_values(rows * k, 2);
+      const auto y = multiply(products, packed, x, rows, n, k, 5);
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = 0;
+          for (int64_t l = 0; l < k; ++l) {
+            sum += double{x[i * k + l]} * double{w[j * k + l]};
+          }
+          ASSERT_NEAR(y[i * n + j], sum, 1e-5 * std::sqrt(static_cast<double>(k)) * 4);
+        }
+      }
+    }
+  }
+}
+
+TEST(Products, GiveARowTheSameBitsWhateverRowsComeWithItInItsBlock) {
+  Products products(Precision::kF32);
+  const int64_t n = 192;
+  const int64_t k = 320;
+  const Packed packed(products, random_values(n * k, 3), n, k);
+  const auto x = random_values(kRowBlock * k, 4);
+  auto other = random_values(kRowBlock * k, 5);
+  const int64_t row = 37;
+  std::copy_n(&x[row * k], k, &other[row * k]);
+  const auto a = multiply(products, packed, x, kRowBlock, n, k);
+  const auto b = multiply(products, packed, other, kRowBlock, n, k);
+  for (int64_t j = 0; j < n; ++j) ASSERT_EQ(a[row * n + j], b[row * n + j]);
+}
+
+TEST(Products, AreTheSameOnAnyThread) {
+  Products products(Precision::kF32);
+  const int64_t n = 128;
+  const int64_t k = 256;
+  const Packed packed(products, random_values(n * k, 6), n, k);
+  const auto x = random_values(kRowBlock * k, 7);
+  const auto expected = multiply(products, packed, x, kRowBlock, n, k);
+  ThreadPool pool(3);
+  pool.run(12, [&](int64_t, int) {
+    EXPECT_EQ(multiply(products, packed, x, kRowBlock, n, k), expected);
+  });
+}
+
+TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
+  Products exact(Precision::kF32);
+  Products products(Precision::kBF16);
+  const int64_t n = 64;
+  const int64_t k = 96;
+  auto w = random_values(n * k, 8);
+  auto x = random_values(100 * k, 9);
+  round_row_to_bf16(w.data(), std::ssize(w));
+  round_row_to_bf16(x.data(), std::ssize(x));
+  const auto a = multiply(products, Packed(products, w, n, k), x, 100, n, k);
+  const auto b = multiply(exact, Packed(exact, w, n, k), x, 100, n, k);
+  for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4);
+}
+
+TEST(SmallProducts, TakeStridesAndTransposition) {
+  const int64_t m = 7;
+  const int64_t n = 9;
+  const int64_t k = 5;
+  const auto a = random_values(m * 20, 10);
+  const auto b = random_values(n * 20, 11);
+  for (const bool transposed : {false, true}) {
+    std::vector<float> c(static_cast<size_t>(m * 30));
+    multiply_small({.transposed = transposed,
+                    .m = m,
+                    .n = n,
+                    .k = k,
+                    .alpha = 0.5F,
+                    .a = a.data(),
+                    .a_stride = 20,
+                    .b = b.data(),
+                    .b_stride = 20,
+                    .c = c.data(),
+                    .c_stride = 30});
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        double sum = 0;
+        for (int64_t l = 0; l < k; ++l) {
+          sum += double{a[i * 20 + l]} * double{transposed ? b[j * 20 + l] : b[l * 20 + j]};
+        }
+        ASSERT_NEAR(c[i * 30 + j], 0.5 * sum, 1e-5);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,47 @@
+// What a LanguageModel holds, for the files that implement it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ram/engine.h"
+
+#include "architecture.h"
+#include "cpu_backend.h"
+
+namespace ram {
+
+struct LanguageModel::State {
+  State(Checkpoint checkpoint_in, const EngineOptions& options_in);
+
+  Checkpoint checkpoint;
+  EngineOptions options;
+  int64_t memory_bytes = 0;
+  std::shared_ptr<BufferPool> buffers;
+  ThreadPool threads;
+  Products products;
+  RopeTable rope;
+  WeightStore weights;
+  CpuBackend backend;
+  std::vector<std::vector<Stage>> layers;
+  int embedding = 0;  ///< units
+  int final_norm = 0;
+  int head = 0;  ///< the embedding where they are tied
+
+  const ModelConfig& config() const { return checkpoint.config; }
+  int64_t vocabulary() const { return config().vocab; }
+
+  /// @throws Error{kCorrupt} an id outside the vocabulary.
+  void check_ids(std::span<const int32_t> ids, int64_t first_position) const;
+  void run(std::vector<Sequence>& sequences, int first, int last, const InputObserver& observe);
+  void check_finite(const std::vector<Sequence>& sequences, int layer);
+  /// The final norm of some rows of a hidden state, [padded_rows(count), hidden].
+  std::shared_ptr<std::byte> normed(const float* hidden, int64_t count);
+
+  /// Bytes that one worker takes beside the weights for a sequence of `length` tokens.
+  int64_t scratch_bytes(int64_t length) const;
+  /// Bytes of weights at hand at a time, at most.
+  int64_t weights_at_hand() const;
+};
+
+}  // namespace ram

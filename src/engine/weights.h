@@ -1,0 +1,114 @@
+// The weights at hand: read from the files stage by stage, or kept where memory allows; packed for
+// products of many rows, or as stored for products of few. Other values may stand in for a unit's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ram/checkpoint.h"
+#include "ram/thread.h"
+
+#include "architecture.h"
+#include "buffer.h"
+#include "matvec.h"
+#include "products.h"
+
+namespace ram {
+
+/// Products of at most this many rows use the weights as stored.
+inline constexpr int64_t kFewRows = 4;
+
+/// Rows of a head that are at hand at a time: a multiple of every panel's rows.
+inline constexpr int64_t kPieceRows = 4096;
+
+/// How weights are at hand.
+enum class Form : uint8_t {
+  kPacked,  ///< for more than kFewRows rows
+  kStored,
+};
+
+/// A matrix in panels of some rows each, packed by Products.
+struct PackedMatrix {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t panel_rows = 0;  ///< of all but the last; a power of two from 64 to kPieceRows
+  std::vector<std::shared_ptr<std::byte>> panels;  ///< null: not at hand
+
+  int64_t rows_of(int64_t panel) const { return std::min(panel_rows, rows - panel * panel_rows); }
+};
+
+class WeightStore {
+ public:
+  /// @param memory_bytes what may be kept in all; weights beyond it are read again for each use.
+  WeightStore(const Checkpoint& checkpoint, Precision precision, Products& products,
+              std::shared_ptr<BufferPool> buffers, ThreadPool& threads, int64_t memory_bytes);
+
+  /// Reads what is not at hand, in blocks spread over the threads.
+  /// @throws Error{kCorrupt} the file ends before, or a weight is not finite.
+  void acquire(std::span<const WeightSlice> slices, Form form);
+  /// The same for the packed rows [first, last) of a unit's only part, multiples of kPieceRows or
+  /// the end.
+  void acquire_rows(int unit, int64_t first, int64_t last);
+  /// Lets go of all that is not kept.
+  void release();
+  /// Tells the system that these will be read soon.
+  void prefetch(std::span<const WeightSlice> slices) const;
+
+  const PackedMatrix& packed(int unit, int part) const;
+  const StoredMatrix& stored(int unit, int part) const;
+
+  /// A norm's weight, always at hand. @pre the unit is a vector.
+  std::span<const float> vector(int unit) const;
+  /// The unit's own bias, empty if it has none.
+  std::span<const float> bias(int unit) const;
+
+  /// Rows of a matrix as float32 (rounded to bf16 for kBF16), read from the files.
+  void read_rows(int unit, int part, int64_t first, int64_t count, float* out) const;
+
+  void set_unit(int unit, std::span<const float> values);
+  void restore_unit(int unit);
+
+  /// Bytes of a slice at hand.
+  int64_t bytes(const WeightSlice& slice, Form form) const;
+  bool keeps(Form form) const { return form == Form::kPacked ? keep_packed_ : keep_stored_; }
+  int64_t kept_bytes() const { return kept_bytes_; }
+
+ private:
+  struct Entry {
+    PackedMatrix packed;
+    StoredMatrix stored;
+    std::shared_ptr<std::byte> stored_bytes;  // what `stored` points into; null: not at hand
+  };
+  struct Override {
+    std::vector<float> values;
+    std::vector<Entry> entries;  // of the original values
+  };
+  struct Wanted;
+
+  std::vector<Entry> new_entries(int unit) const;
+  Entry& entry(int unit, int part);
+  void want_packed(int unit, int part, int64_t first_panel, int64_t last_panel,
+                   std::vector<Wanted>& wanted);
+  void read_panel(const Wanted& wanted);
+  void read_stored(int unit, int part);
+  int64_t total_bytes(Form form) const;
+
+  const Checkpoint& checkpoint_;
+  Precision precision_;
+  Products& products_;
+  std::shared_ptr<BufferPool> buffers_;
+  ThreadPool& threads_;
+  bool keep_packed_ = false;
+  bool keep_stored_ = false;
+  int64_t kept_bytes_ = 0;
+  std::vector<std::vector<Entry>> entries_;  // [unit][part]
+  std::vector<std::vector<float>> vectors_;  // [unit]: of norms
+  std::vector<std::vector<float>> biases_;   // [unit]
+  std::map<int, Override> overrides_;
+  std::vector<std::pair<int, int>> at_hand_;  // what release lets go of
+};
+
+}  // namespace ram
