@@ -23,6 +23,8 @@ constexpr std::array kCommands = {
             "ram quantize Qwen/Qwen3-8B --plan plan.json -o Qwen3-8B-5.5GB", setup_quantize},
     Command{"verify", "is the folder whole, and what its plan says?",
             "ram verify Qwen3-8B-5.5GB --source Qwen/Qwen3-8B", setup_verify},
+    Command{"logits", "the logits of given token ids, as a file",
+            "ram logits Qwen/Qwen3-8B --ids ids.json -o logits.safetensors", setup_logits},
     Command{"demo", "the whole chain on the bundled model, at three budgets", "ram demo",
             setup_demo},
     Command{"completion", "completion script for bash, zsh or fish",

@@ -33,6 +33,7 @@ Action setup_sweep(CLI::App& app, const Common& common);
 Action setup_explain(CLI::App& app, const Common& common);
 Action setup_quantize(CLI::App& app, const Common& common);
 Action setup_verify(CLI::App& app, const Common& common);
+Action setup_logits(CLI::App& app, const Common& common);
 Action setup_demo(CLI::App& app, const Common& common);
 Action setup_completion(CLI::App& app, const Common& common);
 

@@ -1,0 +1,39 @@
+#include "engine_options.h"
+
+#include "ram/error.h"
+#include "ram/size.h"
+#include "ram/thread.h"
+
+namespace ram::cli {
+
+void add_precision_option(CLI::App& app, std::string& precision) {
+  app.add_option("--precision", precision,
+                 "f32, or bf16: activations rounded as a bf16 program stores them (default f32)")
+      ->type_name("P");
+}
+
+EngineOptions engine_options(const Common& common, const std::string& precision, double share) {
+  EngineOptions options;
+  options.threads = common.thread_count > 0 ? common.thread_count : default_threads();
+  if (precision == "bf16") {
+    options.precision = Precision::kBF16;
+  } else if (!precision.empty() && precision != "f32") {
+    fail(Code::kUsage, "--precision {}: use f32 or bf16", precision);
+  }
+  int64_t memory = memory_bytes() / 2;
+  if (!common.memory.empty()) {
+    const Size size = parse_size(common.memory);
+    if (size.percent > 0) {
+      fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
+    }
+    memory = size.bytes;
+  }
+  options.memory_bytes = static_cast<int64_t>(static_cast<double>(memory) * share);
+  return options;
+}
+
+LanguageModel open_language_model(const std::string& model, const EngineOptions& options) {
+  return {Checkpoint::open(model, Quantized::kAccept), options};
+}
+
+}  // namespace ram::cli

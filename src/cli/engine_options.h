@@ -1,0 +1,25 @@
+// What the commands that run a model share: its options, and opening it.
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "ram/engine.h"
+
+#include "common.h"
+
+namespace ram::cli {
+
+/// Adds --precision f32|bf16, kept in `precision`.
+void add_precision_option(CLI::App& app, std::string& precision);
+
+/// @return the options of an engine that may take `share` of --memory (of half of the machine's
+/// memory where that is not given).
+/// @throws Error{kUsage} an unknown precision; --memory in percent.
+EngineOptions engine_options(const Common& common, const std::string& precision, double share = 1);
+
+/// Opens a source folder or an MLX folder.
+LanguageModel open_language_model(const std::string& model, const EngineOptions& options);
+
+}  // namespace ram::cli

@@ -1,0 +1,124 @@
+// ram logits: the logits of given token ids, for other programs to compare with.
+#include <filesystem>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/safetensors.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "engine_options.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kLargestIds = int64_t{1} << 30;
+
+struct Options {
+  std::string model;
+  std::string ids;
+  std::string out;
+  std::string precision;
+};
+
+/// A JSON list of lists of ids, all of one length.
+std::vector<TokenRow> read_ids(const std::string& path) {
+  const auto document =
+      nlohmann::json::parse(read_text_file(path, kLargestIds), nullptr, /*allow_exceptions=*/false);
+  if (!document.is_array() || document.empty()) {
+    fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", path);
+  }
+  std::vector<TokenRow> rows;
+  for (const auto& list : document) {
+    TokenRow& row = rows.emplace_back();
+    if (!list.is_array() || list.empty()) {
+      fail(Code::kCorrupt, "{}: sequence {} is no list of token ids", path, rows.size() - 1);
+    }
+    for (const auto& id : list) {
+      if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX) {
+        fail(Code::kCorrupt, "{}: sequence {} holds {}, which is no token id", path,
+             rows.size() - 1, id.dump());
+      }
+      row.push_back(id.get<int32_t>());
+    }
+    if (row.size() != rows.front().size()) {
+      fail(Code::kCorrupt, "{}: sequence {} has {} ids, the first has {}: all must have one length",
+           path, rows.size() - 1, row.size(), rows.front().size());
+    }
+  }
+  return rows;
+}
+
+int logits_command(const Common& common, const Options& options) {
+  check_output_file(options.out);
+  const std::vector<TokenRow> rows = read_ids(options.ids);
+  LanguageModel model =
+      open_language_model(options.model, engine_options(common, options.precision));
+  const auto length = static_cast<int64_t>(rows.front().size());
+  const int64_t vocabulary = model.checkpoint().config.vocab;
+  const TensorSpec spec{
+      .name = "logits", .dtype = DType::kF32, .shape = {std::ssize(rows), length, vocabulary}};
+  const std::string header = render_safetensors_header({&spec, 1}, {});
+  const fs::path partial = options.out + ".ram-partial";
+  OutputFile file(partial);
+  file.reserve(std::ssize(header) + spec.bytes());
+  file.write(0, std::as_bytes(std::span(header)));
+  const int64_t at_once = model.rows_at_once(length);
+  for (int64_t first = 0; first < std::ssize(rows); first += at_once) {
+    const auto count = static_cast<size_t>(std::min(at_once, std::ssize(rows) - first));
+    HiddenRows hidden = model.embed(std::span(rows).subspan(static_cast<size_t>(first), count));
+    model.run_layers(hidden, 0, model.layers());
+    const LogitSource source{.model = &model, .hidden = &hidden};
+    visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
+      for (int64_t i = 0; i < piece.tokens; ++i) {
+        const int64_t token = (first + piece.row) * length + piece.first_token + i;
+        const std::span<const float> values(piece.logits[0] + i * piece.ids,
+                                            static_cast<size_t>(piece.ids));
+        file.write(std::ssize(header) + (token * vocabulary + piece.first_id) * 4,
+                   std::as_bytes(values));
+      }
+    });
+  }
+  file.finish();
+  rename_durably(partial, options.out);
+  if (common.json) {
+    const Json document = {{"model", model.checkpoint().name},
+                           {"sequences", rows.size()},
+                           {"length", length},
+                           {"vocabulary", vocabulary},
+                           {"out", options.out},
+                           {"peak_resident_bytes", peak_resident_bytes()}};
+    print_result(common, document.dump(2) + "\n");
+  } else {
+    print_result(common,
+                 fmt::format("{} sequences of {} tokens, {} logits each ({}): {}\n", rows.size(),
+                             length, vocabulary, format_bytes(spec.bytes()), options.out));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_logits(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
+      ->type_name("")
+      ->required();
+  app.add_option("--ids", options->ids, "JSON: a list of lists of token ids, of one length")
+      ->type_name("FILE")
+      ->required();
+  app.add_option("-o,--out", options->out, "written as safetensors: logits [sequences, length, V]")
+      ->type_name("FILE")
+      ->required();
+  add_precision_option(app, options->precision);
+  return [options, &common] { return logits_command(common, *options); };
+}
+
+}  // namespace ram::cli
