@@ -1,0 +1,295 @@
+// The engine's products beside what oneDNN's own matmul does for the same shapes on as many
+// threads, and decoding beside the machine's read bandwidth, each pair in one run.
+//
+//   build/release/bench/ram_engine_bench [--benchmark_filter=...]
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <numeric>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+#include <dlfcn.h>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "ram/engine.h"
+#include "ram/error.h"
+#include "ram/thread.h"
+
+#include "kernels.h"
+#include "state.h"
+#include "support/mlx_model.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace ram {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kTokens = 2048;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// oneDNN's matmul as it is meant to be used: weights in its own layout, all threads its own.
+class OneDnn {
+ public:
+  OneDnn(int64_t m, int64_t n, int64_t k, dnnl::memory::data_type type)
+      : engine_({}, 0), stream_(engine_) {
+    using Desc = dnnl::memory::desc;
+    using Tag = dnnl::memory::format_tag;
+    set_threads(default_threads());
+    const Desc x({m, k}, type, Tag::ab);
+    const Desc w({k, n}, type, Tag::any);
+    const Desc y({m, n}, dnnl::memory::data_type::f32, Tag::ab);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc desc(engine_, x, w, y);
+#else
+    const dnnl::matmul::primitive_desc desc({x, w, y}, engine_);
+#endif
+    matmul_ = dnnl::matmul(desc);
+    x_ = dnnl::memory(x, engine_);
+    w_ = dnnl::memory(desc.weights_desc(), engine_);
+    y_ = dnnl::memory(y, engine_);
+    std::memset(x_.get_data_handle(), 0, x.get_size());
+    std::memset(w_.get_data_handle(), 0, desc.weights_desc().get_size());
+  }
+
+  double run() {
+    set_threads(default_threads());
+    const auto start = Clock::now();
+    matmul_.execute(stream_, {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, w_}, {DNNL_ARG_DST, y_}});
+    stream_.wait();
+    const double seconds = seconds_since(start);
+    set_threads(1);  // as the engine leaves it on this thread
+    return seconds;
+  }
+
+ private:
+  static void set_threads(int threads) {
+    static const auto set =
+        reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+    if (set != nullptr) set(threads);
+  }
+
+  struct CpuEngine : dnnl::engine {
+    CpuEngine(std::initializer_list<int>, size_t index) : engine(kind::cpu, index) {}
+  };
+  CpuEngine engine_;
+  dnnl::stream stream_;
+  dnnl::matmul matmul_;
+  dnnl::memory x_, w_, y_;
+};
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
+  return values[values.size() / 2];
+}
+
+Matrix random_matrix(int64_t rows, int64_t cols) {
+  Matrix x(rows, cols);
+  const auto values = testing::random_values(1, "x", rows * cols, 0, 1);
+  std::copy(values.begin(), values.end(), x.data());
+  return x;
+}
+
+/// A model of one layer with these widths, written once for each.
+struct OneLayer {
+  explicit OneLayer(const testing::TinyModel& spec, Precision precision = Precision::kF32) {
+    testing::write_tiny_model(folder.path(), spec);
+    model = std::make_unique<LanguageModel>(
+        Checkpoint::open(folder.path().string(), Quantized::kAccept),
+        EngineOptions{.precision = precision,
+                      .threads = default_threads(),
+                      .memory_bytes = int64_t{16} << 30});
+  }
+  int unit(std::string_view name) const {
+    const auto& units = model->checkpoint().units;
+    const auto at = std::find_if(units.begin(), units.end(),
+                                 [&](const Unit& u) { return u.name.ends_with(name); });
+    RAM_CHECK(at != units.end());
+    return static_cast<int>(at - units.begin());
+  }
+  testing::TempFolder folder;
+  std::unique_ptr<LanguageModel> model;
+};
+
+void report(benchmark::State& state, double flops, const std::vector<double>& ours,
+            const std::vector<double>& theirs) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.size(); ++i) ratios.push_back(theirs[i] / ours[i]);
+  state.counters["GFLOP/s"] = flops / median(ours) / 1e9;
+  state.counters["oneDNN_GFLOP/s"] = flops / median(theirs) / 1e9;
+  state.counters["ratio"] = median(ratios);
+}
+
+/// A dense linear [n, k] on two rows of 2048 tokens, one to a thread.
+void dense(benchmark::State& state, int64_t n, int64_t k, Precision precision) {
+  testing::TinyModel spec;
+  spec.hidden = k;
+  spec.heads = k / 64;
+  spec.kv_heads = 1;
+  spec.layers = 1;
+  spec.intermediate = n;
+  OneLayer layer(spec, precision);
+  LanguageModel::State& use = layer.model->state();
+  const int unit = layer.unit("mlp.gate_proj");
+  const WeightSlice slice{.unit = unit};
+  use.weights.acquire({&slice, 1}, Form::kPacked);
+  Matrix x = random_matrix(kTokens, k);
+  const Tensor input = use.backend.from_matrix(x);
+  const int rows = use.threads.threads();
+  const bool bf16 = use.products.wants_bf16();
+  OneDnn theirs(kTokens, n, k, bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32);
+  std::vector<double> ours;
+  std::vector<double> other;
+  const auto run = [&] {
+    const auto start = Clock::now();
+    use.threads.run(rows, [&](int64_t, int) { use.backend.linear(input, unit); });
+    return seconds_since(start) / rows;
+  };
+  run();
+  theirs.run();
+  for (auto _ : state) {
+    ours.push_back(run());
+    other.push_back(theirs.run());
+  }
+  report(state, 2.0 * static_cast<double>(kTokens * n * k), ours, other);
+}
+
+/// Experts [n, k] whose tokens were sorted, `tokens` to each, beside oneDNN on that many rows.
+void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
+  constexpr int64_t kExperts = 16;
+  testing::TinyModel spec;
+  spec.model_type = "qwen3_moe";
+  spec.hidden = k;
+  spec.heads = k / 64;
+  spec.kv_heads = 1;
+  spec.layers = 1;
+  spec.experts = kExperts;
+  spec.expert_width = n;
+  OneLayer layer(spec);
+  LanguageModel::State& use = layer.model->state();
+  const int unit = layer.unit("switch_mlp.gate_proj");
+  const WeightSlice slice{.unit = unit, .first_part = 0, .last_part = kExperts};
+  use.weights.acquire({&slice, 1}, Form::kPacked);
+  Routing routing;
+  routing.tokens = kTokens;
+  for (int64_t e = 0; e < kExperts; ++e) {
+    routing.segments.push_back({.begin = routing.gathered_rows, .count = tokens});
+    routing.gathered_rows += padded_rows(tokens);
+  }
+  Matrix x = random_matrix(routing.gathered_rows, k);
+  const Tensor input = use.backend.from_matrix(x);
+  OneDnn theirs(tokens, n, k, dnnl::memory::data_type::f32);
+  std::vector<double> ours;
+  std::vector<double> other;
+  const int rows = use.threads.threads();
+  const auto run = [&] {
+    const auto start = Clock::now();
+    use.threads.run(rows, [&](int64_t, int) {
+      use.backend.grouped_linear(input, unit, routing, {.first = 0, .last = kExperts});
+    });
+    return seconds_since(start) / rows / kExperts;
+  };
+  run();
+  theirs.run();
+  for (auto _ : state) {
+    ours.push_back(run());
+    double sum = 0;
+    for (int64_t e = 0; e < kExperts; ++e) sum += theirs.run();
+    other.push_back(sum / kExperts);
+  }
+  report(state, 2.0 * static_cast<double>(tokens * n * k), ours, other);
+}
+
+/// Reads `bytes` on all threads as fast as they go.
+double read_seconds(ThreadPool& threads, const std::vector<float>& memory) {
+  const int64_t pieces = 64;
+  const int64_t step = std::ssize(memory) / pieces;
+  std::vector<float> sums(static_cast<size_t>(pieces));
+  const auto start = Clock::now();
+  threads.run(pieces, [&](int64_t i, int) {
+    // Against itself: one stream through the caches.
+    sums[static_cast<size_t>(i)] = dot(memory.data() + i * step, memory.data() + i * step, step);
+  });
+  const double seconds = seconds_since(start);
+  benchmark::DoNotOptimize(sums.data());
+  return seconds;
+}
+
+/// One token at a time through matrices that no cache holds, in a format (bits 0: bf16).
+void decode(benchmark::State& state, int bits, int group_size) {
+  testing::TinyModel spec;
+  spec.model_type = "qwen3";
+  spec.hidden = 2048;
+  spec.heads = 16;
+  spec.kv_heads = 4;
+  spec.layers = 4;
+  spec.intermediate = 8192;
+  spec.vocab = 4096;
+  testing::TempFolder folder;
+  if (bits == 0) {
+    testing::write_tiny_model(folder.path(), spec);
+  } else {
+    const AffineFormat format{.bits = bits, .group_size = group_size};
+    nlohmann::json config = testing::tiny_model_config(spec);
+    config["quantization"] = testing::format_json(format);
+    testing::write_mlx_model(
+        folder.path(), config,
+        testing::mlx_tensors(spec, [&](const std::string&) { return format; }));
+  }
+  LanguageModel model(Checkpoint::open(folder.path().string(), Quantized::kAccept),
+                      {.threads = default_threads(), .memory_bytes = int64_t{16} << 30});
+  int64_t bytes = 0;
+  for (const Unit& unit : model.checkpoint().units) {
+    if (unit.shape.size() < 2 || unit.role == Role::kEmbedding) continue;
+    const double bpw = bits == 0 ? 16 : bits + 32.0 / group_size;
+    bytes += static_cast<int64_t>(static_cast<double>(unit.weights()) * bpw / 8);
+  }
+  Decoder decoder(model, 4096);
+  const std::vector<int32_t> prompt(64, 1);
+  decoder.feed(prompt);
+  const std::vector<int32_t> one = {2};
+  decoder.feed(one);
+  const std::vector<float> memory(static_cast<size_t>(bytes / 4), 1.0F);
+  std::vector<double> ours;
+  std::vector<double> reads;
+  for (auto _ : state) {
+    auto start = Clock::now();
+    decoder.feed(one);
+    ours.push_back(seconds_since(start));
+    reads.push_back(read_seconds(model.state().threads, memory));
+  }
+  std::vector<double> shares;
+  for (size_t i = 0; i < ours.size(); ++i) shares.push_back(reads[i] / ours[i]);
+  state.counters["GB/s"] = static_cast<double>(bytes) / median(ours) / 1e9;
+  state.counters["read_GB/s"] = static_cast<double>(bytes) / median(reads) / 1e9;
+  state.counters["share"] = median(shares);
+  state.counters["tokens/s"] = 1 / median(ours);
+}
+
+BENCHMARK_CAPTURE(dense, f32_4096x4096, 4096, 4096, Precision::kF32)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(dense, f32_11008x4096, 11008, 4096, Precision::kF32)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(dense, f32_4096x11008, 4096, 11008, Precision::kF32)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(dense, f32_2048x1024, 2048, 1024, Precision::kF32)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(dense, f32_1024x384, 1024, 384, Precision::kF32)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(dense, bf16_4096x4096, 4096, 4096, Precision::kBF16)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(experts, 768x2048_by_128, 768, 2048, 128)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(experts, 768x2048_by_512, 768, 2048, 512)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(experts, 2048x768_by_128, 2048, 768, 128)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, bf16, 0, 0)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, 8_64, 8, 64)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, 4_64, 4, 64)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, 3_32, 3, 32)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace ram
+
+BENCHMARK_MAIN();
