@@ -162,6 +162,10 @@ class Checkpoint {
   void read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const;
 };
 
+/// @return the folder of a model, as Checkpoint::open finds it; nothing in it is looked at.
+/// @throws Error{kMissing} neither a folder nor an id in the local cache.
+std::filesystem::path find_model(const std::string& folder_or_id);
+
 /// config.json for the output, spelled so that mlx_lm and transformers (4 and 5) read the same
 /// model: the union of the hub's spelling and of transformers 5's, with `quantization` and
 /// `quantization_config`.

@@ -245,6 +245,10 @@ ModelFolder find_model_folder(const std::string& folder_or_id) {
   return {snapshot, folder_or_id, fmt::format(": fetch it with `hf download {}`", folder_or_id)};
 }
 
+fs::path find_model(const std::string& folder_or_id) {
+  return find_model_folder(folder_or_id).path;
+}
+
 ShardList find_shards(const ModelFolder& folder) {
   std::error_code error;
   if (fs::exists(folder.path / kIndexName, error)) return read_index(folder);

@@ -25,6 +25,8 @@ constexpr std::array kCommands = {
             "ram verify Qwen3-8B-5.5GB --source Qwen/Qwen3-8B", setup_verify},
     Command{"logits", "the logits of given token ids, as a file",
             "ram logits Qwen/Qwen3-8B --ids ids.json -o logits.safetensors", setup_logits},
+    Command{"tokenize", "text on stdin to ids on stdout, and back",
+            "echo Hello | ram tokenize Qwen/Qwen3-8B", setup_tokenize},
     Command{"demo", "the whole chain on the bundled model, at three budgets", "ram demo",
             setup_demo},
     Command{"completion", "completion script for bash, zsh or fish",

@@ -34,6 +34,7 @@ Action setup_explain(CLI::App& app, const Common& common);
 Action setup_quantize(CLI::App& app, const Common& common);
 Action setup_verify(CLI::App& app, const Common& common);
 Action setup_logits(CLI::App& app, const Common& common);
+Action setup_tokenize(CLI::App& app, const Common& common);
 Action setup_demo(CLI::App& app, const Common& common);
 Action setup_completion(CLI::App& app, const Common& common);
 

@@ -16,6 +16,7 @@ namespace ram::cli {
 struct Io {
   std::FILE* out = stdout;
   std::FILE* err = stderr;
+  std::FILE* in = stdin;
 };
 
 struct Common {

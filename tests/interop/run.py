@@ -14,7 +14,7 @@ import time
 import unittest
 from pathlib import Path
 
-MODULES = ("check_fit", "check_uniform", "check_config", "check_budgets")
+MODULES = ("check_fit", "check_uniform", "check_config", "check_budgets", "check_tokenizer")
 
 
 def main():

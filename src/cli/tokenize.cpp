@@ -1,0 +1,113 @@
+// ram tokenize: text on stdin to ids on stdout, and back. Needs tokenizer.json and nothing else.
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "ram/checkpoint.h"
+#include "ram/error.h"
+#include "ram/tokenizer.h"
+
+#include "commands.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  bool decode = false;
+  bool special = false;
+};
+
+std::string read_input(std::FILE* in) {
+  std::string text;
+  char buffer[1 << 16];
+  size_t count = 0;
+  while ((count = std::fread(buffer, 1, sizeof buffer, in)) > 0) text.append(buffer, count);
+  if (std::ferror(in) != 0) fail(Code::kMissing, "stdin cannot be read");
+  return text;
+}
+
+/// Ids between spaces, line ends or commas, brackets allowed: a line of ids, or a JSON list.
+std::vector<TokenId> parse_ids(std::string_view text, const Tokenizer& tokenizer) {
+  constexpr std::string_view kBetween = " \t\r\n,[]";
+  std::vector<TokenId> ids;
+  for (size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;
+       at = text.find_first_not_of(kBetween, at)) {
+    const size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    TokenId id = 0;
+    const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+    if (error != std::errc() || stop != word.data() + word.size() || !tokenizer.token_of(id)) {
+      std::string shown(word.substr(0, 20));
+      for (char& c : shown) {
+        if (c < 0x20 || c > 0x7E) c = '?';
+      }
+      fail(Code::kCorrupt,
+           "'{}' is no id of this tokenizer: use numbers from 0 to {} (stdin, id {})", shown,
+           tokenizer.id_end() - 1, ids.size() + 1);
+    }
+    ids.push_back(id);
+    at = end;
+  }
+  return ids;
+}
+
+/// Takes away what encoding with Specials::kAdd puts around a text, if it is there.
+void drop_surroundings(const Tokenizer& tokenizer, std::vector<TokenId>& ids) {
+  const std::vector<TokenId>& prefix = tokenizer.prefix_ids();
+  const std::vector<TokenId>& suffix = tokenizer.suffix_ids();
+  const auto length = [](const std::vector<TokenId>& some) {
+    return static_cast<ptrdiff_t>(some.size());
+  };
+  if (ids.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), ids.begin())) {
+    ids.erase(ids.begin(), ids.begin() + length(prefix));
+  }
+  if (ids.size() >= suffix.size() &&
+      std::equal(suffix.begin(), suffix.end(), ids.end() - length(suffix))) {
+    ids.erase(ids.end() - length(suffix), ids.end());
+  }
+}
+
+int tokenize(const Common& common, const Options& options) {
+  const Tokenizer tokenizer = Tokenizer::open(find_model(options.model));
+  const std::string input = read_input(common.io.in);
+  if (options.decode) {
+    std::vector<TokenId> ids = parse_ids(input, tokenizer);
+    if (options.special) drop_surroundings(tokenizer, ids);
+    const std::string text = tokenizer.decode(ids, false);
+    print_result(common, common.json ? Json{{"text", text}}.dump() + "\n" : text);
+    return kDone;
+  }
+  const std::vector<TokenId> ids =
+      tokenizer.encode(input, options.special ? Specials::kAdd : Specials::kNone);
+  if (common.json) {
+    print_result(common, Json{{"ids", ids}}.dump() + "\n");
+    return kDone;
+  }
+  fmt::memory_buffer line;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) line.push_back(' ');
+    fmt::format_to(fmt::appender(line), "{}", ids[i]);
+  }
+  line.push_back('\n');
+  print_result(common, std::string_view(line.data(), line.size()));
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_tokenize(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "folder or repository id; only tokenizer.json is read")
+      ->type_name("")
+      ->required();
+  app.add_flag("--decode", options->decode, "ids on stdin to text on stdout");
+  app.add_flag("--special", options->special,
+               "add the special tokens of the template; with --decode, take them away");
+  return [options, &common] { return tokenize(common, *options); };
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,28 @@
+// The file's "decoder": tokens to text.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "json.h"
+#include "pattern.h"
+
+namespace ram {
+
+class Decoder {
+ public:
+  /// @throws Error{kCorrupt}; {kUnsupported} a decoder that is not handled.
+  static Decoder parse(const Node& node);
+
+  /// @param tokens as the file spells them.
+  std::string text(std::vector<std::string> tokens) const;
+
+ private:
+  using Step = std::function<void(std::vector<std::string>& tokens, MatchScratch& scratch)>;
+  void add(Node node);
+
+  std::vector<Step> steps_;  ///< sequences unrolled
+};
+
+}  // namespace ram

@@ -1,0 +1,124 @@
+// Depth is checked before anything nests; the library's own parser then reads without recursion.
+#include "json.h"
+
+#include <algorithm>
+
+#include "ram/error.h"
+
+#include "utf8.h"
+
+namespace ram {
+namespace {
+
+constexpr size_t kMostShown = 60;
+
+void check_depth(std::string_view text, const std::string& file) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMostJsonDepth) {
+        fail(Code::kCorrupt, "JSON nested deeper than {} levels ({})", kMostJsonDepth, file);
+      }
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+}
+
+}  // namespace
+
+std::string shown(std::string_view text) {
+  const size_t good = well_formed_utf8(text.substr(0, std::min(text.size(), kMostShown)));
+  std::string out(text.substr(0, good));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  }
+  return good < text.size() ? out + "..." : out;
+}
+
+Json parse_tokenizer_json(std::string_view text, const std::string& file) {
+  check_depth(text, file);
+  try {
+    return Json::parse(text.begin(), text.end());
+  } catch (const Json::parse_error& error) {
+    fail(Code::kCorrupt, "not valid JSON at byte {} ({})", error.byte, file);
+  } catch (const Json::out_of_range&) {
+    fail(Code::kCorrupt, "a number out of range ({})", file);
+  }
+}
+
+void Node::corrupt(std::string_view what) const {
+  fail(Code::kCorrupt, "{} ({})", what, where_);
+}
+
+void Node::unsupported(std::string_view what, std::string_view handled) const {
+  fail(Code::kUnsupported, "{}: not handled; {} ({})", what, handled, where_);
+}
+
+std::string Node::type(std::string_view kind) {
+  if (!value_->is_object()) corrupt(fmt::format("{} is no object", kind));
+  std::string name = text("type");
+  where_ = fmt::format("{} {}, {}", kind, shown(name), where_);
+  return name;
+}
+
+bool Node::has(const char* name) const {
+  return value_->is_object() && value_->contains(name) && !(*value_)[name].is_null();
+}
+
+Node Node::at(const char* name) const {
+  if (!value_->is_object() || !value_->contains(name)) corrupt(fmt::format("no \"{}\"", name));
+  return {(*value_)[name], where_};
+}
+
+std::string Node::text(const char* name) const {
+  const Json& value = at(name).value();
+  if (!value.is_string()) corrupt(fmt::format("\"{}\" is no string", name));
+  return value.get<std::string>();
+}
+
+std::optional<std::string> Node::optional_text(const char* name) const {
+  if (!has(name)) return std::nullopt;
+  return text(name);
+}
+
+bool Node::flag(const char* name) const {
+  const Json& value = at(name).value();
+  if (!value.is_boolean()) corrupt(fmt::format("\"{}\" is neither true nor false", name));
+  return value.get<bool>();
+}
+
+bool Node::flag(const char* name, bool otherwise) const {
+  return has(name) ? flag(name) : otherwise;
+}
+
+int64_t Node::whole(const char* name, int64_t most) const {
+  const Json& value = at(name).value();
+  if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > most) {
+    corrupt(fmt::format("\"{}\" is no whole number from 0 to {}", name, most));
+  }
+  return value.get<int64_t>();
+}
+
+char32_t Node::character(const char* name) const {
+  const std::string value = text(name);
+  if (value.empty() || utf8_length(value[0]) != value.size()) {
+    corrupt(fmt::format("\"{}\" is not one character", name));
+  }
+  return utf8_code_point(value.data());
+}
+
+const Json& Node::list(const char* name) const {
+  const Json& value = at(name).value();
+  if (!value.is_array()) corrupt(fmt::format("\"{}\" is no list", name));
+  return value;
+}
+
+}  // namespace ram

@@ -1,0 +1,53 @@
+// tokenizer.json as a tree, read with bounds, and its fields with errors that say where.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace ram {
+
+using Json = nlohmann::json;
+
+inline constexpr int kMostJsonDepth = 64;  ///< real files stay below 12
+
+/// @throws Error{kCorrupt} not JSON, or nested deeper than kMostJsonDepth.
+Json parse_tokenizer_json(std::string_view text, const std::string& file);
+
+/// A part of the file: its value, and how messages name it ("pre_tokenizer Split, tokenizer.json").
+/// Every reader throws Error{kCorrupt} where the field is not of its type.
+class Node {
+ public:
+  Node(const Json& value, std::string where) : value_(&value), where_(std::move(where)) {}
+
+  const Json& value() const { return *value_; }
+  const std::string& where() const { return where_; }
+
+  /// "type" of a component; names it in messages from now on. @throws Error{kCorrupt} no object.
+  std::string type(std::string_view kind);
+
+  bool has(const char* name) const;          ///< there, and not null
+  Node at(const char* name) const;           ///< @throws Error{kCorrupt} not there
+  std::string text(const char* name) const;  ///< well-formed UTF-8
+  std::optional<std::string> optional_text(const char* name) const;  ///< nothing: missing or null
+  bool flag(const char* name) const;
+  bool flag(const char* name, bool otherwise) const;
+  int64_t whole(const char* name, int64_t most) const;  ///< 0 to most
+  char32_t character(const char* name) const;           ///< a string of one character
+  const Json& list(const char* name) const;
+
+  [[noreturn]] void corrupt(std::string_view what) const;
+  /// @param handled what can be used instead.
+  [[noreturn]] void unsupported(std::string_view what, std::string_view handled) const;
+
+ private:
+  const Json* value_;
+  std::string where_;
+};
+
+/// @return text cut to what a message can hold, in one line.
+std::string shown(std::string_view text);
+
+}  // namespace ram

@@ -1,0 +1,40 @@
+// The file's "pre_tokenizer": cuts normalized text into the pieces that merges stay within.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "json.h"
+#include "pattern.h"
+
+namespace ram {
+
+class PreTokenizer {
+ public:
+  using PieceFn = std::function<void(std::string_view piece)>;
+
+  /// @throws Error{kCorrupt}; {kUnsupported} a pre-tokenizer that is not handled.
+  static PreTokenizer parse(const Node& node);
+
+  /// Calls visit for each piece, in order. Pieces go through all steps one by one, so that no list
+  /// of them is kept.
+  /// @param at_start the text begins where the whole input does.
+  void pieces(std::string_view text, bool at_start, MatchScratch& scratch,
+              const PieceFn& visit) const;
+
+ private:
+  using NextFn = std::function<void(std::string_view piece, bool at_start)>;
+  using Step = std::function<void(std::string_view text, bool at_start, MatchScratch& scratch,
+                                  const NextFn& next)>;
+  void add(Node node);
+  void add_byte_level(const Node& node);
+  void add_metaspace(const Node& node);
+  void run(size_t step, std::string_view text, bool at_start, MatchScratch& scratch,
+           const PieceFn& visit) const;
+
+  std::vector<Step> steps_;  ///< sequences unrolled
+};
+
+}  // namespace ram

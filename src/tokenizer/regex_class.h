@@ -1,0 +1,34 @@
+// Sets of characters in patterns: what stands between brackets, and the escapes that mean a set.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ram {
+
+/// A set of characters as PCRE2 text: a union of what may stand between brackets, and of
+/// expressions that match one character each (for what brackets of PCRE2 cannot hold).
+struct CharacterSet {
+  std::string items;
+  std::vector<std::string> others;
+
+  void add(const CharacterSet& set);
+  /// @return an expression that matches one character of the set.
+  std::string text() const;
+  CharacterSet complement() const;
+  CharacterSet intersection(const CharacterSet& other) const;
+};
+
+/// @return the set of \d \s \w \h (or the complement for a capital letter); nothing for others.
+std::optional<CharacterSet> escape_set(char letter);
+
+/// @return the set of \p{name}; case, spaces, '_' and '-' do not matter; "^" in front negates.
+/// @throws Error{kUnsupported} a name with other than letters and digits.
+CharacterSet property_set(std::string_view name, const std::string& where);
+
+/// "\x{...}".
+std::string code_text(char32_t code);
+
+}  // namespace ram

@@ -1,0 +1,58 @@
+// Code points of UTF-8 text that is known to be well formed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ram {
+
+/// @return bytes of the character that begins with this byte.
+inline size_t utf8_length(char first) {
+  const auto byte = static_cast<unsigned char>(first);
+  return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+/// @param at the first byte of a whole character. @return its code point.
+inline char32_t utf8_code_point(const char* at) {
+  const auto byte = [at](int i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(at[i]));
+  };
+  switch (utf8_length(*at)) {
+    case 1:
+      return byte(0);
+    case 2:
+      return (byte(0) & 0x1F) << 6 | (byte(1) & 0x3F);
+    case 3:
+      return (byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+    default:
+      return (byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 |
+             (byte(3) & 0x3F);
+  }
+}
+
+/// @return the start of the character that ends at `end`, which is not 0.
+inline size_t utf8_previous(std::string_view text, size_t end) {
+  do {
+    --end;
+  } while ((static_cast<unsigned char>(text[end]) & 0xC0) == 0x80);
+  return end;
+}
+
+void append_utf8(char32_t code_point, std::string& out);
+
+/// Calls visit(code point, start, end) for each character.
+template <typename Visit>
+void for_each_character(std::string_view text, Visit visit) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = utf8_length(text[i]);
+    visit(utf8_code_point(text.data() + i), i, i + length);
+    i += length;
+  }
+}
+
+/// @return bytes from the start that are well-formed UTF-8.
+size_t well_formed_utf8(std::string_view text);
+
+}  // namespace ram
