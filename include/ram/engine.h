@@ -163,4 +163,21 @@ class Decoder {
   std::unique_ptr<State> state_;
 };
 
+struct SampleOptions {
+  int64_t max_tokens = 256;
+  double temperature = 1;  ///< >= 0; 0 takes the likeliest token, ties the lower id
+  uint64_t seed = 42;
+  std::vector<int32_t> stop_ids = {};  ///< these end a text, and are not part of it
+};
+
+/// Continues `prompt` after what the decoder holds, drawing each token from the softmax of its
+/// logits over the temperature. The draws depend on seed and logits alone.
+///
+/// @param on_token called for each token as it is drawn; may be empty.
+/// @return the tokens drawn, without the one that ended the text.
+/// @throws as Decoder::feed; Error{kUsage} temperature below 0 or not a number.
+std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> prompt,
+                                   const SampleOptions& options,
+                                   const std::function<void(int32_t id)>& on_token = {});
+
 }  // namespace ram

@@ -1,0 +1,150 @@
+// ram generate: text from a model, so that a person can look at what a compressed one says.
+#include <chrono>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/tokenizer.h"
+
+#include "commands.h"
+#include "engine_options.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string model;
+  std::string prompt;
+  std::string precision;
+  int64_t max_tokens = 256;
+  double temperature = 1;
+  int64_t from_nothing = 0;
+};
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
+/// separator.
+std::vector<TokenId> beginning(const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (!tokenizer.prefix_ids().empty()) return tokenizer.prefix_ids();
+  if (config.bos_id) return {*config.bos_id};
+  if (!config.eos_ids.empty()) return {config.eos_ids.front()};
+  fail(Code::kUnsupported,
+       "neither tokenizer.json nor config.json name a token that begins or ends a text: give a "
+       "--prompt");
+}
+
+struct Text {
+  std::string text;
+  std::vector<TokenId> ids;
+  double seconds = 0;  ///< after the prompt
+};
+
+Text generate_one(LanguageModel& model, const Tokenizer& tokenizer,
+                  const std::vector<TokenId>& prompt, const SampleOptions& sampling,
+                  const std::function<void(const std::string&)>& show) {
+  Decoder decoder(model, std::ssize(prompt) + sampling.max_tokens);
+  TextStream stream(tokenizer, /*skip_special=*/true);
+  Text text;
+  auto start = Clock::now();
+  const auto add = [&](const std::string& piece) {
+    text.text += piece;
+    if (show && !piece.empty()) show(piece);
+  };
+  text.ids = sample_tokens(decoder, prompt, sampling, [&](int32_t id) {
+    if (text.text.empty() && text.seconds == 0) {
+      text.seconds = since(start);  // the prompt's share
+    }
+    add(stream.push(id));
+  });
+  add(stream.finish());
+  text.seconds = since(start) - text.seconds;
+  return text;
+}
+
+Json text_json(const Text& text) {
+  return {{"text", text.text}, {"ids", text.ids}, {"tokens", text.ids.size()}};
+}
+
+int generate_command(const Common& common, const Options& options) {
+  if (options.prompt.empty() == (options.from_nothing == 0)) {
+    fail(Code::kUsage, "give either --prompt TEXT or --from-nothing N (ram generate --help)");
+  }
+  LanguageModel model =
+      open_language_model(options.model, engine_options(common, options.precision));
+  const ModelConfig& config = model.checkpoint().config;
+  const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
+  if (tokenizer.id_end() > config.vocab) {
+    note(common, fmt::format("the tokenizer has ids up to {}, the model's vocabulary ends at {}",
+                             tokenizer.id_end() - 1, config.vocab - 1));
+  }
+  const bool nothing = options.from_nothing > 0;
+  const std::vector<TokenId> prompt =
+      nothing ? beginning(tokenizer, config) : tokenizer.encode(options.prompt, Specials::kAdd);
+  SampleOptions sampling{.max_tokens = options.max_tokens,
+                         .temperature = options.temperature,
+                         .seed = common.seed,
+                         .stop_ids = config.eos_ids};
+  std::vector<Text> texts;
+  double seconds = 0;
+  size_t tokens = 0;
+  for (int64_t i = 0; i < std::max<int64_t>(1, options.from_nothing); ++i) {
+    std::function<void(const std::string&)> show;
+    if (!common.json) show = [&](const std::string& piece) { print_result(common, piece); };
+    if (!common.json && nothing && i > 0) print_result(common, "\n---\n");
+    if (!common.json && !nothing) print_result(common, options.prompt);
+    texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
+    ++sampling.seed;
+    seconds += texts.back().seconds;
+    tokens += texts.back().ids.size();
+  }
+  // The first token of each text comes with its prompt.
+  const double rate =
+      seconds > 0 ? static_cast<double>(tokens - std::min(tokens, texts.size())) / seconds : 0;
+  if (common.json) {
+    Json list = Json::array();
+    for (const Text& text : texts) list.push_back(text_json(text));
+    const Json document = {{"model", model.checkpoint().name},
+                           {"prompt_tokens", prompt.size()},
+                           {"temperature", options.temperature},
+                           {"seed", common.seed},
+                           {"texts", std::move(list)},
+                           {"tokens_per_second", rate},
+                           {"peak_resident_bytes", peak_resident_bytes()}};
+    print_result(common, document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  } else {
+    print_result(common, "\n");
+    note(common, fmt::format("{} tokens, {:.1f} tokens/s", tokens, rate));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_generate(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
+      ->type_name("")
+      ->required();
+  app.add_option("--prompt", options->prompt, "the text to continue")->type_name("TEXT");
+  app.add_option("--from-nothing", options->from_nothing,
+                 "N texts of the model's own, each from the token that begins a text")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000000}));
+  app.add_option("--max-tokens", options->max_tokens, "of each text (default 256)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--temperature", options->temperature, "0: the likeliest token (default 1)")
+      ->type_name("T");
+  add_precision_option(app, options->precision);
+  return [options, &common] { return generate_command(common, *options); };
+}
+
+}  // namespace ram::cli
