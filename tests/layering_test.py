@@ -40,6 +40,7 @@ HEADERS = {
     "file": "base",
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
+    "statistics": "eval",
 }
 LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")

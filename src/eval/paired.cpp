@@ -1,0 +1,97 @@
+// The difference of two models on the same rows: its clustered error, and resampled rows.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "ram/error.h"
+#include "ram/statistics.h"
+#include "ram/thread.h"
+
+namespace ram {
+namespace {
+
+constexpr double kLevel = 0.05;
+
+// @source G. L. Steele, D. Lea, C. H. Flood, Fast Splittable Pseudorandom Number Generators, 2014
+constexpr uint64_t kGolden = 0x9e3779b97f4a7c15U;
+
+uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31);
+}
+
+// Sums of one resample. Each has a stream of its own, so that it does not matter who draws it. Two
+// indices from each draw; what 32 bits leave uneven is below rows / 2^32.
+double resampled(std::span<const double> differences, std::span<const int64_t> tokens,
+                 uint64_t stream) {
+  const uint64_t rows = differences.size();
+  double sum = 0;
+  int64_t weight = 0;
+  const auto take = [&](uint64_t bits) {
+    const uint64_t row = (bits * rows) >> 32;
+    sum += differences[row];
+    weight += tokens[row];
+  };
+  uint64_t state = stream;
+  for (uint64_t drawn = 0; drawn + 1 < rows; drawn += 2) {
+    const uint64_t bits = mix(state += kGolden);
+    take(bits >> 32);
+    take(bits & 0xffffffffU);
+  }
+  if (rows % 2 == 1) take(mix(state + kGolden) >> 32);
+  return sum / static_cast<double>(weight);
+}
+
+}  // namespace
+
+PairedDifference paired_difference(std::span<const double> differences,
+                                   std::span<const int64_t> tokens) {
+  RAM_CHECK(!differences.empty() && differences.size() == tokens.size());
+  const auto rows = static_cast<double>(differences.size());
+  const double sum = std::accumulate(differences.begin(), differences.end(), 0.0);
+  const auto weight =
+      static_cast<double>(std::accumulate(tokens.begin(), tokens.end(), int64_t{0}));
+  PairedDifference result;
+  result.delta = sum / weight;
+  if (differences.size() < 2) {
+    result.standard_error = std::numeric_limits<double>::quiet_NaN();
+    result.t95 = {result.standard_error, result.standard_error};
+    return result;
+  }
+  double squares = 0;
+  for (size_t i = 0; i < differences.size(); ++i) {
+    const double rest = differences[i] - result.delta * static_cast<double>(tokens[i]);
+    squares += rest * rest;
+  }
+  result.standard_error = std::sqrt(rows / (rows - 1) * squares) / weight;
+  const double reach = student_quantile(kLevel, rows - 1) * result.standard_error;
+  result.t95 = {result.delta - reach, result.delta + reach};
+  if (result.delta != 0) {
+    result.p = result.standard_error > 0
+                   ? student_two_sided(result.delta / result.standard_error, rows - 1)
+                   : 0;
+  }
+  return result;
+}
+
+Interval bootstrap_interval(std::span<const double> differences, std::span<const int64_t> tokens,
+                            const BootstrapOptions& options) {
+  RAM_CHECK(!differences.empty() && differences.size() == tokens.size());
+  RAM_CHECK(options.resamples > 0);
+  constexpr int64_t kChunk = 256;
+  std::vector<double> deltas(static_cast<size_t>(options.resamples));
+  const int64_t chunks = (options.resamples + kChunk - 1) / kChunk;
+  parallel_for(options.threads, chunks, [&](int64_t chunk, int) {
+    const int64_t end = std::min(options.resamples, (chunk + 1) * kChunk);
+    for (int64_t i = chunk * kChunk; i < end; ++i) {
+      const uint64_t stream = mix(options.seed + mix(static_cast<uint64_t>(i) * kGolden));
+      deltas[static_cast<size_t>(i)] = resampled(differences, tokens, stream);
+    }
+  });
+  std::sort(deltas.begin(), deltas.end());
+  return {percentile(deltas, 100 * kLevel / 2), percentile(deltas, 100 * (1 - kLevel / 2))};
+}
+
+}  // namespace ram
