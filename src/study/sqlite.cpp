@@ -211,6 +211,11 @@ Statement& Statement::bind(int index, int64_t value) {
   return *this;
 }
 
+Statement& Statement::bind(int index, double value) {
+  check(sqlite3_bind_double(handle_, index, value));
+  return *this;
+}
+
 Statement& Statement::bind(int index, std::string_view text) {
   // A null pointer would bind NULL.
   check(sqlite3_bind_text64(handle_, index, text.empty() ? "" : text.data(), text.size(),
@@ -242,6 +247,10 @@ void Statement::reset() {
 
 int64_t Statement::number(int column) const {
   return sqlite3_column_int64(handle_, column);
+}
+
+double Statement::real(int column) const {
+  return sqlite3_column_double(handle_, column);
 }
 
 std::string Statement::text(int column) const {

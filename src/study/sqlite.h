@@ -62,7 +62,8 @@ class Statement {
   Statement& operator=(const Statement&) = delete;
 
   Statement& bind(int index, int64_t value);
-  Statement& bind(int index, std::string_view text);             ///< copied
+  Statement& bind(int index, double value);           ///< NaN would be stored as NULL: keep it out
+  Statement& bind(int index, std::string_view text);  ///< copied
   Statement& bind(int index, std::span<const std::byte> bytes);  ///< copied
 
   /// @return whether there is a row. After the last one the statement is reset for its next use.
@@ -73,6 +74,7 @@ class Statement {
   void reset();
 
   int64_t number(int column) const;
+  double real(int column) const;
   std::string text(int column) const;
   std::span<const std::byte> blob(int column) const;  ///< valid until the next step
 

@@ -1,4 +1,5 @@
-// The study's tables and the statements on them. docs/formats/study.md describes every column.
+// What was measured and built, and by whom; evaluations.cpp has the rest. docs/formats/study.md
+// describes every column.
 #include "ram/study.h"
 
 #include <array>
@@ -9,43 +10,12 @@
 
 #include "ram/error.h"
 
-#include "sqlite.h"
+#include "state.h"
 
 namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kApplicationId = 0x52414d53;  // "RAMS"
-constexpr int64_t kSchemaVersion = 1;
-
-constexpr const char* kSchema = R"sql(
-CREATE TABLE run (
-  id INTEGER PRIMARY KEY, program TEXT NOT NULL, started_ms INTEGER NOT NULL, options TEXT NOT NULL);
-CREATE TABLE file (
-  id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-  ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
-  UNIQUE (path, size, mtime_ns, ctime_ns, inode, device));
-CREATE TABLE tensor (
-  file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE, name TEXT NOT NULL,
-  hash TEXT NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
-  PRIMARY KEY (file, name)) WITHOUT ROWID;
-CREATE TABLE curve (
-  tensor_hash TEXT NOT NULL, part TEXT NOT NULL, source TEXT NOT NULL, dtype TEXT NOT NULL,
-  encoder TEXT NOT NULL, formats INTEGER NOT NULL, sums BLOB NOT NULL,
-  run INTEGER NOT NULL REFERENCES run (id),
-  PRIMARY KEY (tensor_hash, part, source, dtype, encoder)) WITHOUT ROWID;
-CREATE TABLE model (
-  fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, model_type TEXT NOT NULL, folder TEXT NOT NULL,
-  weights INTEGER NOT NULL, bytes INTEGER NOT NULL, run INTEGER NOT NULL REFERENCES run (id)
-  ) WITHOUT ROWID;
-CREATE TABLE build (
-  plan_hash TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, run INTEGER NOT NULL REFERENCES run (id)
-  ) WITHOUT ROWID;
-CREATE TABLE build_file (
-  plan_hash TEXT NOT NULL REFERENCES build (plan_hash) ON DELETE CASCADE, name TEXT NOT NULL,
-  hash TEXT NOT NULL, PRIMARY KEY (plan_hash, name)) WITHOUT ROWID;
-)sql";
 
 // sum_squares, then squared_error of every format.
 constexpr size_t kSums = 1 + kFormatCount;
@@ -83,94 +53,13 @@ int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
 }
 
-// One spelling per file, so that the folder a program is started from does not matter.
+}  // namespace
+
 std::string path_key(const fs::path& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
   return (error ? path : absolute).lexically_normal().string();
 }
-
-fs::path absolute_path(const fs::path& path) {
-  return fs::path(path_key(path));
-}
-
-bool is_empty(Database& database) {
-  return database.number("SELECT count(*) FROM sqlite_schema") == 0 &&
-         database.number("PRAGMA application_id") == 0 &&
-         database.number("PRAGMA user_version") == 0;
-}
-
-void check_schema(Database& database) {
-  const std::string path = database.path().string();
-  if (database.number("PRAGMA application_id") != kApplicationId) {
-    fail(Code::kCorrupt,
-         "study {}: not a study but another program's SQLite file; name another with --study",
-         path);
-  }
-  const int64_t version = database.number("PRAGMA user_version");
-  if (version > kSchemaVersion) {
-    fail(Code::kUnsupported,
-         "study {}: made by a later version of ram (schema {}, this one reads up to {}); "
-         "use that version, or name another study with --study",
-         path, version, kSchemaVersion);
-  }
-  if (version < 1) fail(Code::kCorrupt, "study {}: damaged (schema version {})", path, version);
-}
-
-void create_schema(Database& database) {
-  if (database.read_only()) {
-    fail(Code::kWriteFailed, "study {}: empty, and cannot be written; name another with --study",
-         database.path().string());
-  }
-  // Before any table, and outside a transaction; where the file system cannot do it, SQLite stays
-  // with its rollback journal, and readers wait for writers.
-  database.exec_patiently("PRAGMA journal_mode = WAL");
-  Transaction transaction(database);
-  if (!is_empty(database)) return;  // another program was faster
-  database.exec(kSchema);
-  database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
-  database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
-  transaction.commit();
-}
-
-void prepare(Database& database) {
-  if (is_empty(database)) create_schema(database);
-  check_schema(database);
-  // FULL: a commit comes every few seconds at most, so its sync is cheap, and what a commit has
-  // kept survives a power cut too.
-  database.exec("PRAGMA synchronous = FULL");
-  database.exec("PRAGMA foreign_keys = ON");
-}
-
-}  // namespace
-
-struct Study::State {
-  explicit State(const fs::path& path) : database(path) { prepare(database); }
-
-  // The row that says which program wrote the others; made inside the first transaction.
-  int64_t run_in_transaction() {
-    if (run != 0) return run;
-    Statement insert(database, "INSERT INTO run (program, started_ms, options) VALUES (?, ?, ?)");
-    insert.bind(1, std::string_view("ram " RAM_VERSION)).bind(2, now_ms()).bind(3, options).run();
-    return sqlite3_last_insert_rowid(database.handle());
-  }
-
-  void commit(Transaction& transaction, int64_t new_run) {
-    transaction.commit();
-    run = new_run;
-  }
-
-  int64_t file_row(const std::string& path, const FileIdentity& identity);
-  void put_tensors(const std::string& path, const FileIdentity& identity,
-                   std::span<const TensorRecord> tensors, int64_t run_row);
-  void put_curves(std::span<const std::pair<CurveKey, PartCurve>> curves, int64_t run_row);
-
-  Database database;
-  std::string options;
-  int64_t run = 0;  // 0: none yet
-};
-
-namespace {
 
 Statement& bind_identity(Statement& statement, int first, const FileIdentity& identity) {
   return statement.bind(first, identity.size)
@@ -179,6 +68,20 @@ Statement& bind_identity(Statement& statement, int first, const FileIdentity& id
       .bind(first + 3, static_cast<int64_t>(identity.inode))
       .bind(first + 4, static_cast<int64_t>(identity.device));
 }
+
+int64_t Study::State::run_in_transaction() {
+  if (run != 0) return run;
+  Statement insert(database, "INSERT INTO run (program, started_ms, options) VALUES (?, ?, ?)");
+  insert.bind(1, std::string_view("ram " RAM_VERSION)).bind(2, now_ms()).bind(3, options).run();
+  return sqlite3_last_insert_rowid(database.handle());
+}
+
+void Study::State::commit(Transaction& transaction, int64_t new_run) {
+  transaction.commit();
+  run = new_run;
+}
+
+namespace {
 
 Statement& bind_key(Statement& statement, const CurveKey& key) {
   return statement.bind(1, key.tensor_hash)
@@ -245,7 +148,7 @@ void Study::State::put_curves(std::span<const std::pair<CurveKey, PartCurve>> cu
   }
 }
 
-Study::Study(const fs::path& path) : state_(std::make_unique<State>(absolute_path(path))) {}
+Study::Study(const fs::path& path) : state_(std::make_unique<State>(path_key(path))) {}
 Study::~Study() = default;
 Study::Study(Study&&) noexcept = default;
 

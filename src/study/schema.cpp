@@ -1,0 +1,127 @@
+// Version by version what a study holds. docs/formats/study.md describes every column.
+#include "schema.h"
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+constexpr int64_t kApplicationId = 0x52414d53;  // "RAMS"
+constexpr int64_t kSchemaVersion = 2;
+
+constexpr const char* kVersion1 = R"sql(
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY, program TEXT NOT NULL, started_ms INTEGER NOT NULL, options TEXT NOT NULL);
+CREATE TABLE file (
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
+  UNIQUE (path, size, mtime_ns, ctime_ns, inode, device));
+CREATE TABLE tensor (
+  file INTEGER NOT NULL REFERENCES file (id) ON DELETE CASCADE, name TEXT NOT NULL,
+  hash TEXT NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (file, name)) WITHOUT ROWID;
+CREATE TABLE curve (
+  tensor_hash TEXT NOT NULL, part TEXT NOT NULL, source TEXT NOT NULL, dtype TEXT NOT NULL,
+  encoder TEXT NOT NULL, formats INTEGER NOT NULL, sums BLOB NOT NULL,
+  run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (tensor_hash, part, source, dtype, encoder)) WITHOUT ROWID;
+CREATE TABLE model (
+  fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, model_type TEXT NOT NULL, folder TEXT NOT NULL,
+  weights INTEGER NOT NULL, bytes INTEGER NOT NULL, run INTEGER NOT NULL REFERENCES run (id)
+  ) WITHOUT ROWID;
+CREATE TABLE build (
+  plan_hash TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, run INTEGER NOT NULL REFERENCES run (id)
+  ) WITHOUT ROWID;
+CREATE TABLE build_file (
+  plan_hash TEXT NOT NULL REFERENCES build (plan_hash) ON DELETE CASCADE, name TEXT NOT NULL,
+  hash TEXT NOT NULL, PRIMARY KEY (plan_hash, name)) WITHOUT ROWID;
+)sql";
+
+// Evaluations.
+constexpr const char* kVersion2 = R"sql(
+CREATE TABLE file_hash (
+  file INTEGER PRIMARY KEY REFERENCES file (id) ON DELETE CASCADE, hash TEXT NOT NULL,
+  run INTEGER NOT NULL REFERENCES run (id));
+CREATE TABLE evaluated_model (
+  digest TEXT PRIMARY KEY, name TEXT NOT NULL, model_type TEXT NOT NULL, folder TEXT NOT NULL,
+  bytes INTEGER NOT NULL, bits_per_weight REAL NOT NULL, run INTEGER NOT NULL REFERENCES run (id)
+  ) WITHOUT ROWID;
+CREATE TABLE evaluation (
+  id INTEGER PRIMARY KEY, model TEXT NOT NULL, precision TEXT NOT NULL, text TEXT NOT NULL,
+  protocol TEXT NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  UNIQUE (model, precision, text, protocol));
+CREATE TABLE evaluation_row (
+  evaluation INTEGER NOT NULL REFERENCES evaluation (id) ON DELETE CASCADE, row INTEGER NOT NULL,
+  tokens INTEGER NOT NULL, nll_sum REAL NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (evaluation, row)) WITHOUT ROWID;
+CREATE TABLE divergence_row (
+  reference INTEGER NOT NULL REFERENCES evaluation (id) ON DELETE CASCADE,
+  model INTEGER NOT NULL REFERENCES evaluation (id) ON DELETE CASCADE, row INTEGER NOT NULL,
+  same_top1 INTEGER NOT NULL, change_sum REAL NOT NULL, change_squares REAL NOT NULL,
+  kl BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id), UNIQUE (reference, model, row));
+)sql";
+
+bool is_empty(Database& database) {
+  return database.number("SELECT count(*) FROM sqlite_schema") == 0 &&
+         database.number("PRAGMA application_id") == 0 &&
+         database.number("PRAGMA user_version") == 0;
+}
+
+int64_t check_schema(Database& database) {
+  const std::string path = database.path().string();
+  if (database.number("PRAGMA application_id") != kApplicationId) {
+    fail(Code::kCorrupt,
+         "study {}: not a study but another program's SQLite file; name another with --study",
+         path);
+  }
+  const int64_t version = database.number("PRAGMA user_version");
+  if (version > kSchemaVersion) {
+    fail(Code::kUnsupported,
+         "study {}: made by a later version of ram (schema {}, this one reads up to {}); "
+         "use that version, or name another study with --study",
+         path, version, kSchemaVersion);
+  }
+  if (version < 1) fail(Code::kCorrupt, "study {}: damaged (schema version {})", path, version);
+  return version;
+}
+
+void create_schema(Database& database) {
+  if (database.read_only()) {
+    fail(Code::kWriteFailed, "study {}: empty, and cannot be written; name another with --study",
+         database.path().string());
+  }
+  // Before any table, and outside a transaction; where the file system cannot do it, SQLite stays
+  // with its rollback journal, and readers wait for writers.
+  database.exec_patiently("PRAGMA journal_mode = WAL");
+  Transaction transaction(database);
+  if (!is_empty(database)) return;  // another program was faster
+  database.exec(kVersion1);
+  database.exec(kVersion2);
+  database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
+  database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
+  transaction.commit();
+}
+
+// One program does it, the others then see that it is done.
+void upgrade(Database& database) {
+  Transaction transaction(database);
+  if (check_schema(database) < 2) database.exec(kVersion2);
+  database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
+  transaction.commit();
+}
+
+}  // namespace
+
+int64_t prepare_schema(Database& database) {
+  if (is_empty(database)) create_schema(database);
+  const int64_t version = check_schema(database);
+  // FULL: a commit comes every few seconds at most, so its sync is cheap, and what a commit has
+  // kept survives a power cut too.
+  database.exec("PRAGMA synchronous = FULL");
+  database.exec("PRAGMA foreign_keys = ON");
+  if (version == kSchemaVersion || database.read_only()) return version;
+  upgrade(database);
+  return kSchemaVersion;
+}
+
+}  // namespace ram

@@ -1,0 +1,49 @@
+// What the study's sources share: the connection, who writes, and how files are named.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "ram/study.h"
+
+#include "schema.h"
+#include "sqlite.h"
+
+namespace ram {
+
+struct Study::State {
+  explicit State(const std::filesystem::path& path)
+      : database(path), version(prepare_schema(database)) {}
+
+  /// The row that says which program wrote the others; made inside the first transaction.
+  int64_t run_in_transaction();
+  void commit(Transaction& transaction, int64_t new_run);
+
+  /// The row of a file of exactly this identity, made if it is new.
+  int64_t file_row(const std::string& path, const FileIdentity& identity);
+  void put_tensors(const std::string& path, const FileIdentity& identity,
+                   std::span<const TensorRecord> tensors, int64_t run_row);
+  void put_curves(std::span<const std::pair<CurveKey, PartCurve>> curves, int64_t run_row);
+
+  /// @return the row of an evaluation, or 0.
+  int64_t find_evaluation(const EvaluationKey& key);
+  int64_t make_evaluation(const EvaluationKey& key, int64_t run_row);
+  /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
+  void require_evaluations() const;
+  bool has_evaluations() const { return version >= 2; }
+
+  Database database;
+  int64_t version;  ///< of the schema
+  std::string options;
+  int64_t run = 0;  ///< 0: none yet
+};
+
+/// One spelling per file, so that the folder a program is started from does not matter.
+std::string path_key(const std::filesystem::path& path);
+
+/// Binds size, both times, inode and device to five parameters from `first` on.
+Statement& bind_identity(Statement& statement, int first, const FileIdentity& identity);
+
+}  // namespace ram
