@@ -1,4 +1,5 @@
-// Content hashes: XXH3-128, for noticing changes (not for defence against an attacker).
+// Content hashes: XXH3-128, for noticing changes (not for defence against an attacker), and SHA-256
+// where people compare with what other programs say.
 #pragma once
 
 #include <cstddef>
@@ -30,5 +31,8 @@ class Hasher {
 
 /// @return Hasher's digest of one piece of text.
 std::string hash_text(std::string_view text);
+
+/// @return SHA-256 of one piece of text, 64 lower-case hexadecimal digits, as sha256sum prints it.
+std::string sha256_text(std::string_view text);
 
 }  // namespace ram

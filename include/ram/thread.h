@@ -57,6 +57,7 @@ struct Progress {
   std::string_view phase;
   int64_t done_bytes = 0;
   int64_t total_bytes = 0;
+  std::string_view unit = {};  ///< what the two count where it is not bytes: "tokens"
 };
 
 /// Called from one thread at a time, often: it must be quick. May be empty.

@@ -1,9 +1,10 @@
-// XXH3-128 behind hash.h.
+// XXH3-128 and SHA-256 behind hash.h.
 #include "ram/hash.h"
 
 #include <array>
 
 #include <fmt/format.h>
+#include <sha2.h>
 #include <xxhash.h>
 
 #include "ram/error.h"
@@ -44,6 +45,17 @@ std::string hash_text(std::string_view text) {
   Hasher hasher;
   hasher.update(text);
   return hasher.digest();
+}
+
+std::string sha256_text(std::string_view text) {
+  SHA2_CTX context;
+  SHA256Init(&context);
+  SHA256Update(&context, reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest{};
+  SHA256Final(digest.data(), &context);
+  std::string hexadecimal;
+  for (const uint8_t byte : digest) hexadecimal += fmt::format("{:02x}", byte);
+  return hexadecimal;
 }
 
 }  // namespace ram

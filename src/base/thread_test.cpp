@@ -83,5 +83,12 @@ TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
   EXPECT_EQ(hash_text(""), "99aa06d3014798d86001c324468d497f");  // XXH3-128 of nothing, seed 0
 }
 
+// @source FIPS 180-4's own examples
+TEST(Hash, Sha256IsTheStandards) {
+  EXPECT_EQ(sha256_text("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_text(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
 }  // namespace
 }  // namespace ram
