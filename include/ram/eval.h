@@ -1,0 +1,220 @@
+// What a model loses on a text, and how far compressed models lie from their original: rows of
+// tokens, their losses and divergences, kept in the study as they are computed. The statistics on
+// them are in statistics.h, the rules in docs/evaluation.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ram/engine.h"
+#include "ram/statistics.h"
+#include "ram/study.h"
+#include "ram/thread.h"
+#include "ram/tokenizer.h"
+
+namespace ram {
+
+/// How lines become one text.
+enum class TextFormat : uint8_t {
+  kWikitext,  ///< lines that are not blank, joined by two newlines
+  kPlain,     ///< as the file has it
+};
+
+/// Where the tokens stand that the tokenizer's template puts before a text.
+enum class Bos : uint8_t {
+  kStart,     ///< once, before the whole text; what the template puts after it comes too
+  kEveryRow,  ///< before each row, which then holds so many tokens less of the text
+  kNone,
+};
+
+std::string_view text_format_name(TextFormat format);  ///< "wikitext", "plain"
+std::string_view bos_name(Bos bos);                    ///< "start", "every-row", "none"
+std::string_view precision_name(Precision precision);  ///< "f32", "bf16"
+
+struct RowOptions {
+  int64_t length = 2048;             ///< tokens of a row, at least 2
+  std::optional<int64_t> rows = {};  ///< how many are drawn at most, at least 1; nothing: all
+  uint32_t seed = 42;                ///< of the draw
+  Bos bos = Bos::kStart;
+  std::optional<TextFormat> format = {};  ///< nothing: as the text looks
+};
+
+/// The largest text that is read, bytes.
+inline constexpr int64_t kLargestText = int64_t{256} << 20;
+
+/// A text file, read whole and checked.
+struct Text {
+  std::string path;
+  std::string content;  ///< UTF-8
+  std::string sha256;   ///< of the file's bytes
+};
+
+/// @throws Error{kMissing} unreadable; {kCorrupt} not UTF-8 (names the byte), or empty;
+///         {kUnsupported} larger than kLargestText.
+Text read_text(const std::filesystem::path& path);
+
+/// @return kWikitext if a line among the first has the form of WikiText's headings, " = Title = ".
+TextFormat detect_format(std::string_view content);
+
+/// A text as the rows that are scored. Of a row of n tokens, n - 1 are: each but the first.
+struct TextRows {
+  std::string text_sha256;
+  TextFormat format = TextFormat::kPlain;
+  bool detected = false;  ///< the format was not given
+  Bos bos = Bos::kStart;
+  int64_t length = 0;
+  int64_t text_tokens = 0;       ///< of the whole text; with kStart also what the template adds
+  int64_t prefix_tokens = 0;     ///< that the template puts before a text
+  int64_t rows_total = 0;        ///< what does not fill a row is left out
+  std::vector<int64_t> indices;  ///< of the rows drawn, ascending
+  std::vector<TokenRow> rows;    ///< the same rows
+
+  int64_t scored_tokens() const { return std::ssize(rows) * (length - 1); }
+  /// What names this way of cutting, whichever rows are drawn: "wikitext length 2048 bos start".
+  std::string protocol() const;
+};
+
+/// Tokenizes once and cuts rows that do not overlap.
+/// @throws Error{kCorrupt} the text has fewer tokens than a row (says how many there are);
+///         {kUsage} options out of range.
+TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions& options);
+
+/// The beginning of a row's text on one line: control characters escaped as \n, \t, \x1b, the rest
+/// as it is, at most `width` characters.
+std::string glimpse(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width);
+
+/// KL(reference || model) over tokens, nats.
+struct Divergence {
+  double mean = 0;
+  double median = 0;
+  double p90 = 0;
+  double p99 = 0;
+  double p999 = 0;
+  double max = 0;
+  double same_top1 = 0;    ///< share of tokens at which both hold the same one for the likeliest
+  double mean_change = 0;  ///< of the correct token's probability, model minus reference
+  double rms_change = 0;
+};
+
+/// One row among the worst, for people.
+struct WorstRow {
+  int64_t row = 0;  ///< index before drawing
+  double perplexity = 0;
+  std::string glimpse;
+};
+
+/// What was found of one model.
+struct Perplexity {
+  EvaluatedModel model;
+  Precision precision = Precision::kF32;
+  std::vector<RowScore> rows;  ///< in the order of TextRows::indices
+  PerplexitySummary summary;   ///< positions are positions in `rows`
+  std::vector<WorstRow> worst;
+  int64_t rows_known = 0;  ///< taken from the study
+
+  Losses losses(std::vector<double>& nll_sums, std::vector<int64_t>& tokens) const;
+};
+
+struct PerplexityResult {
+  TextRows text;
+  Perplexity perplexity;
+};
+
+/// Scores a model on a text. What the study holds is not computed again; what is computed is kept
+/// in it block by block.
+///
+/// @param model_name folder or repository id.
+/// @param options    its memory is shared by all models that run side by side.
+/// @param progress   phases "hash" (bytes) and "evaluate" (tokens).
+/// @throws Error{kCorrupt} a tokenizer with more ids than the model has (names both), a row that
+///         cannot be cut, a hidden state or logit that is not finite (names the layer);
+///         {kInterrupted}: blocks that were finished are kept; and what Checkpoint, Tokenizer,
+///         LanguageModel and Study throw.
+PerplexityResult evaluate_perplexity(const std::string& model_name,
+                                     const std::filesystem::path& text, const RowOptions& rows,
+                                     const EngineOptions& options, Study& study,
+                                     const ProgressFn& progress = {});
+
+enum class Verdict : uint8_t {
+  kWorse,
+  kBetter,
+  kTied,         ///< the difference may be chance
+  kWithinNoise,  ///< tied: no farther from the reference than 1.5 times its own rounding
+  kUnknown,      ///< one row says nothing of its error
+};
+
+/// A difference of mean losses, a minus b, with all that is known of it.
+struct PairTest {
+  int a = 0;  ///< 0 is the reference, i the i-th model
+  int b = 0;
+  PairedDifference difference;
+  Interval bootstrap95;
+  double median_difference = 0;  ///< over rows, of a's loss per token minus b's
+  double sign_p = 1;
+  double wilcoxon_p = 1;
+  double p_holm = 1;                    ///< of difference.p, over all pairs
+  Verdict verdict = Verdict::kUnknown;  ///< of a against b
+};
+
+struct ComparedModel {
+  Perplexity perplexity;
+  Divergence divergence;
+  PairTest against_reference;
+};
+
+/// Which ranking of two models deserves belief when they contradict each other.
+enum class Belief : uint8_t { kMean, kMedian, kNeither };
+
+struct InversionReport {
+  int better_by_mean = 0;  ///< 0 is the reference, i the i-th model
+  int better_by_median = 0;
+  int other = 0;                 ///< the worse one on the mean
+  bool beats_reference = false;  ///< a model is better than its reference on the mean
+  std::vector<int64_t> rows;  ///< indices before drawing, of the rows that do it, strongest first
+  std::vector<WorstRow> glimpses;  ///< of the first five of them, with the reference's perplexity
+  double mean_better_without = 0;  ///< perplexity of better_by_mean without those rows ...
+  double mean_other_without = 0;   ///< ... and of the other model
+  Belief belief = Belief::kNeither;
+  std::string why;  ///< half a sentence
+
+  /// @return the model that is better by the ranking to believe; nothing for kNeither.
+  std::optional<int> better() const;
+};
+
+struct Comparison {
+  TextRows text;
+  Perplexity reference;
+  std::vector<ComparedModel> models;
+  Divergence noise_floor;       ///< the reference in bf16 against itself in float32
+  std::vector<PairTest> pairs;  ///< all pairs, reference included
+  std::vector<InversionReport> inversions;
+};
+
+/// Models that lie no farther from the reference than this many noise floors are tied.
+inline constexpr double kNoiseFactor = 1.5;
+
+/// Compares models with a reference on the same rows, in float32: losses, divergences, tests.
+/// Reference and models run side by side over blocks of rows; logits are never held.
+///
+/// @param names of the reference, then of the models: folders or repository ids.
+/// @param seed  of the bootstrap.
+/// @param options its precision is not looked at.
+/// @throws as evaluate_perplexity; Error{kUnsupported} vocabularies or token ids differ: there is
+///         no common row to compare.
+Comparison compare_models(std::span<const std::string> names, const std::filesystem::path& text,
+                          const RowOptions& rows, uint64_t seed, const EngineOptions& options,
+                          Study& study, const ProgressFn& progress = {});
+
+/// Digest of a model folder's content (weight files, config.json, tokenizer.json), as the study
+/// keeps it (docs/formats/study.md). Weight files are read only if the study does not know them.
+/// @param progress phase "hash".
+/// @throws Error{kCorrupt} a file changed while it was read; {kInterrupted}; and what Study throws.
+std::string model_digest(const Checkpoint& checkpoint, Study& study,
+                         const ProgressFn& progress = {});
+
+}  // namespace ram

@@ -1,0 +1,71 @@
+// Pairs of models: differences, tests, and verdicts.
+#include "pairs.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ram {
+namespace {
+
+constexpr double kLevel = 0.05;
+
+PairTest test_pair(const Perplexity& a, const Perplexity& b, uint64_t seed, int threads) {
+  std::vector<double> differences;
+  std::vector<double> means;
+  std::vector<int64_t> tokens;
+  for (size_t i = 0; i < a.rows.size(); ++i) {
+    differences.push_back(a.rows[i].nll_sum - b.rows[i].nll_sum);
+    tokens.push_back(a.rows[i].tokens);
+    means.push_back(differences.back() / static_cast<double>(tokens.back()));
+  }
+  PairTest test;
+  test.difference = paired_difference(differences, tokens);
+  test.bootstrap95 = bootstrap_interval(differences, tokens, {.seed = seed, .threads = threads});
+  test.sign_p = sign_test(means);
+  test.wilcoxon_p = wilcoxon_test(means);
+  std::sort(means.begin(), means.end());
+  test.median_difference = percentile(means, 50);
+  return test;
+}
+
+Verdict verdict_of(const PairTest& test, bool within_noise) {
+  if (std::isnan(test.difference.standard_error)) return Verdict::kUnknown;
+  if (within_noise) return Verdict::kWithinNoise;
+  if (test.p_holm >= kLevel) return Verdict::kTied;
+  return test.difference.delta > 0 ? Verdict::kWorse : Verdict::kBetter;
+}
+
+}  // namespace
+
+const Perplexity& perplexity_of(const Comparison& comparison, int which) {
+  if (which == 0) return comparison.reference;
+  return comparison.models[static_cast<size_t>(which - 1)].perplexity;
+}
+
+void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
+  const auto count = static_cast<int>(comparison.models.size()) + 1;
+  std::vector<double> p_values;
+  for (int b = 0; b < count; ++b) {
+    for (int a = b + 1; a < count; ++a) {
+      PairTest test =
+          test_pair(perplexity_of(comparison, a), perplexity_of(comparison, b), seed, threads);
+      test.a = a;
+      test.b = b;
+      p_values.push_back(test.difference.p);
+      comparison.pairs.push_back(test);
+    }
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  const double limit = kNoiseFactor * comparison.noise_floor.mean;
+  const auto within = [&](int which) {
+    return which == 0 || comparison.models[static_cast<size_t>(which - 1)].divergence.mean <= limit;
+  };
+  for (size_t i = 0; i < adjusted.size(); ++i) {
+    PairTest& test = comparison.pairs[i];
+    test.p_holm = adjusted[i];
+    test.verdict = verdict_of(test, within(test.a) && within(test.b));
+    if (test.b == 0) comparison.models[static_cast<size_t>(test.a - 1)].against_reference = test;
+  }
+}
+
+}  // namespace ram

@@ -1,0 +1,66 @@
+// Models opened for evaluation, and the one loop that scores rows: what the study does not hold is
+// computed block by block, for any number of models side by side.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ram/eval.h"
+
+namespace ram {
+
+/// A model folder that fits its tokenizer, with what names it in the study.
+struct OpenedModel {
+  std::string name;  ///< as it was asked for
+  Checkpoint checkpoint;
+  Tokenizer tokenizer;
+  EvaluatedModel record;
+};
+
+/// @throws as evaluate_perplexity
+OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& progress);
+
+/// One model to score in one precision.
+struct Scored {
+  const OpenedModel* model = nullptr;
+  Precision precision = Precision::kF32;
+  EvaluationKey key;
+};
+
+EvaluationKey evaluation_key(const OpenedModel& model, Precision precision, const TextRows& text);
+
+/// Computes a block: hands the pieces of logits of all `rows` to `visit`, the models in the order
+/// given.
+using BlockRun =
+    std::function<void(std::span<const TokenRow> rows,
+                       const std::function<void(const LogitPiece& piece, int worker)>& visit)>;
+
+/// How blocks are run: by the engine, or by a test.
+struct Runner {
+  BlockRun run;
+  int64_t rows_at_once = 1;
+};
+
+/// Makes a runner for some models: loads them. @param memory_bytes of all together.
+using MakeRunner = std::function<Runner(std::span<const Scored> models)>;
+MakeRunner engine_runner(const TextRows& text, const EngineOptions& options);
+
+/// Brings the study up to date: every drawn row of every model has a score, and, if there is more
+/// than one, every row of the second and later ones a divergence from the first.
+/// @return how many rows there was nothing to compute for.
+/// @throws what `make` and its runs throw; {kInterrupted}. Finished blocks are kept.
+int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Study& study,
+                      const MakeRunner& make, const ProgressFn& progress);
+
+/// @return the losses of all drawn rows. @pre complete_rows.
+Perplexity collect(const TextRows& text, const Scored& scored, Study& study);
+
+/// @return the divergences of all drawn rows, summed up. @pre complete_rows.
+Divergence collect_divergence(const TextRows& text, const Scored& reference, const Scored& scored,
+                              Study& study);
+
+}  // namespace ram

@@ -1,0 +1,217 @@
+// From a text file to rows of tokens: docs/evaluation.md, "The rows".
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/eval.h"
+#include "ram/hash.h"
+#include "ram/size.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kLinesLookedAt = 1000;
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0U) == 0x80;
+}
+
+// Bytes of the well-formed sequence at `at`, or 0.
+// @source The Unicode Standard, table 3-7
+size_t sequence_bytes(std::string_view text, size_t at) {
+  const auto byte = [&](size_t i) -> unsigned {
+    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0;
+  };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const auto continues = [&](size_t i) { return (byte(i) & 0xc0U) == 0x80; };
+  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
+  if (first >= 0xe0 && first <= 0xef) {
+    const bool overlong = first == 0xe0 && byte(1) < 0xa0;
+    const bool surrogate = first == 0xed && byte(1) > 0x9f;
+    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xf0 && first <= 0xf4) {
+    const bool overlong = first == 0xf0 && byte(1) < 0x90;
+    const bool beyond = first == 0xf4 && byte(1) > 0x8f;
+    return continues(1) && continues(2) && continues(3) && !overlong && !beyond ? 4 : 0;
+  }
+  return 0;
+}
+
+void check_utf8(const fs::path& path, std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t bytes = sequence_bytes(text, at);
+    if (bytes == 0) {
+      fail(Code::kCorrupt, "text {}: not UTF-8 at byte {} (0x{:02x}); convert it, as with iconv",
+           path.string(), at, static_cast<unsigned char>(text[at]));
+    }
+    at += bytes;
+  }
+}
+
+bool is_blank(std::string_view line) {
+  return std::all_of(line.begin(), line.end(),
+                     [](unsigned char c) { return std::isspace(c) != 0; });
+}
+
+std::string join_lines(std::string_view content) {
+  std::string joined;
+  joined.reserve(content.size() + content.size() / 64);
+  for (size_t begin = 0; begin < content.size();) {
+    const size_t end = std::min(content.find('\n', begin), content.size());
+    const std::string_view line = content.substr(begin, end - begin);
+    if (!is_blank(line)) {
+      if (!joined.empty()) joined += "\n\n";
+      joined += line;
+    }
+    begin = end + 1;
+  }
+  return joined;
+}
+
+void check_options(const RowOptions& options, int64_t prefix) {
+  constexpr int64_t kLongest = int64_t{1} << 20;
+  const int64_t least = options.bos == Bos::kEveryRow ? prefix + 2 : 2;
+  if (options.length < least || options.length > kLongest) {
+    fail(Code::kUsage, "--length {}: use a number of tokens from {} to {}", options.length, least,
+         kLongest);
+  }
+  if (options.rows && *options.rows < 1) {
+    fail(Code::kUsage, "--rows {}: use a number from 1, or all", *options.rows);
+  }
+}
+
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const Text& text, TextFormat format,
+                            Bos bos) {
+  const Specials specials = bos == Bos::kStart ? Specials::kAdd : Specials::kNone;
+  if (format == TextFormat::kPlain) return tokenizer.encode(text.content, specials);
+  return tokenizer.encode(join_lines(text.content), specials);
+}
+
+}  // namespace
+
+std::string_view text_format_name(TextFormat format) {
+  return format == TextFormat::kWikitext ? "wikitext" : "plain";
+}
+
+std::string_view bos_name(Bos bos) {
+  switch (bos) {
+    case Bos::kStart:
+      return "start";
+    case Bos::kEveryRow:
+      return "every-row";
+    case Bos::kNone:
+      return "none";
+  }
+  return "";
+}
+
+std::string_view precision_name(Precision precision) {
+  return precision == Precision::kF32 ? "f32" : "bf16";
+}
+
+Text read_text(const fs::path& path) {
+  const InputFile file(path);
+  if (file.size() > kLargestText) {
+    fail(Code::kUnsupported,
+         "text {}: {}, and at most {} are read; cut it, as with head -c {} (a sample of rows needs "
+         "no more)",
+         path.string(), format_bytes(file.size()), format_bytes(kLargestText), kLargestText);
+  }
+  Text text{.path = path.string(),
+            .content = std::string(static_cast<size_t>(file.size()), '\0'),
+            .sha256 = {}};
+  file.read(0, std::as_writable_bytes(std::span(text.content)));
+  if (is_blank(text.content)) fail(Code::kCorrupt, "text {}: empty", path.string());
+  check_utf8(path, text.content);
+  text.sha256 = sha256_text(text.content);
+  return text;
+}
+
+TextFormat detect_format(std::string_view content) {
+  size_t begin = 0;
+  for (size_t line = 0; line < kLinesLookedAt && begin < content.size(); ++line) {
+    const size_t end = std::min(content.find('\n', begin), content.size());
+    std::string_view text = content.substr(begin, end - begin);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\r')) text.remove_suffix(1);
+    // " = Title = ": nothing but WikiText begins a line with a blank and puts blanks around "=".
+    if (text.size() > 5 && text.starts_with(" = ") && text.ends_with(" =")) {
+      return TextFormat::kWikitext;
+    }
+    begin = end + 1;
+  }
+  return TextFormat::kPlain;
+}
+
+std::string TextRows::protocol() const {
+  return fmt::format("{} length {} bos {}", text_format_name(format), length, bos_name(bos));
+}
+
+TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions& options) {
+  const std::vector<TokenId>& prefix = tokenizer.prefix_ids();
+  check_options(options, std::ssize(prefix));
+  TextRows rows;
+  rows.text_sha256 = text.sha256;
+  rows.detected = !options.format.has_value();
+  rows.format = options.format.value_or(detect_format(text.content));
+  rows.bos = options.bos;
+  rows.length = options.length;
+  rows.prefix_tokens = std::ssize(prefix);
+  const std::vector<TokenId> ids = encode(tokenizer, text, rows.format, options.bos);
+  rows.text_tokens = std::ssize(ids);
+  const int64_t before = options.bos == Bos::kEveryRow ? rows.prefix_tokens : 0;
+  const int64_t step = options.length - before;
+  rows.rows_total = rows.text_tokens / step;
+  if (rows.rows_total == 0) {
+    fail(Code::kCorrupt,
+         "text {}: {} tokens, and a row takes {}: use --length {} or less, or a longer text",
+         text.path, rows.text_tokens, step, rows.text_tokens + before);
+  }
+  rows.indices =
+      draw_rows(rows.rows_total, std::min(options.rows.value_or(rows.rows_total), rows.rows_total),
+                options.seed);
+  for (const int64_t index : rows.indices) {
+    TokenRow row;
+    row.reserve(static_cast<size_t>(options.length));
+    if (before > 0) row.assign(prefix.begin(), prefix.end());
+    const auto first = ids.begin() + index * step;
+    row.insert(row.end(), first, first + step);
+    rows.rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string glimpse(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
+  // A token is seldom less than a character; what is not shown need not be decoded.
+  const std::string text = tokenizer.decode(row.first(std::min(row.size(), 2 * width)), false);
+  std::string shown;
+  size_t characters = 0;
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    size_t bytes = 1;
+    while (at + bytes < text.size() && is_continuation(text[at + bytes])) ++bytes;
+    std::string piece = text.substr(at, bytes);
+    if (byte == '\n') piece = "\\n";
+    if (byte == '\t') piece = "\\t";
+    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f) {
+      piece = fmt::format("\\x{:02x}", byte);
+    }
+    // C1 controls, which some terminals obey: U+0080 to U+009F.
+    if (bytes == 2 && byte == 0xc2 && static_cast<unsigned char>(text[at + 1]) < 0xa0) {
+      piece = fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at + 1]));
+    }
+    const size_t taken = piece.front() == '\\' ? piece.size() : 1;
+    if (characters + taken > width) return shown;
+    characters += taken;
+    shown += piece;
+    at += bytes;
+  }
+  return shown;
+}
+
+}  // namespace ram
