@@ -36,6 +36,8 @@ Action setup_verify(CLI::App& app, const Common& common);
 Action setup_logits(CLI::App& app, const Common& common);
 Action setup_tokenize(CLI::App& app, const Common& common);
 Action setup_generate(CLI::App& app, const Common& common);
+Action setup_perplexity(CLI::App& app, const Common& common);
+Action setup_compare(CLI::App& app, const Common& common);
 Action setup_demo(CLI::App& app, const Common& common);
 Action setup_completion(CLI::App& app, const Common& common);
 

@@ -1,0 +1,119 @@
+// Options, words and tables of the commands that score models on a text.
+#include "evaluation.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+std::optional<int64_t> parse_rows(const std::string& text) {
+  if (text == "all") return std::nullopt;
+  int64_t rows = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, rows);
+  if (error != std::errc{} || stop != end || rows < 1) {
+    fail(Code::kUsage, "--rows {}: use a number from 1, or all", text);
+  }
+  return rows;
+}
+
+Bos parse_bos(const std::string& text) {
+  for (const Bos bos : {Bos::kStart, Bos::kEveryRow, Bos::kNone}) {
+    if (text == bos_name(bos)) return bos;
+  }
+  fail(Code::kUsage, "--bos {}: use start, every-row or none", text);
+}
+
+std::optional<TextFormat> parse_format(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  for (const TextFormat format : {TextFormat::kWikitext, TextFormat::kPlain}) {
+    if (text == text_format_name(format)) return format;
+  }
+  fail(Code::kUsage, "--text-format {}: use wikitext or plain", text);
+}
+
+std::string special_tokens(const TextRows& text) {
+  if (text.bos == Bos::kNone) return "no special tokens";
+  if (text.prefix_tokens == 0) return "no special tokens: the tokenizer's template adds none";
+  return text.bos == Bos::kStart ? "special tokens before the whole text only"
+                                 : "special tokens before every row";
+}
+
+}  // namespace
+
+void add_text_options(CLI::App& app, TextArguments& arguments) {
+  app.add_option("--text", arguments.text, "UTF-8 text to score")->type_name("FILE")->required();
+  app.add_option("--length", arguments.length, "tokens of a row (default 2048)")->type_name("N");
+  app.add_option("--rows", arguments.rows,
+                 "how many rows, drawn with --seed (default all; 128 is the published protocol)")
+      ->type_name("N|all");
+  app.add_option("--bos", arguments.bos, "where the tokenizer's own special tokens go")
+      ->type_name("start|every-row|none");
+  app.add_option(
+         "--text-format", arguments.format,
+         "wikitext: lines that are not blank, joined by two newlines (default: as it looks)")
+      ->type_name("wikitext|plain");
+}
+
+RowOptions row_options(const Common& common, const TextArguments& arguments) {
+  if (common.seed > std::numeric_limits<uint32_t>::max()) {
+    fail(Code::kUsage, "--seed {}: rows are drawn with a seed from 0 to {}", common.seed,
+         std::numeric_limits<uint32_t>::max());
+  }
+  return {.length = arguments.length,
+          .rows = parse_rows(arguments.rows),
+          .seed = static_cast<uint32_t>(common.seed),
+          .bos = parse_bos(arguments.bos),
+          .format = parse_format(arguments.format)};
+}
+
+void note_text(const Common& common, const TextRows& text) {
+  if (!text.detected) return;
+  note(common, text.format == TextFormat::kWikitext
+                   ? "the text looks like WikiText: its lines are joined by two newlines; "
+                     "--text-format plain takes it as it is"
+                   : "the text is taken as it is; --text-format wikitext joins its lines by two "
+                     "newlines");
+}
+
+std::string text_line(const TextArguments& arguments, const TextRows& text) {
+  return fmt::format("{}: {} of {} rows of {} tokens ({}, {})\n", arguments.text, text.rows.size(),
+                     text.rows_total, text.length, text_format_name(text.format),
+                     special_tokens(text));
+}
+
+nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text) {
+  return {{"text_sha256", text.text_sha256},
+          {"text_format", text_format_name(text.format)},
+          {"text_tokens", text.text_tokens},
+          {"length", text.length},
+          {"bos", bos_name(text.bos)},
+          {"prefix_tokens", text.prefix_tokens},
+          {"seed", options.seed},
+          {"rows_total", text.rows_total},
+          {"rows_used", text.rows.size()},
+          {"tokens", text.scored_tokens()}};
+}
+
+std::string worst_table(std::span<const WorstRow> rows, const std::string& title) {
+  Table table({{"row"}, {title}, {"text", Align::kLeft}});
+  for (const WorstRow& row : rows) {
+    table.add({std::to_string(row.row), four_digits(row.perplexity), row.glimpse});
+  }
+  return table.render();
+}
+
+std::string four_digits(double value) {
+  if (std::fabs(value) >= 1000) return fmt::format("{:.0f}", value);
+  return fmt::format("{:.4g}", value);
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,45 @@
+// What the commands that score models on a text share.
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "ram/eval.h"
+
+#include "common.h"
+
+namespace ram::cli {
+
+/// The text and how it becomes rows, as typed.
+struct TextArguments {
+  std::string text;
+  std::string rows = "all";
+  std::string bos = "start";
+  std::string format;
+  int64_t length = 2048;
+};
+
+void add_text_options(CLI::App& app, TextArguments& arguments);
+
+/// @throws Error{kUsage}
+RowOptions row_options(const Common& common, const TextArguments& arguments);
+
+/// Says on stderr what was not asked for but decided: the form of the text.
+void note_text(const Common& common, const TextRows& text);
+
+/// @return "demo on heldout.txt: 32 of 129 rows of 512 tokens, ...".
+std::string text_line(const TextArguments& arguments, const TextRows& text);
+
+/// The keys that say on what was scored, in every document.
+nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text);
+
+/// @return a table of rows with their perplexity, under that title, and the beginning of their
+/// text.
+std::string worst_table(std::span<const WorstRow> rows, const std::string& title);
+
+/// @return a number with four significant digits, "12.34", "0.001234", "25310".
+std::string four_digits(double value);
+
+}  // namespace ram::cli

@@ -1,0 +1,116 @@
+// ram perplexity: what a model loses on a text, over all rows or a drawn sample.
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "engine_options.h"
+#include "evaluation.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string precision;
+  TextArguments text;
+};
+
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json perplexity_json(const RowOptions& options, const PerplexityResult& result) {
+  const Perplexity& found = result.perplexity;
+  const PerplexitySummary& summary = found.summary;
+  const auto row_of = [&](int64_t position) {
+    return found.rows[static_cast<size_t>(position)].row;
+  };
+  Json document = {{"model", found.model.name},
+                   {"model_type", found.model.model_type},
+                   {"digest", found.model.digest},
+                   {"bytes", found.model.bytes},
+                   {"bits_per_weight", found.model.bits_per_weight},
+                   {"precision", precision_name(found.precision)}};
+  document.update(text_json(options, result.text));
+  document["mean_perplexity"] = summary.mean;
+  document["median_perplexity"] = summary.median;
+  document["trimmed_perplexity"] = optional_json(summary.trimmed);
+  document["trimmed_rows"] = summary.trimmed_rows;
+  Json outliers = Json::array();
+  for (const int64_t position : summary.outliers) outliers.push_back(row_of(position));
+  document["outlier_rows"] = std::move(outliers);
+  Json worst = Json::array();
+  for (const WorstRow& row : found.worst) {
+    worst.push_back({{"row", row.row}, {"perplexity", row.perplexity}, {"text", row.glimpse}});
+  }
+  document["worst_rows"] = std::move(worst);
+  document["mean_without_worst"] = optional_json(summary.mean_without_worst);
+  document["median_without_worst"] = optional_json(summary.median_without_worst);
+  document["rows_known"] = found.rows_known;
+  Json rows = Json::array();
+  for (const RowScore& row : found.rows) {
+    rows.push_back({{"row", row.row}, {"tokens", row.tokens}, {"nll_sum", row.nll_sum}});
+  }
+  document["rows"] = std::move(rows);
+  return document;
+}
+
+std::string perplexity_text(const TextArguments& arguments, const PerplexityResult& result) {
+  const Perplexity& found = result.perplexity;
+  const PerplexitySummary& summary = found.summary;
+  std::string text = text_line(arguments, result.text);
+  text += fmt::format("{} in {}, {:.2f} bits per weight\n\n", found.model.name,
+                      precision_name(found.precision), found.model.bits_per_weight);
+  const auto line = [&text](std::string_view name, const std::string& value) {
+    text += fmt::format("{:<24}{}\n", name, value);
+  };
+  line("mean perplexity", four_digits(summary.mean));
+  line("median of the rows", four_digits(summary.median));
+  if (summary.trimmed) {
+    line("trimmed mean",
+         fmt::format("{} ({} row{} dropped at each end)", four_digits(*summary.trimmed),
+                     summary.trimmed_rows, summary.trimmed_rows == 1 ? "" : "s"));
+  }
+  line("rows above 100", std::to_string(summary.outliers.size()));
+  if (summary.mean_without_worst) {
+    line(fmt::format("without the worst {}", summary.worst.size()),
+         fmt::format("mean {}, median {}", four_digits(*summary.mean_without_worst),
+                     four_digits(summary.median_without_worst.value())));
+  }
+  return text + "\nworst rows\n" + worst_table(found.worst, "perplexity");
+}
+
+int perplexity_command(const Common& common, const Options& options) {
+  const RowOptions rows = row_options(common, options.text);
+  const EngineOptions engine = engine_options(common, options.precision);
+  Study study = open_study(
+      common, fmt::format("perplexity --precision {} --seed {} --rows {}",
+                          precision_name(engine.precision), common.seed, options.text.rows));
+  PerplexityResult result;
+  {
+    ProgressLine line(common);
+    result =
+        evaluate_perplexity(options.model, options.text.text, rows, engine, study, line.function());
+  }
+  note_text(common, result.text);
+  if (common.json) {
+    print_result(common, perplexity_json(rows, result).dump(2) + "\n");
+  } else {
+    print_result(common, perplexity_text(options.text, result));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_perplexity(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
+      ->type_name("")
+      ->required();
+  add_text_options(app, options->text);
+  add_precision_option(app, options->precision);
+  return [options, &common] { return perplexity_command(common, *options); };
+}
+
+}  // namespace ram::cli

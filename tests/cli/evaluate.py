@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""ram perplexity and ram compare from outside: documents, tables, what is kept, garbage, bad input."""
+
+import hashlib
+import json
+import math
+import pathlib
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+import harness  # noqa: E402
+
+DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "models/demo"
+TEXT = DEMO / "heldout.txt"
+USAGE, MISSING, CORRUPT, UNSUPPORTED = 2, 3, 4, 5
+GARBAGE = "qxzjkvwb{}[]#$%&@;~^_=+/0123456789"
+
+
+def changed_demo(folder, change):
+    """A copy of the demo model after change(folder)."""
+    shutil.copytree(DEMO, folder)
+    change(folder)
+    return folder
+
+
+class Evaluate(harness.ProgramTest):
+    def document(self, *arguments):
+        ran = self.ram(*arguments, "--json")
+        self.assertEqual(ran.status, 0, ran)
+        return ran.json
+
+    def perplexity(self, *options, model=DEMO, text=TEXT):
+        return self.document("perplexity", model, "--text", text, "--length", 128, *options)
+
+    def compressed(self, fmt):
+        out = self.folder / f"demo-{fmt.replace(':', '-')}"
+        ran = self.ram("fit", DEMO, "--uniform", fmt, "-o", out, "--quiet")
+        self.assertEqual(ran.status, 0, ran)
+        return out
+
+    def short_text(self, characters, name="short.txt"):
+        path = self.folder / name
+        path.write_text(TEXT.read_text(encoding="utf-8")[:characters], encoding="utf-8")
+        return path
+
+    def test_perplexity_says_all_that_the_contract_names_and_it_adds_up(self):
+        found = self.perplexity("--rows", 6)
+        for key in ("model", "text_sha256", "length", "seed", "rows_total", "rows_used", "tokens",
+                    "mean_perplexity", "median_perplexity", "trimmed_perplexity", "outlier_rows"):
+            self.assertIn(key, found)
+        self.assertEqual(found["text_sha256"], hashlib.sha256(TEXT.read_bytes()).hexdigest())
+        self.assertEqual((found["length"], found["seed"], found["rows_used"]), (128, 42, 6))
+        self.assertEqual(found["tokens"], 6 * 127)
+        rows = [row["row"] for row in found["rows"]]
+        self.assertEqual(rows, sorted(set(rows)))
+        self.assertLess(rows[-1], found["rows_total"])
+        mean = sum(row["nll_sum"] for row in found["rows"]) / found["tokens"]
+        self.assertAlmostEqual(found["mean_perplexity"], math.exp(mean), places=12)
+
+    def test_what_the_study_holds_is_not_computed_again_and_threads_do_not_matter(self):
+        first = self.perplexity("--rows", 4, "--threads", 1)
+        self.assertEqual(first["rows_known"], 0)
+        again = self.perplexity("--rows", 4, "--threads", 2)
+        self.assertEqual(again["rows_known"], 4)
+        self.assertEqual(first["rows"], again["rows"])
+        fresh = self.perplexity("--rows", 4, "--threads", 2, "--study", "other.db")
+        self.assertEqual(fresh["rows_known"], 0)
+        self.assertEqual(first["rows"], fresh["rows"])
+        for option in (["--bos", "none"], ["--precision", "bf16"], ["--text-format", "wikitext"]):
+            self.assertEqual(self.perplexity("--rows", 4, *option)["rows_known"], 0, option)
+
+    def test_two_programs_on_one_study_are_safe(self):
+        command = [harness.PROGRAM, "perplexity", str(DEMO), "--text", str(TEXT), "--length", "128",
+                   "--rows", "12", "--json", "--quiet"]
+        both = [subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE,
+                                 env=harness.environment()) for _ in range(2)]
+        outs = [p.communicate(timeout=harness.TIMEOUT_S)[0] for p in both]
+        self.assertEqual([p.returncode for p in both], [0, 0])
+        self.assertEqual(json.loads(outs[0])["rows"], json.loads(outs[1])["rows"])
+
+    def test_ctrl_c_keeps_finished_blocks_and_the_next_run_goes_on(self):
+        command = [harness.PROGRAM, "perplexity", str(DEMO), "--text", str(TEXT), "--length", "128",
+                   "--threads", "1", "--quiet"]
+        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=harness.environment())
+        study, kept = self.folder / "ram.db", 0
+        while process.poll() is None and kept == 0:
+            time.sleep(0.02)
+            if study.exists():
+                try:
+                    with sqlite3.connect(study) as db:
+                        kept = db.execute("SELECT count(*) FROM evaluation_row").fetchone()[0]
+                except sqlite3.Error:
+                    pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=harness.TIMEOUT_S)
+        self.assertGreater(kept, 0)
+        if process.returncode != 130:
+            self.skipTest("it was done before the signal came")
+        self.assertEqual(out, b"")
+        self.assertIn(b"run the same command again", err)
+        found = self.perplexity()
+        self.assertGreaterEqual(found["rows_known"], kept)
+        self.assertLess(found["rows_known"], found["rows_used"])
+        fresh = self.perplexity("--study", "fresh.db")
+        self.assertEqual(found["rows"], fresh["rows"])
+
+    def test_compare_says_all_that_the_contract_names(self):
+        models = [self.compressed("8:32"), self.compressed("3:64")]
+        found = self.document("compare", DEMO, *models, "--text", TEXT, "--length", 128, "--rows", 20)
+        for entry in found["models"]:
+            for key in ("name", "bytes", "bits_per_weight", "mean_perplexity", "median_perplexity",
+                        "delta_nll", "delta_nll_se", "delta_nll_ci95", "sign_test_p", "wilcoxon_p",
+                        "kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_p999", "kl_max",
+                        "same_top1"):
+                self.assertIn(key, entry)
+            order = [entry[k] for k in ("kl_median", "kl_p90", "kl_p99", "kl_p999", "kl_max")]
+            self.assertEqual(order, sorted(order))
+            low, high = entry["delta_nll_ci95"]
+            self.assertTrue(low <= entry["delta_nll"] <= high)
+        self.assertEqual(len(found["pairs"]), 3)
+        self.assertGreater(found["noise_floor_kl"], 0)
+        fine, coarse = found["models"]
+        self.assertLess(fine["kl_mean"], coarse["kl_mean"])
+        self.assertEqual(coarse["verdict"], "worse")
+        size = sum(p.stat().st_size for p in models[1].rglob("*") if p.is_file())
+        self.assertEqual(coarse["bytes"], size)
+        plan = json.loads((models[1] / "plan.json").read_text())
+        self.assertAlmostEqual(coarse["bits_per_weight"], plan["bits_per_weight"], places=9)
+        # The same losses as perplexity's, which then has nothing to do.
+        alone = self.perplexity("--rows", 20, model=models[1])
+        self.assertEqual(alone["rows_known"], 20)
+        self.assertEqual(alone["rows"], coarse["rows"])
+
+    def test_the_table_is_for_people_and_needs_no_width(self):
+        ran = self.ram("compare", DEMO, self.compressed("3:64"), "--text", TEXT, "--length", 128,
+                       "--rows", 20)
+        self.assertEqual(ran.status, 0, ran)
+        self.assertRegex(ran.out, r"demo-3-64 .* worse by \d+\.\d % ± \d+\.\d")
+        self.assertIn("Noise floor", ran.out)
+        self.assertLessEqual(max(map(len, ran.out.splitlines()[2:5])), 110)
+
+    def test_rows_of_garbage_that_turn_the_ranking_around_are_named(self):
+        rng = random.Random(5)
+        documents = TEXT.read_text(encoding="utf-8")[:60_000].split("<|endoftext|>")
+        for place in (len(documents) // 4, len(documents) // 2):
+            documents[place] = "".join(rng.choice(GARBAGE) for _ in range(1500))
+        text = self.folder / "garbage.txt"
+        text.write_text("<|endoftext|>".join(documents), encoding="utf-8")
+        model = self.compressed("2:64")
+        command = ["compare", DEMO, model, "--text", text, "--length", 128]
+        found = self.document(*command)
+        entry = found["models"][0]
+        reference = found["reference_model"]
+        self.assertLess(entry["mean_perplexity"], reference["mean_perplexity"], "no inversion")
+        self.assertGreater(entry["median_perplexity"], reference["median_perplexity"])
+        self.assertEqual(len(found["inversions"]), 1)
+        report = found["inversions"][0]
+        self.assertEqual(report["better_by_mean"], entry["name"])
+        self.assertEqual(report["better_by_median"], "demo")
+        self.assertEqual(report["believe"], "median")
+        losses = {row["row"]: row["nll_sum"] / row["tokens"] for row in reference["rows"]}
+        self.assertTrue(report["rows"])
+        for row in report["rows"]:
+            self.assertGreater(math.exp(losses[row]), 100)
+        # Without one row fewer the mean would still stand upside down.
+        gain = {a["row"]: a["nll_sum"] - b["nll_sum"]
+                for a, b in zip(reference["rows"], entry["rows"])}
+        left = sum(gain.values()) - sum(gain[row] for row in report["rows"])
+        self.assertLess(left, 0)
+        self.assertGreater(left + min(gain[row] for row in report["rows"]), 0)
+        shown = self.ram(*command)
+        self.assertIn("INVERSION", shown.out)
+        self.assertIn("believe the median (demo is better)", shown.out)
+
+    def test_bad_text_is_refused(self):
+        cases = (
+            (b"", CORRUPT, "empty"),
+            (b" \n \n", CORRUPT, "empty"),
+            (b"abc\xff", CORRUPT, "byte 3"),
+            (b"A cat.", CORRUPT, "--length"),
+        )
+        for content, status, says in cases:
+            path = self.folder / "bad.txt"
+            path.write_bytes(content)
+            ran = self.ram("perplexity", DEMO, "--text", path)
+            self.assert_refused(ran, status, says)
+        self.assert_refused(self.ram("perplexity", DEMO, "--text", "none.txt"), MISSING, "none.txt")
+        huge = self.folder / "huge.txt"
+        with open(huge, "wb") as file:
+            file.truncate(3_000_000_000)
+        self.assert_refused(self.ram("perplexity", DEMO, "--text", huge), UNSUPPORTED, "head -c")
+
+    def test_options_out_of_range_are_refused(self):
+        for options, says in ((["--rows", "0"], "all"), (["--rows", "x"], "all"),
+                              (["--length", "1"], "--length"), (["--bos", "end"], "every-row"),
+                              (["--precision", "f16"], "bf16"), (["--text-format", "md"], "plain"),
+                              (["--seed", str(2**32)], "--seed")):
+            ran = self.ram("perplexity", DEMO, "--text", TEXT, *options)
+            self.assert_refused(ran, USAGE, says)
+        self.assert_refused(self.ram("compare", DEMO, "--text", TEXT), USAGE)
+
+    def test_models_that_cannot_be_scored_are_refused(self):
+        text = self.short_text(8000)
+
+        def foreign_tokenizer(folder):
+            document = json.loads((folder / "tokenizer.json").read_text())
+            document["added_tokens"].append({"id": 1536, "content": "<|x|>", "special": True,
+                                             "single_word": False, "lstrip": False,
+                                             "rstrip": False, "normalized": False})
+            (folder / "tokenizer.json").write_text(json.dumps(document))
+
+        model = changed_demo(self.folder / "foreign", foreign_tokenizer)
+        ran = self.ram("perplexity", model, "--text", text, "--length", 64)
+        self.assert_refused(ran, CORRUPT, "1536", "tokenizer.json")
+        model = changed_demo(self.folder / "none", lambda f: (f / "tokenizer.json").unlink())
+        ran = self.ram("perplexity", model, "--text", text, "--length", 64)
+        self.assert_refused(ran, MISSING, "tokenizer.json")
+
+        def not_a_number(folder):
+            data = bytearray((folder / "model.safetensors").read_bytes())
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            begin = header["model.layers.2.post_attention_layernorm.weight"]["data_offsets"][0]
+            place = 8 + int.from_bytes(data[:8], "little") + begin
+            data[place : place + 2] = b"\xc0\x7f"
+            (folder / "model.safetensors").write_bytes(data)
+
+        model = changed_demo(self.folder / "nan", not_a_number)
+        ran = self.ram("perplexity", model, "--text", text, "--length", 64)
+        self.assert_refused(ran, CORRUPT, "layer 2")
+
+
+if __name__ == "__main__":
+    harness.main()
