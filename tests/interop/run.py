@@ -15,6 +15,7 @@ import unittest
 from pathlib import Path
 
 MODULES = ("check_fit", "check_uniform", "check_config", "check_budgets", "check_tokenizer")
+PEERS = ("check_transformers", "check_perplexity")
 
 
 def main():
@@ -28,7 +29,7 @@ def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    names = options.tests or MODULES + (("check_transformers",) if options.peers else ())
+    names = options.tests or MODULES + (PEERS if options.peers else ())
     suite = unittest.defaultTestLoader.loadTestsFromNames(names)
     start = time.monotonic()
     result = unittest.TextTestRunner(verbosity=2).run(suite)
