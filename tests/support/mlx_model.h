@@ -33,6 +33,30 @@ inline void put_tensor(StoredTensors& out, const std::string& name, DType dtype,
   out[name] = {{name, dtype, std::move(shape)}, std::move(bytes)};
 }
 
+/// A matrix, or a stack of them, as MLX stores it: "<module>.weight", ".scales", ".biases".
+/// @param weight name "<module>.weight", dtype and shape of the matrix.
+/// @param bytes  its elements.
+inline void put_encoded(StoredTensors& out, const TensorSpec& weight,
+                        const std::vector<std::byte>& bytes, AffineFormat format) {
+  const std::string module = weight.name.substr(0, weight.name.rfind('.'));
+  const int64_t cols = weight.shape.back();
+  const int64_t rows = weight.elements() / cols;
+  const int64_t groups = cols / format.group_size;
+  std::vector<uint32_t> words(static_cast<size_t>(rows * cols / 32 * format.bits));
+  std::vector<std::byte> scales(static_cast<size_t>(rows * groups * dtype_bits(weight.dtype) / 8));
+  std::vector<std::byte> biases = scales;
+  affine_encode(bytes.data(), weight.dtype, rows, cols, format, weight.dtype, words.data(),
+                scales.data(), biases.data());
+  std::vector<std::byte> codes(words.size() * 4);
+  std::memcpy(codes.data(), words.data(), codes.size());
+  std::vector<int64_t> shape = weight.shape;
+  shape.back() = cols / 32 * format.bits;
+  put_tensor(out, module + ".weight", DType::kU32, shape, std::move(codes));
+  shape.back() = groups;
+  put_tensor(out, module + ".scales", weight.dtype, shape, std::move(scales));
+  put_tensor(out, module + ".biases", weight.dtype, shape, std::move(biases));
+}
+
 /// The model's tensors, those of two and more axes in the format that `rule` gives their module.
 /// Experts should be ExpertLayout::kMlx (stacked) or kSeparate.
 inline StoredTensors mlx_tensors(const TinyModel& m, const FormatRule& rule) {
@@ -43,26 +67,11 @@ inline StoredTensors mlx_tensors(const TinyModel& m, const FormatRule& rule) {
     from_f32(values.data(), spec.dtype, spec.elements(), bytes.data());
     const std::string module = spec.name.substr(0, spec.name.rfind('.'));
     const auto format = spec.shape.size() < 2 ? std::nullopt : rule(module);
-    if (!format) {
+    if (format) {
+      put_encoded(out, spec, bytes, *format);
+    } else {
       put_tensor(out, spec.name, spec.dtype, spec.shape, std::move(bytes));
-      continue;
     }
-    const int64_t cols = spec.shape.back();
-    const int64_t rows = spec.elements() / cols;
-    std::vector<std::byte> codes(static_cast<size_t>(rows * cols * format->bits / 8));
-    const int64_t groups = cols / format->group_size;
-    std::vector<std::byte> scales(static_cast<size_t>(rows * groups * dtype_bits(spec.dtype) / 8));
-    std::vector<std::byte> biases = scales;
-    std::vector<uint32_t> words(codes.size() / 4);
-    affine_encode(bytes.data(), spec.dtype, rows, cols, *format, spec.dtype, words.data(),
-                  scales.data(), biases.data());
-    std::memcpy(codes.data(), words.data(), codes.size());
-    std::vector<int64_t> shape = spec.shape;
-    shape.back() = cols * format->bits / 32;
-    put_tensor(out, module + ".weight", DType::kU32, shape, std::move(codes));
-    shape.back() = groups;
-    put_tensor(out, module + ".scales", spec.dtype, shape, std::move(scales));
-    put_tensor(out, module + ".biases", spec.dtype, shape, std::move(biases));
   }
   return out;
 }
