@@ -7,6 +7,9 @@ Every family comes in both spellings of config.json: the hub's, which mlx_lm rea
 of transformers 5, which it may misread. Two models of one `twin` hold the same weights and differ
 in spelling (and in how experts are stored) only: the hub's one says what the other must compute.
 Values depend on the twin's seed and the tensor's name alone. numpy only.
+
+LOGIT_MODELS are for what computes with them: every family with every setting that changes its
+forward pass, in the hub's spelling.
 """
 
 import dataclasses
@@ -45,8 +48,17 @@ class Model:
     shared_width: int = 256
     dense_layers: tuple = ()
     biases: bool = False  # llama's attention_bias and mlp_bias
+    mlp_biases: bool | None = None  # the latter, where it differs
+    renormalised: bool | None = None  # norm_topk_prob; None: the family's usual
     rope_theta: float = 500000.0
     rope_scaling: tuple = ()  # items of the dict, in the hub's spelling
+    sliding_window: int | None = None
+    settings: tuple = ()  # items of config.json that no other field has
+    spread: float = 0.06  # of the weights: the standard deviation of the commonest rows
+
+    @property
+    def has_mlp_biases(self):
+        return self.biases if self.mlp_biases is None else self.mlp_biases
 
     @property
     def moe(self):
@@ -82,6 +94,46 @@ MODELS = [
     Model("llama-llama3-v5", "llama", "llama3", V5, tied=True, rope_scaling=LLAMA3),
     Model("llama-odd", "llama", "odd", dtype="float32", hidden=96, intermediate=172, heads=3,
           kv_heads=1, biases=True),
+]  # fmt: skip
+
+LINEAR = (("rope_type", "linear"), ("factor", 2.5))
+YARN_FULL = (*YARN, ("beta_fast", 16.0), ("beta_slow", 2.0), ("mscale", 1.2),
+             ("mscale_all_dim", 0.4), ("truncate", False))  # fmt: skip
+# Shorter than the text that the checks run.
+WINDOW = 7
+
+
+def computing(name, family, **options):
+    """A model whose logits spread by 1 to 2, so that a difference of 1e-4 says something."""
+    return Model(name, family, name, spread=0.1, **options)
+
+
+LOGIT_MODELS = [
+    computing("llama", "llama", dtype="float32"),
+    computing("llama-biases", "llama", biases=True, mlp_biases=False),
+    computing("llama-all-biases", "llama", biases=True, dtype="float16", shards=2),
+    computing("llama-tied-llama3", "llama", tied=True, rope_scaling=LLAMA3),
+    computing("llama-linear", "llama", rope_scaling=LINEAR, rope_theta=10000.0, dtype="float16"),
+    computing("llama-yarn", "llama", rope_scaling=YARN_FULL, rope_theta=10000.0),
+    computing("llama-head-dim", "llama", head_dim=48, kv_heads=1, hidden=96, intermediate=160),
+    computing("mistral", "mistral", dtype="float16"),
+    computing("mistral-window", "mistral", sliding_window=WINDOW),
+    computing("qwen2", "qwen2", tied=True, dtype="float16"),
+    computing("qwen2-window", "qwen2", sliding_window=WINDOW,
+              settings=(("max_window_layers", 1),)),
+    computing("qwen3", "qwen3", head_dim=64),
+    computing("qwen3-tied-yarn", "qwen3", tied=True, head_dim=64, rope_scaling=YARN),
+    computing("qwen3-window", "qwen3", dtype="float32", sliding_window=WINDOW,
+              settings=(("layer_types", ["sliding_attention", "full_attention",
+                                         "sliding_attention"]),)),
+    computing("qwen3_moe", "qwen3_moe", dense_layers=(1,), head_dim=64, shards=3),
+    computing("qwen3_moe-unnormalised", "qwen3_moe", renormalised=False, dtype="float16"),
+    computing("qwen3_moe-window", "qwen3_moe", sliding_window=WINDOW, renormalised=False),
+    computing("qwen2_moe", "qwen2_moe"),
+    computing("qwen2_moe-window", "qwen2_moe", dtype="float32", sliding_window=WINDOW),
+    computing("mixtral", "mixtral", expert_width=256),
+    computing("mixtral-window", "mixtral", expert_width=256, sliding_window=WINDOW, packed=True,
+              dtype="float16"),
 ]  # fmt: skip
 
 
@@ -121,7 +173,7 @@ def swiglu(prefix, width, hidden, names=("gate_proj", "up_proj", "down_proj")):
 def feed_forward(m: Model, index: int, layer: str):
     if not m.moe or index in m.dense_layers:
         out = swiglu(layer + "mlp.", m.intermediate, m.hidden)
-        if m.biases:
+        if m.has_mlp_biases:
             out.update({n.replace(".weight", ".bias"): s[:1] for n, s in list(out.items())})
         return out
     if m.family == "mixtral":
@@ -143,7 +195,7 @@ def values(m: Model, name: str, shape):
     v = random.standard_normal(shape, dtype=np.float32)
     if len(shape) == 1:
         return 1 + 0.1 * v if name.endswith("norm.weight") else 0.1 * v
-    v *= 0.06 * np.exp(0.4 * random.standard_normal((shape[0], 1), dtype=np.float32))
+    v *= m.spread * np.exp(0.4 * random.standard_normal((shape[0], 1), dtype=np.float32))
     if shape[0] >= 16:
         v[random.random(shape) < 0.001] *= 12
         v[1] = 0
@@ -200,13 +252,15 @@ def config(m: Model):
         "use_cache": True,
     }
     if m.family == "llama":
-        c.update({"attention_bias": m.biases, "mlp_bias": m.biases})
+        c.update({"attention_bias": m.biases, "mlp_bias": m.has_mlp_biases})
     if m.family.startswith("qwen3"):
         c["attention_bias"] = False
     if not m.family.startswith("qwen2"):
         c["head_dim"] = m.head_dim
     if m.family in ("mistral", "mixtral"):
-        c["sliding_window"] = None
+        c["sliding_window"] = m.sliding_window
+    elif m.sliding_window is not None:
+        c.update({"sliding_window": m.sliding_window, "use_sliding_window": True})
     if m.moe:
         c["num_experts_per_tok"] = 2
         own = m.family == "mixtral" or m.spelling == V5
@@ -216,10 +270,11 @@ def config(m: Model):
             "moe_intermediate_size": m.expert_width,
             "decoder_sparse_step": 1,
             "mlp_only_layers": list(m.dense_layers),
-            "norm_topk_prob": m.family == "qwen3_moe",
+            "norm_topk_prob": m.family == "qwen3_moe" if m.renormalised is None else m.renormalised,
         })  # fmt: skip
     if m.family == "qwen2_moe":
         c["shared_expert_intermediate_size"] = m.shared_width
+    c.update(m.settings)
     scaling = dict(m.rope_scaling)
     if m.spelling == HUB:
         c.update({"torch_dtype": m.dtype, "rope_theta": m.rope_theta})
@@ -297,12 +352,12 @@ def write_model(folder: Path, m: Model):
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def write_all(folder: Path):
-    for m in MODELS:
+def write_all(folder: Path, models=tuple(MODELS)):
+    for m in models:
         write_model(folder / m.name, m)
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    write_all(Path(sys.argv[1]))
+    write_all(Path(sys.argv[1]), MODELS + LOGIT_MODELS)

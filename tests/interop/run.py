@@ -14,8 +14,15 @@ import time
 import unittest
 from pathlib import Path
 
-MODULES = ("check_fit", "check_uniform", "check_config", "check_budgets", "check_tokenizer")
-PEERS = ("check_transformers", "check_perplexity")
+MODULES = (
+    "check_fit",
+    "check_uniform",
+    "check_config",
+    "check_budgets",
+    "check_tokenizer",
+    "check_logits_mlx",
+)
+PEERS = ("check_transformers", "check_logits", "check_perplexity")
 
 
 def main():

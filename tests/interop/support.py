@@ -13,8 +13,10 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 import make_models
+import numpy as np
 from mlx.utils import tree_flatten, tree_map
 from mlx_lm.utils import load_model
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RAM = os.environ.get("RAM_PROGRAM", str(ROOT / "build/release/ram"))
@@ -49,6 +51,18 @@ class Ram:
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
 
+# What the logits are computed of: longer than the windows of the tiny models.
+SEQUENCES, LENGTH = 2, 40
+# The most that logits may differ: float32 sums in another order, logits that spread by 1 to 2.
+LOGIT_TOLERANCE = 1e-4
+
+
+def text_ids(vocabulary):
+    """Fixed sequences of ids, of one length."""
+    random = np.random.default_rng(20240611)
+    return random.integers(0, vocabulary, (SEQUENCES, LENGTH)).tolist()
+
+
 class InteropCase(unittest.TestCase):
     """A test with a scratch folder, the tiny models (written once) and a study of its own."""
 
@@ -59,6 +73,7 @@ class InteropCase(unittest.TestCase):
         cls.scratch_ = tempfile.TemporaryDirectory(prefix="ram-interop-")
         cls.scratch = Path(cls.scratch_.name)
         cls.ram = Ram(cls.scratch)
+        cls.differences = {}  # of logits: family -> (models compared, largest difference)
         if InteropCase.models_folder is None:
             keep = tempfile.TemporaryDirectory(prefix="ram-models-")
             InteropCase.models_folder = keep
@@ -68,6 +83,8 @@ class InteropCase(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.scratch_.cleanup()
+        for family, (count, largest) in sorted(cls.differences.items()):
+            print(f"{cls.__module__}: {family:10} {count:3} models, logits within {largest:.1e}")
 
     def tiny_sources(self):
         hubs = {m.twin: m.name for m in make_models.MODELS if m.spelling == make_models.HUB}
@@ -80,6 +97,25 @@ class InteropCase(unittest.TestCase):
             )
             for m in make_models.MODELS
         ]
+
+    def ram_logits(self, folder, *options, ids=None):
+        """What `ram logits` says of text_ids: [sequences, length, vocabulary] float32."""
+        file, out = self.scratch / "ids.json", self.scratch / "logits.safetensors"
+        file.write_text(json.dumps(ids or text_ids(make_models.VOCABULARY)))
+        self.ram.run("logits", folder, "--ids", file, "-o", out, *options)
+        arrays = load_file(out)
+        self.assertEqual(["logits"], list(arrays))
+        self.assertEqual(np.float32, arrays["logits"].dtype)
+        return arrays["logits"]
+
+    def assert_same_logits(self, family, mine, theirs):
+        """Within LOGIT_TOLERANCE. The largest of each family is printed in the end."""
+        self.assertEqual(theirs.shape, mine.shape)
+        difference = float(np.abs(mine - theirs).max())
+        count, largest = self.differences.get(family, (0, 0.0))
+        self.differences[family] = (count + 1, max(largest, difference))
+        self.assertGreater(theirs.std(), 0.3)  # or the tolerance would say nothing
+        self.assertLessEqual(difference, LOGIT_TOLERANCE)
 
     def assert_same_parameters(self, found, wanted):
         """Names, dtypes, shapes and every bit."""
