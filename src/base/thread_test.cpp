@@ -85,8 +85,7 @@ TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
 
 // @source FIPS 180-4's own examples
 TEST(Hash, Sha256IsTheStandards) {
-  EXPECT_EQ(sha256_text("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256_text(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
