@@ -28,6 +28,15 @@ struct Options {
   std::string precision;
 };
 
+/// What a failure left is of no use: nothing can be taken up.
+struct RemoveUnlessDone {
+  fs::path path;
+  ~RemoveUnlessDone() {
+    std::error_code ignored;
+    fs::remove(path, ignored);
+  }
+};
+
 /// A JSON list of lists of ids, all of one length.
 std::vector<TokenRow> read_ids(const std::string& path) {
   const auto document =
@@ -67,6 +76,7 @@ int logits_command(const Common& common, const Options& options) {
       .name = "logits", .dtype = DType::kF32, .shape = {std::ssize(rows), length, vocabulary}};
   const std::string header = render_safetensors_header({&spec, 1}, {});
   const fs::path partial = options.out + ".ram-partial";
+  const RemoveUnlessDone remove{partial};
   OutputFile file(partial);
   file.reserve(std::ssize(header) + spec.bytes());
   file.write(0, std::as_bytes(std::span(header)));

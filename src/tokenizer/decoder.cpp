@@ -107,13 +107,13 @@ void metaspace(std::string_view replacement, bool drop_first, Tokens& tokens) {
 
 }  // namespace
 
-Decoder Decoder::parse(const Node& node) {
-  Decoder decoder;
+TokenDecoder TokenDecoder::parse(const Node& node) {
+  TokenDecoder decoder;
   decoder.add(node);
   return decoder;
 }
 
-void Decoder::add(Node node) {
+void TokenDecoder::add(Node node) {
   const std::string type = node.type("decoder");
   if (type == "Sequence") {
     for (const Json& inner : node.list("decoders")) add(Node(inner, node.where()));
@@ -161,7 +161,7 @@ void Decoder::add(Node node) {
   }
 }
 
-std::string Decoder::text(std::vector<std::string> tokens) const {
+std::string TokenDecoder::text(std::vector<std::string> tokens) const {
   MatchScratch scratch;
   for (const Step& step : steps_) step(tokens, scratch);
   fuse(tokens);

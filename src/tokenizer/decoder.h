@@ -10,10 +10,10 @@
 
 namespace ram {
 
-class Decoder {
+class TokenDecoder {
  public:
   /// @throws Error{kCorrupt}; {kUnsupported} a decoder that is not handled.
-  static Decoder parse(const Node& node);
+  static TokenDecoder parse(const Node& node);
 
   /// @param tokens as the file spells them.
   std::string text(std::vector<std::string> tokens) const;

@@ -33,7 +33,7 @@ struct Tokenizer::Parts {
   Normalizer normalizer;
   AddedTokens added;
   PreTokenizer pre_tokenizer;
-  std::optional<Decoder> decoder;
+  std::optional<TokenDecoder> decoder;
   Surroundings around;
 
   void encode_plain(std::string_view text, bool at_start, MatchScratch& scratch,
@@ -67,7 +67,7 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& file) {
   if (root.has("pre_tokenizer")) {
     parts->pre_tokenizer = PreTokenizer::parse(root.at("pre_tokenizer"));
   }
-  if (root.has("decoder")) parts->decoder = Decoder::parse(root.at("decoder"));
+  if (root.has("decoder")) parts->decoder = TokenDecoder::parse(root.at("decoder"));
   if (root.has("post_processor")) {
     parts->around = parse_post_processor(root.at("post_processor"));
   }

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""ram logits and ram generate from outside: files, documents, the same text again, bad input."""
+
+import json
+import pathlib
+import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+import harness  # noqa: E402
+
+DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "models/demo"
+VOCABULARY = 1536
+USAGE, MISSING, CORRUPT = 2, 3, 4
+
+
+class RunModels(harness.ProgramTest):
+    def ids(self, text, name="ids.json"):
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def logits(self, text, *options):
+        out = self.folder / "logits.safetensors"
+        return self.ram("logits", DEMO, "--ids", self.ids(text), "-o", out, *options), out
+
+    def test_logits_are_written_for_each_sequence_token_and_id(self):
+        ran, out = self.logits("[[1, 2, 3], [4, 5, 6]]", "--json")
+        self.assertEqual(ran.status, 0, ran)
+        self.assertEqual((ran.json["sequences"], ran.json["length"]), (2, 3))
+        data = out.read_bytes()
+        (size,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + size])["logits"]
+        self.assertEqual((header["dtype"], header["shape"]), ("F32", [2, 3, VOCABULARY]))
+        self.assertEqual(len(data), 8 + size + 2 * 3 * VOCABULARY * 4)
+
+    def test_logits_do_not_depend_on_threads_or_memory(self):
+        text = json.dumps([[(7 * i * i + j) % VOCABULARY for i in range(300)] for j in range(3)])
+        files = []
+        for options in (("--threads", "1"), ("--threads", "3"), ("--memory", "200MB")):
+            ran, out = self.logits(text, *options)
+            self.assertEqual(ran.status, 0, ran)
+            files.append(out.read_bytes())
+        self.assertEqual(files[0], files[1])
+        self.assertEqual(files[0], files[2])
+
+    def test_bad_ids_are_named_and_nothing_is_left(self):
+        bad = {
+            "": "list of lists",
+            "[]": "list of lists",
+            "[[]]": "sequence 0",
+            "[[1, 2], [3]]": "one length",
+            "[[1, -2]]": "-2",
+            "[[1, 1.5]]": "1.5",
+            '[["a"]]': "token id",
+            f"[[1, {VOCABULARY}]]": f"id {VOCABULARY} at position 1",
+        }
+        for text, says in bad.items():
+            ran, out = self.logits(text)
+            self.assertEqual(ran.status, CORRUPT, (text, ran))
+            self.assertIn(says, ran.err)
+            self.assertFalse(out.exists())
+            self.assertFalse(pathlib.Path(f"{out}.ram-partial").exists(), text)
+
+    def test_missing_files_are_said(self):
+        ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")
+        self.assertEqual(ran.status, MISSING, ran)
+
+    def test_memory_that_is_too_little_is_refused_with_what_is_needed(self):
+        ran, _ = self.logits(json.dumps([[1] * 2000]), "--memory", "70MB")
+        self.assertEqual(ran.status, USAGE, ran)
+        self.assertIn("rows of 2000 tokens", ran.err)
+
+    def generate(self, *options):
+        ran = self.ram("generate", DEMO, *options, "--json")
+        self.assertEqual(ran.status, 0, ran)
+        return ran.json
+
+    def test_a_seed_gives_one_text_and_another_seed_another(self):
+        options = ("--prompt", "The river", "--max-tokens", "30")
+        first = self.generate(*options, "--seed", "5", "--threads", "1")["texts"]
+        self.assertEqual(self.generate(*options, "--seed", "5", "--threads", "3")["texts"], first)
+        self.assertNotEqual(self.generate(*options, "--seed", "6")["texts"], first)
+
+    def test_texts_from_nothing_are_as_many_as_asked_for(self):
+        found = self.generate("--from-nothing", "3", "--max-tokens", "12")
+        self.assertEqual(len(found["texts"]), 3)
+        for text in found["texts"]:
+            self.assertEqual(text["tokens"], len(text["ids"]))
+            self.assertLessEqual(text["tokens"], 12)
+
+    def test_one_of_prompt_and_from_nothing_must_be_given(self):
+        for options in ((), ("--prompt", "a", "--from-nothing", "1")):
+            self.assertEqual(self.ram("generate", DEMO, *options).status, USAGE)
+
+
+if __name__ == "__main__":
+    harness.main()
