@@ -37,7 +37,7 @@ class RunModels(harness.ProgramTest):
     def test_logits_do_not_depend_on_threads_or_memory(self):
         text = json.dumps([[(7 * i * i + j) % VOCABULARY for i in range(300)] for j in range(3)])
         files = []
-        for options in (("--threads", "1"), ("--threads", "3"), ("--memory", "200MB")):
+        for options in (("--threads", "1"), ("--threads", "3"), ("--memory", "220MB")):
             ran, out = self.logits(text, *options)
             self.assertEqual(ran.status, 0, ran)
             files.append(out.read_bytes())
