@@ -62,7 +62,7 @@ def files():
     for path in found:
         if not path.exists():
             print(f"SKIPPED: interop: {path} is not here")
-    return [path.read_bytes() for path in found if path.exists()]
+    return [path.read_bytes()[:400_000] for path in found if path.exists()]  # megabytes in all
 
 
 def real_folders():
