@@ -12,10 +12,10 @@ namespace {
 
 constexpr std::string_view kSpace =
     R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-// Superscripts and fractions of Latin-1 are words to Oniguruma, other numbers of category No not.
-constexpr std::string_view kWord =
-    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9})"
-    R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})"
+                                   R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+// Outside of brackets \w matches these too: Oniguruma has a table of its own for Latin-1 there.
+constexpr std::string_view kWordLatin1 = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 constexpr std::string_view kHex = "0-9a-fA-F";
 
 struct Name {
@@ -80,7 +80,7 @@ constexpr std::array kNames = {
     Name{"uppercase", R"(\p{Uppercase})"},
     Name{"lower", R"(\p{Lowercase})"},
     Name{"lowercase", R"(\p{Lowercase})"},
-    Name{"punct", R"(\p{P}$+<=>\^`|~)"},
+    Name{"punct", R"(\p{P})"},  // between [: and :] also symbols
     Name{"emoji", R"(\p{Emoji})"},
     Name{"extendedpictographic", R"(\p{Extended_Pictographic})"},
 };
@@ -118,7 +118,7 @@ CharacterSet CharacterSet::intersection(const CharacterSet& other) const {
   return {.items = "", .others = {"(?:(?=" + text() + ")" + other.text() + ")"}};
 }
 
-std::optional<CharacterSet> escape_set(char letter) {
+std::optional<CharacterSet> escape_set(char letter, Place place) {
   const bool complement = letter >= 'A' && letter <= 'Z';
   CharacterSet set;
   switch (letter | 0x20) {
@@ -130,6 +130,7 @@ std::optional<CharacterSet> escape_set(char letter) {
       break;
     case 'w':
       set.items = kWord;
+      if (place == Place::kOutside) set.items += kWordLatin1;
       break;
     case 'h':
       set.items = kHex;
@@ -140,7 +141,7 @@ std::optional<CharacterSet> escape_set(char letter) {
   return complement ? set.complement() : set;
 }
 
-CharacterSet property_set(std::string_view name, const std::string& where) {
+CharacterSet property_set(std::string_view name, Place place, const std::string& where) {
   std::string plain;  // letters and digits in lower case
   std::string script;
   const bool negated = !name.empty() && name.front() == '^';
@@ -161,6 +162,8 @@ CharacterSet property_set(std::string_view name, const std::string& where) {
   for (const Name& known : kNames) {
     if (known.name == plain) set.items = known.items;
   }
+  if (plain == "word" && place == Place::kOutside) set.items += kWordLatin1;
+  if (plain == "punct" && place == Place::kPosix) set.items += R"(\p{S})";
   if (set.items.empty()) {
     const bool category =
         plain.size() <= 2 && kCategories.find(" " + plain + " ") != std::string_view::npos;

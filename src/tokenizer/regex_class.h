@@ -21,12 +21,15 @@ struct CharacterSet {
   CharacterSet intersection(const CharacterSet& other) const;
 };
 
+/// Where a set is named: by itself, between brackets, or between [: and :].
+enum class Place { kOutside, kBrackets, kPosix };
+
 /// @return the set of \d \s \w \h (or the complement for a capital letter); nothing for others.
-std::optional<CharacterSet> escape_set(char letter);
+std::optional<CharacterSet> escape_set(char letter, Place place);
 
 /// @return the set of \p{name}; case, spaces, '_' and '-' do not matter; "^" in front negates.
 /// @throws Error{kUnsupported} a name with other than letters and digits.
-CharacterSet property_set(std::string_view name, const std::string& where);
+CharacterSet property_set(std::string_view name, Place place, const std::string& where);
 
 /// "\x{...}".
 std::string code_text(char32_t code);

@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include <fmt/format.h>
+
 #include "ram/error.h"
 
 #include "regex_class.h"
@@ -13,6 +15,7 @@ namespace ram {
 namespace {
 
 constexpr int kMostNesting = 100;
+constexpr size_t kNoAtom = std::string::npos;
 constexpr char32_t kMostCode = 0x10FFFF;
 
 class Translator {
@@ -55,19 +58,19 @@ class Translator {
   /// Alternatives up to ')' or the end.
   void alternatives(int depth) {
     if (depth > kMostNesting) unsupported("groups nested this deep");
-    std::optional<size_t> atom;  // where in out_ the last atom begins
-    int open = 0;                // groups of our own, for options that hold to the end
+    size_t atom = kNoAtom;  // where in out_ the last atom begins
+    int open = 0;           // groups of our own, for options that hold to the end
     while (more() && !next_is(")")) {
       const size_t start = out_.size();
       if (take("|")) {
         out_ += '|';
-        atom.reset();
+        atom = kNoAtom;
       } else if (quantifier(atom)) {
         // The quantified atom may be quantified again.
       } else if (take("(")) {
         if (group(depth)) {
           ++open;
-          atom.reset();
+          atom = kNoAtom;
         } else {
           atom = start;
         }
@@ -166,7 +169,7 @@ class Translator {
   }
 
   /// @return whether a quantifier stood here; a '{' that begins none is a literal.
-  bool quantifier(std::optional<size_t>& atom) {
+  bool quantifier(size_t atom) {
     const size_t back = at_;
     std::string text;
     bool interval = false;
@@ -183,12 +186,11 @@ class Translator {
       }
       interval = true;
       exact = !comma;
-      text = "{" + std::to_string(least.value_or(0)) + ",";
-      text += (most ? std::to_string(*most) : "") + "}";
+      text = fmt::format("{{{},{}}}", least.value_or(0), most ? std::to_string(*most) : "");
     } else {
       return false;
     }
-    if (!atom) corrupt("a quantifier of nothing");
+    if (atom == kNoAtom) corrupt("a quantifier of nothing");
     // Ruby: no possessive intervals, and {n}? is optional, not lazy.
     if (!exact && take("?")) {
       text += '?';
@@ -197,7 +199,7 @@ class Translator {
     }
     out_ += text;
     if (next_is("?") || next_is("*") || next_is("+") || next_is("{")) {
-      out_.insert(*atom, "(?:");
+      out_.insert(atom, "(?:");
       out_ += ')';
     }
     return true;
@@ -207,11 +209,11 @@ class Translator {
   void escape() {
     if (!more()) corrupt("a '\\' at the end");
     const char c = in_[at_];
-    if (const std::optional<CharacterSet> set = set_escape()) {
+    if (const std::optional<CharacterSet> set = set_escape(Place::kOutside)) {
       out_ += set->text();
       return;
     }
-    const std::string word = escape_set('w')->text();
+    const std::string word = escape_set('w', Place::kOutside)->text();
     if (take("b")) {
       out_ += "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
     } else if (take("B")) {
@@ -234,16 +236,16 @@ class Translator {
   }
 
   /// After '\': \d and the like, \p{...}. Takes nothing if it is something else.
-  std::optional<CharacterSet> set_escape() {
+  std::optional<CharacterSet> set_escape(Place place) {
     const char c = in_[at_];
-    if (std::optional<CharacterSet> set = escape_set(c)) {
+    if (std::optional<CharacterSet> set = escape_set(c, place)) {
       ++at_;
       return set;
     }
     if ((c != 'p' && c != 'P') || in_.substr(at_ + 1, 1) != "{") return std::nullopt;
     const size_t end = in_.find('}', at_);
     if (end == std::string_view::npos) corrupt("\\p{ without }");
-    CharacterSet set = property_set(in_.substr(at_ + 2, end - at_ - 2), where_);
+    CharacterSet set = property_set(in_.substr(at_ + 2, end - at_ - 2), place, where_);
     at_ = end + 1;
     return c == 'P' ? set.complement() : set;
   }
@@ -278,11 +280,13 @@ class Translator {
       return code;
     }
     if (take("u")) return hex(4, true);
-    if (take("0")) {
+    if (!more()) corrupt("a '\\' at the end");
+    if (in_[at_] >= '0' && in_[at_] <= '7') {  // octal; back references have been seen to
       char32_t code = 0;
-      for (int i = 0; i < 2 && more() && in_[at_] >= '0' && in_[at_] <= '7'; ++i) {
+      for (int i = 0; i < 3 && more() && in_[at_] >= '0' && in_[at_] <= '7'; ++i) {
         code = code * 8 + static_cast<char32_t>(in_[at_++] - '0');
       }
+      if (code > 0x7F) unsupported("an octal number of a single byte");
       return code;
     }
     const char32_t c = take_character();
@@ -335,7 +339,7 @@ class Translator {
     if (take("[:")) {
       const size_t end = in_.find(":]", at_);
       if (end == std::string_view::npos) corrupt("[: without :]");
-      set.add(property_set(in_.substr(at_, end - at_), where_));
+      set.add(property_set(in_.substr(at_, end - at_), Place::kPosix, where_));
       at_ = end + 2;
       return;
     }
@@ -346,7 +350,7 @@ class Translator {
     char32_t first = 0;
     if (take("\\")) {
       if (!more()) corrupt("a '\\' at the end");
-      if (const std::optional<CharacterSet> escaped = set_escape()) {
+      if (const std::optional<CharacterSet> escaped = set_escape(Place::kBrackets)) {
         set.add(*escaped);
         return;
       }
@@ -361,7 +365,7 @@ class Translator {
       const size_t back = at_++;
       if (take("\\")) {
         if (!more()) corrupt("a '\\' at the end");
-        if (set_escape()) {
+        if (set_escape(Place::kBrackets)) {
           at_ = back;  // as in [a-\d]: the '-' is itself
           last = first;
         } else {
@@ -374,7 +378,7 @@ class Translator {
     }
     name(first, last);
     set.items += code_text(first);
-    if (last != first) set.items += "-" + code_text(last);
+    if (last != first) set.items.append("-").append(code_text(last));
   }
 
   char32_t bracket_code() { return take("b") ? char32_t{'\b'} : code_escape(); }

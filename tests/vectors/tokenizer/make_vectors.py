@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Trains tiny tokenizers of every kind and writes what Hugging Face `tokenizers` makes of some texts.
 
-    make_vectors.py        # rewrites the files beside it: <kind>.json
+    make_vectors.py        # rewrites the files beside it: <kind>.json, patterns/patterns.json
 
+The trainer chooses among equally frequent pairs by chance: every run gives other tokenizers.
 Needs tokenizers. Nothing is fetched: the text to train on is written below. A file has the keys
 "tokenizer" (tokenizer.json's text) and "cases": [{"text", "ids", "special", "decoded", "plain"}], with
 the ids without and with special tokens, and the text of the latter with and without special tokens.
@@ -44,6 +45,21 @@ O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
          r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+# One of every construct; what they cut is kept in patterns/patterns.json.
+PATTERNS = [
+    r"a{2,3}+", r"a{2}?b", r"a{2,3}?", r"(?i)ab|cd", r"x(?i)ab|cd", r"(?i:ss|K)", r"^a|b$", r"(?m:.)b", r"a{,2}", "a{x", "a}",
+    "[]a]", "[a-]", "[-a]", r"[a\-z]", r"\bfoo\b", r"\Ba", r"\A.", r".\z", r".\Z", r"\R", r"[^\S\n]+", r"\w+", r"\W+", r"[\w]+",
+    r"[^\W_]+", r"\h+", r"\H+", "[[:^space:]]+", "[[:upper:]]+", "[[:digit:]]+", "[[:punct:]]+", r"\p{Punct}+", "[[:word:]]+",
+    r"\p{Han}+", r"\p{Hiragana}+", r"\p{^L}+", r"\P{L}+", r"\p{Uppercase_Letter}", "[a-z&&[^aeiou]]+", "[^a-z&&[^aeiou]]+", r"(a)\1",
+    r"(?<x>a)\k<x>", "(?>a+)b", "a*+b", "(?<=a)b", "(?<!a)b", "(?=b)a|b", r"\x61|\x{62}|\u0063", r"\t|\n|\v|\f|\r", "a**", "(a|b)*?c",
+    "(?#note)a", r"\p{L}\p{M}*", r"\s+$", r"\s+(?!\S)", r"\p{N}{1,3}(?=(?:\p{N}{3})*(?:\P{N}|$))", r"[\u4e00-\u9fa5]+", "|a", "(?i)[a-c]+",
+    r"[\b]", r"[\101-\103]", r"\p{Cn}+", r"\p{Sc}", "(?i:'s|'t)", "[[a-c][x-z]]+", "[^[a-c]x]+", "[^]]+", "(?i:[k-s])+",
+]  # fmt: skip
+PATTERN_TEXTS = [
+    "aaab aaaab ab AB abAB cd CD xcd xAB ss SS ſs K k a\nb\nab\n", "foo foo-bar xfoo foo_ foo", "漢字ひらがなカタカナ한국어 e\u0301",
+    "1234567 12.5 1,000 ²³ Ⅷ ٣٤٥ €$+", "\t\v\f\r\n \u3000 \u00a0\u2028 x \r\n\r\n", "a{x a} a{,} ]a[-a-] aacbcc\x07\x08",
+    "\u0378\U00031350\U0001f6dc\u0cf3 don'T 'S 'ſ [x] _-_",
+]
 SENTENCEPIECE = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                    decoders.Strip(" ", 1, 0)])  # fmt: skip
 BEHAVIORS = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
@@ -150,6 +166,10 @@ def case(t, text):
             "decoded": t.decode(special, skip_special_tokens=False), "plain": t.decode(special)}  # fmt: skip
 
 
+def pieces(pattern, text):
+    return [piece for piece, _ in regex(pattern).pre_tokenize_str(text)]
+
+
 def main():
     folder = Path(__file__).parent
     for name, kind in kinds().items():
@@ -157,6 +177,10 @@ def main():
         document = {"tokenizer": t.to_str(), "cases": [case(t, text) for text in TEXTS]}
         text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
         (folder / f"{name}.json").write_text(text + "\n")
+    cases = [{"pattern": p, "text": t, "pieces": pieces(p, t)} for p in PATTERNS for t in PATTERN_TEXTS]
+    (folder / "patterns").mkdir(exist_ok=True)
+    lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in cases)
+    (folder / "patterns" / "patterns.json").write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":
