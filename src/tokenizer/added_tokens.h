@@ -48,7 +48,7 @@ class AddedTokens {
   struct Trie {
     FlatMap next;                  ///< node << 8 | byte to node; node 0 is the root
     std::vector<TokenId> ids{-1};  ///< by node
-    bool first[256] = {};
+    std::vector<bool> first = std::vector<bool>(256);  ///< whether a token begins with this byte
 
     void add(std::string_view text, TokenId id);
     /// @return the longest token that begins here, as id and length.

@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
-#include "ram/hash.h"
 
 #include "utf8.h"
 
@@ -109,11 +108,11 @@ Bpe Bpe::parse(Node node) {
     bpe.unk_ = bpe.id_of(*unk);
     if (!bpe.unk_) node.corrupt("unk_token " + shown(*unk) + " is not in the vocabulary");
   }
-  for (int i = 0; i < 128; ++i) {
+  for (size_t i = 0; i < bpe.ascii_.size(); ++i) {
     const char c = static_cast<char>(i);
     bpe.ascii_[i] = bpe.id_of({&c, 1}).value_or(-1);
   }
-  for (int i = 0; i < 256; ++i) {
+  for (size_t i = 0; i < bpe.byte_ids_.size(); ++i) {
     bpe.byte_ids_[i] = bpe.id_of(fmt::format("<0x{:02X}>", i)).value_or(-1);
   }
   bpe.parse_merges(node);

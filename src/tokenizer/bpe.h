@@ -2,6 +2,7 @@
 // rank become one until there are none, leftmost first.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -65,11 +66,11 @@ class Bpe {
   std::vector<std::string> tokens_;  ///< by id
   std::vector<bool> known_;          ///< the id has a token
   std::unordered_map<std::string_view, TokenId> ids_;
-  FlatMap merges_;         ///< left << 32 | right to rank << 32 | id
-  FlatMap inside_;         ///< pairs of characters (ids) that stand side by side within some token
-  bool cut_ = false;       ///< no merge crosses a pair that is not in inside_
-  TokenId ascii_[128];     ///< ids of single ASCII characters, -1 for none
-  TokenId byte_ids_[256];  ///< of "<0x00>" to "<0xFF>", -1 for none
+  FlatMap merges_;    ///< left << 32 | right to rank << 32 | id
+  FlatMap inside_;    ///< pairs of characters (ids) that stand side by side within some token
+  bool cut_ = false;  ///< no merge crosses a pair that is not in inside_
+  std::array<TokenId, 128> ascii_;     ///< ids of single ASCII characters, -1 for none
+  std::array<TokenId, 256> byte_ids_;  ///< of "<0x00>" to "<0xFF>", -1 for none
   std::optional<TokenId> unk_;
   std::string prefix_;  ///< of every character but a word's first
   std::string suffix_;  ///< of a word's last character

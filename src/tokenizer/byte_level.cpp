@@ -28,8 +28,8 @@ struct Alphabet {
 };
 
 const Alphabet& alphabet() {
-  static const Alphabet table;
-  return table;
+  static const Alphabet kTable;
+  return kTable;
 }
 
 }  // namespace

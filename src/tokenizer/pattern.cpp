@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kJitStackStart = size_t{1} << 16;
 constexpr size_t kJitStackMost = size_t{1} << 28;  ///< reserved, taken only as far as it is used
-constexpr uint32_t kHeapKib = 4U << 20;
+constexpr uint32_t kHeapKib = 1U << 20;
 constexpr uint32_t kMatchLimit = 1000000000;
 
 }  // namespace

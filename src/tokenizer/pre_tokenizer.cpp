@@ -108,7 +108,7 @@ void PreTokenizer::add_metaspace(const Node& node) {
 
 void PreTokenizer::add(Node node) {
   const std::string type = node.type("pre_tokenizer");
-  const auto add_split = [this](Pattern pattern, bool invert, SplitBehavior behavior) {
+  const auto add_split = [this](const Pattern& pattern, bool invert, SplitBehavior behavior) {
     steps_.emplace_back(
         [=](std::string_view text, bool at_start, MatchScratch& scratch, const NextFn& next) {
           split(text, pattern, invert, behavior, scratch, [&](size_t start, size_t end) {

@@ -213,12 +213,14 @@ TEST(Tokenizer, SeveralThreadsGetWhatOneGets) {
   for (const nlohmann::json& one : document["cases"]) texts.push_back(one["text"]);
   const auto all = [&] {
     std::vector<std::vector<TokenId>> ids;
+    ids.reserve(texts.size());
     for (const std::string& text : texts) ids.push_back(mine.encode(text, Specials::kAdd));
     return ids;
   };
   const auto expected = all();
   std::vector<std::vector<std::vector<TokenId>>> found(4);
   std::vector<std::thread> threads;
+  threads.reserve(found.size());
   for (auto& one : found) threads.emplace_back([&one, &all] { one = all(); });
   for (std::thread& thread : threads) thread.join();
   for (const auto& one : found) EXPECT_EQ(one, expected);
