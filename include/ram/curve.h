@@ -42,6 +42,9 @@ struct AnalyzeOptions {
   DType dtype = DType::kBF16;
   int threads = 1;
   bool rehash = false;  ///< read and hash every tensor again, whatever the files' times say
+  /// Reads past the system's cache: for a model that is larger than memory, or read once. Costs
+  /// less processor time on a cold disk, and the next reading finds a cold disk again.
+  bool past_cache = false;
   double keep_every_s =
       2;  ///< how often finished tensors go into the study; 0: each at once (tests)
 };

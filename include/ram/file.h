@@ -50,6 +50,31 @@ class InputFile {
   FileIdentity identity_;
 };
 
+/// Reads a file past the system's cache: for what is larger than memory or is read once, which the
+/// cache only costs processor time and others their place in it. What lies in the cache already is
+/// taken from there. Safe to read from several threads.
+class DirectReader {
+ public:
+  static constexpr int64_t kAlignment = 4096;             ///< of `room`
+  static constexpr int64_t kSlackBytes = 2 * kAlignment;  ///< of `room`, besides what is read
+
+  /// Never fails: where the file system cannot, `read` is InputFile::read.
+  /// @param file must live as long as the reader.
+  explicit DirectReader(const InputFile& file);
+  ~DirectReader();
+  DirectReader(DirectReader&& other) noexcept;
+  DirectReader& operator=(DirectReader&&) = delete;
+
+  /// @param room  at least length + kSlackBytes, aligned to kAlignment.
+  /// @return the bytes, somewhere in `room`.
+  /// @throws as InputFile::read
+  const std::byte* read(int64_t offset, int64_t length, std::span<std::byte> room) const;
+
+ private:
+  const InputFile* file_;
+  int fd_ = -1;  ///< past the cache; -1 where that cannot be
+};
+
 /// A file being written. Safe to write to from several threads at distinct ranges.
 class OutputFile {
  public:
@@ -96,6 +121,9 @@ void sync_folder(const std::filesystem::path& folder);
 /// @return bytes free to this user on the file system that holds `path` (or its nearest existing
 /// parent).
 int64_t free_bytes(const std::filesystem::path& path);
+
+/// @return bytes of memory that the machine has.
+int64_t physical_memory_bytes();
 
 /// @return the most this process has had resident so far, bytes.
 int64_t peak_resident_bytes();

@@ -113,7 +113,8 @@ int analyze_command(const Common& common, const Options& options) {
                                      {.encoder = encoder,
                                       .dtype = dtype.value_or(checkpoint.default_dtype()),
                                       .threads = workers,
-                                      .rehash = options.rehash},
+                                      .rehash = options.rehash,
+                                      .past_cache = true},
                                      &stats);
   if (!options.csv.empty()) write_output(common, options.csv, curves_csv(checkpoint, curves));
   if (options.csv == "-") return kDone;

@@ -87,8 +87,13 @@ std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& stu
 
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash) {
-  const AnalyzeOptions options = {
-      .encoder = Encoder::kMlx, .dtype = dtype, .threads = threads(common), .rehash = rehash};
+  // Who plans builds next: a model that memory can hold is read from the disk once.
+  const bool past_cache = checkpoint.bytes() > physical_memory_bytes() / 2;
+  const AnalyzeOptions options = {.encoder = Encoder::kMlx,
+                                  .dtype = dtype,
+                                  .threads = threads(common),
+                                  .rehash = rehash,
+                                  .past_cache = past_cache};
   Curves curves;
   curves.stored = measure(common, checkpoint, study, options, &curves.stats);
   if (planning_encoder(method) != Encoder::kReference) return curves;

@@ -137,8 +137,12 @@ void Analysis::pass(const std::vector<size_t>& uses, bool measure, std::string_v
   for (const size_t use : uses) {
     use_of.emplace(&jobs.emplace_back(checkpoint_, uses_[use], options_, measure), use);
   }
+  std::vector<DirectReader> direct;
+  if (options_.past_cache) {
+    for (const InputFile& file : checkpoint_.files) direct.emplace_back(file);
+  }
   try {
-    stats_.bytes_read += run_pass(jobs, options_.threads, phase, progress_,
+    stats_.bytes_read += run_pass(jobs, options_.threads, direct, phase, progress_,
                                   [&](TensorJob& job) { finish(job, use_of.at(&job)); });
     keeper_.commit();
   } catch (...) {

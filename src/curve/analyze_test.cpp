@@ -51,6 +51,15 @@ TEST_F(CurveTest, ResultsAreTheSameBitsForEveryNumberOfThreads) {
   for (const int threads : {2, 3, 7}) expect_same(one, run_fresh({.threads = threads}));
 }
 
+TEST_F(CurveTest, ResultsAreTheSameBitsPastTheSystemsCache) {
+  write(chunked_model());
+  const ModelCurves through = run_fresh({.threads = 2});
+  for (const int threads : {1, 2, 7}) {
+    for (const InputFile& file : open().files) testing::drop_from_cache(file.path());
+    expect_same(through, run_fresh({.threads = threads, .past_cache = true}));
+  }
+}
+
 TEST_F(CurveTest, SumsAreThoseOfTheWholeMatrixMeasuredAtOnce) {
   write(chunked_model());
   const Checkpoint checkpoint = open();
@@ -202,7 +211,9 @@ TEST_F(CurveTest, AWeightThatIsNotFiniteIsNamed) {
     write(small_model());
     set_element(open(), bad.tensor, bad.element, bad.value);
     for (const int threads : {1, 3}) {
-      const Error error = error_of([&] { run_fresh({.dtype = bad.dtype, .threads = threads}); });
+      const AnalyzeOptions options = {
+          .dtype = bad.dtype, .threads = threads, .past_cache = threads == 3};
+      const Error error = error_of([&] { run_fresh(options); });
       EXPECT_EQ(error.code(), Code::kCorrupt);
       const std::string message = error.what();
       EXPECT_NE(message.find(bad.expected), std::string::npos) << message;

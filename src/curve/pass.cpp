@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <semaphore>
 #include <vector>
 
 namespace ram {
@@ -13,6 +14,10 @@ namespace {
 constexpr int64_t kLeastAheadBytes = int64_t{32} << 20;
 constexpr int64_t kAheadBytesPerThread = int64_t{8} << 20;
 
+// How many workers wait for the disk while `threads` compute: a disk is fastest with several
+// requests at hand.
+constexpr int kLeastReaders = 4;
+
 struct Block {
   TensorJob* job = nullptr;
   int64_t block = 0;
@@ -21,8 +26,12 @@ struct Block {
 
 class Pass {
  public:
-  Pass(std::deque<TensorJob>& jobs, int threads, std::string_view phase, const ProgressFn& progress)
-      : buffers_(static_cast<size_t>(threads)),
+  Pass(std::deque<TensorJob>& jobs, int threads, std::span<const DirectReader> direct,
+       std::string_view phase, const ProgressFn& progress)
+      : direct_(direct),
+        buffers_(static_cast<size_t>(direct.empty() ? threads
+                                                    : threads + std::max(kLeastReaders, threads))),
+        computing_(threads),
         ahead_bytes_(std::max(kLeastAheadBytes, threads * kAheadBytesPerThread)),
         phase_(phase),
         progress_(progress) {
@@ -36,12 +45,15 @@ class Pass {
 
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
   int64_t total_bytes() const { return total_bytes_; }
+  int workers() const { return static_cast<int>(buffers_.size()); }
 
   void run(int64_t index, int worker, const std::function<void(TensorJob&)>& done) {
     check_interrupted();
     const Block& block = blocks_[static_cast<size_t>(index)];
-    prefetch_after(block);
-    const bool finished = block.job->run(block.block, buffers_[static_cast<size_t>(worker)]);
+    BlockBuffer& buffer = buffers_[static_cast<size_t>(worker)];
+    if (direct_.empty()) prefetch_after(block);
+    block.job->read(block.block, buffer, direct_);
+    const bool finished = compute(block, buffer);
     done_bytes_ += block.job->block_bytes(block.block);
     if (finished) done(*block.job);
     report();
@@ -52,6 +64,17 @@ class Pass {
   }
 
  private:
+  // No more than `threads` at a time.
+  bool compute(const Block& block, const BlockBuffer& buffer) {
+    struct Turn {
+      explicit Turn(std::counting_semaphore<>& s) : turns(s) { turns.acquire(); }
+      ~Turn() { turns.release(); }
+      std::counting_semaphore<>& turns;
+    };
+    const Turn turn(computing_);
+    return block.job->run(block.block, buffer);
+  }
+
   // Who finds another worker at it leaves it to that one.
   void prefetch_after(const Block& block) {
     const std::unique_lock lock(prefetching_, std::try_to_lock);
@@ -70,7 +93,9 @@ class Pass {
 
   std::vector<Block> blocks_;
   int64_t total_bytes_ = 0;
+  const std::span<const DirectReader> direct_;
   std::vector<BlockBuffer> buffers_;  // per worker
+  std::counting_semaphore<> computing_;
   const int64_t ahead_bytes_;
   std::mutex prefetching_;
   size_t next_ = 0;  // the first block not announced yet
@@ -82,11 +107,12 @@ class Pass {
 
 }  // namespace
 
-int64_t run_pass(std::deque<TensorJob>& jobs, int threads, std::string_view phase,
-                 const ProgressFn& progress, const std::function<void(TensorJob&)>& done) {
+int64_t run_pass(std::deque<TensorJob>& jobs, int threads, std::span<const DirectReader> direct,
+                 std::string_view phase, const ProgressFn& progress,
+                 const std::function<void(TensorJob&)>& done) {
   if (jobs.empty()) return 0;
-  Pass pass(jobs, threads, phase, progress);
-  parallel_for(threads, pass.blocks(),
+  Pass pass(jobs, threads, direct, phase, progress);
+  parallel_for(pass.workers(), pass.blocks(),
                [&](int64_t index, int worker) { pass.run(index, worker, done); });
   pass.report_end();
   return pass.total_bytes();

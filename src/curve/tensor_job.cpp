@@ -15,7 +15,7 @@
 namespace ram {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};  // of the widest vectors
+constexpr std::align_val_t kAlignment{DirectReader::kAlignment};
 
 int64_t element_bytes(DType dtype) {
   return dtype_bits(dtype) / 8;
@@ -43,14 +43,14 @@ std::unique_ptr<std::byte[], BlockBuffer::Free> BlockBuffer::allocate(int64_t by
       static_cast<std::byte*>(::operator new[](size, kAlignment)));
 }
 
-BlockBuffer::BlockBuffer() : memory_(allocate(kChunkBytes)) {}
+BlockBuffer::BlockBuffer() : memory_(allocate(bytes_)) {}
 
-std::byte* BlockBuffer::room(int64_t bytes) {
+std::span<std::byte> BlockBuffer::room(int64_t bytes) {
   if (bytes > bytes_) {
     memory_ = allocate(bytes);
     bytes_ = bytes;
   }
-  return memory_.get();
+  return {memory_.get(), static_cast<size_t>(bytes_)};
 }
 
 RowReading row_reading(Reshape reshape) {
@@ -146,22 +146,42 @@ void TensorJob::prefetch(int64_t block) const {
                             rows.rows);
 }
 
-bool TensorJob::run(int64_t block, BlockBuffer& buffer) {
+void TensorJob::read(int64_t block, BlockBuffer& buffer,
+                     std::span<const DirectReader> direct) const {
+  if (block >= chunks_) {
+    const RowBlock rows = row_block(block);
+    std::byte* weights = buffer.room(block_bytes(block)).data();
+    checkpoint_.read_rows(unit_of(rows.place), use_.parts[rows.place].part, rows.first_row,
+                          rows.rows, weights);
+    buffer.content = weights;
+    return;
+  }
+  const int64_t begin = block * kChunkBytes;
+  const int64_t size = chunk_size(block);
+  const std::span<std::byte> room = buffer.room(size);
+  if (direct.empty() || row_blocks_ > 0) {  // what is read again by rows is better in the cache
+    checkpoint_.read_tensor(use_.tensor, begin, room.first(static_cast<size_t>(size)));
+    buffer.content = room.data();
+  } else {
+    const DirectReader& file = direct[static_cast<size_t>(source_.file)];
+    buffer.content = file.read(source_.info.begin + begin, size, room);
+  }
+}
+
+bool TensorJob::run(int64_t block, const BlockBuffer& buffer) {
   std::call_once(begun_, [this] { work_ = std::make_unique<Work>(*this); });
   if (block < chunks_) {
-    run_chunk(block, buffer);
+    run_chunk(block, buffer.content);
   } else {
-    run_rows(block, buffer);
+    run_rows(block, buffer.content);
   }
   return work_->remaining.fetch_sub(1) == 1;
 }
 
-void TensorJob::run_chunk(int64_t chunk, BlockBuffer& buffer) {
+void TensorJob::run_chunk(int64_t chunk, const std::byte* bytes) {
   const int64_t begin = chunk * kChunkBytes;
   const int64_t size = chunk_size(chunk);
   if (size == 0) return;
-  std::byte* bytes = buffer.room(size);
-  checkpoint_.read_tensor(use_.tensor, begin, {bytes, static_cast<size_t>(size)});
   const std::string_view text(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
   work_->hashes[static_cast<size_t>(chunk)] = hash_text(text);
   if (!measure_ || !is_weight_dtype(source_.info.dtype)) return;
@@ -179,13 +199,10 @@ void TensorJob::run_chunk(int64_t chunk, BlockBuffer& buffer) {
   }
 }
 
-void TensorJob::run_rows(int64_t block, BlockBuffer& buffer) {
+void TensorJob::run_rows(int64_t block, const std::byte* weights) {
   const RowBlock rows = row_block(block);
-  const Unit& unit = unit_of(rows.place);
-  const int64_t count = rows.rows * unit.cols;
-  std::byte* weights = buffer.room(count * element_bytes(unit.dtype));
-  checkpoint_.read_rows(unit, use_.parts[rows.place].part, rows.first_row, rows.rows, weights);
-  work_->sums[static_cast<size_t>(rows.sum)] = measure(rows.place, weights, count);
+  work_->sums[static_cast<size_t>(rows.sum)] =
+      measure(rows.place, weights, rows.rows * unit_of(rows.place).cols);
 }
 
 // A run of whole groups: formats know no rows, only groups, and no group crosses the end of a row.

@@ -9,11 +9,13 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "ram/checkpoint.h"
 #include "ram/curve.h"
+#include "ram/file.h"
 #include "ram/study.h"
 
 #include "uses.h"
@@ -29,15 +31,18 @@ inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
 class BlockBuffer {
  public:
   BlockBuffer();
-  /// @return room for this many bytes, aligned for vectors; kChunkBytes are always there.
-  std::byte* room(int64_t bytes);
+  /// @return room for at least this many bytes, aligned as DirectReader asks; a chunk and its slack
+  /// are always there.
+  std::span<std::byte> room(int64_t bytes);
+
+  const std::byte* content = nullptr;  ///< what TensorJob::read has read
 
  private:
   struct Free {
     void operator()(std::byte* memory) const;
   };
   static std::unique_ptr<std::byte[], Free> allocate(int64_t bytes);
-  int64_t bytes_ = kChunkBytes;
+  int64_t bytes_ = kChunkBytes + DirectReader::kSlackBytes;
   std::unique_ptr<std::byte[], Free> memory_;
 };
 
@@ -71,10 +76,15 @@ class TensorJob {
   int64_t block_bytes(int64_t block) const;
   void prefetch(int64_t block) const;
 
-  /// Reads and works on one block; every block once. Safe to call from several threads.
+  /// Reads one block. Safe to call from several threads.
+  /// @param direct  per file of the checkpoint, or empty: through the system's cache.
+  void read(int64_t block, BlockBuffer& buffer, std::span<const DirectReader> direct) const;
+
+  /// Works on a block that was read into the buffer; every block once. Safe to call from several
+  /// threads.
   /// @return true for the call that finished the tensor.
   /// @throws Error{kCorrupt} an element is not finite, or not in the output's dtype.
-  bool run(int64_t block, BlockBuffer& buffer);
+  bool run(int64_t block, const BlockBuffer& buffer);
 
   /// The tensor's results, once; frees what was needed on the way. @pre run returned true.
   TensorResult take_result();
@@ -103,8 +113,8 @@ class TensorJob {
   void add_place(size_t part, RowReading least);
   RowBlock row_block(int64_t block) const;
   int64_t chunk_size(int64_t chunk) const;
-  void run_chunk(int64_t chunk, BlockBuffer& buffer);
-  void run_rows(int64_t block, BlockBuffer& buffer);
+  void run_chunk(int64_t chunk, const std::byte* bytes);
+  void run_rows(int64_t block, const std::byte* weights);
   Distortion measure(size_t place, const std::byte* weights, int64_t count) const;
   void check_finite(const std::byte* weights, DType source, int64_t first, int64_t count) const;
 

@@ -57,6 +57,7 @@ class TensorJobTest : public ::testing::Test {
     BlockBuffer buffer;
     for (size_t i = 0; i < order.size(); ++i) {
       job.prefetch(order[i]);
+      job.read(order[i], buffer, {});
       EXPECT_EQ(job.run(order[i], buffer), i + 1 == order.size());
     }
     return job.take_result();

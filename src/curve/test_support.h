@@ -11,6 +11,7 @@
 #include "ram/curve.h"
 #include "ram/error.h"
 
+#include "support/cold_file.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
