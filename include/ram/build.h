@@ -25,6 +25,19 @@ enum class BuildOutcome : uint8_t {
   kAlreadyThere,  ///< OUT was exactly this already; nothing was touched
 };
 
+/// What is at the place of an output folder.
+enum class OutState : uint8_t {
+  kNew,    ///< nothing
+  kBegun,  ///< nothing but what an interrupted run left beside it
+  kThere,  ///< a folder: it may be what is asked for, or be replaced
+};
+
+/// Refuses at once what build_folder would refuse whatever the plan: for asking before long work.
+///
+/// @throws Error{kUsage} OUT is not a folder, or is there, no model folder and `force` is set; OUT
+///         inside the source or the other way round; {kWriteFailed} nothing can be written there.
+OutState check_place(const Checkpoint& checkpoint, const std::filesystem::path& out, bool force);
+
 /// Writes the folder of a complete plan: beside OUT (".<name>.ram-partial"), synced, then renamed.
 ///
 /// The bytes do not depend on the number of threads, nor on how often the run was killed: a later

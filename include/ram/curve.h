@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,5 +76,11 @@ struct AnalyzeStats {
 /// @cost  one read of the files; a few MiB per thread, whatever the size of the model.
 ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOptions& options,
                     const ProgressFn& progress = {}, AnalyzeStats* stats = nullptr);
+
+/// @return what analyze would, if the study knows all of it and no file has changed since; reads no
+/// weight and writes nothing.
+/// @throws what Study::curves throws.
+std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
+                                        const AnalyzeOptions& options);
 
 }  // namespace ram

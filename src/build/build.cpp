@@ -179,17 +179,38 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   return BuildOutcome::kWritten;
 }
 
-}  // namespace
+OutState state_of(const Checkpoint& checkpoint, const fs::path& out, bool force) {
+  const OutPlace place = resolve_out(out);
+  check_apart(checkpoint, place.out);
+  const bool there = fs::exists(place.out);
+  if (there) check_folder(place.out);
+  if (there && force) check_replaceable(place.out, "", force);
+  check_writable(place);
+  if (there) return OutState::kThere;
+  return fs::exists(place.work) ? OutState::kBegun : OutState::kNew;
+}
 
-BuildOutcome build_folder(const Checkpoint& checkpoint, const Plan& plan, Study& study,
-                          const fs::path& out, const BuildOptions& options,
-                          const ProgressFn& progress) {
+/// What the file system says, as an error of ours.
+template <class Action>
+auto translated(const fs::path& out, Action action) {
   try {
-    return build(checkpoint, plan, study, out, options, progress);
+    return action();
   } catch (const fs::filesystem_error& error) {
     fail(Code::kWriteFailed, "cannot write {}: {}: {}", out.string(), error.path1().string(),
          error.code().message());
   }
+}
+
+}  // namespace
+
+OutState check_place(const Checkpoint& checkpoint, const fs::path& out, bool force) {
+  return translated(out, [&] { return state_of(checkpoint, out, force); });
+}
+
+BuildOutcome build_folder(const Checkpoint& checkpoint, const Plan& plan, Study& study,
+                          const fs::path& out, const BuildOptions& options,
+                          const ProgressFn& progress) {
+  return translated(out, [&] { return build(checkpoint, plan, study, out, options, progress); });
 }
 
 }  // namespace ram

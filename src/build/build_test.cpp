@@ -207,6 +207,39 @@ TEST(Build, AnotherFolderIsReplacedOnlyWhenForced) {
   EXPECT_THAT(names_in(made.root.path()), ElementsAre("out", "source", "study"));
 }
 
+TEST(Build, APlaceIsRefusedBeforeTheWorkAsItWouldBeAfter) {
+  Made made({.hidden = 64});
+  const Plan plan = made.plan();
+  const auto ask = [&](const fs::path& out, bool force) {
+    return check_place(*made.checkpoint, out, force);
+  };
+  const fs::path out = made.root / "out";
+  EXPECT_EQ(ask(out, false), OutState::kNew);
+  EXPECT_EQ(ask(out / "", false), OutState::kNew);
+  EXPECT_EQ(ask(made.root / "new" / "parents", true), OutState::kNew);
+  fs::create_directory(made.root / ".out.ram-partial");
+  EXPECT_EQ(ask(out, false), OutState::kBegun);
+  made.build(plan, out);
+  EXPECT_EQ(ask(out, false), OutState::kThere);
+  EXPECT_EQ(ask(out, true), OutState::kThere);
+
+  write_file_atomic(made.root / "file", "mine");
+  fs::create_directory(made.root / "folder");
+  write_file_atomic(made.root / "folder" / "notes.txt", "mine");
+  write_file_atomic(made.root / "folder" / "config.json", "{}");  // alone it is no model
+  for (const bool force : {false, true}) {
+    made.options.force = force;
+    std::vector<fs::path> refused = {made.root / "file", made.source, made.source / "in",
+                                     made.root.path(), ""};
+    if (force) refused.push_back(made.root / "folder");
+    for (const fs::path& place : refused) {
+      const Error before = error_of([&] { ask(place, force); });
+      EXPECT_EQ(before.code(), Code::kUsage) << place;
+      EXPECT_STREQ(before.what(), error_of([&] { made.build(plan, place); }).what()) << place;
+    }
+  }
+}
+
 TEST(Build, AFileTooManyMakesItAnotherFolder) {
   Made made({.hidden = 64});
   const Plan plan = made.plan();

@@ -2,10 +2,12 @@
 #include "place.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <system_error>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/file.h"
@@ -106,10 +108,21 @@ std::string difference(const fs::path& out, const FolderLayout& layout) {
   return "";
 }
 
-void check_replaceable(const fs::path& out, const std::string& found, bool force) {
-  if (!fs::is_directory(out)) {
-    fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
+void check_folder(const fs::path& out) {
+  if (fs::is_directory(out)) return;
+  fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
+}
+
+void check_writable(const OutPlace& place) {
+  fs::path parent = place.out.parent_path();
+  while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
+  if (access(parent.c_str(), W_OK | X_OK) != 0) {
+    fail_errno(true, "cannot create the output in", parent.string(), errno);
   }
+}
+
+void check_replaceable(const fs::path& out, const std::string& found, bool force) {
+  check_folder(out);
   const bool empty = fs::is_empty(out);
   if (!force) {
     fail(Code::kUsage, "{} exists{}: give another name, or --force to replace it", out.string(),

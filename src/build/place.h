@@ -25,6 +25,12 @@ void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out)
 ///         tell ("config.json differs"); empty if nothing does. @pre out exists.
 std::string difference(const std::filesystem::path& out, const FolderLayout& layout);
 
+/// @throws Error{kUsage} `out` is no folder. @pre out exists.
+void check_folder(const std::filesystem::path& out);
+
+/// @throws Error{kWriteFailed} no folder can be made at this place.
+void check_writable(const OutPlace& place);
+
 /// @param found what difference() said.
 /// @throws Error{kUsage} unless `force` is set and `out` is empty or a model folder.
 void check_replaceable(const std::filesystem::path& out, const std::string& found, bool force);

@@ -2,12 +2,10 @@
 #include "fitting.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <optional>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/file.h"
@@ -32,17 +30,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-bool is_inside(const fs::path& inner, const fs::path& outer) {
-  const auto [end, ignored] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
-  return end == outer.end();
-}
-
-// Without the slash at its end, which would count as one more component.
-fs::path resolved(const fs::path& path) {
-  fs::path out = fs::weakly_canonical(fs::absolute(path));
-  return out.has_filename() ? out : out.parent_path();
-}
-
 // What the folder takes at most, as far as that is known before there is a plan.
 int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request) {
   const auto weights = static_cast<double>(checkpoint.weights());
@@ -64,19 +51,9 @@ std::optional<Plan> plan_of_folder(const fs::path& folder) {
   }
 }
 
-// An OUT that is there: may it be what was asked for, or may it be replaced? build_folder has the
-// last word on both.
-void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out,
-                    bool force) {
-  if (!fs::is_directory(out)) {
-    fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
-  }
-  if (force) {
-    if (fs::is_empty(out) || fs::exists(out / "config.json")) return;
-    fail(Code::kUsage,
-         "{} is no model folder, and not replaced even with --force: give another name",
-         out.string());
-  }
+// An OUT that is there and is not to be replaced: may it be what was asked for? build_folder has
+// the last word.
+void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out) {
   const std::optional<Plan> plan = plan_of_folder(out);
   if (!plan) {
     fail(Code::kUsage, "{} exists: give another name, or --force to replace it", out.string());
@@ -93,27 +70,14 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
 
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
                          const fs::path& out, bool force) {
-  const fs::path place = resolved(out);
-  const fs::path source = resolved(checkpoint.folder);
-  if (is_inside(place, source) || is_inside(source, place)) {
-    fail(Code::kUsage, "{} and the model's own folder {} lie inside each other: write elsewhere",
-         out.string(), checkpoint.folder.string());
-  }
-  if (fs::exists(place)) check_existing(checkpoint, request, place, force);
-  fs::path parent = place.parent_path();
-  while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
-  if (access(parent.c_str(), W_OK) != 0) {
-    fail_errno(true, "cannot create OUT", place.string(), errno);
-  }
-  const std::string partial = fmt::format(".{}.ram-partial", place.filename().string());
-  if (fs::exists(place) || fs::exists(place.parent_path() / partial)) {
-    return;  // part of what is needed may be there already
-  }
+  const OutState state = check_place(checkpoint, out, force);
+  if (state == OutState::kThere && !force) check_existing(checkpoint, request, out);
+  if (state != OutState::kNew) return;  // part of what is needed may be there already
   const int64_t needed = expected_bytes(checkpoint, request);
-  const int64_t room = free_bytes(parent);
+  const int64_t room = free_bytes(out);
   if (room < needed) {
     fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
-         place.string(), format_bytes(needed), format_bytes(room), format_bytes(needed - room));
+         out.string(), format_bytes(needed), format_bytes(room), format_bytes(needed - room));
   }
 }
 

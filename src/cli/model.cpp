@@ -71,20 +71,6 @@ ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& s
   return curves;
 }
 
-std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
-                                        const AnalyzeOptions& options) {
-  for (const InputFile& file : checkpoint.files) {
-    if (study.tensor_hashes(file.path(), file.identity()).empty()) return std::nullopt;
-  }
-  // Progress is reported only where there is something to read: its first report ends the attempt.
-  struct Unknown {};
-  try {
-    return analyze(checkpoint, study, options, [](const Progress&) { throw Unknown(); });
-  } catch (const Unknown&) {
-    return std::nullopt;
-  }
-}
-
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash) {
   // Who plans builds next: a model that memory can hold is read from the disk once.

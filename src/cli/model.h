@@ -41,10 +41,6 @@ std::optional<Study> open_existing_study(const Common& common);
 ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
                     const AnalyzeOptions& options, AnalyzeStats* stats);
 
-/// @return the curves, if the study knows all of them; measures none.
-std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
-                                        const AnalyzeOptions& options);
-
 /// As `measure`, for all curves that a method needs.
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash);

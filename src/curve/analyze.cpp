@@ -6,7 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <map>
-#include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,6 +44,7 @@ class Analysis {
         keeper_(checkpoint, study, options.keep_every_s) {}
 
   ModelCurves run();
+  std::optional<ModelCurves> known();
   const AnalyzeStats& stats() const { return stats_; }
 
  private:
@@ -54,6 +55,8 @@ class Analysis {
   void look_up_curves(const std::vector<size_t>& uses);
   void pass(const std::vector<size_t>& uses, bool measure, std::string_view phase);
   void finish(TensorJob& job, size_t use);
+  void look_up();
+  ModelCurves curves() const;
   std::string fingerprint() const;
   std::vector<UnitCurve> unit_curves() const;
   void put_model(const std::string& fingerprint);
@@ -172,13 +175,22 @@ void Analysis::finish(TensorJob& job, size_t use) {
   keeper_.add(uses_[use].tensor, result.hash, std::move(curves), info(use).bytes());
 }
 
-ModelCurves Analysis::run() {
-  const auto start = std::chrono::steady_clock::now();
+void Analysis::look_up() {
   RAM_CHECK(is_weight_dtype(options_.dtype) && options_.threads >= 1);
   look_up_hashes();
-  std::vector<size_t> all(uses_.size());
-  std::iota(all.begin(), all.end(), size_t{0});
-  look_up_curves(all);
+  look_up_curves(select([](const Knowledge&) { return true; }));
+}
+
+std::optional<ModelCurves> Analysis::known() {
+  look_up();
+  const auto open = select([](const Knowledge& k) { return !k.measured || !k.trusted; });
+  if (!open.empty()) return std::nullopt;
+  return curves();
+}
+
+ModelCurves Analysis::run() {
+  const auto start = std::chrono::steady_clock::now();
+  look_up();
 
   // What was measured once is hashed before it is measured again.
   const std::vector<size_t> doubtful =
@@ -195,17 +207,20 @@ ModelCurves Analysis::run() {
   pass(unmeasured, true, "analyze");
   keeper_.check_files();
 
-  ModelCurves curves;
-  curves.fingerprint = fingerprint();
-  curves.dtype = options_.dtype;
-  curves.encoder = options_.encoder;
-  curves.units = unit_curves();
-  put_model(curves.fingerprint);
+  ModelCurves result = curves();
+  put_model(result.fingerprint);
   stats_.tensors_measured = static_cast<int64_t>(unmeasured.size());
   stats_.tensors_known = static_cast<int64_t>(uses_.size() - unmeasured.size());
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   stats_.seconds = passed.count();
-  return curves;
+  return result;
+}
+
+ModelCurves Analysis::curves() const {
+  return {.fingerprint = fingerprint(),
+          .dtype = options_.dtype,
+          .encoder = options_.encoder,
+          .units = unit_curves()};
 }
 
 std::string Analysis::fingerprint() const {
@@ -266,6 +281,11 @@ ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOpt
   ModelCurves curves = analysis.run();
   if (stats != nullptr) *stats = analysis.stats();
   return curves;
+}
+
+std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
+                                        const AnalyzeOptions& options) {
+  return Analysis(checkpoint, study, options, {}).known();
 }
 
 }  // namespace ram

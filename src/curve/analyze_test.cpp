@@ -105,6 +105,27 @@ TEST_F(CurveTest, ASecondRunReadsNothing) {
   EXPECT_EQ(again.models()[0].weights, open().weights());
 }
 
+TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
+  write(small_model());
+  const fs::path path = folder_ / "ram.db";
+  {
+    Study study(path);
+    EXPECT_FALSE(known_curves(open(), study, {}));
+    EXPECT_TRUE(study.models().empty()) << "asking writes nothing";
+    const ModelCurves measured = run(study);
+    const std::optional<ModelCurves> known = known_curves(open(), study, {});
+    ASSERT_TRUE(known);
+    expect_same(measured, *known);
+    EXPECT_FALSE(known_curves(open(), study, {.dtype = DType::kF16}));
+    EXPECT_FALSE(known_curves(open(), study, {.encoder = Encoder::kReference}));
+  }
+  touch(open().files[0].path());
+  Study study(path);
+  EXPECT_FALSE(known_curves(open(), study, {})) << "the file may hold something else now";
+  run(study);
+  EXPECT_TRUE(known_curves(open(), study, {}));
+}
+
 TEST_F(CurveTest, AFileWithANewDateIsHashedAndNotMeasured) {
   write(small_model());
   Study study(folder_ / "ram.db");
