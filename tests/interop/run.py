@@ -19,6 +19,7 @@ MODULES = (
     "check_uniform",
     "check_config",
     "check_budgets",
+    "check_published",
     "check_tokenizer",
     "check_logits_mlx",
 )
