@@ -225,7 +225,8 @@ TEST_F(CurveTest, AWeightThatIsNotFiniteIsNamed) {
        "model.layers.1.mlp.experts.down_proj[3, 0, 63] = -inf"},
       {"model.norm.weight", 127, std::numeric_limits<float>::infinity(), DType::kBF16,
        "model.norm.weight[127] = inf"},
-      {"model.norm.weight", 0, 131072.0F, DType::kF16, "model.norm.weight[0] = 131072"},
+      {"model.norm.weight", 0, 131072.0F, DType::kF16,
+       "model.norm.weight[0] = 131072: too large for f16; use --dtype bf16 or f32"},
   };
   for (const Case& bad : cases) {
     fs::remove_all(model_folder());
@@ -241,6 +242,18 @@ TEST_F(CurveTest, AWeightThatIsNotFiniteIsNamed) {
       EXPECT_NE(message.find(".safetensors"), std::string::npos) << message;
     }
   }
+}
+
+TEST_F(CurveTest, AWeightTooLargeForBf16IsNamedWithADtypeThatHoldsIt) {
+  testing::TinyModel model = small_model();
+  model.dtype = DType::kF32;
+  write(model);
+  set_element(open(), "model.norm.weight", 5, 3.4e38F);  // rounds to infinity in bf16
+  const std::string message = error_of([&] { run_fresh(); }).what();
+  EXPECT_NE(message.find("model.norm.weight[5] = 3.4e+38: too large for bf16; use --dtype f32 ("),
+            std::string::npos)
+      << message;
+  run_fresh({.dtype = DType::kF32});
 }
 
 TEST_F(CurveTest, WhatWasDoneBeforeAnErrorIsKept) {

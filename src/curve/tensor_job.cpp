@@ -221,8 +221,10 @@ void TensorJob::check_finite(const std::byte* weights, DType source, int64_t fir
   const std::string where = position(source_.info.shape, first + found);
   const std::string file = checkpoint_.files[static_cast<size_t>(source_.file)].path().string();
   if (std::isfinite(value)) {
-    fail(Code::kCorrupt, "{}{} = {}: too large for {}; use --dtype bf16 or f32 ({})",
-         source_.info.name, where, value, weight_dtype_name(options_.dtype), file);
+    // float32's greatest values round to infinity in bf16 too.
+    const char* larger = options_.dtype == DType::kF16 ? "bf16 or f32" : "f32";
+    fail(Code::kCorrupt, "{}{} = {}: too large for {}; use --dtype {} ({})", source_.info.name,
+         where, value, weight_dtype_name(options_.dtype), larger, file);
   }
   fail(Code::kCorrupt, "{}{} = {}: weights must be finite; fetch the file again ({})",
        source_.info.name, where, value, file);

@@ -30,7 +30,7 @@ std::vector<UnitFormat> match_units(const Checkpoint& checkpoint, const Plan& ed
     by_name.erase(found);
   }
   if (!by_name.empty()) {
-    fail(Code::kUsage, "plan: {} has no unit {}; `ram inspect` lists them", checkpoint.name,
+    fail(Code::kUsage, "plan: {} has no unit {}; `ram inspect --json` lists them", checkpoint.name,
          by_name.begin()->first);
   }
   return formats;

@@ -81,8 +81,8 @@ std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRe
     }
     if (!matched) {
       fail(Code::kUsage,
-           "--pin '{}': matches no unit of {} that can be quantized; `ram inspect` lists their "
-           "names, and * stands for any characters",
+           "--pin '{}': matches no unit of {} that can be quantized; `ram inspect --json` "
+           "lists their names, and * stands for any characters",
            pin.pattern, checkpoint.name);
     }
   }

@@ -240,8 +240,10 @@ Json parse_json(std::string_view text, const Reader& reader) {
   };
   try {
     return Json::parse(text, shallow);
-  } catch (const Json::exception& error) {
-    reader.bad(fmt::format("not JSON ({:.200})", error.what()));
+  } catch (const Json::parse_error& error) {
+    reader.bad(fmt::format("not valid JSON at byte {}", error.byte));
+  } catch (const Json::exception&) {
+    reader.bad("a number in it is too large");
   }
 }
 

@@ -86,10 +86,11 @@ TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
     EXPECT_THAT(message, HasSubstr(words));
     EXPECT_THAT(message, ::testing::Not(HasSubstr("\n")));
   };
-  expect("", Code::kCorrupt, "not JSON");
+  expect("", Code::kCorrupt, "not valid JSON at byte");
   expect("[]", Code::kCorrupt, "not a plan");
+  expect(replaced(good, "\"ram_plan\": 1", "\"ram_plan\": 1e999"), Code::kCorrupt, "too large");
   expect(std::string(100000, '['), Code::kCorrupt, "nested too deeply");
-  expect(good.substr(0, good.size() / 2), Code::kCorrupt, "not JSON");
+  expect(good.substr(0, good.size() / 2), Code::kCorrupt, "not valid JSON at byte");
   expect(replaced(good, "\"ram_plan\": 1", "\"ram_plan\": 2"), Code::kUnsupported, "version 2");
   expect(replaced(good, "fingerprint of model", "another"), Code::kUsage, "fingerprint");
   expect(replaced(good, "\"name\": \"lm_head\"", "\"name\": \"lm_tail\""), Code::kUsage, "lm_head");

@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -273,6 +274,13 @@ int64_t header_length(std::span<const std::byte> start, int64_t file_bytes,
   for (size_t i = 0; i < kLengthBytes; ++i) {
     length |= static_cast<uint64_t>(std::to_integer<uint8_t>(start[i])) << (8 * i);
   }
+  // What a clone without Git LFS has in the place of each large file opens so.
+  constexpr std::string_view kLfsPointer = "version ";
+  if (std::memcmp(start.data(), kLfsPointer.data(), kLfsPointer.size()) == 0) {
+    fail(Code::kMissing,
+         "a Git LFS pointer stands in the place of the file: fetch it with `git lfs pull` ({})",
+         file);
+  }
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
     fail(Code::kCorrupt,
          "header of {} bytes: at most {} are allowed; this is no safetensors file ({})", length,
@@ -283,8 +291,10 @@ int64_t header_length(std::span<const std::byte> start, int64_t file_bytes,
     fail(Code::kCorrupt, "header of {} bytes in a file of {}: the file is cut, fetch it again ({})",
          bytes, file_bytes, file);
   }
-  if (bytes < 2)
-    fail(Code::kCorrupt, "header of {} bytes: at least {{}} is needed ({})", bytes, file);
+  if (bytes < 2) {
+    fail(Code::kCorrupt, "header of {} bytes: 2 are the least; this is no safetensors file ({})",
+         bytes, file);
+  }
   return bytes;
 }
 

@@ -119,6 +119,8 @@ TEST(Safetensors, empty_cut_and_lying_headers_are_refused) {
   expect_refused("", Code::kCorrupt, "0 bytes are no safetensors file");
   expect_refused("1234567", Code::kCorrupt, "7 bytes are no safetensors file");
   expect_refused(with_length("", 0), Code::kCorrupt, "header of 0 bytes");
+  expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+                 Code::kMissing, "git lfs pull");
   expect_refused(with_length("{}", 3), Code::kCorrupt, "cut");
   expect_refused(with_length("{}", 1ULL << 40), Code::kCorrupt, "at most 100000000");
   expect_refused(with_length("{}", ~0ULL), Code::kCorrupt, "at most 100000000");

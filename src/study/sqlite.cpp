@@ -1,12 +1,15 @@
 // Opening in all the places a study may lie in, and SQLite's result codes as Errors.
 #include "sqlite.h"
 
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/thread.h"
@@ -95,6 +98,9 @@ void Database::open(const std::string& name, int flags) {
   if (fs::exists(path_, error)) {
     fail(Code::kMissing, "study {}: cannot be read: {}", path_.string(), reason);
   }
+  // SQLite tries once more for reading, and its last error is that of this attempt.
+  const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
+  if (access(folder.c_str(), W_OK | X_OK) != 0) reason = std::strerror(errno);
   fail(Code::kWriteFailed, "study {}: cannot be created: {}; name another place with --study",
        path_.string(), reason);
 }
