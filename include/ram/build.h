@@ -58,6 +58,7 @@ struct VerifyReport {
   std::vector<std::string> problems;  ///< one line each; empty: all is well
   int64_t total_bytes = 0;
   int64_t units = 0;
+  bool contents_known = false;  ///< the study knows this build: every byte was compared
   double largest_error_ratio =
       0;  ///< with a source: largest |measured / planned - 1| of squared errors
 };

@@ -2,6 +2,7 @@
 // the list of what is wrong with it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -25,9 +26,14 @@ class Problems {
  public:
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    ++count_;
     // A folder of another model differs in every tensor: nobody reads 20,000 lines.
-    if (count_ <= kMost) lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
+    if (++count_ > kMost) return;
+    std::string line = fmt::format(format, std::forward<Args>(args)...);
+    if (std::find(lines_.begin(), lines_.end(), line) != lines_.end()) {
+      --count_;  // two checks have found it
+    } else {
+      lines_.push_back(std::move(line));
+    }
   }
 
   bool empty() const { return count_ == 0; }

@@ -127,6 +127,7 @@ VerifyReport verify(const fs::path& out, const Checkpoint* source, Study* study,
                         (source != nullptr ? source->bytes() : 0),
                     progress);
   check_finite(view, threads, meter, problems);
+  report.contents_known = record.has_value();
   if (record) check_hashes(view, *record, threads, meter, problems);
   if (source != nullptr) {
     report.largest_error_ratio =

@@ -91,6 +91,8 @@ TEST_F(Verify, AFolderAsItWasWrittenHasNoProblems) {
     EXPECT_THAT(report.problems, IsEmpty());
     EXPECT_EQ(report.units, static_cast<int64_t>(made->checkpoint->units.size()));
     EXPECT_LE(report.largest_error_ratio, 1e-6);
+    EXPECT_TRUE(report.contents_known);
+    EXPECT_FALSE(alone().contents_known);
     int64_t total = 0;
     for (const auto& [name, text] : contents(out)) total += static_cast<int64_t>(text.size());
     EXPECT_EQ(report.total_bytes, total);
@@ -115,6 +117,7 @@ TEST_F(Verify, AFileTooManyIsFoundEvenWhereOnlyTheBudgetCanTell) {
   EXPECT_THAT(alone().problems, Contains(HasSubstr("files take")));
   EXPECT_THAT(with_study().problems, Contains(HasSubstr(".DS_Store")));
   EXPECT_THAT(with_source().problems, Contains(HasSubstr(".DS_Store")));
+  EXPECT_THAT(with_both().problems, Contains(HasSubstr(".DS_Store")).Times(1)) << "said once";
 }
 
 TEST_F(Verify, AShardOfAnotherFolderIsFound) {

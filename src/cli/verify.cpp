@@ -33,7 +33,8 @@ int verify_command(const Common& common, const Options& options) {
     Json document = {{"ok", ok},
                      {"problems", report.problems},
                      {"total_bytes", report.total_bytes},
-                     {"units", report.units}};
+                     {"units", report.units},
+                     {"contents_known", report.contents_known}};
     if (source) document["largest_error_ratio"] = report.largest_error_ratio;
     print_result(common, document.dump(2) + "\n");
   } else if (ok) {
@@ -50,6 +51,11 @@ int verify_command(const Common& common, const Options& options) {
                                    report.problems.size() == 1 ? "" : "s");
     for (const std::string& problem : report.problems) text += "  " + problem + "\n";
     print_result(common, text);
+  }
+  if (ok && !source && !report.contents_known) {
+    note(common, fmt::format("{} does not know this folder: sizes, headers and numbers were "
+                             "checked, not every byte; --source MODEL compares every unit",
+                             common.study));
   }
   return ok ? kDone : kCheckFailed;
 }

@@ -196,6 +196,9 @@ class Contract(harness.ProgramTest):
             ran = self.ram("verify", "out", "--json", *options)
             self.assert_quiet(ran)
             self.assertEqual((ran.json["ok"], ran.json["problems"]), (True, []))
+        ran = self.ram("verify", "out", "--study", "another.db", "--json")
+        self.assertEqual((ran.status, ran.json["contents_known"]), (0, False))
+        self.assertIn("note: another.db does not know this folder", ran.stderr)
         weights = self.folder / "out" / "model.safetensors"
         data = bytearray(weights.read_bytes())
         data[-100] ^= 0x40
