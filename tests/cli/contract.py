@@ -198,7 +198,7 @@ class Contract(harness.ProgramTest):
             self.assertEqual((ran.json["ok"], ran.json["problems"]), (True, []))
         ran = self.ram("verify", "out", "--study", "another.db", "--json")
         self.assertEqual((ran.status, ran.json["contents_known"]), (0, False))
-        self.assertIn("note: another.db does not know this folder", ran.stderr)
+        self.assertIn("note: another.db does not know this folder", ran.err)
         weights = self.folder / "out" / "model.safetensors"
         data = bytearray(weights.read_bytes())
         data[-100] ^= 0x40
