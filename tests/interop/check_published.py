@@ -106,6 +106,7 @@ class Published(support.InteropCase):
                         loss = weight * float(row["nrmse"])
                         found.append((f"{bits}:{group}", int(row["bytes"]), loss))
                 options.append(found[::-1])
+            used = set()
             for budget in BUDGETS:
                 with self.subTest(model=source.name, budget=budget):
                     plan = self.ram.run("plan", source.folder, "--method", "ram", "--budget", budget)
@@ -117,5 +118,6 @@ class Published(support.InteropCase):
                         self.assertEqual(found[chosen][0], planned[unit["name"]]["format"])
                         loss += found[chosen][2]
                     self.assertAlmostEqual(plan["objective"] / loss, 1, delta=1e-12)
-                    used = {u["format"] for u in plan["units"]}
-                    self.assertGreater(len(used), 2, f"a test of {json.dumps(sorted(used))} only")
+                    used |= {u["format"] for u in plan["units"]}
+            # The largest budget may need two formats only; all budgets together try the order of more.
+            self.assertGreater(len(used), 2, f"a test of {json.dumps(sorted(used))} only")
