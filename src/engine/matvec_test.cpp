@@ -2,22 +2,18 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "buffer.h"
+#include "support/tiny_model.h"
 
 namespace ram {
 namespace {
 
-std::vector<float> random_values(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
+std::vector<float> random_values(int64_t count, uint64_t seed) {
+  return testing::random_values(seed, "values", count, 0, 1);
 }
 
 std::vector<double> products_of(const std::vector<float>& w, const std::vector<float>& x,

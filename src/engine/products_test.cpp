@@ -1,7 +1,6 @@
 #include "products.h"
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -10,16 +9,13 @@
 
 #include "buffer.h"
 #include "kernels.h"
+#include "support/tiny_model.h"
 
 namespace ram {
 namespace {
 
-std::vector<float> random_values(int64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
+std::vector<float> random_values(int64_t count, uint64_t seed) {
+  return testing::random_values(seed, "values", count, 0, 1);
 }
 
 struct Packed {
