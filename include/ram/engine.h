@@ -145,7 +145,7 @@ void visit_logits(std::span<const LogitSource> sources,
 /// One sequence with cached keys and values, token by token.
 class Decoder {
  public:
-  /// @param capacity the most tokens it will hold.
+  /// @param capacity the most tokens it will hold; memory is taken as they come.
   Decoder(LanguageModel& model, int64_t capacity);
   ~Decoder();
 

@@ -88,6 +88,10 @@ int generate_command(const Common& common, const Options& options) {
   const bool nothing = options.from_nothing > 0;
   const std::vector<TokenId> prompt =
       nothing ? beginning(tokenizer, config) : tokenizer.encode(options.prompt, Specials::kAdd);
+  if (prompt.empty()) {
+    fail(Code::kUsage, "--prompt '{}': it has no tokens; give some text, or --from-nothing 1",
+         options.prompt);
+  }
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
                          .seed = common.seed,

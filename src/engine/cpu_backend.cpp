@@ -75,6 +75,12 @@ Tensor CpuBackend::embed(int unit, std::span<const int32_t> ids) {
 }
 
 Tensor CpuBackend::linear(const Tensor& x, int unit) {
+  Tensor y = product(x, unit);
+  round(y);
+  return y;
+}
+
+Tensor CpuBackend::product(const Tensor& x, int unit) {
   Tensor y = make(x.rows, use_.weights.packed(unit, 0).rows);
   const Block block{.part = 0, .begin = 0, .count = x.rows};
   multiply(x, unit, {&block, 1}, x.rows <= kFewRows ? Form::kStored : Form::kPacked, y);
@@ -87,7 +93,6 @@ Tensor CpuBackend::linear(const Tensor& x, int unit) {
       }
     });
   }
-  round(y);
   return y;
 }
 

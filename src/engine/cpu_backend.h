@@ -56,6 +56,9 @@ class CpuBackend : public Backend {
   void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
                    ExpertRange range) override;
 
+  /// linear() whose outputs stay float32 whatever the precision: logits.
+  Tensor product(const Tensor& x, int unit);
+
   /// Rows [first, last) of a unit's only part applied to `count` rows of x: logits of a piece of
   /// the vocabulary. y [padded_rows(count), last - first].
   /// @pre the rows are at hand, first and last are multiples of kPieceRows or the end.

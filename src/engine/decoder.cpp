@@ -12,6 +12,7 @@ namespace {
 
 // Tokens of a prompt that go through the layers at a time.
 constexpr int64_t kPromptBlock = 2048;
+constexpr int64_t kLeastRoom = 256;
 
 }  // namespace
 
@@ -21,18 +22,36 @@ struct Decoder::State {
   LanguageModel& model;
   int64_t capacity;
   int64_t length = 0;
+  int64_t room = 0;  // tokens that the cache has memory for
   std::vector<KvCache> cache;
   std::vector<float> logits;
+
+  void make_room(int64_t tokens);
 };
+
+/// Doubles, so that a long capacity costs memory only as it is used.
+void Decoder::State::make_room(int64_t tokens) {
+  if (tokens <= room) return;
+  room = std::min(capacity, std::max({tokens, 2 * room, kLeastRoom}));
+  CpuBackend& backend = model.state().backend;
+  for (KvCache& layer : cache) {
+    for (Tensor* kept : {&layer.keys, &layer.values}) {
+      const Tensor larger = backend.zeros(room, kept->cols);
+      if (length > 0) {
+        std::memcpy(cpu_data(larger), cpu_data(*kept),
+                    static_cast<size_t>(length * kept->cols) * 4);
+      }
+      *kept = larger;
+    }
+  }
+}
 
 Decoder::Decoder(LanguageModel& model, int64_t capacity)
     : state_(std::make_unique<State>(model, capacity)) {
   LanguageModel::State& use = model.state();
   const int64_t width = use.config().kv_heads * use.config().head_dim;
-  for (int layer = 0; layer < model.layers(); ++layer) {
-    state_->cache.push_back(
-        {.keys = use.backend.zeros(capacity, width), .values = use.backend.zeros(capacity, width)});
-  }
+  const Tensor none{.rows = 0, .cols = width, .storage = nullptr};
+  state_->cache.assign(static_cast<size_t>(model.layers()), {.keys = none, .values = none});
   state_->logits.resize(static_cast<size_t>(padded_rows(1) * use.vocabulary()));
 }
 
@@ -55,6 +74,7 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
          state_->capacity);
   }
   use.check_ids(ids, state_->length);
+  state_->make_room(state_->length + std::ssize(ids));
   Tensor hidden;
   while (!ids.empty()) {
     const auto count = std::min<size_t>(ids.size(), kPromptBlock);
@@ -72,7 +92,7 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
   Matrix last(1, use.config().hidden);
   const auto normed = use.normed(cpu_data(hidden) + (hidden.rows - 1) * hidden.cols, 1);
   std::memcpy(last.data(), normed.get(), static_cast<size_t>(hidden.cols) * 4);
-  const Tensor logits = use.backend.linear(use.backend.from_matrix(last), use.head);
+  const Tensor logits = use.backend.product(use.backend.from_matrix(last), use.head);
   std::memcpy(state_->logits.data(), cpu_data(logits), static_cast<size_t>(logits.cols) * 4);
   use.weights.release();
   if (find_non_finite_float(state_->logits.data(), logits.cols) >= 0) {

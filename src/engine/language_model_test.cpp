@@ -266,6 +266,35 @@ TEST(LanguageModel, RoundsActivationsToBf16WhereAsked) {
   EXPECT_LT(relative, 3e-2);
 }
 
+TEST(Decoder, HoldsMoreTokensThanItBeganWithRoomFor) {
+  TempFolder folder;
+  const TinyModel spec;
+  write_tiny_model(folder.path(), spec);
+  LanguageModel model(Checkpoint::open(folder.path().string()), {.threads = 1});
+  const auto rows = some_rows(1, 300, spec.vocab);
+  const auto expected = logits_of(model, rows);
+  Decoder decoder(model, int64_t{1} << 40);  // costs nothing until it is used
+  const std::span<const int32_t> ids(rows[0]);
+  decoder.feed(ids.first(250));
+  std::span<const float> logits;
+  for (size_t i = 250; i < ids.size(); ++i) logits = decoder.feed(ids.subspan(i, 1));
+  for (size_t i = 0; i < logits.size(); ++i) {
+    ASSERT_NEAR(logits[i], expected[(ids.size() - 1) * logits.size() + i], 2e-5);
+  }
+}
+
+TEST(Decoder, GivesFloat32LogitsWhereActivationsAreBf16) {
+  TempFolder folder;
+  write_tiny_model(folder.path(), {});
+  LanguageModel model(Checkpoint::open(folder.path().string()),
+                      {.precision = Precision::kBF16, .threads = 1});
+  Decoder decoder(model, 8);
+  const std::vector<int32_t> ids = {1, 2, 3};
+  int finer = 0;
+  for (const float logit : decoder.feed(ids)) finer += bf16_to_f32(f32_to_bf16(logit)) != logit;
+  EXPECT_GT(finer, 48);  // of 96
+}
+
 TEST(LanguageModel, RefusesAnIdOutsideTheVocabulary) {
   TempFolder folder;
   write_tiny_model(folder.path(), {});
