@@ -112,6 +112,7 @@ struct WorstRow {
 struct Perplexity {
   EvaluatedModel model;
   Precision precision = Precision::kF32;
+  int64_t max_positions = 0;   ///< that the model was made for, by its config
   std::vector<RowScore> rows;  ///< in the order of TextRows::indices
   PerplexitySummary summary;   ///< positions are positions in `rows`
   std::vector<WorstRow> worst;

@@ -309,7 +309,7 @@ int compare_command(const Common& common, const Options& options) {
     comparison = compare_models(options.models, options.text.text, rows, common.seed, engine, study,
                                 line.function());
   }
-  note_text(common, comparison.text);
+  note_text(common, comparison.text, comparison.reference);
   const std::vector<std::string> labels = labels_of(comparison, options);
   if (common.json) {
     print_result(common, comparison_json(rows, comparison, labels).dump(2) + "\n");

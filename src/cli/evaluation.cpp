@@ -75,7 +75,13 @@ RowOptions row_options(const Common& common, const TextArguments& arguments) {
           .format = parse_format(arguments.format)};
 }
 
-void note_text(const Common& common, const TextRows& text) {
+void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity) {
+  if (perplexity.max_positions > 0 && text.length > perplexity.max_positions) {
+    note(common,
+         fmt::format("rows of {0} tokens are longer than the {1} that {2} was made for, and "
+                     "their ends count against it; --length {1} keeps within them",
+                     text.length, perplexity.max_positions, perplexity.model.name));
+  }
   if (!text.detected) return;
   note(common, text.format == TextFormat::kWikitext
                    ? "the text looks like WikiText: its lines are joined by two newlines; "

@@ -26,8 +26,9 @@ void add_text_options(CLI::App& app, TextArguments& arguments);
 /// @throws Error{kUsage}
 RowOptions row_options(const Common& common, const TextArguments& arguments);
 
-/// Says on stderr what was not asked for but decided: the form of the text.
-void note_text(const Common& common, const TextRows& text);
+/// Says on stderr what was not asked for but decided, the form of the text; and that rows are
+/// longer than the model was made for.
+void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity);
 
 /// @return "demo on heldout.txt: 32 of 129 rows of 512 tokens, ...".
 std::string text_line(const TextArguments& arguments, const TextRows& text);

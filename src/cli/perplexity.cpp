@@ -92,7 +92,7 @@ int perplexity_command(const Common& common, const Options& options) {
     result =
         evaluate_perplexity(options.model, options.text.text, rows, engine, study, line.function());
   }
-  note_text(common, result.text);
+  note_text(common, result.text, result.perplexity);
   if (common.json) {
     print_result(common, perplexity_json(rows, result).dump(2) + "\n");
   } else {

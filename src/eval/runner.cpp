@@ -228,6 +228,7 @@ Perplexity collect(const TextRows& text, const Scored& scored, Study& study) {
   Perplexity perplexity;
   perplexity.model = scored.model->record;
   perplexity.precision = scored.precision;
+  perplexity.max_positions = scored.model->checkpoint.config.max_positions;
   for (const int64_t index : text.indices) {
     const auto found = known.find(index);
     RAM_CHECK(found != known.end());
