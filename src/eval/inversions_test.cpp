@@ -13,7 +13,6 @@
 namespace ram {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -23,8 +22,8 @@ constexpr int64_t kTokens = 255;
 constexpr size_t kRows = 100;
 
 const Tokenizer& tokenizer() {
-  static const Tokenizer demo = Tokenizer::open(RAM_SOURCE_DIR "/models/demo");
-  return demo;
+  static const Tokenizer kDemo = Tokenizer::open(RAM_SOURCE_DIR "/models/demo");
+  return kDemo;
 }
 
 std::vector<double> perplexities(double about, unsigned seed) {

@@ -56,6 +56,7 @@ MakeRunner made_up_runner(Calls& calls, std::span<const Scored> all, int64_t row
           std::vector<const float*> pointers;
           for (const size_t m : which) {
             std::vector<float>& values = logits.emplace_back();
+            values.reserve(row.size() * static_cast<size_t>(ids));
             for (const TokenId token : row) {
               for (int64_t i = 0; i < ids; ++i) {
                 values.push_back(static_cast<float>(made_up_logit(m, token, first + i)));
@@ -95,6 +96,7 @@ TextRows made_up_rows(int64_t count) {
 
 std::vector<Scored> made_up_models(int count) {
   std::vector<Scored> models;
+  models.reserve(static_cast<size_t>(count));
   for (int m = 0; m < count; ++m) {
     models.push_back({.model = nullptr,
                       .precision = Precision::kF32,

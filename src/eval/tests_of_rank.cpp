@@ -84,8 +84,8 @@ double binomial_test(int64_t successes, int64_t total) {
       std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1) - n * std::numbers::ln2;
   double ratio = 1;
   double tail = 1;
-  for (double i = k; i > 0 && ratio > 1e-18 * tail; --i) {
-    ratio *= i / (n - i + 1);
+  for (int64_t i = lesser; i > 0 && ratio > 1e-18 * tail; --i) {
+    ratio *= static_cast<double>(i) / static_cast<double>(total - i + 1);
     tail += ratio;
   }
   return std::min(1.0, 2 * tail * std::exp(log_term));

@@ -59,7 +59,7 @@ std::vector<TokenId> flat(const TextRows& rows) {
 class TextTest : public ::testing::Test {
  protected:
   fs::path write(const std::string& content) {
-    const fs::path path = folder_ / "text.txt";
+    fs::path path = folder_ / "text.txt";
     std::ofstream(path, std::ios::binary) << content;
     return path;
   }

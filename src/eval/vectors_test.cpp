@@ -14,11 +14,11 @@ namespace {
 using Json = nlohmann::json;
 
 const Json& vectors() {
-  static const Json document = [] {
+  static const Json kDocument = [] {
     std::ifstream file(RAM_SOURCE_DIR "/tests/vectors/statistics/vectors.json");
     return Json::parse(file);
   }();
-  return document;
+  return kDocument;
 }
 
 std::vector<double> values_of(const Json& test) {

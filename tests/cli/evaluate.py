@@ -85,7 +85,9 @@ class Evaluate(harness.ProgramTest):
         self.assertEqual(json.loads(outs[0])["rows"], json.loads(outs[1])["rows"])
 
     def test_ctrl_c_keeps_finished_blocks_and_the_next_run_goes_on(self):
-        command = [harness.PROGRAM, "perplexity", str(DEMO), "--text", str(TEXT), "--length", "128",
+        # Two blocks: one to keep, one to interrupt.
+        text = self.short_text(140_000)
+        command = [harness.PROGRAM, "perplexity", str(DEMO), "--text", str(text), "--length", "128",
                    "--threads", "1", "--quiet"]
         process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=harness.environment())
@@ -105,10 +107,10 @@ class Evaluate(harness.ProgramTest):
             self.skipTest("it was done before the signal came")
         self.assertEqual(out, b"")
         self.assertIn(b"run the same command again", err)
-        found = self.perplexity()
+        found = self.perplexity(text=text)
         self.assertGreaterEqual(found["rows_known"], kept)
         self.assertLess(found["rows_known"], found["rows_used"])
-        fresh = self.perplexity("--study", "fresh.db")
+        fresh = self.perplexity("--study", "fresh.db", text=text)
         self.assertEqual(found["rows"], fresh["rows"])
 
     def test_compare_says_all_that_the_contract_names(self):
@@ -148,9 +150,9 @@ class Evaluate(harness.ProgramTest):
 
     def test_rows_of_garbage_that_turn_the_ranking_around_are_named(self):
         rng = random.Random(5)
-        documents = TEXT.read_text(encoding="utf-8")[:60_000].split("<|endoftext|>")
+        documents = TEXT.read_text(encoding="utf-8")[:40_000].split("<|endoftext|>")
         for place in (len(documents) // 4, len(documents) // 2):
-            documents[place] = "".join(rng.choice(GARBAGE) for _ in range(1500))
+            documents[place] = "".join(rng.choice(GARBAGE) for _ in range(1000))
         text = self.folder / "garbage.txt"
         text.write_text("<|endoftext|>".join(documents), encoding="utf-8")
         model = self.compressed("2:64")
