@@ -1,8 +1,10 @@
-// ram demo: the whole chain on the bundled model.
+// ram demo: the whole chain on the bundled model, from fitting to what it is worth.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,6 +13,8 @@
 #include "ram/size.h"
 
 #include "commands.h"
+#include "comparison.h"
+#include "engine_options.h"
 #include "fitting.h"
 #include "table.h"
 
@@ -21,7 +25,11 @@ namespace fs = std::filesystem;
 namespace {
 
 // Shares of the source's weights, in percent.
-constexpr std::array kShares = {35, 45, 60};
+constexpr std::array kShares = {25, 32, 45};
+
+// Of the held-out text: enough for intervals that tell the folders apart, in seconds.
+constexpr int64_t kRowLength = 512;
+constexpr int64_t kRows = 48;
 
 struct Options {
   std::string model;
@@ -84,6 +92,123 @@ std::vector<int64_t> demo_budgets(int64_t source_bytes, int64_t min_safe) {
   return budgets;
 }
 
+struct Fitted {
+  std::string label;
+  fs::path folder;
+  FitResult result;
+
+  const Plan& plan() const { return *result.planned.plan; }
+  bool whole() const { return result.report.problems.empty(); }
+};
+
+Fitted fit_one(const Common& common, const Checkpoint& checkpoint, Study& study,
+               const PlanRequest& request, const fs::path& folder, const std::string& label) {
+  Fitted fitted = {.label = label, .folder = folder / label, .result = {}};
+  fitted.result = fit_model(common, checkpoint, study, request, fitted.folder, true, false);
+  RAM_CHECK(fitted.result.planned.plan.has_value());
+  return fitted;
+}
+
+// The default at all budgets; at the middle one the published method comes first, and the default
+// gets exactly the bytes that it took. A uniform format stands beside them.
+std::vector<Fitted> fit_all(const Common& common, const Checkpoint& checkpoint, Study& study,
+                            const PlanRequest& request, const std::vector<int64_t>& budgets,
+                            const fs::path& folder) {
+  PlanRequest published = request;
+  published.method = Method::kRam;
+  const Curves curves =
+      measure_for(common, checkpoint, study, published.method, request.dtype, false);
+  published.budget_bytes =
+      std::max(budgets[budgets.size() / 2], min_safe_bytes(curves.input(checkpoint), published));
+  PlanRequest uniform = request;
+  uniform.method = Method::kUniform;
+  uniform.uniform = AffineFormat{.bits = 4, .group_size = 64};
+
+  std::vector<Fitted> fits;
+  fits.push_back(fit_one(common, checkpoint, study, uniform, folder, "uniform-4-64"));
+  fits.push_back(fit_one(common, checkpoint, study, published, folder, "published"));
+  const int64_t published_bytes = fits.back().plan().total_bytes;
+  for (size_t i = 0; i < budgets.size(); ++i) {
+    PlanRequest own = request;
+    own.budget_bytes = i == budgets.size() / 2 ? published_bytes : budgets[i];
+    fits.push_back(
+        fit_one(common, checkpoint, study, own, folder, fmt::format("{}-percent", kShares[i])));
+  }
+  return fits;
+}
+
+std::string fits_table(const Checkpoint& checkpoint, const std::vector<Fitted>& fits) {
+  Table table({{"folder", Align::kLeft},
+               {"method", Align::kLeft},
+               {"asked"},
+               {"bytes"},
+               {"of source"},
+               {"bits/weight"},
+               {"check", Align::kLeft}});
+  for (const Fitted& fit : fits) {
+    const Plan& plan = fit.plan();
+    const double share =
+        100.0 * static_cast<double>(plan.total_bytes) / static_cast<double>(checkpoint.bytes());
+    table.add({fit.folder.string(), std::string(method_name(plan.method)),
+               std::to_string(plan.budget_bytes), std::to_string(plan.total_bytes),
+               fmt::format("{:.1f} %", share), fmt::format("{:.3f}", plan.bits_per_weight),
+               fit.whole() ? "verified" : fit.result.report.problems.front()});
+  }
+  return table.render();
+}
+
+Json fits_json(const std::vector<Fitted>& fits) {
+  Json document = Json::array();
+  for (const Fitted& fit : fits) {
+    const Plan& plan = fit.plan();
+    document.push_back({{"out", fit.folder.string()},
+                        {"method", method_name(plan.method)},
+                        {"budget_bytes", plan.budget_bytes},
+                        {"total_bytes", plan.total_bytes},
+                        {"bits_per_weight", plan.bits_per_weight},
+                        {"objective", plan.objective},
+                        {"lower_bound", plan.lower_bound},
+                        {"verified", fit.whole()},
+                        {"problems", fit.result.report.problems}});
+  }
+  return document;
+}
+
+// What the folders are worth, on a text that the model has not seen.
+struct Evaluated {
+  TextArguments text;
+  RowOptions rows;
+  Comparison comparison;
+  std::vector<std::string> labels;
+};
+
+std::optional<Evaluated> evaluate(const Common& common, const Checkpoint& checkpoint, Study& study,
+                                  const std::vector<Fitted>& fits) {
+  Evaluated evaluated;
+  const fs::path text = checkpoint.folder / "heldout.txt";
+  std::error_code ignored;
+  if (!fs::is_regular_file(text, ignored)) {
+    note(common, fmt::format("{} is not there: nothing is evaluated (ram compare does it, on any "
+                             "text)",
+                             text.string()));
+    return std::nullopt;
+  }
+  evaluated.text.text = text.string();
+  evaluated.text.length = kRowLength;
+  evaluated.text.rows = std::to_string(kRows);
+  evaluated.rows = row_options(common, evaluated.text);
+  std::vector<std::string> names = {checkpoint.folder.string()};
+  evaluated.labels = {checkpoint.name};
+  for (const Fitted& fit : fits) {
+    names.push_back(fit.folder.string());
+    evaluated.labels.push_back(fit.label);
+  }
+  ProgressLine line(common);
+  evaluated.comparison = compare_models(names, text, evaluated.rows, common.seed,
+                                        engine_options(common, "f32"), study, line.function());
+  return evaluated;
+}
+
 int demo(const Common& common, const Options& options) {
   threads(common);
   const Checkpoint checkpoint = Checkpoint::open(find_demo_model(common, options));
@@ -95,58 +220,49 @@ int demo(const Common& common, const Options& options) {
   const Curves curves =
       measure_for(common, checkpoint, study, request.method, request.dtype, false);
   const int64_t least = min_safe_bytes(curves.input(checkpoint), request);
-
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) fail_errno(true, "cannot create", options.out, failed.value());
-  Json fits = Json::array();
-  Table table({{"folder", Align::kLeft},
-               {"asked"},
-               {"bytes"},
-               {"of source"},
-               {"bits/weight"},
-               {"loss"},
-               {"check", Align::kLeft}});
-  bool ok = true;
-  const std::vector<int64_t> budgets = demo_budgets(checkpoint.bytes(), least);
-  for (size_t i = 0; i < budgets.size(); ++i) {
-    const fs::path out = folder / fmt::format("{}-percent", kShares[i]);
-    request.budget_bytes = budgets[i];
-    const FitResult result = fit_model(common, checkpoint, study, request, out, true, false);
-    RAM_CHECK(result.planned.plan.has_value());
-    const Plan& plan = *result.planned.plan;
-    const bool whole = result.report.problems.empty();
-    ok = ok && whole;
-    const double share =
-        100.0 * static_cast<double>(plan.total_bytes) / static_cast<double>(checkpoint.bytes());
-    table.add({out.string(), std::to_string(plan.budget_bytes), std::to_string(plan.total_bytes),
-               fmt::format("{:.1f} %", share), fmt::format("{:.3f}", plan.bits_per_weight),
-               fmt::format("{:.5g}", plan.objective),
-               whole ? "verified" : result.report.problems.front()});
-    fits.push_back({{"out", out.string()},
-                    {"budget_bytes", plan.budget_bytes},
-                    {"total_bytes", plan.total_bytes},
-                    {"bits_per_weight", plan.bits_per_weight},
-                    {"objective", plan.objective},
-                    {"lower_bound", plan.lower_bound},
-                    {"verified", whole},
-                    {"problems", result.report.problems}});
-  }
+
+  const std::vector<Fitted> fits =
+      fit_all(common, checkpoint, study, request, demo_budgets(checkpoint.bytes(), least), folder);
+  const std::optional<Evaluated> evaluated = evaluate(common, checkpoint, study, fits);
+  const bool ok =
+      std::all_of(fits.begin(), fits.end(), [](const Fitted& fit) { return fit.whole(); });
   if (common.json) {
-    const Json document = {{"model", checkpoint.folder.string()},
-                           {"source_bytes", checkpoint.bytes()},
-                           {"min_safe_bytes", least},
-                           {"fits", std::move(fits)}};
+    Json document = {{"model", checkpoint.folder.string()},
+                     {"source_bytes", checkpoint.bytes()},
+                     {"min_safe_bytes", least},
+                     {"fits", fits_json(fits)}};
+    if (evaluated) {
+      document["comparison"] =
+          comparison_json(evaluated->rows, evaluated->comparison, evaluated->labels);
+    }
     print_result(common, document.dump(2) + "\n");
-  } else {
-    print_result(common,
-                 fmt::format("{} ({}, {} of weights) at three budgets:\n\n", checkpoint.name,
-                             checkpoint.model_type, format_bytes(checkpoint.bytes())) +
-                     table.render() +
-                     fmt::format("\nnext:\n  mlx_lm.generate --model {0} --prompt \"Hello\"\n"
-                                 "  ram explain {0}\n",
-                                 (folder / fmt::format("{}-percent", kShares[0])).string()));
+    return ok ? kDone : kCheckFailed;
   }
+  std::string text =
+      fmt::format(
+          "{} ({}, {} of weights), fitted to three budgets; at the middle one the default "
+          "has the bytes of the published method:\n\n",
+          checkpoint.name, checkpoint.model_type, format_bytes(checkpoint.bytes())) +
+      fits_table(checkpoint, fits);
+  if (evaluated) {
+    text += "\nWhat they are worth, on text that the model has not seen:\n\n" +
+            text_line(evaluated->text, evaluated->comparison.text) + "\n" +
+            comparison_table(evaluated->comparison, evaluated->labels) +
+            fmt::format(
+                "\nKL {:.3g} is the model's own rounding to bf16: up to {} times that is a "
+                "tie.\n",
+                evaluated->comparison.noise_floor.mean, kNoiseFactor);
+  }
+  const std::string middle = fits[fits.size() - kShares.size() / 2 - 1].folder.string();
+  text += fmt::format(
+      "\nnext:\n  ram generate {0} --prompt \"Question: \"\n"
+      "  ram explain {0}\n"
+      "  mlx_lm.generate --model {0} --prompt \"Hello\"\n",
+      middle);
+  print_result(common, text);
   return ok ? kDone : kCheckFailed;
 }
 

@@ -243,12 +243,15 @@ class Contract(harness.ProgramTest):
         found = self.ram("explain", "plan.json", "--study", "other.db", "--model", "model")
         self.assertEqual(found.status, 0, found)
 
-    def test_demo_ends_with_three_verified_folders_and_can_be_run_again(self):
+    def test_demo_ends_with_verified_folders_of_all_methods_and_can_be_run_again(self):
         for _ in range(2):
             ran = self.ram("demo", "--model", "model", "--json")
             self.assertEqual(ran.status, 0, ran)
             fits = ran.json["fits"]
-            self.assertEqual(len(fits), 3)
+            self.assertEqual([fit["method"] for fit in fits],
+                             ["uniform", "ram", "squared", "squared", "squared"])
+            self.assertEqual(fits[3]["budget_bytes"], fits[1]["total_bytes"])
+            self.assertNotIn("comparison", ran.json)  # this model has no text of its own
             for fit in fits:
                 self.assertTrue(fit["verified"])
                 self.assertLessEqual(fit["total_bytes"], fit["budget_bytes"])

@@ -148,6 +148,23 @@ class Evaluate(harness.ProgramTest):
         self.assertIn("Noise floor", ran.out)
         self.assertLessEqual(max(map(len, ran.out.splitlines()[2:5])), 110)
 
+    def test_demo_goes_on_to_what_its_folders_are_worth(self):
+        def shorten(folder):
+            text = folder / "heldout.txt"
+            text.write_text(text.read_text(encoding="utf-8")[:16000], encoding="utf-8")
+
+        model = changed_demo(self.folder / "model", shorten)
+        found = self.document("demo", "--model", model)
+        comparison = found["comparison"]
+        self.assertEqual([entry["name"] for entry in comparison["models"]],
+                         [pathlib.Path(fit["out"]).name for fit in found["fits"]])
+        kl = {entry["name"]: entry["kl_mean"] for entry in comparison["models"]}
+        self.assertLess(kl["45-percent"], kl["uniform-4-64"])
+        shown = self.ram("demo", "--model", model)
+        self.assertEqual(shown.status, 0, shown)
+        for label in ("uniform-4-64", "published", "32-percent", "the reference"):
+            self.assertIn(label, shown.out)
+
     def test_rows_of_garbage_that_turn_the_ranking_around_are_named(self):
         rng = random.Random(5)
         documents = TEXT.read_text(encoding="utf-8")[:40_000].split("<|endoftext|>")

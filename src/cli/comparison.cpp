@@ -1,0 +1,287 @@
+// How a comparison is shown: the table at a glance, pairs, inversions; and its JSON.
+#include "comparison.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "ram/size.h"
+
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr size_t kTableWidth = 110;
+
+Json interval_json(const Interval& interval) {
+  return Json::array({interval.low, interval.high});
+}
+
+Json divergence_json(const Divergence& divergence) {
+  return {{"kl_mean", divergence.mean},         {"kl_median", divergence.median},
+          {"kl_p90", divergence.p90},           {"kl_p99", divergence.p99},
+          {"kl_p999", divergence.p999},         {"kl_max", divergence.max},
+          {"same_top1", divergence.same_top1},  {"mean_change", divergence.mean_change},
+          {"rms_change", divergence.rms_change}};
+}
+
+std::string_view verdict_name(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kWorse:
+      return "worse";
+    case Verdict::kBetter:
+      return "better";
+    case Verdict::kTied:
+      return "tied";
+    case Verdict::kWithinNoise:
+      return "within noise";
+    case Verdict::kUnknown:
+      return "unknown";
+  }
+  return "";
+}
+
+std::string_view belief_name(Belief belief) {
+  switch (belief) {
+    case Belief::kMean:
+      return "mean";
+    case Belief::kMedian:
+      return "median";
+    case Belief::kNeither:
+      return "neither";
+  }
+  return "";
+}
+
+Json rows_json(const Perplexity& perplexity) {
+  Json rows = Json::array();
+  for (const RowScore& row : perplexity.rows) {
+    rows.push_back({{"row", row.row}, {"tokens", row.tokens}, {"nll_sum", row.nll_sum}});
+  }
+  return rows;
+}
+
+Json model_json(const std::string& name, const Perplexity& perplexity) {
+  const PerplexitySummary& summary = perplexity.summary;
+  return {{"name", name},
+          {"folder", perplexity.model.folder},
+          {"digest", perplexity.model.digest},
+          {"bytes", perplexity.model.bytes},
+          {"bits_per_weight", perplexity.model.bits_per_weight},
+          {"mean_perplexity", summary.mean},
+          {"median_perplexity", summary.median},
+          {"trimmed_perplexity", summary.trimmed ? Json(*summary.trimmed) : Json(nullptr)}};
+}
+
+Json test_json(const PairTest& test) {
+  return {{"delta_nll", test.difference.delta},
+          {"delta_nll_se", test.difference.standard_error},
+          {"delta_nll_ci95", interval_json(test.difference.t95)},
+          {"bootstrap_ci95", interval_json(test.bootstrap95)},
+          {"median_difference", test.median_difference},
+          {"sign_test_p", test.sign_p},
+          {"wilcoxon_p", test.wilcoxon_p},
+          {"p", test.difference.p},
+          {"p_holm", test.p_holm},
+          {"verdict", verdict_name(test.verdict)}};
+}
+
+Json inversion_json(const InversionReport& report, const std::vector<std::string>& labels) {
+  const auto label = [&](int which) { return labels.at(static_cast<size_t>(which)); };
+  return {{"better_by_mean", label(report.better_by_mean)},
+          {"better_by_median", label(report.better_by_median)},
+          {"beats_reference", report.beats_reference},
+          {"rows", report.rows},
+          {"mean_better_without", report.mean_better_without},
+          {"mean_other_without", report.mean_other_without},
+          {"believe", belief_name(report.belief)},
+          {"better", report.better() ? Json(label(*report.better())) : Json(nullptr)},
+          {"why", report.why}};
+}
+
+double percent(double delta) {
+  return 100 * std::expm1(delta);
+}
+
+// Of perplexity: nats per token as a change in percent, with as many digits as its error has.
+std::string verdict_text(const PairTest& test) {
+  const double change = percent(test.difference.delta);
+  const double reach = (percent(test.difference.t95.high) - percent(test.difference.t95.low)) / 2;
+  const int digits = reach < 0.1 ? 2 : 1;
+  switch (test.verdict) {
+    case Verdict::kWorse:
+      return fmt::format("worse by {:.{}f} % ± {:.{}f}", change, digits, reach, digits);
+    case Verdict::kBetter:
+      return fmt::format("better by {:.{}f} % ± {:.{}f}", -change, digits, reach, digits);
+    case Verdict::kTied:
+      return "tied";
+    case Verdict::kWithinNoise:
+      return "tied, within rounding";
+    case Verdict::kUnknown:
+      return "one row: no error known";
+  }
+  return "";
+}
+
+std::string interval_text(const PairTest& test) {
+  if (std::isnan(test.difference.standard_error)) return "";
+  const double low = percent(test.difference.t95.low);
+  const double high = percent(test.difference.t95.high);
+  const int digits = high - low < 0.2 ? 2 : 1;
+  return fmt::format("{:+.{}f} to {:+.{}f} %", low, digits, high, digits);
+}
+
+bool is_inverted(const Comparison& comparison, int a, int b) {
+  return std::any_of(comparison.inversions.begin(), comparison.inversions.end(),
+                     [&](const InversionReport& report) {
+                       return std::minmax(report.better_by_mean, report.other) == std::minmax(a, b);
+                     });
+}
+
+std::string pairs_text(const Comparison& comparison, const std::vector<std::string>& labels) {
+  std::string text;
+  for (const PairTest& test : comparison.pairs) {
+    if (test.b == 0) continue;
+    text += fmt::format("{} against {}: {} (p = {:.2g}){}\n", labels[static_cast<size_t>(test.a)],
+                        labels[static_cast<size_t>(test.b)], verdict_text(test), test.p_holm,
+                        is_inverted(comparison, test.a, test.b) ? " *" : "");
+  }
+  return text.empty() ? text : "\n" + text;
+}
+
+// @param shown rows whose text was shown already.
+std::string inversion_text(const InversionReport& report, const std::vector<std::string>& labels,
+                           std::set<int64_t>& shown) {
+  const std::string& mean = labels[static_cast<size_t>(report.better_by_mean)];
+  const std::string& median = labels[static_cast<size_t>(report.better_by_median)];
+  const std::string& other = labels[static_cast<size_t>(report.other)];
+  std::string text = "\nINVERSION: ";
+  if (report.better_by_mean != report.better_by_median) {
+    text += fmt::format("the mean says {} is better, the median says {}", mean, median);
+  } else {
+    text += fmt::format("{} is better than its reference on the mean", mean);
+  }
+  constexpr size_t kRowsShown = 10;
+  if (!report.rows.empty()) {
+    text += fmt::format("\n  {} row{} it:", report.rows.size(),
+                        report.rows.size() == 1 ? " does" : "s do");
+    for (size_t i = 0; i < std::min(report.rows.size(), kRowsShown); ++i) {
+      text += fmt::format(" {}", report.rows[i]);
+    }
+    if (report.rows.size() > kRowsShown) text += " ...";
+    text +=
+        fmt::format("\n  without: {} for {}, {} for {}", four_digits(report.mean_better_without),
+                    mean, four_digits(report.mean_other_without), other);
+  }
+  const std::optional<int> better = report.better();
+  text += better
+              ? fmt::format("\n  believe the {} ({} is better): {}\n", belief_name(report.belief),
+                            labels[static_cast<size_t>(*better)], report.why)
+              : fmt::format("\n  believe neither: {}\n", report.why);
+  if (!better) return text;  // chance: its rows are not worth reading
+  // The same rows come again with other pairs: once is enough.
+  std::vector<WorstRow> fresh;
+  for (const WorstRow& row : report.glimpses) {
+    if (shown.insert(row.row).second) fresh.push_back(row);
+  }
+  return fresh.empty() ? text : text + worst_table(fresh, "reference");
+}
+
+}  // namespace
+
+Json comparison_json(const RowOptions& options, const Comparison& comparison,
+                     const std::vector<std::string>& labels) {
+  Json document = {{"reference", labels.front()}};
+  document.update(text_json(options, comparison.text));
+  document["reference_model"] = model_json(labels.front(), comparison.reference);
+  document["reference_model"]["rows"] = rows_json(comparison.reference);
+  Json models = Json::array();
+  for (size_t m = 0; m < comparison.models.size(); ++m) {
+    const ComparedModel& model = comparison.models[m];
+    Json entry = model_json(labels[m + 1], model.perplexity);
+    entry.update(test_json(model.against_reference));
+    entry.update(divergence_json(model.divergence));
+    entry["rows"] = rows_json(model.perplexity);
+    models.push_back(std::move(entry));
+  }
+  document["models"] = std::move(models);
+  Json pairs = Json::array();
+  for (const PairTest& test : comparison.pairs) {
+    pairs.push_back({{"a", labels[static_cast<size_t>(test.a)]},
+                     {"b", labels[static_cast<size_t>(test.b)]},
+                     {"delta_nll", test.difference.delta},
+                     {"ci95", interval_json(test.difference.t95)},
+                     {"bootstrap_ci95", interval_json(test.bootstrap95)},
+                     {"p", test.difference.p},
+                     {"p_holm", test.p_holm},
+                     {"sign_test_p", test.sign_p},
+                     {"wilcoxon_p", test.wilcoxon_p},
+                     {"verdict", verdict_name(test.verdict)}});
+  }
+  document["pairs"] = std::move(pairs);
+  document["comparisons"] = comparison.pairs.size();
+  document["noise_floor_kl"] = comparison.noise_floor.mean;
+  document["noise_floor"] = divergence_json(comparison.noise_floor);
+  Json inversions = Json::array();
+  for (const InversionReport& report : comparison.inversions) {
+    inversions.push_back(inversion_json(report, labels));
+  }
+  document["inversions"] = std::move(inversions);
+  return document;
+}
+
+std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels) {
+  Table table({{"model", Align::kLeft},
+               {"size"},
+               {"bits"},
+               {"mean"},
+               {"median"},
+               {"KL"},
+               {"top-1"},
+               {"95 % interval"},
+               {"verdict", Align::kLeft}});
+  const auto add = [&](const std::string& label, const Perplexity& perplexity, std::string kl,
+                       std::string top, std::string interval, std::string verdict) {
+    table.add({label, format_bytes(perplexity.model.bytes),
+               fmt::format("{:.2f}", perplexity.model.bits_per_weight),
+               four_digits(perplexity.summary.mean), four_digits(perplexity.summary.median),
+               std::move(kl), std::move(top), std::move(interval), std::move(verdict)});
+  };
+  add(labels.front(), comparison.reference, "", "", "", "the reference");
+  for (size_t m = 0; m < comparison.models.size(); ++m) {
+    const ComparedModel& model = comparison.models[m];
+    add(labels[m + 1], model.perplexity, fmt::format("{:.3g}", model.divergence.mean),
+        fmt::format("{:.1f} %", 100 * model.divergence.same_top1),
+        interval_text(model.against_reference),
+        verdict_text(model.against_reference) +
+            (is_inverted(comparison, static_cast<int>(m) + 1, 0) ? " *" : ""));
+  }
+  return table.render(kTableWidth) + (comparison.inversions.empty()
+                                          ? ""
+                                          : "* mean and median, or model and original, stand "
+                                            "upside down\n");
+}
+
+std::string comparison_text(const TextArguments& arguments, const Comparison& comparison,
+                            const std::vector<std::string>& labels) {
+  std::string text = text_line(arguments, comparison.text) + "\n";
+  text += comparison_table(comparison, labels);
+  text += pairs_text(comparison, labels);
+  text += fmt::format(
+      "\n{} comparison{}, corrected by Holm's method; verdicts are of the mean perplexity.\n"
+      "Noise floor: KL {:.3g}, the reference in bf16 against itself in float32; up to {} times "
+      "that "
+      "is a tie.\n",
+      comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s", comparison.noise_floor.mean,
+      kNoiseFactor);
+  std::set<int64_t> shown;
+  for (const InversionReport& report : comparison.inversions) {
+    text += inversion_text(report, labels, shown);
+  }
+  return text;
+}
+
+}  // namespace ram::cli

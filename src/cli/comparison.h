@@ -1,0 +1,24 @@
+// How a comparison of models is shown, for `compare` and `demo`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "evaluation.h"
+#include "model.h"
+
+namespace ram::cli {
+
+/// The contract's document of `compare --json`.
+/// @param labels of the reference, then of the models.
+Json comparison_json(const RowOptions& options, const Comparison& comparison,
+                     const std::vector<std::string>& labels);
+
+/// One line per model: size, perplexities, divergence, interval, verdict in words.
+std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels);
+
+/// The table, the pairs, the noise floor and the inversions.
+std::string comparison_text(const TextArguments& arguments, const Comparison& comparison,
+                            const std::vector<std::string>& labels);
+
+}  // namespace ram::cli
