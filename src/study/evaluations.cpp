@@ -65,8 +65,8 @@ int64_t Study::State::make_evaluation(const EvaluationKey& key, int64_t run_row)
   return find_evaluation(key);
 }
 
-void Study::State::require_evaluations() const {
-  if (has_evaluations()) return;
+void Study::State::require_version(int64_t least) const {
+  if (version >= least) return;
   fail(Code::kWriteFailed,
        "study {}: made by an earlier version and cannot be written, so that it cannot be brought "
        "up to date; name another place with --study",
@@ -87,7 +87,7 @@ std::optional<std::string> Study::file_hash(const fs::path& file, const FileIden
 
 void Study::put_file_hash(const fs::path& file, const FileIdentity& identity,
                           const std::string& hash) {
-  state_->require_evaluations();
+  state_->require_version(2);
   Transaction transaction(state_->database);
   const int64_t run = state_->run_in_transaction();
   const std::string path = path_key(file);
@@ -104,7 +104,7 @@ void Study::put_evaluated_model(const EvaluatedModel& model) {
   for (const EvaluatedModel& known : evaluated_models()) {
     if (known == model) return;
   }
-  state_->require_evaluations();
+  state_->require_version(2);
   Transaction transaction(state_->database);
   const int64_t run = state_->run_in_transaction();
   Statement insert(state_->database,
@@ -180,7 +180,7 @@ std::map<int64_t, RowDivergence> Study::row_divergences(const EvaluationKey& ref
 
 void Study::put_rows(std::span<const EvaluatedRows> scores,
                      std::span<const DivergentRows> divergences) {
-  state_->require_evaluations();
+  state_->require_version(2);
   Transaction transaction(state_->database);
   const int64_t run = state_->run_in_transaction();
   Statement insert(state_->database,

@@ -64,7 +64,8 @@ Error error_of(const std::function<void()>& action) {
 void make_version_1(const fs::path& path) {
   run_sql(path,
           "DROP TABLE divergence_row; DROP TABLE evaluation_row; DROP TABLE evaluation;"
-          "DROP TABLE evaluated_model; DROP TABLE file_hash; PRAGMA user_version = 1");
+          "DROP TABLE evaluated_model; DROP TABLE file_hash; DROP TABLE calibration_text; "
+          "DROP TABLE probe; PRAGMA user_version = 1");
 }
 
 class EvaluationsTest : public ::testing::Test {

@@ -7,7 +7,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kApplicationId = 0x52414d53;  // "RAMS"
-constexpr int64_t kSchemaVersion = 2;
+constexpr int64_t kSchemaVersion = 3;
 
 constexpr const char* kVersion1 = R"sql(
 CREATE TABLE run (
@@ -61,6 +61,19 @@ CREATE TABLE divergence_row (
   kl BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id), UNIQUE (reference, model, row));
 )sql";
 
+// What calibrates a plan.
+constexpr const char* kVersion3 = R"sql(
+CREATE TABLE calibration_text (
+  fingerprint TEXT NOT NULL, spec TEXT NOT NULL, digest TEXT NOT NULL, row_length INTEGER NOT NULL,
+  ids BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (fingerprint, spec)) WITHOUT ROWID;
+CREATE TABLE probe (
+  fingerprint TEXT NOT NULL, text TEXT NOT NULL, disturbance TEXT NOT NULL, unit TEXT NOT NULL,
+  seed INTEGER NOT NULL, row INTEGER NOT NULL, tokens INTEGER NOT NULL, kl_sum REAL NOT NULL,
+  run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (fingerprint, text, disturbance, unit, seed, row)) WITHOUT ROWID;
+)sql";
+
 bool is_empty(Database& database) {
   return database.number("SELECT count(*) FROM sqlite_schema") == 0 &&
          database.number("PRAGMA application_id") == 0 &&
@@ -97,6 +110,7 @@ void create_schema(Database& database) {
   if (!is_empty(database)) return;  // another program was faster
   database.exec(kVersion1);
   database.exec(kVersion2);
+  database.exec(kVersion3);
   database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
@@ -105,7 +119,9 @@ void create_schema(Database& database) {
 // One program does it, the others then see that it is done.
 void upgrade(Database& database) {
   Transaction transaction(database);
-  if (check_schema(database) < 2) database.exec(kVersion2);
+  const int64_t version = check_schema(database);
+  if (version < 2) database.exec(kVersion2);
+  if (version < 3) database.exec(kVersion3);
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
 }

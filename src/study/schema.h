@@ -9,7 +9,8 @@ namespace ram {
 
 /// Creates the tables of an empty file; brings an older one up to date, unless it cannot be
 /// written.
-/// @return the version of the schema that the file has now: evaluations are there from 2 on.
+/// @return the version of the schema that the file has now: evaluations are there from 2 on,
+///         calibration from 3 on.
 /// @throws Error{kCorrupt} no study, or damaged; {kUnsupported} a later version; {kWriteFailed}
 ///         empty, and cannot be written.
 int64_t prepare_schema(Database& database);

@@ -31,8 +31,9 @@ struct Study::State {
   int64_t find_evaluation(const EvaluationKey& key);
   int64_t make_evaluation(const EvaluationKey& key, int64_t run_row);
   /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
-  void require_evaluations() const;
+  void require_version(int64_t least) const;
   bool has_evaluations() const { return version >= 2; }
+  bool has_calibration() const { return version >= 3; }
 
   Database database;
   int64_t version;  ///< of the schema
