@@ -21,6 +21,7 @@ LAYERS = {
     "tokenizer": 1,
     "checkpoint": 2,
     "study": 2,
+    "encoder": 2,
     "curve": 3,
     "engine": 3,
     "plan": 4,
