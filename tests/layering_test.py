@@ -26,8 +26,8 @@ LAYERS = {
     "engine": 3,
     "plan": 4,
     "eval": 4,
-    "calibrate": 4,
     "build": 5,
+    "calibrate": 5,
     "report": 5,
     "cli": 6,
 }
@@ -38,6 +38,7 @@ HEADERS = {
     "dtype": "base",
     "thread": "base",
     "hash": "base",
+    "random": "base",
     "file": "base",
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,18 @@
 
 namespace ram {
 
+/// Gives rows [row, row + count) of one part as they are to be stored, in the shapes of
+/// affine_encode. Called from several threads at a time.
+using EncodedRowsFn = std::function<void(int unit, int part, int64_t row, int64_t count,
+                                         uint32_t* codes, std::byte* scales, std::byte* biases)>;
+
 struct BuildOptions {
   int threads = 1;
   bool force = false;  ///< an existing OUT is replaced (whole, at the end)
   int64_t max_shard_bytes = kMaxShardBytes;
+  /// Where quantized units come from, for plans of an encoder other than mlx
+  /// (calibrate.h), which must have it.
+  EncodedRowsFn encoded = {};
 };
 
 enum class BuildOutcome : uint8_t {
@@ -65,8 +74,8 @@ struct VerifyReport {
 
 /// Re-reads a folder: plan.json, every file there and no other, sizes to the byte, headers,
 /// config.json's formats, scales and biases finite; file hashes where the study has this build.
-/// With a source: decodes every unit, compares its error with the study's curve and (encoder mlx)
-/// its bytes with a fresh encoding.
+/// With a source: decodes every unit and compares its error with the plan's; for encoder mlx also
+/// with the study's curve, and its bytes with a fresh encoding.
 ///
 /// @param source may be null.
 /// @throws only for what keeps it from looking (OUT missing, source unreadable); what it finds

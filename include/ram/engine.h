@@ -86,6 +86,9 @@ class LanguageModel {
   const EngineOptions& options() const;
   int layers() const;  ///< hidden states of layer L are the input of layer L; of layers(): the end
 
+  /// Whether all weights stay in memory from one pass to the next.
+  bool keeps_weights() const;
+
   /// Rows of `length` tokens that fit the memory at a time, at least 1.
   int64_t rows_at_once(int64_t length) const;
 

@@ -211,6 +211,13 @@ Comparison compare_models(std::span<const std::string> names, const std::filesys
                           const RowOptions& rows, uint64_t seed, const EngineOptions& options,
                           Study& study, const ProgressFn& progress = {});
 
+/// KL(first source || other source) of the rows whose hidden states the sources hold.
+/// @param rows the ids of those rows, at least two each; the last token of a row is not scored.
+/// @return [sources - 1][rows], nats, summed over a row's scored tokens.
+/// @throws as visit_logits
+std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
+                                                 std::span<const LogitSource> sources);
+
 /// Digest of a model folder's content (weight files, config.json, tokenizer.json), as the study
 /// keeps it (docs/formats/study.md). Weight files are read only if the study does not know them.
 /// @param progress phase "hash".

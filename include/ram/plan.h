@@ -22,15 +22,16 @@
 namespace ram {
 
 enum class Method : uint8_t {
-  kSquared,  ///< prior x NRMSE^2, exact solver, full menu: the default
-  kRam,      ///< as published: prior x NRMSE of the simulated quantizer, greedy over all pairs,
-             ///< balanced menu, min 4 bits
-  kUniform,  ///< what mlx_lm.convert -q does with one format
+  kSquared,   ///< prior x NRMSE^2, exact solver, full menu: the default
+  kRam,       ///< as published: prior x NRMSE of the simulated quantizer, greedy over all pairs,
+              ///< balanced menu, min 4 bits
+  kUniform,   ///< what mlx_lm.convert -q does with one format
+  kMeasured,  ///< as kSquared, with coefficients measured on the model (calibrate.h) for priors
 };
 
-std::string_view method_name(Method method);  ///< "squared", "ram", "uniform"
+std::string_view method_name(Method method);  ///< "squared", "ram", "uniform", "measured"
 std::optional<Method> parse_method(std::string_view name);
-std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference"
+std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference", "search", "feedback"
 std::optional<Encoder> parse_encoder(std::string_view name);
 
 /// @return the encoder whose curves a method plans with: kReference for kRam, else kMlx.
@@ -64,7 +65,13 @@ struct PlanRequest {
   double veto_db = 9;         ///< formats below this SQNR are not used
   bool allow_unsafe = false;  ///< lifts the veto
   std::vector<Pin> pins;
-  double time_limit_s = 10;  ///< of the solver
+  /// kMeasured: loss per squared relative error by unit name; units that are not here weigh
+  /// nothing.
+  std::map<std::string, double> coefficients = {};
+  /// What coefficients and encoder saw: CalibrationText::spec and digest; empty where nothing ran.
+  std::string calibration = {};
+  Encoder encoder = Encoder::kMlx;  ///< that writes the folder
+  double time_limit_s = 10;         ///< of the solver
 };
 
 struct PlannedUnit {
@@ -73,7 +80,7 @@ struct PlannedUnit {
   int64_t bytes = 0;
   int64_t weights = 0;
   std::optional<double> prior;  ///< nothing: the unit is kept
-  double nrmse = 0;  ///< of what is stored (Encoder::kMlx), whatever the method planned with
+  double nrmse = 0;             ///< of what is stored, whatever the method planned with
   bool operator==(const PlannedUnit&) const = default;
 };
 

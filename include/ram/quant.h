@@ -68,6 +68,8 @@ void affine_decode(const uint32_t* codes, const std::byte* scales, const std::by
 enum class Encoder : uint8_t {
   kMlx,        ///< what affine_encode stores
   kReference,  ///< the published simulated quantizer; analysis only, nothing is stored with it
+  kSearch,     ///< scales searched for what the inputs weigh (encoder.h); stored, not analyzed
+  kFeedback,   ///< error feedback with the inputs' second moment (encoder.h); the same
 };
 
 /// Sums over a block of weights; add blocks in a fixed order to get the same bits every time.
@@ -97,7 +99,7 @@ uint32_t formats_for_cols(int64_t cols);
 /// machine.
 ///         squared_error is infinite where a group's stored scale is (weights of both signs beyond
 ///         1.7e38), and 0 for formats not asked for.
-/// @pre   every weight is finite after the cast.
+/// @pre   every weight is finite after the cast; encoder is kMlx or kReference.
 /// @cost  O(rows * cols * formats), one thread, no allocation that grows with rows.
 Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
                               uint32_t formats, DType dtype, Encoder encoder);

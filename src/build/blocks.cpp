@@ -96,6 +96,11 @@ void BlockEncoder::run(const Block& block) {
   codes_.resize(static_cast<size_t>(block.count * unit.cols * format->bits / 32));
   scales_.resize(static_cast<size_t>(groups * element_bytes(dtype_)));
   biases_.resize(scales_.size());
+  if (encoded_ != nullptr && *encoded_) {
+    (*encoded_)(block.unit, block.part, block.row, block.count, codes_.data(), scales_.data(),
+                biases_.data());
+    return;
+  }
   affine_encode(source_.data(), unit.dtype, block.count, unit.cols, *format, dtype_, codes_.data(),
                 scales_.data(), biases_.data());
 }

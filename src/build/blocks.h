@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "ram/build.h"
 #include "ram/checkpoint.h"
 #include "ram/mlx_layout.h"
 
@@ -40,8 +41,11 @@ int64_t piece_offset(const Unit& unit, UnitFormat format, DType dtype, const Blo
 /// Reads blocks and makes their output. One per thread; keeps its buffers from block to block.
 class BlockEncoder {
  public:
-  BlockEncoder(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype)
-      : checkpoint_(&checkpoint), formats_(formats), dtype_(dtype) {}
+  /// @param encoded where rows of quantized units come from instead of affine_encode; empty: from
+  ///                there. Outlives the encoder.
+  BlockEncoder(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
+               const EncodedRowsFn* encoded = nullptr)
+      : checkpoint_(&checkpoint), formats_(formats), dtype_(dtype), encoded_(encoded) {}
 
   /// @throws Error{kCorrupt} a weight is not finite, or not in the output's dtype (names tensor and
   ///         position), or the source ends early.
@@ -62,6 +66,7 @@ class BlockEncoder {
   const Checkpoint* checkpoint_;
   std::span<const UnitFormat> formats_;
   DType dtype_;
+  const EncodedRowsFn* encoded_;
   bool carried_ = false;
   std::vector<std::byte> source_;
   std::vector<float> floats_;

@@ -94,9 +94,10 @@ std::string write_text(const fs::path& path, const std::string& text) {
 /// Writes what is not finished yet. @return digests of all files.
 std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, const Plan& plan,
                                                const FolderLayout& layout, Staging& staging,
-                                               int threads, const ProgressFn& progress) {
+                                               const BuildOptions& options,
+                                               const ProgressFn& progress) {
   const std::vector<UnitFormat> formats = formats_of_plan(checkpoint, plan);
-  ShardWriter writer(checkpoint, formats, plan.dtype, threads, progress);
+  ShardWriter writer(checkpoint, formats, plan.dtype, options.encoded, options.threads, progress);
   for (const Shard& shard : layout.shards) {
     if (!staging.finished(shard.name)) writer.expect(shard);
   }
@@ -130,14 +131,14 @@ bool check_out(const OutPlace& place, const FolderLayout& layout, bool force) {
 }
 
 void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
-                  const FolderLayout& layout, Staging& staging, int threads,
+                  const FolderLayout& layout, Staging& staging, const BuildOptions& options,
                   const ProgressFn& progress) {
   BuildRecord record = {.fingerprint = plan.fingerprint,
                         .plan_hash = hash_text(plan_text(layout)),
                         .file_hashes = {}};
   // A study that cannot be written shows now and not when all is done.
   if (!study.build(record.plan_hash)) study.put_build(record);
-  record.file_hashes = write_files(checkpoint, plan, layout, staging, threads, progress);
+  record.file_hashes = write_files(checkpoint, plan, layout, staging, options, progress);
   // Before the rename: a record without a folder does no harm, a folder without one cannot be
   // verified without its source.
   study.put_build(record);
@@ -146,10 +147,10 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
 
 BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                    const fs::path& out, const BuildOptions& options, const ProgressFn& progress) {
-  if (plan.encoder != Encoder::kMlx) {
-    fail(Code::kUsage, "encoder {} only analyzes: a folder is written with --encoder mlx",
-         encoder_name(plan.encoder));
+  if (plan.encoder == Encoder::kReference) {
+    fail(Code::kUsage, "encoder reference only analyzes: a folder is written with --encoder mlx");
   }
+  RAM_CHECK(plan.encoder == Encoder::kMlx || options.encoded);
   const OutPlace place = resolve_out(out);
   check_apart(checkpoint, place.out);
   const FolderLayout layout = layout_for(checkpoint, plan, options.max_shard_bytes);
@@ -167,7 +168,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
       return BuildOutcome::kAlreadyThere;
     }
     check_space(staging, layout, place.out);
-    write_staged(checkpoint, plan, study, layout, staging, options.threads, progress);
+    write_staged(checkpoint, plan, study, layout, staging, options, progress);
   } catch (const Error& error) {
     // After Ctrl-C the finished shards wait for the next run; what failed leaves nothing behind.
     if (error.code() != Code::kInterrupted || staging.finished_bytes() == 0) staging.discard();

@@ -187,7 +187,8 @@ double compare_error(const std::string& unit, double measured, double planned, d
 }
 
 /// Judges one unit by the results of its blocks. @return |measured / planned - 1|.
-double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve* curve,
+/// @param fresh whether a quantized unit is what affine_encode gives (encoder mlx).
+double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve* curve, bool fresh,
                   std::span<const Block> blocks, std::span<const BlockResult> results,
                   Problems& problems) {
   BlockResult sum;
@@ -195,7 +196,8 @@ double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve*
   for (size_t i = 0; i < blocks.size(); ++i) {
     sum.squared_error += results[i].squared_error;
     sum.sum_squares += results[i].sum_squares;
-    if (!results[i].same_bytes && differs == nullptr) differs = &blocks[i];
+    const bool compared = fresh || !planned.format || blocks[i].carried >= 0;
+    if (compared && !results[i].same_bytes && differs == nullptr) differs = &blocks[i];
   }
   if (differs != nullptr) {
     const std::string place = differs->carried >= 0
@@ -208,7 +210,7 @@ double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve*
   const double from_plan = planned.nrmse * planned.nrmse * sum.sum_squares;
   const double ratio = compare_error(unit.name, sum.squared_error, from_plan, sum.sum_squares,
                                      "plan.json", problems);
-  if (curve == nullptr) return ratio;
+  if (curve == nullptr || !fresh) return ratio;
   const auto index = static_cast<size_t>(format_index(*planned.format));
   return compare_error(unit.name, sum.squared_error, curve->pooled.squared_error[index],
                        sum.sum_squares, "the study", problems);
@@ -265,10 +267,10 @@ double compare_source(const FolderView& view, std::vector<FoundUnit> units,
     const int unit = blocks[begin].unit;
     while (end < blocks.size() && blocks[end].unit == unit) ++end;
     const auto u = static_cast<size_t>(unit);
-    const double ratio =
-        judge_unit(source.units[u], view.plan->units[u], curves ? &curves->units[u] : nullptr,
-                   std::span(blocks).subspan(begin, end - begin),
-                   std::span(results).subspan(begin, end - begin), problems);
+    const double ratio = judge_unit(
+        source.units[u], view.plan->units[u], curves ? &curves->units[u] : nullptr,
+        view.plan->encoder == Encoder::kMlx, std::span(blocks).subspan(begin, end - begin),
+        std::span(results).subspan(begin, end - begin), problems);
     largest = std::max(largest, ratio);
   }
   return largest;

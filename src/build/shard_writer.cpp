@@ -57,13 +57,14 @@ std::vector<Block> blocks_of(const Checkpoint& checkpoint,
 }  // namespace
 
 ShardWriter::ShardWriter(const Checkpoint& checkpoint, std::span<const UnitFormat> formats,
-                         DType dtype, int threads, const ProgressFn& progress)
+                         DType dtype, const EncodedRowsFn& encoded, int threads,
+                         const ProgressFn& progress)
     : checkpoint_(&checkpoint),
       formats_(formats),
       dtype_(dtype),
       threads_(threads),
       progress_(progress),
-      encoders_(static_cast<size_t>(threads), BlockEncoder(checkpoint, formats, dtype)) {}
+      encoders_(static_cast<size_t>(threads), BlockEncoder(checkpoint, formats, dtype, &encoded)) {}
 
 void ShardWriter::expect(const Shard& shard) {
   for (const Block& block : blocks_of(*checkpoint_, by_unit(shard))) {

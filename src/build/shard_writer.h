@@ -19,8 +19,9 @@ namespace ram {
 class ShardWriter {
  public:
   /// @param formats one per unit; outlives the writer, as the checkpoint does.
+  /// @param encoded as BlockEncoder takes it.
   ShardWriter(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
-              int threads, const ProgressFn& progress);
+              const EncodedRowsFn& encoded, int threads, const ProgressFn& progress);
 
   /// Says what will be written, for the progress.
   void expect(const Shard& shard);

@@ -18,6 +18,7 @@ struct Options {
   bool force = false;
   std::string effort = "fast";
   PlanningArguments planning;
+  CalibrationArguments calibration;
 };
 
 Json fit_json(const FitResult& result, const std::string& out) {
@@ -27,11 +28,14 @@ Json fit_json(const FitResult& result, const std::string& out) {
   document["already_there"] = result.outcome == BuildOutcome::kAlreadyThere;
   document["verified"] = result.report.problems.empty();
   document["problems"] = result.report.problems;
-  document["seconds"] = seconds.analyze + seconds.plan + seconds.write + seconds.verify;
-  document["steps"] = {{"analyze", seconds.analyze},
-                       {"plan", seconds.plan},
-                       {"write", seconds.write},
-                       {"verify", seconds.verify}};
+  document["seconds"] = seconds.analyze + seconds.calibrate + seconds.plan + seconds.compress +
+                        seconds.write + seconds.verify;
+  if (result.calibration) {
+    document["calibration"] = result.calibration->json(*result.planned.plan);
+  }
+  document["steps"] = {{"analyze", seconds.analyze}, {"calibrate", seconds.calibrate},
+                       {"plan", seconds.plan},       {"compress", seconds.compress},
+                       {"write", seconds.write},     {"verify", seconds.verify}};
   document["peak_resident_bytes"] = peak_resident_bytes();
   return document;
 }
@@ -41,8 +45,13 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   const FitSeconds& seconds = result.seconds;
   std::string text = plan_table(checkpoint, *result.planned.plan) + "\n";
   text += plan_summary(*result.planned.plan);
-  text += fmt::format("{:<18}analyze {}, plan {}, write {}, verify {}; peak memory {}\n", "took",
-                      format_seconds(seconds.analyze), format_seconds(seconds.plan),
+  if (result.calibration) text += result.calibration->summary(*result.planned.plan);
+  const std::string running = result.calibration ? fmt::format("calibrate {}, compress {}, ",
+                                                               format_seconds(seconds.calibrate),
+                                                               format_seconds(seconds.compress))
+                                                 : "";
+  text += fmt::format("{:<18}analyze {}, {}plan {}, write {}, verify {}; peak memory {}\n", "took",
+                      format_seconds(seconds.analyze), running, format_seconds(seconds.plan),
                       format_seconds(seconds.write), format_seconds(seconds.verify),
                       format_bytes(peak_resident_bytes()));
   text += fmt::format("{:<18}{}\n", "folder", outcome_text(result.outcome, out));
@@ -56,12 +65,14 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
 }
 
 int fit(const Common& common, const Options& options) {
-  const Planning planning = parse_planning(options.planning, true);
+  Planning planning = parse_planning(options.planning, true);
   if (options.effort != "fast" && options.effort != "best") {
     fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
   }
-  if (options.effort == "best") {
-    note(common, "--effort best is the same as fast for now: --method squared, --encoder mlx");
+  if (options.effort == "best" && !planning.request.uniform) {
+    // What was asked for by name stays.
+    if (options.planning.method.empty()) planning.request.method = Method::kMeasured;
+    if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
   }
   threads(common);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
@@ -69,7 +80,7 @@ int fit(const Common& common, const Options& options) {
   check_output_folder(checkpoint, request, options.out, options.force);
   Study study = open_study(common, "fit " + request_options(request));
   const FitResult result = fit_model(common, checkpoint, study, request, options.out, options.force,
-                                     options.planning.rehash);
+                                     options.planning.rehash, options.calibration);
   if (!result.planned.plan) return refuse_budget(common, request, result.planned.min_safe_bytes);
   const std::vector<std::string>& problems = result.report.problems;
   if (common.json) {
@@ -91,9 +102,11 @@ Action setup_fit(CLI::App& app, const Common& common) {
   app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
   app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
-  app.add_option("--effort", options->effort, "best: for now the same as fast (default)")
+  app.add_option("--effort", options->effort,
+                 "fast: weights only (default); best: --method measured --encoder feedback")
       ->type_name("fast|best");
   add_planning_options(app, options->planning, true);
+  add_calibration_options(app, options->calibration);
   return [options, &common] { return fit(common, *options); };
 }
 

@@ -82,24 +82,50 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
 }
 
 BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
-                          Study& study, const fs::path& out, bool force) {
+                          Study& study, const fs::path& out, bool force,
+                          const EncodedStore* store) {
+  BuildOptions options{.threads = threads(common), .force = force};
+  if (store != nullptr) {
+    options.encoded = [store](int unit, int part, int64_t row, int64_t count, uint32_t* codes,
+                              std::byte* scales, std::byte* biases) {
+      store->read_rows(unit, part, row, count, codes, scales, biases);
+    };
+  }
   ProgressLine line(common);
-  return build_folder(checkpoint, plan, study, out, {.threads = threads(common), .force = force},
-                      line.function());
+  return build_folder(checkpoint, plan, study, out, options, line.function());
 }
 
 FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& study,
-                    const PlanRequest& request, const fs::path& out, bool force, bool rehash) {
+                    PlanRequest request, const fs::path& out, bool force, bool rehash,
+                    const CalibrationArguments& calibration) {
   FitResult result;
   Stopwatch watch;
   const Curves curves =
       measure_for(common, checkpoint, study, request.method, request.dtype, rehash);
   result.seconds.analyze = watch.lap();
+  if (needs_calibration(request)) {
+    // What cannot be met is refused before the long work.
+    PlanRequest rough = request;
+    if (rough.method == Method::kMeasured) rough.method = Method::kSquared;
+    result.planned = make_plan(curves.input(checkpoint), rough);
+    if (!result.planned.plan) return result;
+    result.calibration = std::make_unique<Calibration>(
+        common, checkpoint, curves.stored.fingerprint, calibration, study);
+    result.calibration->complete(curves.input(checkpoint), request);
+    result.seconds.calibrate = watch.lap();
+  }
   result.planned = make_plan(curves.input(checkpoint), request);
   result.seconds.plan = watch.lap();
   for (const std::string& text : result.planned.notes) note(common, text);
   if (!result.planned.plan) return result;
-  result.outcome = write_folder(common, checkpoint, *result.planned.plan, study, out, force);
+  std::unique_ptr<EncodedStore> store;
+  if (result.planned.plan->encoder != Encoder::kMlx) {
+    store = result.calibration->compress(*result.planned.plan, out);
+    result.seconds.compress = watch.lap();
+  }
+  result.outcome =
+      write_folder(common, checkpoint, *result.planned.plan, study, out, force, store.get());
+  if (store) store->remove();
   result.seconds.write = watch.lap();
   ProgressLine line(common);
   result.report = verify_folder(out, &checkpoint, &study, threads(common), line.function());

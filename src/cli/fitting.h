@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "ram/build.h"
 
+#include "calibration.h"
 #include "common.h"
 #include "model.h"
 
@@ -15,7 +17,9 @@ namespace ram::cli {
 /// What each step of a fit took.
 struct FitSeconds {
   double analyze = 0;
+  double calibrate = 0;  ///< text and coefficients
   double plan = 0;
+  double compress = 0;
   double write = 0;
   double verify = 0;
 };
@@ -25,6 +29,7 @@ struct FitResult {
   BuildOutcome outcome = BuildOutcome::kWritten;
   VerifyReport report;
   FitSeconds seconds;
+  std::unique_ptr<Calibration> calibration;  ///< null where the model was not run
 };
 
 /// Refuses at once what would be refused after the long work: an OUT that is something else, lies
@@ -33,14 +38,16 @@ struct FitResult {
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
                          const std::filesystem::path& out, bool force);
 
-/// Analyzes, plans, writes and verifies.
+/// Analyzes, calibrates where the request asks for it, plans, writes and verifies.
 FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& study,
-                    const PlanRequest& request, const std::filesystem::path& out, bool force,
-                    bool rehash);
+                    PlanRequest request, const std::filesystem::path& out, bool force, bool rehash,
+                    const CalibrationArguments& calibration = {});
 
 /// Writes the folder of a complete plan, with progress.
+/// @param store where compressed units wait; null for encoder mlx.
 BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
-                          Study& study, const std::filesystem::path& out, bool force);
+                          Study& study, const std::filesystem::path& out, bool force,
+                          const EncodedStore* store = nullptr);
 
 /// @return "written to OUT", or that it was there already.
 std::string outcome_text(BuildOutcome outcome, const std::filesystem::path& out);

@@ -127,7 +127,7 @@ void parse_method_option(const PlanningArguments& arguments, PlanRequest& reques
   const bool uniform = method == Method::kUniform;
   if (!method || uniform != request.uniform.has_value()) {
     fail(Code::kUsage,
-         "--method {}: use squared or ram; --uniform BITS:GROUP is a method of its own",
+         "--method {}: use squared, measured or ram; --uniform BITS:GROUP is a method of its own",
          arguments.method);
   }
   request.method = *method;
@@ -153,8 +153,10 @@ void add_planning_options(CLI::App& app, PlanningArguments& arguments, bool with
   const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
     return app.add_option(name, value, help)->type_name(type)->group(group);
   };
-  option("--method", arguments.method, "squared|ram", "loss to minimise (default squared)");
-  option("--encoder", arguments.encoder, "mlx", "encoder that writes the weights (default mlx)");
+  option("--method", arguments.method, "squared|measured|ram",
+         "loss to minimise (default squared)");
+  option("--encoder", arguments.encoder, "mlx|search|feedback",
+         "encoder that writes the weights (default mlx)");
   option("--menu", arguments.menu, "FORMATS", "formats to choose from, as 4:64,5:32");
   option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits");
   option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)");
@@ -175,8 +177,10 @@ Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {
   PlanRequest& request = planning.request;
   parse_size_options(arguments, needs_budget, planning);
   parse_method_option(arguments, request);
-  if (parse_encoder_option(arguments.encoder) != Encoder::kMlx) {
-    fail(Code::kUsage, "--encoder {}: for analysis only; plans are written with mlx",
+  if (!arguments.encoder.empty()) request.encoder = parse_encoder_option(arguments.encoder);
+  if (request.encoder == Encoder::kReference) {
+    fail(Code::kUsage,
+         "--encoder {}: for analysis only; plans are written with mlx, search or feedback",
          arguments.encoder);
   }
   if (!arguments.menu.empty()) {
@@ -221,7 +225,8 @@ std::optional<DType> parse_dtype_option(const std::string& text) {
 Encoder parse_encoder_option(const std::string& text) {
   const auto encoder = parse_encoder(text);
   if (!encoder) {
-    fail(Code::kUsage, "--encoder {}: use mlx, or reference with ram analyze", text);
+    fail(Code::kUsage, "--encoder {}: use mlx, search or feedback, or reference with ram analyze",
+         text);
   }
   return *encoder;
 }

@@ -22,7 +22,7 @@ struct PlanningArguments {
   std::optional<double> bpw;
   std::string uniform;
   std::string method;
-  std::string encoder = "mlx";
+  std::string encoder;  ///< empty: mlx
   std::string menu;
   int min_bits = 0;
   std::string keep = "router,norm";

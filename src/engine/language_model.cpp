@@ -213,6 +213,10 @@ int LanguageModel::layers() const {
   return state_->checkpoint.layers;
 }
 
+bool LanguageModel::keeps_weights() const {
+  return state_->weights.keeps(Form::kPacked);
+}
+
 int64_t LanguageModel::rows_at_once(int64_t length) const {
   const ModelConfig& config = state_->config();
   const int64_t held = config.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum

@@ -6,32 +6,15 @@
 
 #include "ram/engine.h"
 #include "ram/error.h"
+#include "ram/random.h"
 #include "ram/thread.h"
 
 namespace ram {
 namespace {
 
-/// @source S. Vigna, splitmix64 (public domain), 2015
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-
-  /// Uniform in [0, 1), 53 bits.
-  double next() {
-    state_ += 0x9e3779b97f4a7c15U;
-    uint64_t z = state_;
-    z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
-    return static_cast<double>((z ^ (z >> 31U)) >> 11U) * 0x1.0p-53;
-  }
-
- private:
-  uint64_t state_;
-};
-
-int32_t draw(std::span<const float> logits, double temperature, Random& random) {
+int32_t draw(std::span<const float> logits, double temperature, SplitMix64& random) {
   const auto largest = std::max_element(logits.begin(), logits.end());
-  const double at = random.next();  // drawn in any case, so that temperatures can be compared
+  const double at = random.uniform();  // drawn in any case, so that temperatures can be compared
   if (temperature == 0) return static_cast<int32_t>(largest - logits.begin());
   std::vector<double> weights(logits.size());
   double total = 0;
@@ -55,7 +38,7 @@ std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> pr
   if (!(options.temperature >= 0) || std::isinf(options.temperature)) {
     fail(Code::kUsage, "temperature {}: use a number from 0 up", options.temperature);
   }
-  Random random(options.seed);
+  SplitMix64 random(options.seed);
   std::vector<int32_t> drawn;
   if (options.max_tokens < 1) return drawn;
   std::span<const float> logits = decoder.feed(prompt);

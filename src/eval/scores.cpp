@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ram/error.h"
+#include "ram/eval.h"
 
 namespace ram {
 
@@ -75,6 +76,23 @@ RowDivergence BlockScores::divergence_of(int model, int64_t row) const {
     result.change_squares += change * change;
   }
   return result;
+}
+
+std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
+                                                 std::span<const LogitSource> sources) {
+  const int models = static_cast<int>(sources.size());
+  BlockScores scores(rows, models);
+  visit_logits(sources, [&](const LogitPiece& piece, int) { scores.add(piece); });
+  std::vector<std::vector<double>> sums;
+  for (int m = 1; m < models; ++m) {
+    std::vector<double>& of_rows = sums.emplace_back();
+    for (int64_t row = 0; row < std::ssize(rows); ++row) {
+      double sum = 0;
+      for (const float kl : scores.divergence_of(m, row).kl) sum += static_cast<double>(kl);
+      of_rows.push_back(sum);
+    }
+  }
+  return sums;
 }
 
 }  // namespace ram

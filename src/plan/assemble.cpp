@@ -16,6 +16,7 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
   plan.model_type = checkpoint.model_type;
   plan.fingerprint = input.stored.fingerprint;
   plan.method = request.method;
+  plan.encoder = request.encoder;
   plan.dtype = request.dtype;
   plan.menu = objective.menu;
   plan.request = request;

@@ -195,7 +195,7 @@ void add_notes(const PlanInput& input, const PlanRequest& request, const Objecti
             : fmt::format("--allow-unsafe: {} units are below {} dB: {}", lifted.size(),
                           request.veto_db, joined(lifted)));
   }
-  if (result.plan && request.method == Method::kSquared &&
+  if (result.plan && request.method != Method::kRam && request.method != Method::kUniform &&
       result.plan->lower_bound < result.plan->objective) {
     result.notes.push_back(fmt::format(
         "the solver's time limit struck: the plan's loss is within {:.3g} % of the least possible",

@@ -105,6 +105,11 @@ double method_loss(Method method, double prior, double nrmse) {
   return method == Method::kRam ? prior * nrmse : prior * nrmse * nrmse;
 }
 
+double coefficient_of(const Unit& unit, const PlanRequest& request) {
+  const auto found = request.coefficients.find(unit.name);
+  return found == request.coefficients.end() ? 0 : found->second;
+}
+
 void pin_unit(UnitCandidates& candidates, const Unit& unit, const Pin& pin) {
   candidates.pinned = true;
   bool found = false;
@@ -161,7 +166,9 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
     result.no_group_divides = unit.quantizable && curve.formats == 0;
     const bool kept_role = request.method != Method::kUniform && request.keep.contains(unit.role);
     result.kept = !unit.quantizable || result.no_group_divides || (kept_role && pins[u] == nullptr);
-    const double prior = unit_prior(unit, checkpoint.layers, request);
+    const double prior = request.method == Method::kMeasured
+                             ? coefficient_of(unit, request)
+                             : unit_prior(unit, checkpoint.layers, request);
     if (!result.kept) result.prior = prior;
 
     for (const int index : order) {

@@ -62,9 +62,12 @@ std::string render_request(const PlanRequest& request) {
     target = fmt::format("\"uniform\": {}", json_text(format_name(*request.uniform)));
   return fmt::format(
       "{{{}, \"menu\": {}, \"min_bits\": {}, \"keep\": [{}], \"priors\": {{{}}}, \"veto_db\": {}, "
-      "\"allow_unsafe\": {}, \"pins\": [{}]}}",
+      "\"allow_unsafe\": {}, \"pins\": [{}]{}}}",
       target, format_list(request.menu), request.min_bits, keep, priors, number(request.veto_db),
-      request.allow_unsafe, pins);
+      request.allow_unsafe, pins,
+      request.calibration.empty()
+          ? ""
+          : fmt::format(", \"calibration\": {}", json_text(request.calibration)));
 }
 
 // The values of a unit's line are padded to the width that the longest take.
@@ -185,6 +188,7 @@ class Reader {
     request.menu = menu(json);
     request.min_bits = static_cast<int>(std::min<int64_t>(count(json, "min_bits"), 16));
     request.veto_db = real(json, "veto_db");
+    if (json.contains("calibration")) request.calibration = text(json, "calibration");
     const Json& unsafe = member(json, "allow_unsafe");
     request.allow_unsafe = unsafe.is_boolean() && unsafe.get<bool>();
     request.keep.clear();
@@ -295,7 +299,7 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   const std::optional<DType> dtype =
       json.contains("dtype") ? parse_weight_dtype(reader.text(json, "dtype")) : DType::kBF16;
   if (!method) reader.bad(fmt::format("unknown method {}", shown(json["method"])));
-  if (encoder != Encoder::kMlx)
+  if (!encoder || encoder == Encoder::kReference)
     reader.bad(fmt::format("cannot write encoder {}", shown(json["encoder"])));
   if (!dtype) reader.bad(fmt::format("unknown dtype {}", shown(json["dtype"])));
   plan.method = *method;
@@ -309,6 +313,7 @@ Plan parse_plan(std::string_view text, const std::string& file) {
     plan.request.budget_bytes = plan.budget_bytes;
   }
   plan.request.method = plan.method;
+  plan.encoder = plan.request.encoder = *encoder;
   // What follows is worked out again (complete_plan), and may be missing or wrong.
   if (json.contains("total_bytes")) plan.total_bytes = reader.count(json, "total_bytes");
   if (json.contains("unit_budget_bytes")) {
@@ -320,6 +325,11 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   if (json.contains("objective")) plan.objective = reader.real(json, "objective");
   if (json.contains("lower_bound")) plan.lower_bound = reader.real(json, "lower_bound");
   plan.units = reader.units(json, plan.dtype);
+  if (plan.method == Method::kMeasured) {
+    for (const PlannedUnit& unit : plan.units) {
+      if (unit.prior) plan.request.coefficients[unit.name] = *unit.prior;
+    }
+  }
   return plan;
 }
 

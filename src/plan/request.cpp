@@ -18,25 +18,41 @@ std::string_view method_name(Method method) {
       return "ram";
     case Method::kUniform:
       return "uniform";
+    case Method::kMeasured:
+      return "measured";
   }
   RAM_CHECK(false);
   return {};
 }
 
 std::optional<Method> parse_method(std::string_view name) {
-  for (const Method method : {Method::kSquared, Method::kRam, Method::kUniform}) {
+  for (const Method method :
+       {Method::kSquared, Method::kRam, Method::kUniform, Method::kMeasured}) {
     if (method_name(method) == name) return method;
   }
   return std::nullopt;
 }
 
 std::string_view encoder_name(Encoder encoder) {
-  return encoder == Encoder::kMlx ? "mlx" : "reference";
+  switch (encoder) {
+    case Encoder::kMlx:
+      return "mlx";
+    case Encoder::kReference:
+      return "reference";
+    case Encoder::kSearch:
+      return "search";
+    case Encoder::kFeedback:
+      return "feedback";
+  }
+  RAM_CHECK(false);
+  return {};
 }
 
 std::optional<Encoder> parse_encoder(std::string_view name) {
-  if (name == "mlx") return Encoder::kMlx;
-  if (name == "reference") return Encoder::kReference;
+  for (const Encoder encoder :
+       {Encoder::kMlx, Encoder::kReference, Encoder::kSearch, Encoder::kFeedback}) {
+    if (encoder_name(encoder) == name) return encoder;
+  }
   return std::nullopt;
 }
 
@@ -55,6 +71,10 @@ std::string request_options(const PlanRequest& request) {
   if (request.bits_per_weight) add(fmt::format("--bpw {}", *request.bits_per_weight));
   if (request.uniform) add("--uniform " + format_name(*request.uniform));
   if (request.method == Method::kRam) add("--method ram");
+  if (request.method == Method::kMeasured) add("--method measured");
+  if (request.encoder != defaults.encoder) {
+    add(fmt::format("--encoder {}", encoder_name(request.encoder)));
+  }
   if (!request.menu.empty()) {
     std::string names;
     for (const AffineFormat format : request.menu) {

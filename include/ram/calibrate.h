@@ -1,0 +1,190 @@
+// What a plan can learn from running the model: text that the model writes itself, how much each
+// unit matters for its predictions, and encodings that look at what a matrix multiplies. No data
+// from outside is needed.
+//
+// Hides the passes over the layers: what comes before a disturbed layer is computed once, weights
+// pass from disk a fixed number of times, second moments of one layer are held at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ram/encoder.h"
+#include "ram/engine.h"
+#include "ram/plan.h"
+#include "ram/study.h"
+#include "ram/thread.h"
+#include "ram/tokenizer.h"
+
+namespace ram {
+
+/// A text to calibrate on, in rows of one length.
+struct CalibrationText {
+  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 1"
+  std::string digest;  ///< Hasher's, of the ids
+  std::vector<TokenRow> rows;
+
+  int64_t tokens() const;
+};
+
+struct CalibrationTextOptions {
+  int64_t rows = 64;
+  int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
+  uint64_t seed = 42;
+};
+
+/// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
+/// separator. @throws Error{kUnsupported} there is none of these.
+std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfig& config);
+
+/// Text that the model writes itself, at temperature 1 from text_beginning, row by row; an end of
+/// text is a token like any other, and the next text follows in the row. Kept in the study row by
+/// row: what is there is not written again.
+///
+/// @param fingerprint of the model, as the study knows it.
+/// @param progress    phase "own text", in tokens.
+/// @throws as Decoder::feed and Study; {kInterrupted}.
+CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
+                         const std::string& fingerprint, const CalibrationTextOptions& options,
+                         Study& study, const ProgressFn& progress = {});
+
+/// Ids drawn uniformly from the vocabulary. @param vocabulary of the tokenizer, at least 1.
+CalibrationText random_text(int64_t vocabulary, const CalibrationTextOptions& options);
+
+/// Rows of a text file, spread evenly over it.
+/// @throws as read_text and cut_rows.
+CalibrationText file_text(const std::filesystem::path& file, const Tokenizer& tokenizer,
+                          const CalibrationTextOptions& options);
+
+/// Adds Gaussian noise to each of `parts` equal stretches of `weights`: the noise's norm is
+/// `relative` times that of the stretch, exactly up to rounding. The same for the same arguments,
+/// whatever the number of threads.
+void add_noise(std::span<float> weights, int64_t parts, double relative, uint64_t seed,
+               ThreadPool& pool);
+
+struct ProbeOptions {
+  double relative_noise = 0.08;  ///< norm of the disturbance over that of the weights
+  int seeds = 2;
+  int64_t first_rows = 8;    ///< of the text; units that stay uncertain get more, up to all
+  double aimed_error = 0.3;  ///< of the coefficient's logarithm, one standard error
+  double seconds = 0;        ///< what it may take, about; 0: no bound
+  int64_t memory_bytes = 0;  ///< hidden states of variants that travel together
+  uint64_t seed = 42;
+};
+
+/// KL(original || disturbed) per token and squared relative error, of one unit.
+struct Coefficient {
+  double value = 0;
+  double log_error = 0;  ///< standard error of its logarithm, over rows and seeds
+  int64_t rows = 0;      ///< that it was measured on
+  /// The same from the even and from the odd rows alone; 0 where there are none.
+  double even = 0;
+  double odd = 0;
+};
+
+struct Coefficients {
+  std::vector<std::optional<Coefficient>> units;  ///< per Checkpoint::units; nothing: not asked for
+  /// Token-layers that were run, and what probing every unit from the embedding on would have run.
+  double layers_run = 0;
+  double layers_naive = 0;
+  double seconds = 0;
+  bool cut_short = false;  ///< the time was over before the aimed error was reached
+};
+
+/// Measures how much each of `units` matters: disturbs it with noise and looks at the model's
+/// predictions on the text. What the study knows is not measured again; what is measured is kept
+/// layer by layer.
+///
+/// @param progress phase "probe", in variants.
+/// @throws as LanguageModel, visit_logits and Study; {kInterrupted}.
+/// @cost   for each unit and seed a pass of the text from its layer to the end.
+Coefficients measure_coefficients(LanguageModel& model, const std::string& fingerprint,
+                                  std::span<const int> units, const CalibrationText& text,
+                                  const ProbeOptions& options, Study& study,
+                                  const ProgressFn& progress = {});
+
+struct CompressOptions {
+  Encoder encoder = Encoder::kFeedback;
+  DType dtype = DType::kBF16;
+  /// A layer's inputs come from the compressed layers before it, not from the original ones.
+  bool sequential = false;
+  /// A part's (expert's) second moment is drawn towards its unit's by so many tokens' worth.
+  double shrink_tokens = 64;
+  FeedbackOptions feedback = {};
+  int64_t memory_bytes = 0;  ///< for the second moments; 0: a quarter of the machine's
+};
+
+/// A unit as it is stored, and what is known of it.
+struct CompressedUnit {
+  int unit = 0;
+  std::vector<EncodedMatrix> parts;
+  double squared_error = 0;  ///< of the weights, after the cast
+  double sum_squares = 0;
+  /// Squared error of the outputs over that of independent noise as large as the weights: what a
+  /// coefficient is multiplied by. Where nothing is known of the inputs, squared_error /
+  /// sum_squares.
+  double output_error = 0;
+  int64_t starved_parts = 0;  ///< parts that fewer than 64 tokens of the text came to
+};
+
+/// What compressing did to the predictions on the text that it was calibrated on.
+struct CompressResult {
+  double kl = 0;                      ///< KL(original || compressed), nats per token
+  std::vector<double> row_kl;         ///< the same, per row of the text
+  std::vector<CompressedUnit> units;  ///< those with a format, without their parts
+  int64_t starved_parts = 0;
+  int64_t parts = 0;  ///< of units with several
+};
+
+/// Compresses units layer by layer, and takes the text through the result beside the original.
+///
+/// @param formats one per Checkpoint::units; nothing: the unit stays as it is.
+/// @param known   returns a unit that was compressed before under the same circumstances, or
+///                nothing; may be empty.
+/// @param sink    takes each unit once, in the order in which they come; may be empty.
+/// @param progress phase "compress", in weights.
+/// @throws as LanguageModel; {kInterrupted}.
+/// @cost   two or three passes of the text; the second moments of one layer at a time.
+CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,
+                              const CalibrationText& text, const CompressOptions& options,
+                              const std::function<std::optional<CompressedUnit>(int unit)>& known,
+                              const std::function<void(const CompressedUnit& unit)>& sink,
+                              const ProgressFn& progress = {});
+
+/// Compressed units on disk, one file each: what compress_units made waits there for the folder to
+/// be written, and a killed run finds it again.
+class EncodedStore {
+ public:
+  /// @param folder made if it is missing.
+  /// @param circumstances all that the units depend on besides name and format: model, text,
+  ///        encoder and its options, dtype. Files of others are not found.
+  /// @throws Error{kWriteFailed}
+  EncodedStore(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
+               std::filesystem::path folder, std::string circumstances);
+  ~EncodedStore();
+
+  /// @return a unit that is there whole; nothing if it is missing, damaged or another.
+  std::optional<CompressedUnit> find(int unit) const;
+  /// Writes beside, then renames. @throws Error{kWriteFailed}
+  void put(const CompressedUnit& unit);
+
+  /// Rows of a unit that is there; what BuildOptions::encoded asks for.
+  /// @throws Error{kCorrupt} the file ends before.
+  void read_rows(int unit, int part, int64_t row, int64_t count, uint32_t* codes, std::byte* scales,
+                 std::byte* biases) const;
+
+  /// Removes the folder and what is in it. Never fails.
+  void remove();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace ram

@@ -1,0 +1,29 @@
+// Random numbers that are the same with every standard library: seeds are part of what the program
+// promises. Part of the module `base`.
+#pragma once
+
+#include <cstdint>
+
+namespace ram {
+
+/// A stream of 64-bit numbers. @source S. Vigna, splitmix64 (public domain), 2015
+class SplitMix64 {
+ public:
+  explicit SplitMix64(uint64_t seed) : state_(seed) {}
+
+  uint64_t next() {
+    state_ += 0x9e3779b97f4a7c15U;
+    uint64_t z = state_;
+    z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31U);
+  }
+
+  /// Uniform in [0, 1), 53 bits.
+  double uniform() { return static_cast<double>(next() >> 11U) * 0x1.0p-53; }
+
+ private:
+  uint64_t state_;
+};
+
+}  // namespace ram

@@ -1,0 +1,248 @@
+// Running the model before planning: see calibration.h.
+#include "calibration.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/tokenizer.h"
+
+#include "engine_options.h"
+
+namespace ram::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Of --memory: the rest is for second moments and for variants that travel together.
+constexpr double kModelShare = 0.5;
+// Outside of these the coefficients do not add up to what the plan does.
+constexpr double kAdditiveLow = 0.5;
+constexpr double kAdditiveHigh = 2;
+
+double parse_seconds(const std::string& text) {
+  if (text.empty()) return 0;
+  double value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string unit(end, text.data() + text.size());
+  const double factor = unit == "s" ? 1 : unit == "min" ? 60 : unit == "h" ? 3600 : 0;
+  if (failed != std::errc() || factor == 0 || !(value > 0) || !std::isfinite(value)) {
+    fail(Code::kUsage, "--probe-time {}: use a time as 90s, 20min or 2h", text);
+  }
+  return value * factor;
+}
+
+/// Six significant digits, so that a plan is read and its length hardly changes.
+double rounded(double value) {
+  return std::stod(fmt::format("{:.5e}", value));
+}
+
+CalibrationText make_text(const Common& common, LanguageModel& model,
+                          const std::string& fingerprint, const CalibrationArguments& arguments,
+                          Study& study) {
+  if (arguments.rows < 2 || arguments.rows > 65536) {
+    fail(Code::kUsage, "--calibration-rows {}: use 2 to 65536", arguments.rows);
+  }
+  if (arguments.length < 16 || arguments.length > 8192) {
+    fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
+  }
+  const CalibrationTextOptions options{
+      .rows = arguments.rows, .length = arguments.length, .seed = common.seed};
+  const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
+  if (arguments.text == "own") {
+    ProgressLine line(common);
+    return own_text(model, tokenizer, fingerprint, options, study, line.function());
+  }
+  if (arguments.text == "random") {
+    return random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
+                       options);
+  }
+  return file_text(arguments.text, tokenizer, options);
+}
+
+double loss_of(const Plan& plan, const std::map<std::string, double>& coefficients) {
+  double loss = 0;
+  for (const PlannedUnit& unit : plan.units) {
+    const auto found = coefficients.find(unit.name);
+    if (found != coefficients.end()) loss += found->second * unit.nrmse * unit.nrmse;
+  }
+  return loss;
+}
+
+}  // namespace
+
+void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
+  const char* group = "Calibration (--method measured, --encoder search and feedback)";
+  const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
+    app.add_option(name, value, help)->type_name(type)->group(group);
+  };
+  option("--calibration", arguments.text, "own|random|FILE",
+         "text to run the model on (default own: it writes its own)");
+  option("--calibration-rows", arguments.rows, "N", "rows of it (default 64)");
+  option("--calibration-length", arguments.length, "N", "tokens of a row (default 256)");
+  option("--probe-time", arguments.probe_time, "TIME",
+         "what measuring coefficients may take, as 20min");
+}
+
+bool needs_calibration(const PlanRequest& request) {
+  return request.method == Method::kMeasured || request.encoder == Encoder::kSearch ||
+         request.encoder == Encoder::kFeedback;
+}
+
+Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
+                         const std::string& fingerprint, const CalibrationArguments& arguments,
+                         Study& study)
+    : common_(common),
+      checkpoint_(checkpoint),
+      fingerprint_(fingerprint),
+      study_(study),
+      probe_seconds_(parse_seconds(arguments.probe_time)),
+      model_(Checkpoint::open(checkpoint.folder.string()),
+             engine_options(common, "f32", kModelShare)),
+      text_(make_text(common, model_, fingerprint, arguments, study)) {}
+
+void Calibration::complete(const PlanInput& input, PlanRequest& request) {
+  request.calibration = fmt::format("{} digest {}", text_.spec, text_.digest);
+  if (request.method != Method::kMeasured) return;
+  PlanRequest prior = request;
+  prior.method = Method::kSquared;
+  const PlanResult usual = make_plan(input, prior);
+  if (!usual.plan) return;  // the caller says why
+  std::vector<int> units;
+  for (size_t u = 0; u < usual.plan->units.size(); ++u) {
+    if (usual.plan->units[u].prior) units.push_back(static_cast<int>(u));
+  }
+  ProbeOptions options{.seconds = probe_seconds_, .seed = common_.seed};
+  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 4;
+  {
+    ProgressLine line(common_);
+    coefficients_ =
+        measure_coefficients(model_, fingerprint_, units, text_, options, study_, line.function());
+  }
+  std::map<std::string, double> even;
+  std::map<std::string, double> odd;
+  for (const int unit : units) {
+    const std::string& name = checkpoint_.units[static_cast<size_t>(unit)].name;
+    const Coefficient& found = *coefficients_->units[static_cast<size_t>(unit)];
+    request.coefficients[name] = rounded(found.value);
+    even[name] = found.even;
+    odd[name] = found.odd;
+  }
+  // A coefficient that is noise is worse than none: the plan of one half of the text must be better
+  // on the other half than the plan of the priors.
+  const auto crossed = [&](const auto& from, const auto& to) {
+    PlanRequest half = request;
+    half.coefficients = from;
+    const PlanResult result = make_plan(input, half);
+    return result.plan ? loss_of(*result.plan, to) / loss_of(*usual.plan, to) : 1;
+  };
+  trusted_ = std::sqrt(crossed(even, odd) * crossed(odd, even)) < 1;
+  if (trusted_) return;
+  note(common_,
+       "the coefficients are too noisy: plans of one half of the text are no better on the other "
+       "than the priors' plan, which is used; give more text with --calibration-rows");
+  request.method = Method::kSquared;
+  request.coefficients.clear();
+}
+
+std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
+  std::vector<UnitFormat> formats;
+  for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
+  CompressOptions options{.encoder = plan.encoder, .dtype = plan.dtype};
+  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 2;
+  fs::path folder = fs::absolute(out).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  folder = folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
+  auto store = std::make_unique<EncodedStore>(
+      checkpoint_, formats, plan.dtype, folder,
+      fmt::format("{} {} {} shrink {} damping {} {} rule 1", fingerprint_, text_.digest,
+                  encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
+                  weight_dtype_name(plan.dtype)));
+  {
+    ProgressLine line(common_);
+    compressed_ = compress_units(
+        model_, formats, text_, options, [&](int unit) { return store->find(unit); },
+        [&](const CompressedUnit& unit) { store->put(unit); }, line.function());
+  }
+  for (const CompressedUnit& unit : compressed_->units) {
+    plan.units[static_cast<size_t>(unit.unit)].nrmse =
+        unit.sum_squares > 0 ? std::sqrt(unit.squared_error / unit.sum_squares) : 0;
+  }
+  return store;
+}
+
+double Calibration::predicted_kl(const Plan& plan) const {
+  double kl = 0;
+  for (const CompressedUnit& unit : compressed_->units) {
+    const auto& name = plan.units[static_cast<size_t>(unit.unit)].name;
+    const auto found = plan.request.coefficients.find(name);
+    if (found != plan.request.coefficients.end()) kl += found->second * unit.output_error;
+  }
+  return kl;
+}
+
+std::string Calibration::summary(const Plan& plan) const {
+  std::string text =
+      fmt::format("{:<18}{} ({} tokens)\n", "calibrated on", text_.spec, text_.tokens());
+  if (coefficients_) {
+    double worst = 0;
+    for (const auto& unit : coefficients_->units) {
+      if (unit) worst = std::max(worst, unit->log_error);
+    }
+    text += fmt::format(
+        "{:<18}largest error of a coefficient's logarithm {:.2g}{}; {:.0f} % of the naive passes\n",
+        "coefficients", worst, coefficients_->cut_short ? ", the time was over" : "",
+        coefficients_->layers_naive > 0
+            ? 100 * coefficients_->layers_run / coefficients_->layers_naive
+            : 0);
+  }
+  if (compressed_) {
+    text += fmt::format("{:<18}{:.3g} nats per token on that text", "divergence", compressed_->kl);
+    if (plan.method == Method::kMeasured) {
+      const double ratio = compressed_->kl / predicted_kl(plan);
+      text += fmt::format(", {:.2f} times what the coefficients add up to{}", ratio,
+                          ratio < kAdditiveLow || ratio > kAdditiveHigh
+                              ? " (outside 0.5 to 2: they do not add up well here)"
+                              : "");
+    }
+    text += '\n';
+    if (compressed_->starved_parts > 0) {
+      text += fmt::format("{:<18}{} of {} experts' matrices saw fewer than 64 tokens\n", "starved",
+                          compressed_->starved_parts, compressed_->parts);
+    }
+  }
+  return text;
+}
+
+Json Calibration::json(const Plan& plan) const {
+  Json document = {{"text", text_.spec}, {"digest", text_.digest}, {"tokens", text_.tokens()}};
+  if (coefficients_) {
+    Json units = Json::array();
+    for (size_t u = 0; u < coefficients_->units.size(); ++u) {
+      const auto& unit = coefficients_->units[u];
+      if (!unit) continue;
+      units.push_back({{"name", checkpoint_.units[u].name},
+                       {"coefficient", unit->value},
+                       {"log_error", unit->log_error},
+                       {"rows", unit->rows}});
+    }
+    document["coefficients"] = std::move(units);
+    document["trusted"] = trusted_;
+    document["probe_seconds"] = coefficients_->seconds;
+    document["share_of_naive"] = coefficients_->layers_naive > 0
+                                     ? coefficients_->layers_run / coefficients_->layers_naive
+                                     : 0;
+  }
+  if (compressed_) {
+    document["kl"] = compressed_->kl;
+    if (plan.method == Method::kMeasured) document["predicted_kl"] = predicted_kl(plan);
+    document["starved_parts"] = compressed_->starved_parts;
+  }
+  return document;
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,71 @@
+// What the commands that run the model before they plan or write share: the text, the coefficients,
+// and units compressed with them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "ram/build.h"
+#include "ram/calibrate.h"
+
+#include "common.h"
+#include "model.h"
+
+namespace ram::cli {
+
+/// As typed.
+struct CalibrationArguments {
+  std::string text = "own";
+  int64_t rows = 64;
+  int64_t length = 256;
+  std::string probe_time;
+};
+
+void add_calibration_options(CLI::App& app, CalibrationArguments& arguments);
+
+/// Whether a request needs the model to be run before it can be planned or written.
+bool needs_calibration(const PlanRequest& request);
+
+/// A model opened for running, with its text.
+class Calibration {
+ public:
+  /// Writes or reads the text. @throws Error{kUsage} options; and what own_text and file_text
+  /// throw.
+  Calibration(const Common& common, const Checkpoint& checkpoint, const std::string& fingerprint,
+              const CalibrationArguments& arguments, Study& study);
+
+  /// Says in the request what it was calibrated on; for Method::kMeasured measures the
+  /// coefficients, and falls back to the priors, aloud, where they cannot be trusted.
+  void complete(const PlanInput& input, PlanRequest& request);
+
+  /// Compresses the units of a plan with its encoder into a store beside `out`, and sets their
+  /// errors in the plan to what is stored.
+  std::unique_ptr<EncodedStore> compress(Plan& plan, const std::filesystem::path& out);
+
+  const CalibrationText& text() const { return text_; }
+  const std::optional<Coefficients>& coefficients() const { return coefficients_; }
+  const std::optional<CompressResult>& compressed() const { return compressed_; }
+
+  /// @return lines for people on what was measured; empty if nothing was.
+  std::string summary(const Plan& plan) const;
+  Json json(const Plan& plan) const;
+
+ private:
+  double predicted_kl(const Plan& plan) const;
+
+  const Common& common_;
+  const Checkpoint& checkpoint_;
+  std::string fingerprint_;
+  Study& study_;
+  double probe_seconds_ = 0;
+  LanguageModel model_;
+  CalibrationText text_;
+  std::optional<Coefficients> coefficients_;
+  std::optional<CompressResult> compressed_;
+  bool trusted_ = false;
+};
+
+}  // namespace ram::cli
