@@ -132,15 +132,10 @@ class Prober {
     layers_run_ += static_cast<double>(std::ssize(rows)) * (last - first);
   }
 
-  uint64_t noise_seed(int unit, int seed) const {
-    return options_.seed + static_cast<uint64_t>(seed) * 1'000'003U +
-           static_cast<uint64_t>(unit) * 7919U;
-  }
-
   std::vector<float> disturbed(int unit, int seed) {
     std::vector<float> weights = read_unit(checkpoint_, unit, std::nullopt, pool_);
     add_noise(weights, std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts),
-              options_.relative_noise, noise_seed(unit, seed), pool_);
+              options_.relative_noise, noise_seed(options_.seed, unit, seed), pool_);
     return weights;
   }
 

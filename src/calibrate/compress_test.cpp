@@ -1,0 +1,219 @@
+// Compressing layer by layer against putting every unit in its place at once; the store that holds
+// what was compressed.
+#include <cmath>
+#include <fstream>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/calibrate.h"
+#include "ram/error.h"
+#include "ram/eval.h"
+
+#include "moments.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+#include "units.h"
+
+namespace ram {
+namespace {
+
+using testing::TempFolder;
+using testing::TinyModel;
+using testing::write_tiny_model;
+
+class Compress : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    spec_.model_type = GetParam();
+    write_tiny_model(folder_ / "model", spec_);
+    text_ = random_text(spec_.vocab, {.rows = 3, .length = 24, .seed = 3});
+  }
+  LanguageModel open(int threads = 2) const {
+    return {Checkpoint::open((folder_ / "model").string()), {.threads = threads}};
+  }
+  static std::vector<UnitFormat> formats_of(const Checkpoint& checkpoint, AffineFormat format) {
+    std::vector<UnitFormat> formats;
+    for (const Unit& unit : checkpoint.units) {
+      const bool fits = unit.quantizable && unit.cols % format.group_size == 0;
+      formats.push_back(fits ? UnitFormat(format) : std::nullopt);
+    }
+    return formats;
+  }
+
+  TempFolder folder_;
+  TinyModel spec_;
+  CalibrationText text_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, Compress, ::testing::Values("llama", "qwen3_moe"));
+
+TEST_P(Compress, TakesTheTextThroughWhatIsStored) {
+  for (const Encoder encoder : {Encoder::kMlx, Encoder::kSearch, Encoder::kFeedback}) {
+    LanguageModel model = open();
+    LanguageModel twin = open();
+    const Checkpoint& checkpoint = model.checkpoint();
+    const auto formats = formats_of(checkpoint, {4, 32});
+    std::vector<int> seen;
+    const CompressResult result = compress_units(
+        model, formats, text_, {.encoder = encoder, .dtype = DType::kF32}, {},
+        [&](const CompressedUnit& unit) {
+          seen.push_back(unit.unit);
+          const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
+          std::vector<float> values(static_cast<size_t>(use.weights()));
+          for (size_t part = 0; part < unit.parts.size(); ++part) {
+            const EncodedMatrix& encoded = unit.parts[part];
+            affine_decode(encoded.codes.data(), encoded.scales.data(), encoded.biases.data(),
+                          DType::kF32, use.rows, use.cols, {4, 32},
+                          values.data() + static_cast<int64_t>(part) * use.part_weights());
+          }
+          twin.set_unit(unit.unit, values);
+        });
+    EXPECT_EQ(std::ssize(seen), std::count_if(formats.begin(), formats.end(),
+                                              [](const UnitFormat& f) { return f.has_value(); }));
+    HiddenRows base = model.embed(text_.rows);
+    model.run_layers(base, 0, model.layers());
+    HiddenRows compressed = twin.embed(text_.rows);
+    twin.run_layers(compressed, 0, twin.layers());
+    const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
+                                              {.model = &twin, .hidden = &compressed}};
+    const std::vector<double> sums = divergence_sums(text_.rows, sources).front();
+    EXPECT_GT(result.kl, 0);
+    for (size_t row = 0; row < sums.size(); ++row) {
+      EXPECT_NEAR(result.row_kl[row], sums[row] / 23, 1e-6 * result.kl);
+    }
+  }
+}
+
+TEST_P(Compress, LosesLessTheMoreItLooksAtTheInputs) {
+  double last = INFINITY;
+  for (const Encoder encoder : {Encoder::kMlx, Encoder::kSearch, Encoder::kFeedback}) {
+    LanguageModel model = open();
+    const CompressResult result =
+        compress_units(model, formats_of(model.checkpoint(), {3, 32}), text_,
+                       {.encoder = encoder, .dtype = DType::kF32}, {}, {});
+    double error = 0;
+    for (const CompressedUnit& unit : result.units) error += unit.output_error;
+    EXPECT_LT(error, last) << encoder_name(encoder);
+    last = error;
+  }
+}
+
+TEST_P(Compress, GivesTheSameBitsWhateverTheThreads) {
+  std::vector<std::vector<EncodedMatrix>> found[2];
+  for (const int threads : {1, 3}) {
+    LanguageModel model = open(threads);
+    auto& units = found[threads == 1 ? 0 : 1];
+    compress_units(model, formats_of(model.checkpoint(), {4, 64}), text_,
+                   {.dtype = DType::kBF16, .sequential = true}, {},
+                   [&](const CompressedUnit& unit) { units.push_back(unit.parts); });
+  }
+  EXPECT_EQ(found[0], found[1]);
+}
+
+TEST_P(Compress, UsesWhatAStoreHoldsAndGivesItsRows) {
+  LanguageModel model = open();
+  const Checkpoint& checkpoint = model.checkpoint();
+  const auto formats = formats_of(checkpoint, {5, 32});
+  const auto make = [&](const std::string& circumstances) {
+    return EncodedStore(checkpoint, formats, DType::kBF16, folder_ / "store", circumstances);
+  };
+  std::vector<CompressedUnit> units;
+  {
+    EncodedStore store = make("a");
+    compress_units(model, formats, text_, {}, {}, [&](const CompressedUnit& unit) {
+      units.push_back(unit);
+      store.put(unit);
+    });
+  }
+  EncodedStore store = make("a");
+  EncodedStore other = make("b");
+  for (const CompressedUnit& unit : units) {
+    const std::optional<CompressedUnit> found = store.find(unit.unit);
+    ASSERT_TRUE(found.has_value());
+    EXPECT_EQ(found->parts, unit.parts);
+    EXPECT_EQ(found->squared_error, unit.squared_error);
+    EXPECT_EQ(found->output_error, unit.output_error);
+    EXPECT_FALSE(other.find(unit.unit).has_value());
+    const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
+    const auto last = static_cast<int>(use.parts.size()) - 1;
+    const EncodedMatrix& part = unit.parts.back();
+    const auto codes_per_row = static_cast<size_t>(use.cols * 5 / 32);
+    const auto scales_per_row = static_cast<size_t>(use.cols / 32 * 2);
+    std::vector<uint32_t> codes(2 * codes_per_row);
+    std::vector<std::byte> scales(2 * scales_per_row);
+    std::vector<std::byte> biases(2 * scales_per_row);
+    store.read_rows(unit.unit, last, 1, 2, codes.data(), scales.data(), biases.data());
+    EXPECT_TRUE(std::equal(codes.begin(), codes.end(), part.codes.begin() + 1 * codes_per_row));
+    EXPECT_TRUE(std::equal(scales.begin(), scales.end(), part.scales.begin() + 1 * scales_per_row));
+    EXPECT_TRUE(std::equal(biases.begin(), biases.end(), part.biases.begin() + 1 * scales_per_row));
+  }
+  int fresh = 0;
+  const CompressResult again = compress_units(
+      model, formats, text_, {}, [&](int unit) { return store.find(unit); },
+      [&](const CompressedUnit&) { ++fresh; });
+  EXPECT_EQ(fresh, 0);
+  EXPECT_GT(again.kl, 0);
+  // A file that was damaged is as good as none.
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "store")) {
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(200);
+    file.put('x').put('y').put('z');
+  }
+  for (const CompressedUnit& unit : units) EXPECT_FALSE(store.find(unit.unit).has_value());
+  store.remove();
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "store"));
+}
+
+TEST_P(Compress, SurvivesExpertsToWhichNoTokenComes) {
+  LanguageModel model = open();
+  const CalibrationText one = random_text(spec_.vocab, {.rows = 1, .length = 2, .seed = 3});
+  const auto formats = formats_of(model.checkpoint(), {4, 32});
+  const CompressResult result = compress_units(model, formats, one, {}, {}, {});
+  EXPECT_TRUE(std::isfinite(result.kl));
+  EXPECT_EQ(result.starved_parts, result.parts);
+  EXPECT_EQ(result.parts > 0, GetParam() == "qwen3_moe");
+}
+
+TEST_P(Compress, MomentsAreThoseOfTheInputsAndSharedByThoseThatShareThem) {
+  LanguageModel model = open();
+  const Checkpoint& checkpoint = model.checkpoint();
+  std::vector<int> units;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    if (unit.quantizable && unit.layer == 0) units.push_back(static_cast<int>(u));
+  }
+  ThreadPool pool(2);
+  Moments moments(checkpoint, units, int64_t{1} << 30, pool);
+  std::map<std::pair<int, int>, std::vector<double>> expected;
+  HiddenRows hidden = model.embed(text_.rows);
+  model.run_layers(hidden, 0, 1, [&](const LinearInput& input) {
+    moments.add(input);
+    auto& sum = expected[{input.unit, input.part}];
+    sum.resize(static_cast<size_t>(input.cols * input.cols));
+    for (int64_t t = 0; t < input.tokens; ++t) {
+      const float* x = input.inputs + t * input.cols;
+      for (int64_t i = 0; i < input.cols; ++i) {
+        for (int64_t j = 0; j < input.cols; ++j) {
+          sum[static_cast<size_t>(i * input.cols + j)] += double{x[i]} * double{x[j]};
+        }
+      }
+    }
+  });
+  for (const auto& [key, sum] : expected) {
+    const SecondMoment found = moments.of(key.first, key.second, 0);
+    double largest = 0;
+    for (const double value : sum) largest = std::max(largest, std::abs(value));
+    for (size_t i = 0; i < sum.size(); ++i) {
+      ASSERT_NEAR(double{found.values()[i]}, sum[i], 1e-5 * largest);
+    }
+  }
+  const auto groups = moments.groups();
+  const auto largest =
+      std::max_element(groups.begin(), groups.end(),
+                       [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  EXPECT_EQ(largest->size(), 3U);  // queries, keys, values
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,214 @@
+// Probing against what it must be: the closed form for a head, and forward passes from the
+// embedding on for every unit.
+#include <cmath>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/calibrate.h"
+#include "ram/error.h"
+#include "ram/eval.h"
+
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+#include "units.h"
+
+namespace ram {
+namespace {
+
+using testing::TempFolder;
+using testing::TinyModel;
+using testing::write_tiny_model;
+
+CalibrationText some_text(int64_t rows, int64_t length, int64_t vocabulary) {
+  return random_text(vocabulary, {.rows = rows, .length = length, .seed = 7});
+}
+
+std::vector<int> quantizable_units(const Checkpoint& checkpoint) {
+  std::vector<int> units;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    if (checkpoint.units[u].quantizable) units.push_back(static_cast<int>(u));
+  }
+  return units;
+}
+
+double norm(std::span<const float> values) {
+  double sum = 0;
+  for (const float value : values) sum += double{value} * double{value};
+  return std::sqrt(sum);
+}
+
+TEST(Noise, HasTheNormAskedForInEachPartWhateverTheThreads) {
+  std::vector<float> weights(3 * 10007);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = std::sin(static_cast<float>(i)) * (i < 10007 ? 1.0F : 20.0F);
+  }
+  const std::vector<float> original = weights;
+  ThreadPool pool(2);
+  add_noise(weights, 3, 0.08, 5, pool);
+  for (size_t part = 0; part < 3; ++part) {
+    std::vector<float> difference;
+    for (size_t i = part * 10007; i < (part + 1) * 10007; ++i) {
+      difference.push_back(weights[i] - original[i]);
+    }
+    const double expected = 0.08 * norm(std::span(original).subspan(part * 10007, 10007));
+    EXPECT_NEAR(norm(difference) / expected, 1, 1e-5) << part;
+  }
+  for (const int threads : {1, 3}) {
+    ThreadPool other(threads);
+    std::vector<float> again = original;
+    add_noise(again, 3, 0.08, 5, other);
+    EXPECT_EQ(again, weights) << threads;
+    again = original;
+    add_noise(again, 3, 0.08, 6, other);
+    EXPECT_NE(again, weights);
+  }
+}
+
+class Probe : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    spec_.model_type = GetParam();
+    write_tiny_model(folder_ / "model", spec_);
+  }
+  LanguageModel open() const {
+    return {Checkpoint::open((folder_ / "model").string()), {.threads = 2}};
+  }
+
+  TempFolder folder_;
+  TinyModel spec_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, Probe, ::testing::Values("llama", "qwen3_moe"));
+
+TEST_P(Probe, FindsWhatAPassFromTheEmbeddingOnFinds) {
+  LanguageModel model = open();
+  LanguageModel twin = open();
+  Study study(folder_ / "ram.db");
+  const CalibrationText text = some_text(3, 20, spec_.vocab);
+  const ProbeOptions options{.seeds = 2, .first_rows = 3};
+  const std::vector<int> units = quantizable_units(model.checkpoint());
+  const Coefficients found = measure_coefficients(model, "f", units, text, options, study, {});
+  ThreadPool pool(2);
+  HiddenRows base = model.embed(text.rows);
+  model.run_layers(base, 0, model.layers());
+  for (const int unit : units) {
+    double sum = 0;
+    for (int seed = 0; seed < 2; ++seed) {
+      std::vector<float> weights = read_unit(model.checkpoint(), unit, std::nullopt, pool);
+      add_noise(weights, std::ssize(model.checkpoint().units[static_cast<size_t>(unit)].parts),
+                0.08, noise_seed(options.seed, unit, seed), pool);
+      twin.set_unit(unit, weights);
+      HiddenRows disturbed = twin.embed(text.rows);
+      twin.run_layers(disturbed, 0, twin.layers());
+      const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
+                                                {.model = &twin, .hidden = &disturbed}};
+      const std::vector<double> sums = divergence_sums(text.rows, sources).front();
+      for (const double kl : sums) sum += kl;
+      twin.restore_unit(unit);
+    }
+    const double expected = sum / 2 / (3 * 19) / (0.08 * 0.08);
+    ASSERT_TRUE(found.units[static_cast<size_t>(unit)].has_value());
+    EXPECT_NEAR(found.units[static_cast<size_t>(unit)]->value / expected, 1, 1e-6)
+        << model.checkpoint().units[static_cast<size_t>(unit)].name;
+    EXPECT_GT(found.units[static_cast<size_t>(unit)]->log_error, 0);
+  }
+  EXPECT_LT(found.layers_run, found.layers_naive);
+}
+
+TEST_P(Probe, DoesNotMeasureAgainWhatTheStudyKnows) {
+  LanguageModel model = open();
+  const CalibrationText text = some_text(4, 16, spec_.vocab);
+  const std::vector<int> units = quantizable_units(model.checkpoint());
+  const ProbeOptions options{.first_rows = 2};
+  Study study(folder_ / "ram.db");
+  const Coefficients first = measure_coefficients(model, "f", units, text, options, study, {});
+  const Coefficients again = measure_coefficients(model, "f", units, text, options, study, {});
+  EXPECT_GT(first.layers_run, 0);
+  EXPECT_EQ(again.layers_run, 0);
+  for (const int unit : units) {
+    EXPECT_EQ(first.units[static_cast<size_t>(unit)]->value,
+              again.units[static_cast<size_t>(unit)]->value);
+  }
+  const Coefficients other = measure_coefficients(model, "g", units, text, options, study, {});
+  EXPECT_GT(other.layers_run, 0);
+}
+
+TEST_P(Probe, GivesTheSameWhenFewVariantsFitTheMemoryAndWeightsAreReadAgain) {
+  const CalibrationText text = some_text(2, 16, spec_.vocab);
+  LanguageModel model = open();
+  const std::vector<int> units = quantizable_units(model.checkpoint());
+  Study study(folder_ / "ram.db");
+  const Coefficients expected = measure_coefficients(model, "f", units, text, {}, study, {});
+  // Keeps no weights at hand: every stage is read again, and variants travel on together.
+  LanguageModel little(Checkpoint::open((folder_ / "model").string()),
+                       {.threads = 1, .memory_bytes = (int64_t{96} << 20) + 4096});
+  ASSERT_FALSE(little.keeps_weights());
+  for (const int64_t variants : {1, 3, 1000}) {
+    Study fresh(folder_ / fmt::format("{}.db", variants));
+    const ProbeOptions options{.memory_bytes = variants * 2 * 16 * spec_.hidden * 4};
+    const Coefficients found = measure_coefficients(little, "f", units, text, options, fresh, {});
+    for (const int unit : units) {
+      EXPECT_EQ(found.units[static_cast<size_t>(unit)]->value,
+                expected.units[static_cast<size_t>(unit)]->value);
+    }
+  }
+}
+
+// For small noise: KL = half the variance, under the model's own distribution, of what the noise
+// adds to the logits; over noise, sigma^2 |h|^2 (1 - sum p^2) / 2.
+TEST(ProbeOfAHead, AgreesWithTheClosedForm) {
+  const TempFolder folder;
+  TinyModel spec;
+  spec.model_type = "llama";
+  write_tiny_model(folder / "model", spec);
+  LanguageModel model(Checkpoint::open((folder / "model").string()), {.threads = 2});
+  const auto& units = model.checkpoint().units;
+  const auto named = [&](std::string_view name) {
+    const auto at = std::find_if(units.begin(), units.end(),
+                                 [&](const Unit& unit) { return unit.name == name; });
+    return static_cast<int>(at - units.begin());
+  };
+  const std::vector<int> head = {named("lm_head")};
+  ThreadPool pool(1);
+  const CalibrationText text = some_text(4, 24, spec.vocab);
+  Study study(folder / "ram.db");
+  const ProbeOptions options{.relative_noise = 0.005, .seeds = 40, .first_rows = 4};
+  const Coefficients found = measure_coefficients(model, "f", head, text, options, study, {});
+
+  HiddenRows hidden = model.embed(text.rows);
+  model.run_layers(hidden, 0, model.layers());
+  const std::vector<float> gain =
+      read_unit(model.checkpoint(), named("model.norm"), std::nullopt, pool);
+  const std::vector<float> weights = read_unit(model.checkpoint(), head[0], std::nullopt, pool);
+  const double variance =
+      norm(weights) * norm(weights) / static_cast<double>(weights.size());  // per relative noise^2
+  double expected = 0;
+  int64_t tokens = 0;
+  for (const Matrix& row : hidden) {
+    const Matrix logits = model.logits(row);
+    for (int64_t t = 0; t + 1 < row.rows(); ++t, ++tokens) {
+      double squares = 0;
+      for (int64_t i = 0; i < row.cols(); ++i) squares += std::pow(double{row.row(t)[i]}, 2);
+      const double mean = squares / static_cast<double>(row.cols());
+      double length = 0;
+      for (int64_t i = 0; i < row.cols(); ++i) {
+        length += std::pow(double{row.row(t)[i]} * double{gain[static_cast<size_t>(i)]}, 2) /
+                  (mean + model.checkpoint().config.rms_norm_eps);
+      }
+      double sum = 0;
+      double sum_squares = 0;
+      for (int64_t i = 0; i < logits.cols(); ++i) {
+        const double p = std::exp(double{logits.row(t)[i]});
+        sum += p;
+        sum_squares += p * p;
+      }
+      expected += variance * length * (1 - sum_squares / (sum * sum)) / 2;
+    }
+  }
+  expected /= static_cast<double>(tokens);
+  EXPECT_NEAR(found.units[static_cast<size_t>(head[0])]->value / expected, 1, 0.05);
+}
+
+}  // namespace
+}  // namespace ram
