@@ -100,6 +100,8 @@ struct FeedbackOptions {
   /// Added to every diagonal element, as a share of the mean diagonal. @source Frantar et al.: 0.01
   double damping = 0.01;
   GroupGrid grid = GroupGrid::kSearch;
+  /// Passes of coordinate descent afterwards over scales, biases and codes.
+  int sweeps = 0;
 };
 
 /// GPTQ: columns are rounded one after the other, and what each loses is made up for by the columns

@@ -59,6 +59,10 @@ void affine_encode(const std::byte* weights, DType source, int64_t rows, int64_t
                    AffineFormat format, DType dtype, uint32_t* codes, std::byte* scales,
                    std::byte* biases);
 
+/// Packs codes as affine_encode stores them. @param codes [count], one per byte, each below 2^bits.
+/// @param packed [count * bits / 32]. @pre count % 32 == 0.
+void affine_pack(const uint8_t* codes, int64_t count, int bits, uint32_t* packed);
+
 /// Decodes rows: scale * code + bias in float32 (multiplied, then added: two roundings, as
 /// mx.dequantize), from stored scales and biases.
 /// @param out [rows, cols] float32.

@@ -63,12 +63,23 @@ double group_error(const float* group, AffineFormat format, DType dtype, Encoder
 
 }  // namespace
 
+void affine_pack_ref(const uint8_t* codes, int64_t count, int bits, uint32_t* packed) {
+  std::fill(packed, packed + count * bits / 32, 0U);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int bit = 0; bit < bits; ++bit) {
+      const int64_t position = i * bits + bit;
+      packed[position / 32] |= ((uint32_t{codes[i]} >> bit) & 1U) << (position % 32);
+    }
+  }
+}
+
 void affine_encode_ref(const std::byte* weights, DType source, int64_t rows, int64_t cols,
                        AffineFormat format, DType dtype, uint32_t* codes, std::byte* scales,
                        std::byte* biases) {
   const int64_t size = format.group_size;
   const int64_t words = size * format.bits / 32;
   std::vector<float> group(static_cast<size_t>(size));
+  std::vector<uint8_t> group_codes(group.size());
   for (int64_t g = 0; g < rows * cols / size; ++g) {
     for (int64_t i = 0; i < size; ++i) {
       group[static_cast<size_t>(i)] = load(weights, source, g * size + i, dtype);
@@ -76,16 +87,11 @@ void affine_encode_ref(const std::byte* weights, DType source, int64_t rows, int
     const GroupRule rule = group_rule(group.data(), format.group_size, format.bits, Encoder::kMlx);
     from_f32(&rule.scale, dtype, 1, scales + g * element_bytes(dtype));
     from_f32(&rule.bias, dtype, 1, biases + g * element_bytes(dtype));
-    uint32_t* out = codes + g * words;
-    std::fill(out, out + words, 0U);
     for (int64_t i = 0; i < size; ++i) {
-      const auto code = static_cast<uint32_t>(
-          code_of(group[static_cast<size_t>(i)], rule, top_code(format.bits)));
-      for (int bit = 0; bit < format.bits; ++bit) {
-        const int64_t position = i * format.bits + bit;
-        out[position / 32] |= ((code >> bit) & 1U) << (position % 32);
-      }
+      group_codes[static_cast<size_t>(i)] =
+          static_cast<uint8_t>(code_of(group[static_cast<size_t>(i)], rule, top_code(format.bits)));
     }
+    affine_pack_ref(group_codes.data(), size, format.bits, codes + g * words);
   }
 }
 

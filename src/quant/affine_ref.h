@@ -14,6 +14,9 @@ void affine_encode_ref(const std::byte* weights, DType source, int64_t rows, int
                        AffineFormat format, DType dtype, uint32_t* codes, std::byte* scales,
                        std::byte* biases);
 
+/// As affine_pack.
+void affine_pack_ref(const uint8_t* codes, int64_t count, int bits, uint32_t* packed);
+
 /// As affine_decode.
 void affine_decode_ref(const uint32_t* codes, const std::byte* scales, const std::byte* biases,
                        DType dtype, int64_t rows, int64_t cols, AffineFormat format, float* out);

@@ -154,6 +154,16 @@ void encode_vector(const std::byte* weights, DType source, int64_t count, Affine
   }
 }
 
+void pack_vector(const uint8_t* codes, int64_t count, int bits, uint32_t* packed) {
+  CodeBlock block = {};
+  for (int64_t first = 0; first < count; first += kBlockWeights) {
+    const int64_t here = std::min<int64_t>(kBlockWeights, count - first);
+    std::memcpy(block.codes, codes + first, static_cast<size_t>(here));
+    pack(block, here, bits);
+    std::memcpy(packed + first * bits / 32, block.packed, static_cast<size_t>(here * bits / 8));
+  }
+}
+
 void decode_vector(const uint32_t* codes, const std::byte* scales, const std::byte* biases,
                    DType dtype, int64_t count, AffineFormat format, float* out) {
   const F f;
@@ -218,6 +228,10 @@ int64_t find_vector(const std::byte* weights, DType source, int64_t count, DType
 
 #else
 
+void pack_vector(const uint8_t* codes, int64_t count, int bits, uint32_t* packed) {
+  affine_pack_ref(codes, count, bits, packed);
+}
+
 void encode_vector(const std::byte* weights, DType source, int64_t count, AffineFormat format,
                    DType dtype, uint32_t* codes, std::byte* scales, std::byte* biases) {
   affine_encode_ref(weights, source, 1, count, format, dtype, codes, scales, biases);
@@ -241,6 +255,7 @@ HWY_AFTER_NAMESPACE();
 namespace ram {
 
 HWY_EXPORT(encode_vector);
+HWY_EXPORT(pack_vector);
 HWY_EXPORT(decode_vector);
 HWY_EXPORT(find_vector);
 
@@ -250,6 +265,10 @@ void affine_encode(const std::byte* weights, DType source, int64_t rows, int64_t
                    std::byte* biases) {
   HWY_DYNAMIC_DISPATCH(encode_vector)
   (weights, source, rows * cols, format, dtype, codes, scales, biases);
+}
+
+void affine_pack(const uint8_t* codes, int64_t count, int bits, uint32_t* packed) {
+  HWY_DYNAMIC_DISPATCH(pack_vector)(codes, count, bits, packed);
 }
 
 void affine_decode(const uint32_t* codes, const std::byte* scales, const std::byte* biases,

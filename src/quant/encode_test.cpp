@@ -54,6 +54,23 @@ TEST(Encode, EveryKindOfVectorStoresWhatMlxStores) {
   });
 }
 
+TEST(Encode, PackingCodesGivesTheBitsOfTheReference) {
+  std::mt19937 random(5);
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int64_t count : {32, 2048, 2048 + 96}) {
+      std::vector<uint8_t> codes(static_cast<size_t>(count));
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(random() % (1U << bits));
+      std::vector<uint32_t> expected(static_cast<size_t>(count * bits / 32), 1);
+      affine_pack_ref(codes.data(), count, bits, expected.data());
+      on_each_target([&](const char* target) {
+        std::vector<uint32_t> packed(expected.size(), 2);
+        affine_pack(codes.data(), count, bits, packed.data());
+        EXPECT_EQ(packed, expected) << target << " " << bits << " bits, " << count;
+      });
+    }
+  }
+}
+
 TEST(Encode, EveryKindOfWeightGivesTheBitsOfTheReference) {
   for (const Kind kind : kKinds) {
     const std::vector<float> values = matrix(kind, 384, 11);

@@ -1,0 +1,21 @@
+// The factor that error feedback needs: H = U D U^T, U upper with ones on its diagonal, D diagonal.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ram/thread.h"
+
+namespace ram {
+
+struct Factor {
+  std::vector<float> upper;   ///< [n, n]: U above its diagonal; the rest is not defined
+  std::vector<float> pivots;  ///< [n]: D
+};
+
+/// @param moment [n, n], symmetric; `damping` is added to its diagonal.
+/// @return the factor, or an empty one if a pivot is not positive.
+Factor factor(std::span<const float> moment, int64_t n, double damping, ThreadPool& pool);
+
+}  // namespace ram

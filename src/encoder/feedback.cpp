@@ -1,0 +1,237 @@
+// FeedbackEncoder: tiles of rows over the threads, blocks of columns in order; between blocks
+// products by oneDNN, within a block the lanes of lanes.cpp.
+#include <algorithm>
+#include <cmath>
+
+#include "ram/encoder.h"
+#include "ram/error.h"
+
+#include "factor.h"
+#include "product.h"
+#include "tile.h"
+
+namespace ram {
+namespace {
+
+/// The blocks [kBlock, kBlock] on the diagonal of a matrix [n, n], one after the other.
+std::vector<float> diagonal_blocks(std::span<const float> values, int64_t n, double on_diagonal) {
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  std::vector<float> result(static_cast<size_t>(blocks * kBlock * kBlock));
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t first = i / kBlock * kBlock;
+    float* row = result.data() + i * kBlock;
+    for (int64_t j = first; j < std::min(first + kBlock, n); ++j) {
+      row[j - first] = values[static_cast<size_t>(i * n + j)];
+      if (i == j) row[j - first] = static_cast<float>(row[j - first] + on_diagonal);
+    }
+  }
+  return result;
+}
+
+/// Calls work(first, width) for each block of columns.
+template <typename Work>
+void for_blocks(int64_t cols, const Work& work) {
+  for (int64_t first = 0; first < cols; first += kBlock) {
+    work(first, std::min(kBlock, cols - first));
+  }
+}
+
+}  // namespace
+
+struct FeedbackEncoder::State {
+  const SecondMoment* moment = nullptr;
+  FeedbackOptions options;
+  float damping = 0;              ///< added to each diagonal element
+  Factor factor;                  ///< empty: there is nothing to go by
+  std::vector<float> feedback;    ///< diagonal blocks of factor.upper
+  std::vector<float> moments;     ///< diagonal blocks of the damped moment
+  std::vector<float> importance;  ///< [cols]
+
+  int64_t cols() const { return moment->cols(); }
+  SearchEffort effort(int bits) const {
+    return options.grid == GroupGrid::kSearch ? search_effort(bits) : SearchEffort{};
+  }
+
+  void feed(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
+  void round(const Tile& tile, const EncodedTile& encoded, float* error) const;
+  void descend(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
+  void add_cost(const float* error, float* cost) const;
+};
+
+/// Error feedback: scales, codes, error [cols, kTileRows] and each row's cost.
+void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, float* error,
+                                  float* cost) const {
+  const Aligned<float> target(kBlock * kTileRows);
+  std::fill_n(cost, kTileRows, 0.0F);
+  for_blocks(cols(), [&](int64_t first, int64_t width) {
+    FeedbackBlock block;
+    static_cast<TileBlock&>(block) = block_of(tile, encoded, first, width);
+    std::copy_n(block.weights, width * kTileRows, target.data());
+    multiply({.transpose_a = true,
+              .m = width,
+              .n = kTileRows,
+              .k = first,
+              .a = factor.upper.data() + first,
+              .a_stride = cols(),
+              .b = error,
+              .b_stride = kTileRows,
+              .beta = 1,
+              .c = target.data(),
+              .c_stride = kTileRows});
+    block.effort = effort(block.format.bits);
+    block.importance = importance.data() + first;
+    block.target = target.data();
+    block.error = error + first * kTileRows;
+    block.feedback = feedback.data() + first * kBlock;
+    block.pivots = factor.pivots.data() + first;
+    block.objective = cost;
+    feedback_block(block);
+  });
+}
+
+/// Plain rounding with the same rule.
+void FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
+                                   float* error) const {
+  for_blocks(cols(), [&](int64_t first, int64_t width) {
+    TileBlock block = block_of(tile, encoded, first, width);
+    block.effort = effort(block.format.bits);
+    block.importance = importance.data() + first;
+    search_block(block, error + first * kTileRows);
+  });
+}
+
+/// Each row's cost of an error [cols, kTileRows]: the pivots times the squares of U^T error.
+void FeedbackEncoder::State::add_cost(const float* error, float* cost) const {
+  const Aligned<float> product(kBlock * kTileRows);
+  std::fill_n(cost, kTileRows, 0.0F);
+  for_blocks(cols(), [&](int64_t first, int64_t width) {
+    std::copy_n(error + first * kTileRows, width * kTileRows, product.data());
+    multiply({.transpose_a = true,
+              .m = width,
+              .n = kTileRows,
+              .k = first,
+              .a = factor.upper.data() + first,
+              .a_stride = cols(),
+              .b = error,
+              .b_stride = kTileRows,
+              .beta = 1,
+              .c = product.data(),
+              .c_stride = kTileRows});
+    for (int64_t k = 0; k < width; ++k) {
+      float* to = product.data() + k * kTileRows;
+      for (int64_t j = 0; j < k; ++j) {
+        const float share = feedback[static_cast<size_t>((first + j) * kBlock + k)];
+        const float* from = error + (first + j) * kTileRows;
+        for (int64_t r = 0; r < kTileRows; ++r) to[r] += share * from[r];
+      }
+      const float pivot = factor.pivots[static_cast<size_t>(first + k)];
+      for (int64_t r = 0; r < kTileRows; ++r) cost[r] += pivot * to[r] * to[r];
+    }
+  });
+}
+
+/// Coordinate descent from where scales, codes and error are; sets each row's cost.
+void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encoded, float* error,
+                                     float* cost) const {
+  const int64_t n = cols();
+  const Aligned<float> gradient(n * kTileRows);
+  const Aligned<float> block_gradient(kBlock * kTileRows);
+  const Aligned<float> change(kBlock * kTileRows);
+  for (int64_t i = 0; i < n * kTileRows; ++i) gradient[i] = damping * error[i];
+  DenseProduct product = {.m = n,
+                          .n = kTileRows,
+                          .k = n,
+                          .a = moment->values().data(),
+                          .a_stride = n,
+                          .b = error,
+                          .b_stride = kTileRows,
+                          .beta = 1,
+                          .c = gradient.data(),
+                          .c_stride = kTileRows};
+  multiply(product);
+  for (int sweep = 0; sweep < options.sweeps; ++sweep) {
+    for_blocks(n, [&](int64_t first, int64_t width) {
+      DescentBlock block;
+      static_cast<TileBlock&>(block) = block_of(tile, encoded, first, width);
+      std::copy_n(gradient.data() + first * kTileRows, width * kTileRows, block_gradient.data());
+      block.error = error + first * kTileRows;
+      block.gradient = block_gradient.data();
+      block.change = change.data();
+      block.moment = moments.data() + first * kBlock;
+      descend_block(block);
+      product.k = width;
+      product.a = moment->values().data() + first;
+      product.b = change.data();
+      multiply(product);
+      float* here = gradient.data() + first * kTileRows;
+      for (int64_t i = 0; i < width * kTileRows; ++i) here[i] += damping * change[i];
+    });
+  }
+  std::fill_n(cost, kTileRows, 0.0F);
+  for (int64_t k = 0; k < n; ++k) {
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      cost[r] += error[k * kTileRows + r] * gradient[k * kTileRows + r];
+    }
+  }
+}
+
+FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptions& options,
+                                 ThreadPool& pool)
+    : state_(std::make_unique<State>()) {
+  RAM_CHECK(options.damping >= 0 && options.sweeps >= 0);
+  State& state = *state_;
+  state.moment = &moment;
+  state.options = options;
+  const int64_t n = moment.cols();
+  std::vector<float> diagonal = moment.diagonal();
+  double mean = 0;
+  for (const float d : diagonal) mean += d;
+  mean /= static_cast<double>(n);
+  if (!(mean > 0)) return;
+  // A moment of fewer tokens than columns, and almost no damping: more until it can be factored.
+  double damping = options.damping * mean;
+  while (true) {
+    state.factor = factor(moment.values(), n, damping, pool);
+    if (!state.factor.pivots.empty()) break;
+    if (!(damping < mean)) fail(Code::kInternal, "a second moment of {} columns is not one", n);
+    damping = std::max(damping * 10, 1e-6 * mean);
+  }
+  state.damping = static_cast<float>(damping);
+  state.feedback = diagonal_blocks(state.factor.upper, n, 0);
+  state.moments = diagonal_blocks(moment.values(), n, damping);
+  for (float& d : diagonal) d = static_cast<float>(d + damping);
+  state.importance = normalized(diagonal, n);
+}
+
+FeedbackEncoder::~FeedbackEncoder() = default;
+FeedbackEncoder::FeedbackEncoder(FeedbackEncoder&&) noexcept = default;
+FeedbackEncoder& FeedbackEncoder::operator=(FeedbackEncoder&&) noexcept = default;
+
+EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& pool) const {
+  check(request);
+  const State& state = *state_;
+  RAM_CHECK(request.cols == state.cols());
+  if (state.factor.pivots.empty()) {
+    if (state.options.grid == GroupGrid::kMlx) return mlx_encode(request, pool);
+    return search_encode(request, {}, pool);
+  }
+  EncodedMatrix encoded = sized(request);
+  pool.run(tile_count(request.rows), [&](int64_t index, int) {
+    const Tile tile(request, index);
+    EncodedTile result(request);
+    const EncodedTile plain(request);
+    const Aligned<float> error(request.cols * kTileRows);
+    float cost[kTileRows];
+    float plain_cost[kTileRows];
+    state.feed(tile, result, error.data(), cost);
+    if (state.options.sweeps > 0) state.descend(tile, result, error.data(), cost);
+    // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
+    state.round(tile, plain, error.data());
+    state.add_cost(error.data(), plain_cost);
+    result.take_better(plain, request, cost, plain_cost);
+    result.store(tile, encoded);
+  });
+  return encoded;
+}
+
+}  // namespace ram

@@ -1,0 +1,69 @@
+// The parts of the encoders that go weight by weight, on tiles of rows that lie side by side in the
+// lanes of vectors: a tile of [rows, cols] is held as [cols, kTileRows], so that nothing is ever
+// summed across lanes, and every row's result is its own.
+#pragma once
+
+#include <cstdint>
+
+#include "ram/quant.h"
+
+namespace ram {
+
+/// Rows of a tile; rows beyond the matrix are zeros.
+inline constexpr int64_t kTileRows = 128;
+/// Columns that are worked on at a time; a multiple of every group size.
+inline constexpr int64_t kBlock = 128;
+
+/// Shrunk ends that the search tries, as shares of half the width: i / kEndSteps * reach for both
+/// ends, with zero on the grid and without.
+struct SearchEffort {
+  int steps = 0;    ///< of each end
+  float reach = 0;  ///< the furthest step
+  int rounds = 0;   ///< of least squares
+};
+
+/// What is enough for a width (docs/encoders.md has the figures).
+SearchEffort search_effort(int bits);
+
+/// Columns [width] of a tile, a whole number of groups, width <= kBlock. Weights are held in units
+/// of their row: a power of two that keeps squares within float32.
+struct TileBlock {
+  AffineFormat format;
+  DType dtype = DType::kBF16;
+  int64_t width = 0;
+  SearchEffort effort;                ///< no steps: MLX's rule alone
+  const float* importance = nullptr;  ///< [width], positive, about 1
+  const float* unit = nullptr;        ///< [kTileRows]
+  const float* weights = nullptr;     ///< [width, kTileRows]
+  uint8_t* codes = nullptr;           ///< [width, kTileRows]
+  float* scale = nullptr;             ///< [groups, kTileRows], as stored but in units of the row
+  float* bias = nullptr;              ///< the same
+};
+
+/// Sets scale, bias and the nearest codes; `error` [width, kTileRows], if not null, to weight -
+/// decoded.
+void search_block(const TileBlock& block, float* error);
+
+struct FeedbackBlock : TileBlock {
+  /// [width, kTileRows]: the weights with what the blocks before lost; overwritten.
+  float* target = nullptr;
+  float* error = nullptr;           ///< [width, kTileRows] out: weight - decoded
+  const float* feedback = nullptr;  ///< [kBlock, kBlock]: share k, j of column k's error goes to j
+  const float* pivots = nullptr;    ///< [width]: what an error of target - decoded costs
+  float* objective = nullptr;       ///< [kTileRows]: costs are added
+};
+
+/// Scale, bias and codes of a block, column by column, group by group.
+void feedback_block(const FeedbackBlock& block);
+
+struct DescentBlock : TileBlock {
+  float* error = nullptr;         ///< [width, kTileRows] weight - decoded, in and out
+  float* gradient = nullptr;      ///< [width, kTileRows] of H error; overwritten
+  float* change = nullptr;        ///< [width, kTileRows] out: error after - error before
+  const float* moment = nullptr;  ///< [kBlock, kBlock]: the block of H
+};
+
+/// One pass of coordinate descent over a block: of each group scale and bias, then its codes.
+void descend_block(const DescentBlock& block);
+
+}  // namespace ram

@@ -1,0 +1,76 @@
+// A tile of a matrix: kTileRows rows as the lanes of [cols, kTileRows] arrays, and the way from and
+// to row-major weights, codes, scales and biases.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "ram/encoder.h"
+
+#include "lanes.h"
+
+namespace ram {
+
+/// Elements on a boundary of 64 bytes, not initialized.
+template <typename T>
+class Aligned {
+ public:
+  explicit Aligned(int64_t count = 0)
+      : data_(static_cast<T*>(
+            ::operator new(static_cast<size_t>(count) * sizeof(T), std::align_val_t{64}))) {}
+  T* data() const { return data_.get(); }
+  T& operator[](int64_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(T* data) const { ::operator delete(data, std::align_val_t{64}); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+/// Tiles of a matrix of so many rows.
+constexpr int64_t tile_count(int64_t rows) {
+  return (rows + kTileRows - 1) / kTileRows;
+}
+
+/// The weights of a tile, each row in units of a power of two that brings its greatest to [0.5, 1).
+struct Tile {
+  const EncodeRequest& request;
+  int64_t first;           ///< row
+  int64_t rows;            ///< that the matrix has here, at most kTileRows
+  Aligned<float> weights;  ///< [cols, kTileRows]; zeros beyond the matrix
+  Aligned<float> unit;     ///< [kTileRows]
+
+  Tile(const EncodeRequest& the_request, int64_t index);
+};
+
+/// What a tile becomes.
+struct EncodedTile {
+  Aligned<uint8_t> codes;  ///< [cols, kTileRows]
+  Aligned<float> scale;    ///< [groups, kTileRows], in units of the row
+  Aligned<float> bias;     ///< the same
+
+  explicit EncodedTile(const EncodeRequest& request);
+
+  /// Takes over the rows of `other` whose `cost` is less than theirs here.
+  void take_better(const EncodedTile& other, const EncodeRequest& request, const float* cost,
+                   const float* other_cost);
+
+  void store(const Tile& tile, EncodedMatrix& to) const;
+};
+
+/// The block of columns [first, first + width) of a tile and its encoding, the rest to be filled
+/// in.
+TileBlock block_of(const Tile& tile, const EncodedTile& encoded, int64_t first, int64_t width);
+
+/// An encoded matrix of the request's sizes.
+EncodedMatrix sized(const EncodeRequest& request);
+
+/// Fails if the request contradicts itself.
+void check(const EncodeRequest& request);
+
+/// Importance as the search takes it: about 1, and a little even for columns that never count.
+std::vector<float> normalized(std::span<const float> importance, int64_t cols);
+
+}  // namespace ram
