@@ -48,8 +48,8 @@ struct FeedbackEncoder::State {
   std::vector<float> importance;  ///< [cols]
 
   int64_t cols() const { return moment->cols(); }
-  SearchEffort effort(int bits) const {
-    return options.grid == GroupGrid::kSearch ? search_effort(bits) : SearchEffort{};
+  SearchEffort effort() const {
+    return options.grid == GroupGrid::kSearch ? kSearchEffort : SearchEffort{};
   }
 
   void feed(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
@@ -78,7 +78,7 @@ void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, 
               .beta = 1,
               .c = target.data(),
               .c_stride = kTileRows});
-    block.effort = effort(block.format.bits);
+    block.effort = effort();
     block.importance = importance.data() + first;
     block.target = target.data();
     block.error = error + first * kTileRows;
@@ -94,7 +94,7 @@ void FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
                                    float* error) const {
   for_blocks(cols(), [&](int64_t first, int64_t width) {
     TileBlock block = block_of(tile, encoded, first, width);
-    block.effort = effort(block.format.bits);
+    block.effort = effort();
     block.importance = importance.data() + first;
     search_block(block, error + first * kTileRows);
   });
@@ -199,7 +199,11 @@ FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptio
   state.damping = static_cast<float>(damping);
   state.feedback = diagonal_blocks(state.factor.upper, n, 0);
   state.moments = diagonal_blocks(moment.values(), n, damping);
-  for (float& d : diagonal) d = static_cast<float>(d + damping);
+  // Within a group an error costs between the pivot (all later columns make up for it) and the
+  // diagonal (none does): their geometric mean serves best.
+  for (size_t i = 0; i < diagonal.size(); ++i) {
+    diagonal[i] = std::sqrt(static_cast<float>(diagonal[i] + damping) * state.factor.pivots[i]);
+  }
   state.importance = normalized(diagonal, n);
 }
 

@@ -132,21 +132,28 @@ class Search {
 
   HWY_INLINE Rules run(const SearchEffort& effort) {
     const F f;
-    const VF least = hn::Mul(hn::Set(f, 1e-7F), storage_.per_unit);
-    offer(rule_with_zero(lo_, hi_, top_, least));
-    if (effort.steps == 0) return best_;
-    const VF step = hn::Mul(hn::Sub(hi_, lo_),
-                            hn::Set(f, 0.5F * effort.reach / static_cast<float>(effort.steps)));
-    for (int i = 0; i <= effort.steps; ++i) {
+    offer(rule_with_zero(lo_, hi_, top_, hn::Mul(hn::Set(f, 1e-7F), storage_.per_unit)));
+    if (effort.share == 0) return best_;
+    const VF step = hn::Mul(hn::Sub(hi_, lo_), hn::Set(f, effort.share / storage_.top));
+    for (int i = -effort.outward; i <= effort.inward; ++i) {
       const VF lo = hn::MulAdd(step, hn::Set(f, static_cast<float>(i)), lo_);
-      for (int j = 0; j <= effort.steps; ++j) {
+      for (int j = -effort.outward; j <= effort.inward; ++j) {
         const VF hi = hn::NegMulAdd(step, hn::Set(f, static_cast<float>(j)), hi_);
-        if (i + j > 0) offer(rule_with_zero(lo, hi, top_, least));
-        offer({hn::Div(hn::Sub(hi, lo), top_), lo});
+        offer({hn::Sub(hn::Div(hi, top_), hn::Div(lo, top_)), lo});
       }
     }
-    for (int round = 0; round < effort.rounds; ++round) {
-      if (!offer(least_squares())) break;
+    for (int round = 0; round < effort.least_squares; ++round) {
+      if (!offer(least_squares(sums(), 1))) break;
+    }
+    // What is stored is rounded: the best scale is often not the one nearest to that of least
+    // squares.
+    for (int repeat = 0; repeat < effort.repeats; ++repeat) {
+      const Sums known = sums();
+      for (int i = 1; i <= effort.around; ++i) {
+        offer(least_squares(known, 1 - static_cast<float>(i) * effort.apart));
+        offer(least_squares(known, 1 + static_cast<float>(i) * effort.apart));
+      }
+      offer(least_squares(sums(), 1));
     }
     return best_;
   }
@@ -184,28 +191,42 @@ class Search {
     return hn::MulAdd(hn::Mul(error, error), hn::Set(f, importance_[i]), sum);
   }
 
-  /// Scale and bias by weighted least squares for the best rules' codes.
-  HWY_INLINE Rules least_squares() const {
+  /// Over a group, times importance: of 1, codes, their squares, weights above lo_, codes times
+  /// those.
+  struct Sums {
+    VF n, q, qq, w, qw;
+  };
+
+  /// For the best rules' codes.
+  HWY_INLINE Sums sums() const {
     const F f;
     const VF inverse = inverse_of(best_.scale);
-    VF n = hn::Zero(f), q = n, qq = n, w = n, qw = n;
+    const VF zero = hn::Zero(f);
+    Sums sums = {zero, zero, zero, zero, zero};
     for (int i = 0; i < size_; ++i) {
       const VF value = hn::Load(f, values_ + i * kWidth);
       const VF code = code_of(value, best_.bias, inverse, top_);
       const VF from = hn::Sub(value, lo_);
       const VF m = hn::Set(f, importance_[i]);
       const VF weighted = hn::Mul(m, code);
-      n = hn::Add(n, m);
-      q = hn::Add(q, weighted);
-      qq = hn::MulAdd(weighted, code, qq);
-      w = hn::MulAdd(m, from, w);
-      qw = hn::MulAdd(weighted, from, qw);
+      sums.n = hn::Add(sums.n, m);
+      sums.q = hn::Add(sums.q, weighted);
+      sums.qq = hn::MulAdd(weighted, code, sums.qq);
+      sums.w = hn::MulAdd(m, from, sums.w);
+      sums.qw = hn::MulAdd(weighted, from, sums.qw);
     }
-    const VF determinant = hn::Sub(hn::Mul(n, qq), hn::Mul(q, q));
-    const M none = hn::Le(determinant, hn::Mul(hn::Set(f, 1e-6F), hn::Mul(n, qq)));
+    return sums;
+  }
+
+  /// The scale of least squares times `factor`, as it is stored, and the best bias for that.
+  HWY_INLINE Rules least_squares(const Sums& s, float factor) const {
+    const F f;
+    const VF determinant = hn::Sub(hn::Mul(s.n, s.qq), hn::Mul(s.q, s.q));
+    const M none = hn::Le(determinant, hn::Mul(hn::Set(f, 1e-6F), hn::Mul(s.n, s.qq)));
     const VF divisor = hn::IfThenElse(none, hn::Set(f, 1), determinant);
-    const VF scale = hn::Div(hn::Sub(hn::Mul(n, qw), hn::Mul(q, w)), divisor);
-    const VF bias = hn::Add(hn::Div(hn::NegMulAdd(scale, q, w), n), lo_);
+    const VF least = hn::Div(hn::Sub(hn::Mul(s.n, s.qw), hn::Mul(s.q, s.w)), divisor);
+    const VF scale = storage_.round(hn::Mul(least, hn::Set(f, factor)));
+    const VF bias = hn::Add(hn::Div(hn::NegMulAdd(scale, s.q, s.w), s.n), lo_);
     return {hn::IfThenElse(none, best_.scale, scale), hn::IfThenElse(none, best_.bias, bias)};
   }
 

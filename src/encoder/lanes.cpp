@@ -274,11 +274,6 @@ HWY_EXPORT(search_lanes);
 HWY_EXPORT(feedback_lanes);
 HWY_EXPORT(descend_lanes);
 
-SearchEffort search_effort(int bits) {
-  static_cast<void>(bits);
-  return {10, 0.5F, 4};
-}
-
 void search_block(const TileBlock& block, float* error) {
   HWY_DYNAMIC_DISPATCH(search_lanes)(block, error);
 }

@@ -14,16 +14,25 @@ inline constexpr int64_t kTileRows = 128;
 /// Columns that are worked on at a time; a multiple of every group size.
 inline constexpr int64_t kBlock = 128;
 
-/// Shrunk ends that the search tries, as shares of half the width: i / kEndSteps * reach for both
-/// ends, with zero on the grid and without.
+/// How long the search looks (docs/encoders.md has what each part gains).
 struct SearchEffort {
-  int steps = 0;    ///< of each end
-  float reach = 0;  ///< the furthest step
-  int rounds = 0;   ///< of least squares
+  int outward = 0;        ///< positions of each end outside what the weights reach,
+  int inward = 0;         ///< and inside of it,
+  float share = 0;        ///< so many steps of the grid apart
+  int least_squares = 0;  ///< rounds after that, at most
+  int repeats = 0;        ///< of looking around the best, then once more least squares:
+  int around = 0;         ///< so many scales on either side of that of least squares,
+  float apart = 0;        ///< this share of it apart
 };
 
-/// What is enough for a width (docs/encoders.md has the figures).
-SearchEffort search_effort(int bits);
+/// All of the search.
+inline constexpr SearchEffort kSearchEffort = {.outward = 2,
+                                               .inward = 3,
+                                               .share = 0.3F,
+                                               .least_squares = 2,
+                                               .repeats = 2,
+                                               .around = 4,
+                                               .apart = 0.006F};
 
 /// Columns [width] of a tile, a whole number of groups, width <= kBlock. Weights are held in units
 /// of their row: a power of two that keeps squares within float32.
@@ -31,7 +40,7 @@ struct TileBlock {
   AffineFormat format;
   DType dtype = DType::kBF16;
   int64_t width = 0;
-  SearchEffort effort;                ///< no steps: MLX's rule alone
+  SearchEffort effort;                ///< nothing: MLX's rule alone
   const float* importance = nullptr;  ///< [width], positive, about 1
   const float* unit = nullptr;        ///< [kTileRows]
   const float* weights = nullptr;     ///< [width, kTileRows]

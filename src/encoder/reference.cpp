@@ -6,12 +6,10 @@
 
 #include "ram/error.h"
 
+#include "lanes.h"
+
 namespace ram {
 namespace {
-
-constexpr int kEndSteps = 10;
-constexpr double kEndStep = 0.05;  ///< of the half width, each
-constexpr int kLeastSquaresRounds = 4;
 
 float round_stored(double value, DType dtype) {
   const auto wide = static_cast<float>(value);
@@ -53,31 +51,49 @@ class Best {
     }
   }
 
-  /// Scale and bias by weighted least squares for the best rule's codes, a few times.
+  /// Least squares, then scales around it, as often as the fast search.
   void refine() {
-    for (int round = 0; round < kLeastSquaresRounds && found_; ++round) {
-      double n = 0, q = 0, qq = 0, w = 0, qw = 0;
-      for (size_t i = 0; i < weights_.size(); ++i) {
-        const double code = nearest_code(weights_[i], best_, bits_);
-        const double m = importance_[i];
-        n += m;
-        q += m * code;
-        qq += m * code * code;
-        w += m * weights_[i];
-        qw += m * code * weights_[i];
-      }
-      const double determinant = n * qq - q * q;
-      if (!(determinant > 1e-12 * n * qq)) return;
-      const double scale = (n * qw - q * w) / determinant;
-      const double before = error_;
-      offer(scale, (w - scale * q) / n);
-      if (!(error_ < before)) return;
+    constexpr SearchEffort kEffort = kSearchEffort;
+    for (int round = 0; round < kEffort.least_squares; ++round) offer_least_squares({1});
+    std::vector<double> factors;
+    for (int i = 1; i <= kEffort.around; ++i) {
+      factors.push_back(1 - i * double{kEffort.apart});
+      factors.push_back(1 + i * double{kEffort.apart});
+    }
+    for (int repeat = 0; repeat < kEffort.repeats; ++repeat) {
+      offer_least_squares(factors);
+      offer_least_squares({1});
     }
   }
 
   StoredRule rule() const { return best_; }
 
  private:
+  /// The scale of least squares for the best rule's codes times each factor, and the best bias for
+  /// it.
+  void offer_least_squares(const std::vector<double>& factors) {
+    double n = 0;
+    double q = 0;
+    double qq = 0;
+    double w = 0;
+    double qw = 0;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const double code = nearest_code(weights_[i], best_, bits_);
+      const double m = importance_[i];
+      n += m;
+      q += m * code;
+      qq += m * code * code;
+      w += m * weights_[i];
+      qw += m * code * weights_[i];
+    }
+    const double determinant = n * qq - q * q;
+    if (!(determinant > 1e-9 * n * qq)) return;
+    for (const double factor : factors) {
+      const double scale = round_stored((n * qw - q * w) / determinant * factor, dtype_);
+      offer(scale, (w - scale * q) / n);
+    }
+  }
+
   std::span<const float> weights_;
   std::span<const float> importance_;
   int bits_;
@@ -162,13 +178,12 @@ StoredRule search_group_ref(std::span<const float> weights, std::span<const floa
   const double top = (1 << bits) - 1;
   Best best(weights, importance, bits, dtype);
   best.offer(std::min(hi / top - lo / top, greatest_of(dtype) / top), lo);
-  for (int i = 0; i <= kEndSteps; ++i) {
-    for (int j = 0; j <= kEndSteps; ++j) {
-      const double half = (hi - lo) / 2;
-      const double l = lo + half * kEndStep * i;
-      const double h = hi - half * kEndStep * j;
-      offer_with_zero(best, l, h, bits);
-      best.offer((h - l) / top, l);
+  offer_with_zero(best, lo, hi, bits);
+  const double step = (hi - lo) * kSearchEffort.share / top;
+  for (int i = -kSearchEffort.outward; i <= kSearchEffort.inward; ++i) {
+    for (int j = -kSearchEffort.outward; j <= kSearchEffort.inward; ++j) {
+      const double l = lo + step * i;
+      best.offer((hi - step * j - l) / top, l);
     }
   }
   best.refine();
@@ -201,7 +216,13 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
   const auto size = static_cast<size_t>(request.format.group_size);
   const std::vector<double> l = reversed_cholesky(moment, options.damping);
   const auto v = [&](size_t i, size_t j) { return l[(n - 1 - i) * n + (n - 1 - j)]; };
-  const std::vector<float> diagonal = moment.diagonal();
+  double mean = 0;
+  for (const float d : moment.diagonal()) mean += d / static_cast<double>(n);
+  std::vector<float> importance = moment.diagonal();
+  for (size_t k = 0; k < n; ++k) {
+    const double on_diagonal = double{importance[k]} + options.damping * mean;
+    importance[k] = static_cast<float>(std::sqrt(on_diagonal) * v(k, k));
+  }
   std::vector<double> now(n);
   std::vector<float> group(size);
   for (int64_t row = 0; row < request.rows; ++row) {
@@ -220,8 +241,8 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
           to_f32(scale, request.dtype, 1, &rule.scale);
           to_f32(bias, request.dtype, 1, &rule.bias);
         } else {
-          rule = search_group_ref(group, std::span(diagonal).subspan(k, size), request.format.bits,
-                                  request.dtype);
+          rule = search_group_ref(group, std::span(importance).subspan(k, size),
+                                  request.format.bits, request.dtype);
         }
         writer.rule((row * request.cols + static_cast<int64_t>(k)) / static_cast<int64_t>(size),
                     rule);

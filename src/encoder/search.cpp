@@ -34,7 +34,7 @@ EncodedMatrix search_encode(const EncodeRequest& request, std::span<const float>
     const EncodedTile result(request);
     for (int64_t first = 0; first < request.cols; first += kBlock) {
       TileBlock block = block_of(tile, result, first, std::min(kBlock, request.cols - first));
-      block.effort = search_effort(request.format.bits);
+      block.effort = kSearchEffort;
       block.importance = shares.data() + first;
       search_block(block, nullptr);
     }
