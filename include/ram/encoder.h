@@ -100,8 +100,10 @@ struct FeedbackOptions {
   /// Added to every diagonal element, as a share of the mean diagonal. @source Frantar et al.: 0.01
   double damping = 0.01;
   GroupGrid grid = GroupGrid::kSearch;
+  /// Scales tried on either side of the searched one, each by what its group then loses.
+  int tries = 4;
   /// Passes of coordinate descent afterwards over scales, biases and codes.
-  int sweeps = 0;
+  int sweeps = 2;
 };
 
 /// GPTQ: columns are rounded one after the other, and what each loses is made up for by the columns

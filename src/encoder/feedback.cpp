@@ -80,6 +80,7 @@ void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, 
               .c_stride = kTileRows});
     block.effort = effort();
     block.importance = importance.data() + first;
+    block.tries = options.tries;
     block.target = target.data();
     block.error = error + first * kTileRows;
     block.feedback = feedback.data() + first * kBlock;
@@ -178,7 +179,7 @@ void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encode
 FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptions& options,
                                  ThreadPool& pool)
     : state_(std::make_unique<State>()) {
-  RAM_CHECK(options.damping >= 0 && options.sweeps >= 0);
+  RAM_CHECK(options.damping >= 0 && options.tries >= 0 && options.sweeps >= 0);
   State& state = *state_;
   state.moment = &moment;
   state.options = options;

@@ -17,6 +17,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
+/// Of the scale, between those that try_around tries.
+inline constexpr float kTriesApart = 0.016F;
+
 /// kBlock columns of one vector of rows.
 using Columns = float[kBlock * kWidth];
 
@@ -110,33 +113,97 @@ HWY_INLINE void spread_group(const float* HWY_RESTRICT from, const float* HWY_RE
   }
 }
 
-void feedback_lanes(const FeedbackBlock& block) {
+/// What feeding a group back comes to: errors, codes and costs.
+struct Fed {
+  alignas(64) float error[kBlock * kWidth];
+  alignas(64) float code[kBlock * kWidth];
+  VF cost;
+};
+
+/// Rounds the columns of the group at `first`, one after the other, each feeding its error to those
+/// behind it in the group. @param target [size, kWidth] of the group, left as it is.
+HWY_INLINE void feed_group(const FeedbackBlock& block, int64_t lane, int64_t first, Rules rules,
+                           const float* HWY_RESTRICT target, Fed& fed) {
   const F f;
   const int64_t size = block.format.group_size;
   const VF top = hn::Set(f, static_cast<float>((1 << block.format.bits) - 1));
+  const VF inverse = inverse_of(rules.scale);
+  const float* weights = block.weights + first * kTileRows + lane;
+  const float* shares = block.feedback + first * kBlock + first;
+  alignas(64) Columns now;
+  std::memcpy(now, target, static_cast<size_t>(size * kWidth) * sizeof(float));
+  fed.cost = hn::Zero(f);
+  for (int64_t k = 0; k < size; ++k) {
+    const VF from = hn::Sub(hn::Load(f, now + k * kWidth), rules.bias);
+    const VF steps = hn::Round(hn::Mul(from, inverse));
+    const VF code = hn::Min(hn::Max(steps, hn::Zero(f)), top);
+    const VF residual = hn::NegMulAdd(rules.scale, code, from);
+    const VF weight = hn::LoadU(f, weights + k * kTileRows);
+    const VF error = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
+    fed.cost =
+        hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, block.pivots[first + k]), fed.cost);
+    hn::Store(code, f, fed.code + k * kWidth);
+    hn::Store(error, f, fed.error + k * kWidth);
+    spread(error, shares + k * kBlock, k + 1, size, now);
+  }
+}
+
+/// Takes over the lanes of `mask`.
+HWY_INLINE void take(M mask, const Fed& from, int64_t size, Fed& to) {
+  const F f;
+  to.cost = hn::IfThenElse(mask, from.cost, to.cost);
+  for (int64_t i = 0; i < size * kWidth; i += kWidth) {
+    hn::BlendedStore(hn::Load(f, from.error + i), mask, f, to.error + i);
+    hn::BlendedStore(hn::Load(f, from.code + i), mask, f, to.code + i);
+  }
+}
+
+/// Scales around the searched one about the same middle: which is best shows once it is tried.
+HWY_INLINE Rules try_around(const FeedbackBlock& block, const Storage& storage, int64_t lane,
+                            int64_t first, Rules rules, const float* HWY_RESTRICT target,
+                            Fed& fed) {
+  const F f;
+  const Rules middle = rules;
+  const VF half = hn::Set(f, storage.top / 2);
+  Fed other;
+  for (int i = 1; i <= 2 * block.tries; ++i) {
+    const float apart = kTriesApart * static_cast<float>((i + 1) / 2);
+    const float factor = i % 2 == 0 ? 1 + apart : 1 - apart;
+    const VF scale = storage.round(hn::Mul(middle.scale, hn::Set(f, factor)));
+    const VF bias = hn::MulAdd(half, hn::Sub(middle.scale, scale), middle.bias);
+    const Rules next = {scale, storage.round(bias)};
+    feed_group(block, lane, first, next, target, other);
+    const M better = hn::And(hn::Lt(other.cost, fed.cost), storage.fits(next));
+    if (hn::AllFalse(f, better)) continue;
+    take(better, other, block.format.group_size, fed);
+    rules.scale = hn::IfThenElse(better, next.scale, rules.scale);
+    rules.bias = hn::IfThenElse(better, next.bias, rules.bias);
+  }
+  return rules;
+}
+
+void feedback_lanes(const FeedbackBlock& block) {
+  const F f;
+  const int64_t size = block.format.group_size;
   alignas(64) Columns target;
   alignas(64) Columns error;
+  Fed fed;
   for (int64_t lane = 0; lane < kTileRows; lane += kWidth) {
     load_columns(block.target + lane, block.width, target);
     const Storage storage = storage_of(block, lane);
     VF cost = hn::LoadU(f, block.objective + lane);
     for (int64_t first = 0; first < block.width; first += size) {
-      Search search(target + first * kWidth, block.importance + first, static_cast<int>(size),
-                    storage);
-      const Rules rules = search.run(block.effort);
+      const float* group = target + first * kWidth;
+      Search search(group, block.importance + first, static_cast<int>(size), storage);
+      Rules rules = search.run(block.effort);
+      feed_group(block, lane, first, rules, group, fed);
+      rules = try_around(block, storage, lane, first, rules, group, fed);
       store_rules(block, first / size, lane, rules);
-      const VF inverse = inverse_of(rules.scale);
-      for (int64_t k = first; k < first + size; ++k) {
-        const VF from = hn::Sub(hn::Load(f, target + k * kWidth), rules.bias);
-        const VF steps = hn::Round(hn::Mul(from, inverse));
-        const VF code = hn::Min(hn::Max(steps, hn::Zero(f)), top);
-        store_code(code, block.codes + k * kTileRows + lane);
-        const VF residual = hn::NegMulAdd(rules.scale, code, from);
-        cost = hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, block.pivots[k]), cost);
-        const VF weight = hn::LoadU(f, block.weights + k * kTileRows + lane);
-        const VF lost = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
-        hn::Store(lost, f, error + k * kWidth);
-        spread(lost, block.feedback + k * kBlock, k + 1, first + size, target);
+      cost = hn::Add(cost, fed.cost);
+      for (int64_t k = 0; k < size; ++k) {
+        store_code(hn::Load(f, fed.code + k * kWidth),
+                   block.codes + (first + k) * kTileRows + lane);
+        hn::Store(hn::Load(f, fed.error + k * kWidth), f, error + (first + k) * kWidth);
       }
       spread_group(error, block.feedback, first, first + size, first + size, block.width, target);
     }

@@ -54,6 +54,7 @@ struct TileBlock {
 void search_block(const TileBlock& block, float* error);
 
 struct FeedbackBlock : TileBlock {
+  int tries = 0;  ///< scales on either side that are tried out
   /// [width, kTileRows]: the weights with what the blocks before lost; overwritten.
   float* target = nullptr;
   float* error = nullptr;           ///< [width, kTileRows] out: weight - decoded
