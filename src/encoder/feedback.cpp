@@ -45,7 +45,8 @@ struct FeedbackEncoder::State {
   Factor factor;                  ///< empty: there is nothing to go by
   std::vector<float> feedback;    ///< diagonal blocks of factor.upper
   std::vector<float> moments;     ///< diagonal blocks of the damped moment
-  std::vector<float> importance;  ///< [cols]
+  std::vector<float> importance;  ///< [cols], of the groups that are fed
+  std::vector<float> plain;       ///< [cols], of plain rounding: the diagonal
 
   int64_t cols() const { return moment->cols(); }
   SearchEffort effort() const {
@@ -96,7 +97,7 @@ void FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
   for_blocks(cols(), [&](int64_t first, int64_t width) {
     TileBlock block = block_of(tile, encoded, first, width);
     block.effort = effort();
-    block.importance = importance.data() + first;
+    block.importance = plain.data() + first;
     search_block(block, error + first * kTileRows);
   });
 }
@@ -200,6 +201,7 @@ FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptio
   state.damping = static_cast<float>(damping);
   state.feedback = diagonal_blocks(state.factor.upper, n, 0);
   state.moments = diagonal_blocks(moment.values(), n, damping);
+  state.plain = normalized(diagonal, n);
   // Within a group an error costs between the pivot (all later columns make up for it) and the
   // diagonal (none does): their geometric mean serves best.
   for (size_t i = 0; i < diagonal.size(); ++i) {

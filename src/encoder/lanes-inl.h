@@ -65,13 +65,18 @@ struct Storage {
     return hn::Mul(real, per_unit);
   }
 
-  /// Lanes whose decoded values stay within the dtype. Comparisons are false for NaN.
-  HWY_INLINE M fits(Rules rules) const {
-    const F f;
+  /// The greatest value of the dtype, in units of the lane; infinite where float32 cannot say it.
+  HWY_INLINE VF greatest() const {
     float most = std::numeric_limits<float>::max();
     if (dtype == DType::kBF16) most = 0x1.FEp127F;
     if (dtype == DType::kF16) most = 65504;
-    const VF limit = hn::Mul(hn::Set(f, most), per_unit);
+    return hn::Mul(hn::Set(F(), most), per_unit);
+  }
+
+  /// Lanes whose decoded values stay within the dtype. Comparisons are false for NaN.
+  HWY_INLINE M fits(Rules rules) const {
+    const F f;
+    const VF limit = greatest();
     const VF range = hn::Mul(rules.scale, hn::Set(f, top));
     return hn::And(hn::And(hn::Le(hn::Abs(rules.bias), limit), hn::Le(hn::Abs(range), limit)),
                    hn::Le(hn::Abs(hn::Add(rules.bias, range)), limit));
@@ -124,10 +129,15 @@ class Search {
       lo_ = hn::Min(lo_, hn::Load(f, values + i * kWidth));
       hi_ = hn::Max(hi_, hn::Load(f, values + i * kWidth));
     }
-    // The plain grid is always a choice; where even its range would overflow, as much as fits.
+    // The plain grid is always a choice; where its range would overflow, a little less than
+    // half of it, from the low end.
+    // Ends beyond the dtype are there where feedback has moved the weights.
+    const VF limit = storage.greatest();
+    lo_ = hn::Max(lo_, hn::Neg(limit));
+    hi_ = hn::Max(lo_, hn::Min(hi_, limit));
     best_ = {storage_.round(hn::Sub(hn::Div(hi_, top_), hn::Div(lo_, top_))), storage_.round(lo_)};
     const M fits = storage_.fits(best_);
-    best_.scale = hn::IfThenElse(fits, best_.scale, narrower(best_.scale));
+    best_.scale = hn::IfThenElse(fits, best_.scale, hn::Mul(best_.scale, hn::Set(f, 0.499F)));
   }
 
   HWY_INLINE Rules run(const SearchEffort& effort) {
@@ -159,9 +169,6 @@ class Search {
   }
 
  private:
-  /// Halves the scale of a grid whose range overflows.
-  HWY_INLINE VF narrower(VF scale) const { return hn::Mul(scale, hn::Set(F(), 0.5F)); }
-
   /// Takes the rules, once rounded, in the lanes where they are better. @return whether in any.
   HWY_INLINE bool offer(Rules rules) {
     const F f;

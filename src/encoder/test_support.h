@@ -82,7 +82,7 @@ inline float shaped(Rows rows, float x, size_t index) {
     case Rows::kHuge:
       return std::clamp(x, -3.0F, 3.0F) * 1.1e38F;
     case Rows::kMixed:
-      return x * std::ldexp(1.0F, static_cast<int>(index / 128 % 9) * 4 - 16);
+      return x * std::ldexp(1.0F, static_cast<int>(index / 128 % 9) * 3 - 16);
   }
   return 0;
 }
