@@ -251,14 +251,15 @@ struct Sample {
   double mean() const { return tokens > 0 ? sum / tokens : 0; }
 };
 
-/// @return the coefficient of a unit from all of its rows that every seed has.
+/// @param seed_variance set to the variance of the seeds' logarithms, where there are several.
+/// @return the coefficient of a unit from the first `rows` rows; its error as far as they tell.
 Coefficient summarize(const Known& known, int unit, const CalibrationText& text,
-                      const ProbeOptions& options) {
+                      const ProbeOptions& options, int64_t rows, double& seed_variance) {
   std::vector<double> row_means;  // over seeds, per token
   std::vector<Sample> seeds(static_cast<size_t>(options.seeds));
   std::array<Sample, 2> halves;
   Coefficient result;
-  for (int64_t row = 0; row < std::ssize(text.rows); ++row) {
+  for (int64_t row = 0; row < rows; ++row) {
     const auto tokens = static_cast<double>(text.rows[static_cast<size_t>(row)].size() - 1);
     double sum = 0;
     bool whole = true;
@@ -292,13 +293,33 @@ Coefficient summarize(const Known& known, int unit, const CalibrationText& text,
     for (const double value : row_means) variance += (value - mean) * (value - mean);
     variance /= (count - 1) * count * mean * mean;
   }
-  if (options.seeds > 1) {
-    double spread = 0;
-    for (const Sample& seed : seeds) spread += std::pow(seed.mean() - mean, 2);
-    variance += spread / (options.seeds - 1) / options.seeds / (mean * mean);
+  seed_variance = 0;
+  for (const Sample& seed : seeds) {
+    if (options.seeds > 1)
+      seed_variance += std::pow(seed.mean() / mean - 1, 2) / (options.seeds - 1);
   }
   result.log_error = std::sqrt(variance);
   return result;
+}
+
+/// Summaries from the first `rows` rows. Two seeds of one unit say little of how much seeds matter;
+/// those of all units together do, so the seeds' share of every error is the mean over all.
+/// @param of_seeds that share; worked out where it is negative.
+void summarize_units(const Known& known, std::span<const int> units, const CalibrationText& text,
+                     const ProbeOptions& options, int64_t rows, double& of_seeds,
+                     Coefficients& result) {
+  double sum = 0;
+  for (const int unit : units) {
+    double seed_variance = 0;
+    result.units[static_cast<size_t>(unit)] =
+        summarize(known, unit, text, options, rows, seed_variance);
+    sum += seed_variance;
+  }
+  if (of_seeds < 0) of_seeds = sum / static_cast<double>(units.size()) / options.seeds;
+  for (const int unit : units) {
+    double& error = result.units[static_cast<size_t>(unit)]->log_error;
+    error = std::sqrt(error * error + of_seeds);
+  }
 }
 
 }  // namespace
@@ -315,6 +336,7 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
   Prober prober(model, fingerprint, text, options, study, progress);
   std::vector<int> pending(units.begin(), units.end());
   const int64_t rows = std::ssize(text.rows);
+  double of_seeds = -1;
   for (int64_t first = 0; first < rows && !pending.empty();) {
     const int64_t last = std::min(rows, std::max(options.first_rows, 2 * first));
     const double before = elapsed();
@@ -322,10 +344,10 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
     result.layers_naive += static_cast<double>(std::ssize(pending)) * options.seeds *
                            static_cast<double>(last - first) * model.layers();
     std::vector<int> uncertain;
+    summarize_units(prober.known(), pending, text, options, last, of_seeds, result);
     for (const int unit : pending) {
-      const Coefficient found = summarize(prober.known(), unit, text, options);
-      result.units[static_cast<size_t>(unit)] = found;
-      if (found.log_error > options.aimed_error) uncertain.push_back(unit);
+      const double error = result.units[static_cast<size_t>(unit)]->log_error;
+      if (error > options.aimed_error) uncertain.push_back(unit);
     }
     const double block = elapsed() - before;
     first = last;
