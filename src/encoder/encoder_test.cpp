@@ -5,12 +5,12 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kRows = 20;  // not a whole vector
-constexpr int64_t kCols = 384;
+constexpr int64_t kRows = 10;  // not a whole vector
+constexpr int64_t kCols = 256;
 
 TEST(Encoder, ASearchLosesWhatTheReferencesSearchLoses) {
   ThreadPool pool(2);
-  const std::vector<float> importance = correlated_moment(kCols, 600, 1, pool).diagonal();
+  const std::vector<float> importance = correlated_moment(kCols, 400, 1, pool).diagonal();
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     const std::vector<float> weights = weights_of(Rows::kNormal, kRows * kCols, dtype, 2);
     for (const AffineFormat format : kAffineFormats) {
@@ -30,7 +30,7 @@ TEST(Encoder, ASearchLosesWhatTheReferencesSearchLoses) {
 /// draws of weights would, their mean closely.
 TEST(Encoder, FeedbackLosesWhatTheReferencesFeedbackLoses) {
   ThreadPool pool(2);
-  const SecondMoment moment = correlated_moment(kCols, 600, 1, pool);
+  const SecondMoment moment = correlated_moment(kCols, 400, 1, pool);
   const std::vector<float> weights = weights_of(Rows::kNormal, kRows * kCols, DType::kBF16, 2);
   for (const GroupGrid grid : {GroupGrid::kMlx, GroupGrid::kSearch}) {
     const FeedbackOptions options = {.grid = grid, .tries = 0, .sweeps = 0};
@@ -44,12 +44,12 @@ TEST(Encoder, FeedbackLosesWhatTheReferencesFeedbackLoses) {
       on_each_target([&](const char* target) {
         const double found =
             weighted_error_ref(request, encoder.encode(request, pool), moment, options.damping);
-        EXPECT_NEAR(found / expected, 1, 0.06) << target << " " << format_name(format);
+        EXPECT_NEAR(found / expected, 1, 0.1) << target << " " << format_name(format);
         logs += std::log(found / expected);
         ++count;
       });
     }
-    EXPECT_NEAR(logs / count, 0, 0.01);
+    EXPECT_NEAR(logs / count, 0, 0.015);
   }
 }
 

@@ -148,6 +148,23 @@ HWY_INLINE void feed_group(const FeedbackBlock& block, int64_t lane, int64_t fir
   }
 }
 
+/// Where the columns of a group would go if none were rounded: what its grid is searched for. The
+/// target of a column knows of the errors before the group only; those ahead of it in the group
+/// move it too.
+HWY_INLINE void settle(const FeedbackBlock& block, int64_t lane, int64_t first,
+                       const float* HWY_RESTRICT target, float* HWY_RESTRICT settled) {
+  const F f;
+  const int64_t size = block.format.group_size;
+  const float* weights = block.weights + first * kTileRows + lane;
+  const float* shares = block.feedback + first * kBlock + first;
+  std::memcpy(settled, target, static_cast<size_t>(size * kWidth) * sizeof(float));
+  for (int64_t k = 0; k < size; ++k) {
+    const VF moved = hn::Load(f, settled + k * kWidth);
+    spread(hn::Sub(hn::LoadU(f, weights + k * kTileRows), moved), shares + k * kBlock, k + 1, size,
+           settled);
+  }
+}
+
 /// Takes over the lanes of `mask`.
 HWY_INLINE void take(M mask, const Fed& from, int64_t size, Fed& to) {
   const F f;
@@ -186,6 +203,7 @@ void feedback_lanes(const FeedbackBlock& block) {
   const F f;
   const int64_t size = block.format.group_size;
   alignas(64) Columns target;
+  alignas(64) Columns settled;
   alignas(64) Columns error;
   Fed fed;
   for (int64_t lane = 0; lane < kTileRows; lane += kWidth) {
@@ -194,7 +212,8 @@ void feedback_lanes(const FeedbackBlock& block) {
     VF cost = hn::LoadU(f, block.objective + lane);
     for (int64_t first = 0; first < block.width; first += size) {
       const float* group = target + first * kWidth;
-      Search search(group, block.importance + first, static_cast<int>(size), storage);
+      settle(block, lane, first, group, settled);
+      Search search(settled, block.importance + first, static_cast<int>(size), storage);
       Rules rules = search.run(block.effort);
       feed_group(block, lane, first, rules, group, fed);
       rules = try_around(block, storage, lane, first, rules, group, fed);

@@ -54,12 +54,14 @@ TEST(Promises, ASearchNeverLosesMoreThanMlx) {
 TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
   ThreadPool pool(1);
   const SecondMoment moment = correlated_moment(kCols, 300, 5, pool);
+  int turn = 0;
   for (const GroupGrid grid : {GroupGrid::kMlx, GroupGrid::kSearch}) {
     for (const int sweeps : {0, 2}) {
       const FeedbackOptions options = {.grid = grid, .tries = sweeps, .sweeps = sweeps};
       const FeedbackEncoder encoder(moment, options, pool);
       on_all([&](Rows rows, const EncodeRequest& request) {
-        if (request.dtype == DType::kF32 && rows != Rows::kHuge) return;
+        if (++turn % 5 != 0)
+          return;  // each kind meets each format in some dtype: enough for the time
         const EncodedMatrix fed = encoder.encode(request, pool);
         expect_finite(request, fed, name(rows, request));
         const EncodedMatrix plain = grid == GroupGrid::kMlx

@@ -231,7 +231,15 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
     StoredRule rule;
     for (size_t k = 0; k < n; ++k) {
       if (k % size == 0) {
-        for (size_t i = 0; i < size; ++i) group[i] = static_cast<float>(now[k + i]);
+        // Where the columns would go if none of the group were rounded.
+        std::vector<double> settled(now.begin() + static_cast<ptrdiff_t>(k),
+                                    now.begin() + static_cast<ptrdiff_t>(k + size));
+        for (size_t i = 0; i < size; ++i) {
+          group[i] = static_cast<float>(settled[i]);
+          for (size_t j = i + 1; j < size; ++j) {
+            settled[j] += (weights[k + i] - settled[i]) * v(k + i, k + j) / v(k + j, k + j);
+          }
+        }
         if (options.grid == GroupGrid::kMlx) {
           std::vector<uint32_t> codes(size);
           std::byte scale[4], bias[4];
