@@ -82,29 +82,48 @@ void feedback(benchmark::State& state, const FeedbackOptions& options) {
   report(state, rows * cols);
 }
 
-constexpr FeedbackOptions kAsMlxLm = {.grid = GroupGrid::kMlx, .tries = 0, .sweeps = 0};
-constexpr FeedbackOptions kOnce = {.tries = 0, .sweeps = 0};
+/// All that a matrix costs: the factor and the encoding, as bench/compare_gptq.py times it.
+void matrix(benchmark::State& state, const FeedbackOptions& options) {
+  ThreadPool pool(2);
+  const int64_t rows = state.range(0);
+  const int64_t cols = state.range(1);
+  const std::vector<float> weights = normal(rows * cols, 2);
+  const SecondMoment& inputs = moment(cols);
+  for (auto _ : state) {
+    const FeedbackEncoder encoder(inputs, options, pool);
+    benchmark::DoNotOptimize(encoder.encode({weights, rows, cols, {4, 64}, DType::kBF16}, pool));
+  }
+  report(state, rows * cols);
+}
+
+constexpr FeedbackOptions kMlxGrid = {.grid = GroupGrid::kMlx, .tries = 0, .sweeps = 0};
+constexpr FeedbackOptions kSearched = {.tries = 0, .sweeps = 0};
+constexpr FeedbackOptions kFull = {};
+
+void threads_and_cols(benchmark::internal::Benchmark* bench) {
+  bench->Args({1, 2048})->Args({2, 2048})->Args({2, 4096});
+  bench->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+
+void shapes(benchmark::internal::Benchmark* bench) {
+  bench->Args({1, 2048, 768})->Args({2, 2048, 768})->Args({2, 1024, 4096});
+  bench->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+
+void whole_shapes(benchmark::internal::Benchmark* bench) {
+  bench->Args({2048, 768})->Args({4096, 4096});
+  bench->UseRealTime()->Unit(benchmark::kMillisecond);
+}
 
 BENCHMARK(search)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(second_moment)->Args({1, 2048})->Args({2, 2048})->UseRealTime();
-BENCHMARK(prepare)->Args({1, 2048})->Args({2, 2048})->Args({2, 4096})->UseRealTime()->Unit(
-    benchmark::kMillisecond);
-BENCHMARK_CAPTURE(feedback, mlx_grid, kAsMlxLm)
-    ->Args({2, 2048, 768})
-    ->Args({2, 1024, 4096})
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(feedback, searched, kOnce)
-    ->Args({2, 2048, 768})
-    ->Args({2, 1024, 4096})
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(feedback, full, FeedbackOptions{})
-    ->Args({1, 2048, 768})
-    ->Args({2, 2048, 768})
-    ->Args({2, 1024, 4096})
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
+BENCHMARK(prepare)->Apply(threads_and_cols);
+BENCHMARK_CAPTURE(feedback, mlx_grid, kMlxGrid)->Apply(shapes);
+BENCHMARK_CAPTURE(feedback, searched, kSearched)->Apply(shapes);
+BENCHMARK_CAPTURE(feedback, full, kFull)->Apply(shapes);
+BENCHMARK_CAPTURE(matrix, mlx_grid, kMlxGrid)->Apply(whole_shapes);
+BENCHMARK_CAPTURE(matrix, searched, kSearched)->Apply(whole_shapes);
+BENCHMARK_CAPTURE(matrix, full, kFull)->Apply(whole_shapes);
 
 }  // namespace
 

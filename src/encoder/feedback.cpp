@@ -54,10 +54,28 @@ struct FeedbackEncoder::State {
   }
 
   void feed(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
-  void round(const Tile& tile, const EncodedTile& encoded, float* error) const;
+  bool round(const Tile& tile, const EncodedTile& encoded, float* error, const float* most,
+             float* cost) const;
   void descend(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
-  void add_cost(const float* error, float* cost) const;
+  DenseProduct transposed(int64_t first, int64_t width, const float* error, float* to) const;
 };
+
+/// to [width, kTileRows] += the columns [first, first + width) of U above its diagonal block,
+/// transposed, times error [first, kTileRows].
+DenseProduct FeedbackEncoder::State::transposed(int64_t first, int64_t width, const float* error,
+                                                float* to) const {
+  return {.transpose_a = true,
+          .m = width,
+          .n = kTileRows,
+          .k = first,
+          .a = factor.upper.data() + first,
+          .a_stride = cols(),
+          .b = error,
+          .b_stride = kTileRows,
+          .beta = 1,
+          .c = to,
+          .c_stride = kTileRows};
+}
 
 /// Error feedback: scales, codes, error [cols, kTileRows] and each row's cost.
 void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, float* error,
@@ -68,17 +86,7 @@ void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, 
     FeedbackBlock block;
     static_cast<TileBlock&>(block) = block_of(tile, encoded, first, width);
     std::copy_n(block.weights, width * kTileRows, target.data());
-    multiply({.transpose_a = true,
-              .m = width,
-              .n = kTileRows,
-              .k = first,
-              .a = factor.upper.data() + first,
-              .a_stride = cols(),
-              .b = error,
-              .b_stride = kTileRows,
-              .beta = 1,
-              .c = target.data(),
-              .c_stride = kTileRows});
+    multiply(transposed(first, width, error, target.data()));
     block.effort = effort();
     block.importance = importance.data() + first;
     block.tries = options.tries;
@@ -91,34 +99,21 @@ void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, 
   });
 }
 
-/// Plain rounding with the same rule.
-void FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
-                                   float* error) const {
-  for_blocks(cols(), [&](int64_t first, int64_t width) {
+/// Plain rounding with the same rule, and each row's cost: the pivots times the squares of U^T
+/// error. Costs only grow from block to block: once every row has reached `most` [kTileRows] the
+/// rest is left out, which is soon. @return whether it went to the end.
+bool FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded, float* error,
+                                   const float* most, float* cost) const {
+  const Aligned<float> product(kBlock * kTileRows);
+  std::fill_n(cost, kTileRows, 0.0F);
+  for (int64_t first = 0; first < cols(); first += kBlock) {
+    const int64_t width = std::min(kBlock, cols() - first);
     TileBlock block = block_of(tile, encoded, first, width);
     block.effort = effort();
     block.importance = plain.data() + first;
     search_block(block, error + first * kTileRows);
-  });
-}
-
-/// Each row's cost of an error [cols, kTileRows]: the pivots times the squares of U^T error.
-void FeedbackEncoder::State::add_cost(const float* error, float* cost) const {
-  const Aligned<float> product(kBlock * kTileRows);
-  std::fill_n(cost, kTileRows, 0.0F);
-  for_blocks(cols(), [&](int64_t first, int64_t width) {
     std::copy_n(error + first * kTileRows, width * kTileRows, product.data());
-    multiply({.transpose_a = true,
-              .m = width,
-              .n = kTileRows,
-              .k = first,
-              .a = factor.upper.data() + first,
-              .a_stride = cols(),
-              .b = error,
-              .b_stride = kTileRows,
-              .beta = 1,
-              .c = product.data(),
-              .c_stride = kTileRows});
+    multiply(transposed(first, width, error, product.data()));
     for (int64_t k = 0; k < width; ++k) {
       float* to = product.data() + k * kTileRows;
       for (int64_t j = 0; j < k; ++j) {
@@ -129,7 +124,11 @@ void FeedbackEncoder::State::add_cost(const float* error, float* cost) const {
       const float pivot = factor.pivots[static_cast<size_t>(first + k)];
       for (int64_t r = 0; r < kTileRows; ++r) cost[r] += pivot * to[r] * to[r];
     }
-  });
+    bool worse = true;
+    for (int64_t r = 0; r < kTileRows; ++r) worse = worse && cost[r] >= most[r];
+    if (worse) return false;
+  }
+  return true;
 }
 
 /// Coordinate descent from where scales, codes and error are; sets each row's cost.
@@ -233,9 +232,9 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     state.feed(tile, result, error.data(), cost);
     if (state.options.sweeps > 0) state.descend(tile, result, error.data(), cost);
     // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
-    state.round(tile, plain, error.data());
-    state.add_cost(error.data(), plain_cost);
-    result.take_better(plain, request, cost, plain_cost);
+    if (state.round(tile, plain, error.data(), cost, plain_cost)) {
+      result.take_better(plain, request, cost, plain_cost);
+    }
     result.store(tile, encoded);
   });
   return encoded;

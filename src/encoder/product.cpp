@@ -23,7 +23,7 @@ void use_one_thread() {
 }  // namespace
 
 void multiply(const DenseProduct& p) {
-  if (p.m == 0 || p.n == 0) return;
+  if (p.m == 0 || p.n == 0 || (p.k == 0 && p.beta == 1)) return;
   use_one_thread();
   const auto status =
       dnnl_sgemm(p.transpose_a ? 'T' : 'N', p.transpose_b ? 'T' : 'N', p.m, p.n, p.k, p.alpha, p.a,
