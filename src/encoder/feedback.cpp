@@ -36,6 +36,40 @@ void for_blocks(int64_t cols, const Work& work) {
   }
 }
 
+/// Factors of the groups' own blocks on the diagonal of a moment.
+struct GroupFactors {
+  std::vector<float> feedback;    ///< [cols, kBlock], as diagonal_blocks
+  std::vector<float> pivots;      ///< [cols]
+  std::vector<float> importance;  ///< [cols]
+};
+
+GroupFactors factor_groups(std::span<const float> moments, int64_t cols, int64_t size) {
+  GroupFactors result;
+  result.feedback.resize(moments.size());
+  result.pivots.resize(static_cast<size_t>(cols));
+  result.importance.resize(static_cast<size_t>(cols));
+  ThreadPool pool(1);
+  std::vector<float> block(static_cast<size_t>(size * size));
+  for (int64_t first = 0; first < cols; first += size) {
+    for (int64_t i = 0; i < size; ++i) {
+      std::copy_n(moments.data() + (first + i) * kBlock + first % kBlock, size,
+                  &block[static_cast<size_t>(i * size)]);
+    }
+    const Factor found = factor(block, size, 0, pool);
+    if (found.pivots.empty()) return {};
+    for (int64_t i = 0; i < size; ++i) {
+      std::copy_n(&found.upper[static_cast<size_t>(i * size)], size,
+                  result.feedback.data() + (first + i) * kBlock + first % kBlock);
+      const float pivot = found.pivots[static_cast<size_t>(i)];
+      result.pivots[static_cast<size_t>(first + i)] = pivot;
+      result.importance[static_cast<size_t>(first + i)] =
+          std::sqrt(pivot * block[static_cast<size_t>(i * (size + 1))]);
+    }
+  }
+  result.importance = normalized(result.importance, cols);
+  return result;
+}
+
 }  // namespace
 
 struct FeedbackEncoder::State {
@@ -56,7 +90,8 @@ struct FeedbackEncoder::State {
   void feed(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
   bool round(const Tile& tile, const EncodedTile& encoded, float* error, const float* most,
              float* cost) const;
-  void descend(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
+  void descend(const Tile& tile, const EncodedTile& encoded, const GroupFactors& groups,
+               float* error, float* cost) const;
   DenseProduct transposed(int64_t first, int64_t width, const float* error, float* to) const;
 };
 
@@ -132,8 +167,8 @@ bool FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
 }
 
 /// Coordinate descent from where scales, codes and error are; sets each row's cost.
-void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encoded, float* error,
-                                     float* cost) const {
+void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encoded,
+                                     const GroupFactors& groups, float* error, float* cost) const {
   const int64_t n = cols();
   const Aligned<float> gradient(n * kTileRows);
   const Aligned<float> block_gradient(kBlock * kTileRows);
@@ -159,6 +194,13 @@ void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encode
       block.gradient = block_gradient.data();
       block.change = change.data();
       block.moment = moments.data() + first * kBlock;
+      block.tries = options.tries;
+      block.effort = effort();
+      if (!groups.pivots.empty()) {
+        block.importance = groups.importance.data() + first;
+        block.feedback = groups.feedback.data() + first * kBlock;
+        block.pivots = groups.pivots.data() + first;
+      }
       descend_block(block);
       product.k = width;
       product.a = moment->values().data() + first;
@@ -222,6 +264,10 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     return search_encode(request, {}, pool);
   }
   EncodedMatrix encoded = sized(request);
+  GroupFactors groups;
+  if (state.options.sweeps > 0) {
+    groups = factor_groups(state.moments, request.cols, request.format.group_size);
+  }
   pool.run(tile_count(request.rows), [&](int64_t index, int) {
     const Tile tile(request, index);
     EncodedTile result(request);
@@ -230,7 +276,7 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     float cost[kTileRows];
     float plain_cost[kTileRows];
     state.feed(tile, result, error.data(), cost);
-    if (state.options.sweeps > 0) state.descend(tile, result, error.data(), cost);
+    if (state.options.sweeps > 0) state.descend(tile, result, groups, error.data(), cost);
     // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
     if (state.round(tile, plain, error.data(), cost, plain_cost)) {
       result.take_better(plain, request, cost, plain_cost);

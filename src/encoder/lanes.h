@@ -71,6 +71,11 @@ struct DescentBlock : TileBlock {
   float* gradient = nullptr;      ///< [width, kTileRows] of H error; overwritten
   float* change = nullptr;        ///< [width, kTileRows] out: error after - error before
   const float* moment = nullptr;  ///< [kBlock, kBlock]: the block of H
+  int tries = 0;
+  /// [kBlock, kBlock] and [width]: the factors of the groups' own blocks of H; null: groups are not
+  /// rounded anew.
+  const float* feedback = nullptr;
+  const float* pivots = nullptr;
 };
 
 /// One pass of coordinate descent over a block: of each group scale and bias, then its codes.
