@@ -100,9 +100,11 @@ struct FeedbackOptions {
   /// Added to every diagonal element, as a share of the mean diagonal. @source Frantar et al.: 0.01
   double damping = 0.01;
   GroupGrid grid = GroupGrid::kSearch;
-  /// Scales tried on either side of the searched one, each by what its group then loses.
-  int tries = 4;
-  /// Passes of coordinate descent afterwards over scales, biases and codes.
+  /// Scales tried on either side of the searched one, each by what its group then loses: here and
+  /// in the descent.
+  int tries = 6;
+  /// Passes of descent afterwards: over groups, which are rounded anew with all others as they are,
+  /// and over their scales, biases and codes one by one.
   int sweeps = 2;
 };
 

@@ -7,6 +7,7 @@
 #define RAM_ENCODER_GROUPS_INL_H
 #endif
 
+#include <algorithm>
 #include <cstring>
 
 #include "lanes-inl.h"
@@ -14,8 +15,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
-/// Of the scale, between those that try_around tries.
-inline constexpr float kTriesApart = 0.016F;
+/// Between the scales that try_around tries: this share of a step at the end of the grid, and at
+/// least so much of the scale that bf16 can tell them apart; the grid is shifted by so much of a
+/// step too.
+inline constexpr float kTriesApart = 0.08F;
+inline constexpr float kLeastApart = 0.004F;
+inline constexpr float kTriesShift = 0.15F;
 
 /// kBlock columns of one vector of rows.
 using Columns = float[kBlock * kWidth];
@@ -161,16 +166,20 @@ HWY_INLINE void try_rules(const GroupFeed& group, const Storage& storage, Rules 
   rules.bias = hn::IfThenElse(better, next.bias, rules.bias);
 }
 
-/// Scales around those of the rules about the same middle: which is best shows once it is tried.
+/// Scales around those of the rules, about almost the same middle: which is best shows once it is
+/// tried.
 HWY_INLINE void try_around(const GroupFeed& group, const Storage& storage, int tries,
                            const float* HWY_RESTRICT target, Rules& rules, Fed& fed) {
+  const F f;
   const Rules middle = rules;
-  const VF half = hn::Set(F(), storage.top / 2);
+  const VF half = hn::Set(f, storage.top / 2);
+  const float apart = std::max(kTriesApart / storage.top, kLeastApart);
   for (int i = 1; i <= 2 * tries; ++i) {
-    const float apart = kTriesApart * static_cast<float>((i + 1) / 2);
-    const float factor = i % 2 == 0 ? 1 + apart : 1 - apart;
-    const VF scale = storage.round(hn::Mul(middle.scale, hn::Set(F(), factor)));
-    const VF bias = hn::MulAdd(half, hn::Sub(middle.scale, scale), middle.bias);
+    const float change = apart * static_cast<float>((i + 1) / 2) * (i % 2 == 0 ? 1.0F : -1.0F);
+    const float shift = i % 4 < 2 ? kTriesShift : -kTriesShift;
+    const VF scale = storage.round(hn::Mul(middle.scale, hn::Set(f, 1 + change)));
+    const VF centered = hn::MulAdd(half, hn::Sub(middle.scale, scale), middle.bias);
+    const VF bias = hn::MulAdd(hn::Set(f, shift), middle.scale, centered);
     try_rules(group, storage, {scale, storage.round(bias)}, target, rules, fed);
   }
 }
