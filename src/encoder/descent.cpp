@@ -168,7 +168,7 @@ void descend_lanes(const DescentBlock& block) {
   alignas(64) Columns gradient;
   alignas(64) Columns error;
   alignas(64) Columns change;
-  for (int64_t lane = 0; lane < kTileRows; lane += kWidth) {
+  for (int64_t lane = 0; lane < block.lanes; lane += kWidth) {
     load_columns(block.gradient + lane, block.width, gradient);
     load_columns(block.error + lane, block.width, error);
     const Storage storage = storage_of(block, lane);

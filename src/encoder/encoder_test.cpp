@@ -5,7 +5,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kRows = 10;  // not a whole vector
+constexpr int64_t kRows = 9;  // not a whole vector
 constexpr int64_t kCols = 256;
 
 TEST(Encoder, ASearchLosesWhatTheReferencesSearchLoses) {

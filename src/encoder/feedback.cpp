@@ -160,7 +160,7 @@ bool FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
       for (int64_t r = 0; r < kTileRows; ++r) cost[r] += pivot * to[r] * to[r];
     }
     bool worse = true;
-    for (int64_t r = 0; r < kTileRows; ++r) worse = worse && cost[r] >= most[r];
+    for (int64_t r = 0; r < tile.rows; ++r) worse = worse && cost[r] >= most[r];
     if (worse) return false;
   }
   return true;
@@ -273,13 +273,14 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     EncodedTile result(request);
     const EncodedTile plain(request);
     const Aligned<float> error(request.cols * kTileRows);
+    if (tile.rows < kTileRows) std::fill_n(error.data(), request.cols * kTileRows, 0.0F);
     float cost[kTileRows];
     float plain_cost[kTileRows];
     state.feed(tile, result, error.data(), cost);
     if (state.options.sweeps > 0) state.descend(tile, result, groups, error.data(), cost);
     // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
     if (state.round(tile, plain, error.data(), cost, plain_cost)) {
-      result.take_better(plain, request, cost, plain_cost);
+      result.take_better(plain, tile, cost, plain_cost);
     }
     result.store(tile, encoded);
   });

@@ -22,7 +22,7 @@ void search_lanes(const TileBlock& block, float* error) {
   const int size = block.format.group_size;
   const VF top = hn::Set(f, static_cast<float>((1 << block.format.bits) - 1));
   alignas(64) Columns values;
-  for (int64_t lane = 0; lane < kTileRows; lane += kWidth) {
+  for (int64_t lane = 0; lane < block.lanes; lane += kWidth) {
     load_columns(block.weights + lane, block.width, values);
     const Storage storage = storage_of(block, lane);
     for (int64_t first = 0; first < block.width; first += size) {
@@ -50,7 +50,7 @@ void feedback_lanes(const FeedbackBlock& block) {
   alignas(64) Columns settled;
   alignas(64) Columns error;
   Fed fed;
-  for (int64_t lane = 0; lane < kTileRows; lane += kWidth) {
+  for (int64_t lane = 0; lane < block.lanes; lane += kWidth) {
     load_columns(block.target + lane, block.width, target);
     const Storage storage = storage_of(block, lane);
     VF cost = hn::LoadU(f, block.objective + lane);

@@ -11,6 +11,8 @@ namespace ram {
 
 /// Rows of a tile; rows beyond the matrix are zeros.
 inline constexpr int64_t kTileRows = 128;
+/// Rows are filled up to a multiple of this: the widest vector.
+inline constexpr int64_t kLaneStep = 16;
 /// Columns that are worked on at a time; a multiple of every group size.
 inline constexpr int64_t kBlock = 128;
 
@@ -40,6 +42,7 @@ struct TileBlock {
   AffineFormat format;
   DType dtype = DType::kBF16;
   int64_t width = 0;
+  int64_t lanes = kTileRows;          ///< that are worked on, a multiple of kLaneStep
   SearchEffort effort;                ///< nothing: MLX's rule alone
   const float* importance = nullptr;  ///< [width], positive, about 1
   const float* unit = nullptr;        ///< [kTileRows]

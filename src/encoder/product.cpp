@@ -15,9 +15,9 @@ void use_one_thread() {
   if (done) return;
   done = true;
   using SetThreads = void (*)(int);
-  static const auto set_threads =
+  static const auto kSetThreads =
       reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (set_threads != nullptr) set_threads(1);
+  if (kSetThreads != nullptr) kSetThreads(1);
 }
 
 }  // namespace

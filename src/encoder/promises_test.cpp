@@ -5,7 +5,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kRows = 6;
+constexpr int64_t kRows = 4;
 constexpr int64_t kCols = 256;
 
 std::vector<float> decode(const EncodeRequest& request, const EncodedMatrix& encoded) {

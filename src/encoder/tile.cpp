@@ -54,10 +54,12 @@ EncodedTile::EncodedTile(const EncodeRequest& request)
       scale(request.cols / request.format.group_size * kTileRows),
       bias(request.cols / request.format.group_size * kTileRows) {}
 
-void EncodedTile::take_better(const EncodedTile& other, const EncodeRequest& request,
-                              const float* cost, const float* other_cost) {
-  for (int64_t r = 0; r < kTileRows; ++r) {
-    if (!(other_cost[r] < cost[r])) continue;
+void EncodedTile::take_better(const EncodedTile& other, const Tile& tile, const float* cost,
+                              const float* other_cost) {
+  const EncodeRequest& request = tile.request;
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    // A cost that is no number is worse than any.
+    if (std::isnan(other_cost[r]) || cost[r] <= other_cost[r]) continue;
     for (int64_t k = 0; k < request.cols; ++k) {
       codes[k * kTileRows + r] = other.codes[k * kTileRows + r];
     }
@@ -103,6 +105,7 @@ TileBlock block_of(const Tile& tile, const EncodedTile& encoded, int64_t first, 
   block.format = tile.request.format;
   block.dtype = tile.request.dtype;
   block.width = width;
+  block.lanes = (tile.rows + kLaneStep - 1) / kLaneStep * kLaneStep;
   block.unit = tile.unit.data();
   block.weights = tile.weights.data() + first * kTileRows;
   block.codes = encoded.codes.data() + first * kTileRows;

@@ -54,7 +54,7 @@ struct EncodedTile {
   explicit EncodedTile(const EncodeRequest& request);
 
   /// Takes over the rows of `other` whose `cost` is less than theirs here.
-  void take_better(const EncodedTile& other, const EncodeRequest& request, const float* cost,
+  void take_better(const EncodedTile& other, const Tile& tile, const float* cost,
                    const float* other_cost);
 
   void store(const Tile& tile, EncodedMatrix& to) const;
