@@ -19,26 +19,24 @@ namespace ram::HWY_NAMESPACE {
 /// error and gradient [size, kWidth] are those of the group, moment its block of H.
 HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, Rules rules,
                                const uint8_t* codes, const float* HWY_RESTRICT moment,
-                               float* HWY_RESTRICT error, float* HWY_RESTRICT gradient) {
+                               const float* HWY_RESTRICT row_sums, float* HWY_RESTRICT error,
+                               float* HWY_RESTRICT gradient) {
   const F f;
   const int64_t size = block.format.group_size;
   alignas(64) Columns code;
   alignas(64) Columns by_code;  // H codes
-  alignas(64) Columns by_one;   // H ones, the same in every lane
   for (int64_t k = 0; k < size; ++k) {
     hn::Store(load_code(codes + k * kTileRows), f, code + k * kWidth);
     hn::Store(hn::Zero(f), f, by_code + k * kWidth);
-    hn::Store(hn::Zero(f), f, by_one + k * kWidth);
   }
   spread_group(code, moment, 0, size, 0, size, by_code);
-  for (int64_t k = 0; k < size; ++k) spread(hn::Set(f, 1), moment + k * kBlock, 0, size, by_one);
   VF qq = hn::Zero(f), q = qq, n = qq, gq = qq, g = qq;
   for (int64_t k = 0; k < size; ++k) {
     const VF c = hn::Load(f, code + k * kWidth);
     const VF slope = hn::Load(f, gradient + k * kWidth);
     qq = hn::MulAdd(c, hn::Load(f, by_code + k * kWidth), qq);
     q = hn::Add(q, hn::Load(f, by_code + k * kWidth));
-    n = hn::Add(n, hn::Load(f, by_one + k * kWidth));
+    n = hn::Add(n, hn::Set(f, row_sums[k]));
     gq = hn::MulAdd(c, slope, gq);
     g = hn::Add(g, slope);
   }
@@ -67,10 +65,9 @@ HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, R
     float* slope = gradient + k * kWidth;
     hn::Store(hn::Sub(hn::NegMulAdd(scale, hn::Load(f, code + k * kWidth), hn::Load(f, e)), bias),
               f, e);
-    hn::Store(
-        hn::NegMulAdd(scale, hn::Load(f, by_code + k * kWidth),
-                      hn::NegMulAdd(bias, hn::Load(f, by_one + k * kWidth), hn::Load(f, slope))),
-        f, slope);
+    hn::Store(hn::NegMulAdd(scale, hn::Load(f, by_code + k * kWidth),
+                            hn::NegMulAdd(bias, hn::Set(f, row_sums[k]), hn::Load(f, slope))),
+              f, slope);
   }
   return {hn::IfThenElse(take, stored.scale, rules.scale),
           hn::IfThenElse(take, stored.bias, rules.bias)};
@@ -100,6 +97,52 @@ HWY_INLINE void descend_codes(const TileBlock& block, Rules rules, const float* 
   }
 }
 
+/// step = inverse of U D U^T times gradient, the group's block of H. @return gradient^T step: what
+/// the rounding of the group costs, all others as they are.
+HWY_INLINE VF solve(const float* HWY_RESTRICT shares, const float* HWY_RESTRICT pivots,
+                    int64_t size, const float* HWY_RESTRICT gradient, float* HWY_RESTRICT step) {
+  const F f;
+  VF cost = hn::Zero(f);
+  alignas(64) Columns y;
+  for (int64_t first = size - kTogether; first >= 0; first -= kTogether) {
+    VF now[kTogether];
+    for (int i = 0; i < kTogether; ++i) now[i] = hn::Load(f, gradient + (first + i) * kWidth);
+    for (int64_t j = first + kTogether; j < size; ++j) {
+      const VF known = hn::Load(f, y + j * kWidth);
+      for (int i = 0; i < kTogether; ++i) {
+        const VF share = hn::Set(f, shares[(first + i) * kBlock + j]);
+        now[i] = hn::NegMulAdd(share, known, now[i]);
+      }
+    }
+    for (int i = kTogether - 1; i >= 0; --i) {
+      for (int j = i + 1; j < kTogether; ++j) {
+        now[i] =
+            hn::NegMulAdd(hn::Set(f, shares[(first + i) * kBlock + first + j]), now[j], now[i]);
+      }
+      hn::Store(now[i], f, y + (first + i) * kWidth);
+    }
+  }
+  alignas(64) Columns minus;  // -step
+  for (int64_t first = 0; first < size; first += kTogether) {
+    VF now[kTogether];
+    for (int i = 0; i < kTogether; ++i) {
+      const VF whole = hn::Load(f, y + (first + i) * kWidth);
+      now[i] = hn::Mul(whole, hn::Set(f, 1 / pivots[first + i]));
+      cost = hn::MulAdd(whole, now[i], cost);
+    }
+    gather(minus, shares, first, now);
+    for (int i = 0; i < kTogether; ++i) {
+      const VF negative = hn::Neg(now[i]);
+      hn::Store(now[i], f, step + (first + i) * kWidth);
+      hn::Store(negative, f, minus + (first + i) * kWidth);
+      for (int j = i + 1; j < kTogether; ++j) {
+        now[j] = hn::MulAdd(hn::Set(f, shares[(first + i) * kBlock + first + j]), negative, now[j]);
+      }
+    }
+  }
+  return cost;
+}
+
 /// Rounds a group anew, all others as they are: to what would be best without rounding, by feedback
 /// within the group, on its grid, on a searched one, and on those around the better. Takes what is
 /// better than what is there. error and gradient are updated.
@@ -111,26 +154,8 @@ HWY_INLINE Rules refeed(const DescentBlock& block, const Storage& storage, int64
   const float* weights = block.weights + first * kTileRows + lane;
   const float* shares = block.feedback + first * kBlock + first;
   const float* pivots = block.pivots + first;
-  // The group's block of H is U D U^T: three solves give the step to the best error.
   alignas(64) Columns step;
-  std::memcpy(step, gradient, static_cast<size_t>(size * kWidth) * sizeof(float));
-  for (int64_t k = size - 1; k >= 0; --k) {
-    VF sum = hn::Load(f, step + k * kWidth);
-    for (int64_t j = k + 1; j < size; ++j) {
-      sum = hn::NegMulAdd(hn::Set(f, shares[k * kBlock + j]), hn::Load(f, step + j * kWidth), sum);
-    }
-    hn::Store(sum, f, step + k * kWidth);
-  }
-  VF now = hn::Zero(f);
-  for (int64_t k = 0; k < size; ++k) {
-    const VF y = hn::Load(f, step + k * kWidth);
-    const VF z = hn::Mul(y, hn::Set(f, 1 / pivots[k]));
-    now = hn::MulAdd(y, z, now);  // what the group's rounding costs as it is
-    hn::Store(z, f, step + k * kWidth);
-  }
-  for (int64_t k = 0; k < size; ++k) {
-    spread(hn::Neg(hn::Load(f, step + k * kWidth)), shares + k * kBlock, k + 1, size, step);
-  }
+  const VF now = solve(shares, pivots, size, gradient, step);
   alignas(64) Columns target;
   for (int64_t k = 0; k < size; ++k) {
     const VF decoded =
@@ -140,9 +165,11 @@ HWY_INLINE Rules refeed(const DescentBlock& block, const Storage& storage, int64
   const GroupFeed group = {size, storage.top, target, kWidth, shares, pivots};
   const Rules before = rules;
   Fed fed;
-  feed_group(group, rules, target, fed);
+  Fed other;
   Search search(target, block.importance + first, static_cast<int>(size), storage);
-  try_rules(group, storage, search.run(block.effort), target, rules, fed);
+  const Rules searched = search.run(block.effort);
+  feed_two(group, rules, searched, target, fed, other);
+  take_better(group, storage, searched, other, rules, fed);
   try_around(group, storage, block.tries, target, rules, fed);
   const M better = hn::Lt(fed.cost, hn::Mul(now, hn::Set(f, 0.9999F)));
   if (hn::AllFalse(f, better)) return before;
@@ -184,8 +211,8 @@ void descend_lanes(const DescentBlock& block) {
         rules = refeed(block, storage, lane, first, rules, error + first * kWidth,
                        gradient + first * kWidth);
       }
-      rules = descend_rules(block, storage, rules, block.codes + at, moment, error + first * kWidth,
-                            gradient + first * kWidth);
+      rules = descend_rules(block, storage, rules, block.codes + at, moment, block.row_sums + first,
+                            error + first * kWidth, gradient + first * kWidth);
       descend_codes(block, rules, block.weights + at, block.codes + at, moment,
                     error + first * kWidth, gradient + first * kWidth);
       store_rules(block, first / size, lane, rules);

@@ -2,6 +2,7 @@
 // products by oneDNN, within a block the lanes of lanes.cpp.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "ram/encoder.h"
 #include "ram/error.h"
@@ -36,8 +37,10 @@ void for_blocks(int64_t cols, const Work& work) {
   }
 }
 
-/// Factors of the groups' own blocks on the diagonal of a moment.
+/// Factors of the groups' own blocks on the diagonal of a moment, if they could be factored, and
+/// sums over the rows of these blocks.
 struct GroupFactors {
+  std::vector<float> row_sums;    ///< [cols]
   std::vector<float> feedback;    ///< [cols, kBlock], as diagonal_blocks
   std::vector<float> pivots;      ///< [cols]
   std::vector<float> importance;  ///< [cols]
@@ -48,6 +51,7 @@ GroupFactors factor_groups(std::span<const float> moments, int64_t cols, int64_t
   result.feedback.resize(moments.size());
   result.pivots.resize(static_cast<size_t>(cols));
   result.importance.resize(static_cast<size_t>(cols));
+  result.row_sums.resize(static_cast<size_t>(cols));
   ThreadPool pool(1);
   std::vector<float> block(static_cast<size_t>(size * size));
   for (int64_t first = 0; first < cols; first += size) {
@@ -55,8 +59,16 @@ GroupFactors factor_groups(std::span<const float> moments, int64_t cols, int64_t
       std::copy_n(moments.data() + (first + i) * kBlock + first % kBlock, size,
                   &block[static_cast<size_t>(i * size)]);
     }
+    for (int64_t i = 0; i < size; ++i) {
+      const float* row = &block[static_cast<size_t>(i * size)];
+      result.row_sums[static_cast<size_t>(first + i)] = std::accumulate(row, row + size, 0.0F);
+    }
+    if (result.pivots.empty()) continue;
     const Factor found = factor(block, size, 0, pool);
-    if (found.pivots.empty()) return {};
+    if (found.pivots.empty()) {
+      result.pivots.clear();
+      continue;
+    }
     for (int64_t i = 0; i < size; ++i) {
       std::copy_n(&found.upper[static_cast<size_t>(i * size)], size,
                   result.feedback.data() + (first + i) * kBlock + first % kBlock);
@@ -196,6 +208,7 @@ void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encode
       block.moment = moments.data() + first * kBlock;
       block.tries = options.tries;
       block.effort = effort();
+      block.row_sums = groups.row_sums.data() + first;
       if (!groups.pivots.empty()) {
         block.importance = groups.importance.data() + first;
         block.feedback = groups.feedback.data() + first * kBlock;

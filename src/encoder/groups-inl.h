@@ -106,26 +106,130 @@ struct GroupFeed {
   const float* pivots;  ///< [size]
 };
 
+/// Columns that are worked on together: independent sums hide what a multiplication takes.
+inline constexpr int kTogether = 4;
+
+/// now[i] += sum over j < first of share j, first + i times from[j]. The sums have names: compilers
+/// keep those in registers, arrays not always.
+HWY_INLINE void gather(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
+                       int64_t first, VF (&now)[kTogether]) {
+  static_assert(kTogether == 4);
+  const F f;
+  VF a = now[0];
+  VF b = now[1];
+  VF c = now[2];
+  VF d = now[3];
+  for (int64_t j = 0; j < first; ++j) {
+    const VF error = hn::Load(f, from + j * kWidth);
+    const float* share = shares + j * kBlock + first;
+    a = hn::MulAdd(hn::Set(f, share[0]), error, a);
+    b = hn::MulAdd(hn::Set(f, share[1]), error, b);
+    c = hn::MulAdd(hn::Set(f, share[2]), error, c);
+    d = hn::MulAdd(hn::Set(f, share[3]), error, d);
+  }
+  now[0] = a;
+  now[1] = b;
+  now[2] = c;
+  now[3] = d;
+}
+
+/// The same from two to two.
+HWY_INLINE void gather_two(const float* HWY_RESTRICT from0, const float* HWY_RESTRICT from1,
+                           const float* HWY_RESTRICT shares, int64_t first, VF (&now0)[kTogether],
+                           VF (&now1)[kTogether]) {
+  const F f;
+  VF a0 = now0[0];
+  VF b0 = now0[1];
+  VF c0 = now0[2];
+  VF d0 = now0[3];
+  VF a1 = now1[0];
+  VF b1 = now1[1];
+  VF c1 = now1[2];
+  VF d1 = now1[3];
+  for (int64_t j = 0; j < first; ++j) {
+    const VF error0 = hn::Load(f, from0 + j * kWidth);
+    const VF error1 = hn::Load(f, from1 + j * kWidth);
+    const float* share = shares + j * kBlock + first;
+    const VF a = hn::Set(f, share[0]);
+    const VF b = hn::Set(f, share[1]);
+    const VF c = hn::Set(f, share[2]);
+    const VF d = hn::Set(f, share[3]);
+    a0 = hn::MulAdd(a, error0, a0);
+    a1 = hn::MulAdd(a, error1, a1);
+    b0 = hn::MulAdd(b, error0, b0);
+    b1 = hn::MulAdd(b, error1, b1);
+    c0 = hn::MulAdd(c, error0, c0);
+    c1 = hn::MulAdd(c, error1, c1);
+    d0 = hn::MulAdd(d, error0, d0);
+    d1 = hn::MulAdd(d, error1, d1);
+  }
+  now0[0] = a0;
+  now0[1] = b0;
+  now0[2] = c0;
+  now0[3] = d0;
+  now1[0] = a1;
+  now1[1] = b1;
+  now1[2] = c1;
+  now1[3] = d1;
+}
+
+/// Rounds column `k` of the kTogether columns from `first` on, and feeds its error to those behind
+/// it.
+HWY_INLINE void feed_column(const GroupFeed& group, Rules rules, VF inverse, int64_t first, int i,
+                            VF (&now)[kTogether], Fed& fed) {
+  const F f;
+  const int64_t k = first + i;
+  const VF from = hn::Sub(now[i], rules.bias);
+  const VF steps = hn::Round(hn::Mul(from, inverse));
+  const VF code = hn::Min(hn::Max(steps, hn::Zero(f)), hn::Set(f, group.top));
+  const VF residual = hn::NegMulAdd(rules.scale, code, from);
+  const VF weight = hn::LoadU(f, group.weights + k * group.stride);
+  const VF error = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
+  fed.cost = hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, group.pivots[k]), fed.cost);
+  hn::Store(code, f, fed.code + k * kWidth);
+  hn::Store(error, f, fed.error + k * kWidth);
+  const float* share = group.shares + k * kBlock + first;
+  for (int j = i + 1; j < kTogether; ++j) {
+    now[j] = hn::MulAdd(hn::Set(f, share[j]), error, now[j]);
+  }
+}
+
 /// Rounds the columns, each feeding its error to those behind it. @param target [size, kWidth].
 HWY_INLINE void feed_group(const GroupFeed& group, Rules rules, const float* HWY_RESTRICT target,
                            Fed& fed) {
   const F f;
-  const VF top = hn::Set(f, group.top);
   const VF inverse = inverse_of(rules.scale);
-  alignas(64) Columns now;
-  std::memcpy(now, target, static_cast<size_t>(group.size * kWidth) * sizeof(float));
   fed.cost = hn::Zero(f);
-  for (int64_t k = 0; k < group.size; ++k) {
-    const VF from = hn::Sub(hn::Load(f, now + k * kWidth), rules.bias);
-    const VF steps = hn::Round(hn::Mul(from, inverse));
-    const VF code = hn::Min(hn::Max(steps, hn::Zero(f)), top);
-    const VF residual = hn::NegMulAdd(rules.scale, code, from);
-    const VF weight = hn::LoadU(f, group.weights + k * group.stride);
-    const VF error = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
-    fed.cost = hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, group.pivots[k]), fed.cost);
-    hn::Store(code, f, fed.code + k * kWidth);
-    hn::Store(error, f, fed.error + k * kWidth);
-    spread(error, group.shares + k * kBlock, k + 1, group.size, now);
+  for (int64_t first = 0; first < group.size; first += kTogether) {
+    VF now[kTogether];
+    for (int i = 0; i < kTogether; ++i) now[i] = hn::Load(f, target + (first + i) * kWidth);
+    gather(fed.error, group.shares, first, now);
+    for (int i = 0; i < kTogether; ++i) {
+      feed_column(group, rules, inverse, first, i, now, fed);
+    }
+  }
+}
+
+/// Two grids at once: each waits for its own column before the next, the other fills the gap.
+HWY_INLINE void feed_two(const GroupFeed& group, Rules rules0, Rules rules1,
+                         const float* HWY_RESTRICT target, Fed& fed0, Fed& fed1) {
+  const F f;
+  const VF inverse0 = inverse_of(rules0.scale);
+  const VF inverse1 = inverse_of(rules1.scale);
+  fed0.cost = hn::Zero(f);
+  fed1.cost = hn::Zero(f);
+  for (int64_t first = 0; first < group.size; first += kTogether) {
+    VF now0[kTogether];
+    VF now1[kTogether];
+    for (int i = 0; i < kTogether; ++i) {
+      now0[i] = hn::Load(f, target + (first + i) * kWidth);
+      now1[i] = now0[i];
+    }
+    gather_two(fed0.error, fed1.error, group.shares, first, now0, now1);
+    for (int i = 0; i < kTogether; ++i) {
+      feed_column(group, rules0, inverse0, first, i, now0, fed0);
+      feed_column(group, rules1, inverse1, first, i, now1, fed1);
+    }
   }
 }
 
@@ -135,11 +239,21 @@ HWY_INLINE void feed_group(const GroupFeed& group, Rules rules, const float* HWY
 HWY_INLINE void settle(const GroupFeed& group, const float* HWY_RESTRICT target,
                        float* HWY_RESTRICT settled) {
   const F f;
-  std::memcpy(settled, target, static_cast<size_t>(group.size * kWidth) * sizeof(float));
-  for (int64_t k = 0; k < group.size; ++k) {
-    const VF moved = hn::Load(f, settled + k * kWidth);
-    spread(hn::Sub(hn::LoadU(f, group.weights + k * group.stride), moved),
-           group.shares + k * kBlock, k + 1, group.size, settled);
+  alignas(64) Columns moved;  // weight - settled
+  for (int64_t first = 0; first < group.size; first += kTogether) {
+    VF now[kTogether];
+    for (int i = 0; i < kTogether; ++i) now[i] = hn::Load(f, target + (first + i) * kWidth);
+    gather(moved, group.shares, first, now);
+    for (int i = 0; i < kTogether; ++i) {
+      const int64_t k = first + i;
+      const VF error = hn::Sub(hn::LoadU(f, group.weights + k * group.stride), now[i]);
+      hn::Store(now[i], f, settled + k * kWidth);
+      hn::Store(error, f, moved + k * kWidth);
+      const float* share = group.shares + k * kBlock + first;
+      for (int j = i + 1; j < kTogether; ++j) {
+        now[j] = hn::MulAdd(hn::Set(f, share[j]), error, now[j]);
+      }
+    }
   }
 }
 
@@ -153,12 +267,10 @@ HWY_INLINE void take(M mask, const Fed& from, int64_t size, Fed& to) {
   }
 }
 
-/// Tries the rules out, and takes what comes of them in the lanes where that costs less.
-HWY_INLINE void try_rules(const GroupFeed& group, const Storage& storage, Rules next,
-                          const float* HWY_RESTRICT target, Rules& rules, Fed& fed) {
+/// Takes what the rules `next` have come to in the lanes where that costs less.
+HWY_INLINE void take_better(const GroupFeed& group, const Storage& storage, Rules next,
+                            const Fed& other, Rules& rules, Fed& fed) {
   const F f;
-  Fed other;
-  feed_group(group, next, target, other);
   const M better = hn::And(hn::Lt(other.cost, fed.cost), storage.fits(next));
   if (hn::AllFalse(f, better)) return;
   take(better, other, group.size, fed);
@@ -174,13 +286,22 @@ HWY_INLINE void try_around(const GroupFeed& group, const Storage& storage, int t
   const Rules middle = rules;
   const VF half = hn::Set(f, storage.top / 2);
   const float apart = std::max(kTriesApart / storage.top, kLeastApart);
-  for (int i = 1; i <= 2 * tries; ++i) {
-    const float change = apart * static_cast<float>((i + 1) / 2) * (i % 2 == 0 ? 1.0F : -1.0F);
-    const float shift = i % 4 < 2 ? kTriesShift : -kTriesShift;
+  Fed fed0;
+  Fed fed1;
+  const auto around = [&](float change, float shift) {
     const VF scale = storage.round(hn::Mul(middle.scale, hn::Set(f, 1 + change)));
     const VF centered = hn::MulAdd(half, hn::Sub(middle.scale, scale), middle.bias);
     const VF bias = hn::MulAdd(hn::Set(f, shift), middle.scale, centered);
-    try_rules(group, storage, {scale, storage.round(bias)}, target, rules, fed);
+    return Rules{scale, storage.round(bias)};
+  };
+  for (int i = 1; i <= tries; ++i) {
+    const float change = apart * static_cast<float>(i);
+    const float shift = i % 2 == 0 ? kTriesShift : -kTriesShift;
+    const Rules narrower = around(-change, -shift);
+    const Rules wider = around(change, shift);
+    feed_two(group, narrower, wider, target, fed0, fed1);
+    take_better(group, storage, narrower, fed0, rules, fed);
+    take_better(group, storage, wider, fed1, rules, fed);
   }
 }
 

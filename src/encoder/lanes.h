@@ -70,10 +70,11 @@ struct FeedbackBlock : TileBlock {
 void feedback_block(const FeedbackBlock& block);
 
 struct DescentBlock : TileBlock {
-  float* error = nullptr;         ///< [width, kTileRows] weight - decoded, in and out
-  float* gradient = nullptr;      ///< [width, kTileRows] of H error; overwritten
-  float* change = nullptr;        ///< [width, kTileRows] out: error after - error before
-  const float* moment = nullptr;  ///< [kBlock, kBlock]: the block of H
+  float* error = nullptr;           ///< [width, kTileRows] weight - decoded, in and out
+  float* gradient = nullptr;        ///< [width, kTileRows] of H error; overwritten
+  float* change = nullptr;          ///< [width, kTileRows] out: error after - error before
+  const float* moment = nullptr;    ///< [kBlock, kBlock]: the block of H
+  const float* row_sums = nullptr;  ///< [width]: of each group's own block of H
   int tries = 0;
   /// [kBlock, kBlock] and [width]: the factors of the groups' own blocks of H; null: groups are not
   /// rounded anew.
