@@ -17,7 +17,9 @@
 #include "ram/error.h"
 #include "ram/thread.h"
 
+#include "buffer.h"
 #include "kernels.h"
+#include "matvec.h"
 #include "state.h"
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"
@@ -206,19 +208,75 @@ void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
   report(state, 2.0 * static_cast<double>(tokens * n * k), ours, other);
 }
 
+/// Memory as the engine takes it, every byte written.
+std::shared_ptr<std::byte> filled(int64_t bytes, std::byte value) {
+  static const auto buffers = std::make_shared<BufferPool>(0);
+  auto memory = buffers->take(bytes);
+  std::fill_n(memory.get(), bytes + kSlackBytes, value);
+  return memory;
+}
+
 /// Reads `bytes` on all threads as fast as they go.
-double read_seconds(ThreadPool& threads, const std::vector<float>& memory) {
+double read_seconds(ThreadPool& threads, const std::shared_ptr<std::byte>& from, int64_t bytes) {
+  const auto* memory = reinterpret_cast<const float*>(from.get());
   const int64_t pieces = 64;
-  const int64_t step = std::ssize(memory) / pieces;
+  const int64_t step = bytes / 4 / pieces;
   std::vector<float> sums(static_cast<size_t>(pieces));
   const auto start = Clock::now();
   threads.run(pieces, [&](int64_t i, int) {
     // Against itself: one stream through the caches.
-    sums[static_cast<size_t>(i)] = dot(memory.data() + i * step, memory.data() + i * step, step);
+    sums[static_cast<size_t>(i)] = dot(memory + i * step, memory + i * step, step);
   });
   const double seconds = seconds_since(start);
   benchmark::DoNotOptimize(sums.data());
   return seconds;
+}
+
+/// One vector times a matrix as stored that no cache holds (bits 0: bf16), rows spread over all
+/// threads, or (`hot`) one thread times rows that its cache holds.
+void matvec(benchmark::State& state, int bits, int group_size, bool hot) {
+  constexpr int64_t kCols = 4096;
+  const int64_t rows = hot ? 64 : 1 << 15;
+  StoredMatrix matrix{.format = {}, .dtype = DType::kBF16, .rows = rows, .cols = kCols};
+  if (bits > 0) matrix.format = {.bits = bits, .group_size = group_size};
+  const int64_t weight_bytes = rows * kCols * (bits > 0 ? bits : 16) / 8;
+  const int64_t scale_bytes = bits > 0 ? rows * kCols / group_size * 2 : 0;
+  // Small finite numbers, whatever reads them.
+  const auto weights = filled(weight_bytes, std::byte{0x35});
+  const auto scales = filled(scale_bytes, std::byte{0x35});
+  const auto biases = filled(scale_bytes, std::byte{0x35});
+  matrix.weights = weights.get();
+  matrix.scales = scales.get();
+  matrix.biases = biases.get();
+  Matrix input = random_matrix(1, kCols);
+  Matrix x(1, bits > 0 ? arranged_floats(*matrix.format, kCols) : kCols);
+  std::copy(input.data(), input.data() + kCols, x.data());
+  if (bits > 0) arrange_input(*matrix.format, kCols, input.data(), x.data());
+  std::vector<float> y(static_cast<size_t>(rows));
+  const int64_t bytes = weight_bytes + 2 * scale_bytes;
+  if (hot) {
+    for (auto _ : state) stored_matvec(matrix, x.data(), 0, rows, y.data());
+    const auto per_second = benchmark::Counter::kIsIterationInvariantRate;
+    state.counters["GB/s"] = benchmark::Counter(static_cast<double>(bytes) / 1e9, per_second);
+    state.counters["Gweights/s"] =
+        benchmark::Counter(static_cast<double>(rows * kCols) / 1e9, per_second);
+    return;
+  }
+  constexpr int64_t kStep = 64;
+  ThreadPool threads(default_threads());
+  const auto memory = filled(bytes, std::byte{0x35});
+  std::vector<double> ours;
+  std::vector<double> shares;
+  for (auto _ : state) {
+    const auto start = Clock::now();
+    threads.run(rows / kStep, [&](int64_t i, int) {
+      stored_matvec(matrix, x.data(), i * kStep, kStep, y.data() + i * kStep);
+    });
+    ours.push_back(seconds_since(start));
+    shares.push_back(read_seconds(threads, memory, bytes) / ours.back());
+  }
+  state.counters["GB/s"] = static_cast<double>(bytes) / median(ours) / 1e9;
+  state.counters["share"] = median(shares);
 }
 
 /// One token at a time through matrices that no cache holds, in a format (bits 0: bf16).
@@ -255,14 +313,14 @@ void decode(benchmark::State& state, int bits, int group_size) {
   decoder.feed(prompt);
   const std::vector<int32_t> one = {2};
   decoder.feed(one);
-  const std::vector<float> memory(static_cast<size_t>(bytes / 4), 1.0F);
+  const auto memory = filled(bytes, std::byte{0x35});
   std::vector<double> ours;
   std::vector<double> reads;
   for (auto _ : state) {
     auto start = Clock::now();
     decoder.feed(one);
     ours.push_back(seconds_since(start));
-    reads.push_back(read_seconds(model.state().threads, memory));
+    reads.push_back(read_seconds(model.state().threads, memory, bytes));
   }
   std::vector<double> shares;
   for (size_t i = 0; i < ours.size(); ++i) shares.push_back(reads[i] / ours[i]);
@@ -284,6 +342,20 @@ BENCHMARK_CAPTURE(dense, bf16_4096x4096, 4096, 4096, Precision::kBF16)
 BENCHMARK_CAPTURE(experts, 768x2048_by_128, 768, 2048, 128)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(experts, 768x2048_by_512, 768, 2048, 512)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(experts, 2048x768_by_128, 2048, 768, 128)->Unit(benchmark::kMillisecond);
+[[maybe_unused]] const int kMatvecs = [] {
+  std::vector<AffineFormat> formats(kAffineFormats.begin(), kAffineFormats.end());
+  formats.push_back({.bits = 0, .group_size = 0});
+  for (const bool hot : {true, false}) {
+    for (const AffineFormat format : formats) {
+      const std::string name = std::string(hot ? "matvec_hot/" : "matvec/") +
+                               (format.bits == 0 ? "bf16" : format_name(format));
+      benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+        matvec(state, format.bits, format.group_size, hot);
+      })->Unit(benchmark::kMicrosecond);
+    }
+  }
+  return 0;
+}();
 BENCHMARK_CAPTURE(decode, bf16, 0, 0)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(decode, 8_64, 8, 64)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(decode, 4_64, 4, 64)->Unit(benchmark::kMillisecond);

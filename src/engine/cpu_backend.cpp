@@ -170,24 +170,26 @@ void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Bloc
   struct Task {
     const StoredMatrix* matrix;
     const float* x;
-    const float* sums;
     int64_t first;
     int64_t count;
     float* y;
   };
   std::vector<Task> tasks;
-  std::shared_ptr<std::byte> sums;
-  int64_t groups = 0;
+  std::shared_ptr<std::byte> arranged;
+  const float* inputs = cpu_data(x);
+  int64_t stride = x.cols;
   for (const Block& block : blocks) {
     const StoredMatrix& matrix = use_.weights.stored(unit, block.part);
-    if (matrix.format && !sums) {
-      const int64_t size = matrix.format->group_size;
-      groups = x.cols / size;
-      sums = use_.buffers->take(x.rows * groups * 4);
-      for (int64_t i = 0; i < x.rows; ++i) {
-        group_sums(cpu_data(x) + i * x.cols, x.cols, size,
-                   reinterpret_cast<float*>(sums.get()) + i * groups);
+    if (matrix.format && !arranged) {
+      stride = arranged_floats(*matrix.format, x.cols);
+      arranged = use_.buffers->take(x.rows * stride * 4);
+      auto* out = reinterpret_cast<float*>(arranged.get());
+      for (const Block& one : blocks) {
+        for (int64_t i = one.begin; i < one.begin + one.count; ++i) {
+          arrange_input(*matrix.format, x.cols, cpu_data(x) + i * x.cols, out + i * stride);
+        }
       }
+      inputs = out;
     }
     const int64_t row_bytes =
         matrix.cols * (matrix.format ? matrix.format->bits : dtype_bits(matrix.dtype)) / 8;
@@ -195,8 +197,7 @@ void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Bloc
     for (int64_t first = 0; first < matrix.rows; first += step) {
       for (int64_t row = block.begin; row < block.begin + block.count; ++row) {
         tasks.push_back({.matrix = &matrix,
-                         .x = cpu_data(x) + row * x.cols,
-                         .sums = reinterpret_cast<const float*>(sums.get()) + row * groups,
+                         .x = inputs + row * stride,
                          .first = first,
                          .count = std::min(step, matrix.rows - first),
                          .y = cpu_data(y) + row * y.cols + first});
@@ -205,7 +206,7 @@ void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Bloc
   }
   use_.threads.run(std::ssize(tasks), [&](int64_t i, int) {
     const Task& task = tasks[static_cast<size_t>(i)];
-    stored_matvec(*task.matrix, task.x, task.sums, task.first, task.count, task.y);
+    stored_matvec(*task.matrix, task.x, task.first, task.count, task.y);
   });
 }
 

@@ -24,14 +24,18 @@ struct StoredMatrix {
   const std::byte* biases = nullptr;
 };
 
-/// Sums of x over groups, which the groups' biases are multiplied by.
-/// @param sums [cols / group_size]
-void group_sums(const float* x, int64_t cols, int64_t group_size, float* sums);
+/// Floats of an arranged input, at most.
+int64_t arranged_floats(const AffineFormat& format, int64_t cols);
+
+/// Brings x into the order in which the products with matrices of this format use it, once for all
+/// their rows. The order depends on the processor.
+/// @param out [arranged_floats]
+void arrange_input(const AffineFormat& format, int64_t cols, const float* x, float* out);
 
 /// y[i] = sum over j of W[first + i, j] x[j] for `count` rows of W, on one thread.
-/// @param sums group_sums of x for W's group size; not looked at for a dense matrix.
+/// @param x arranged by arrange_input for W's format; as it is for a dense matrix.
 /// @cost  one read of those rows.
-void stored_matvec(const StoredMatrix& matrix, const float* x, const float* sums, int64_t first,
-                   int64_t count, float* y);
+void stored_matvec(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
+                   float* y);
 
 }  // namespace ram

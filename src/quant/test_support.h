@@ -16,6 +16,7 @@
 #include "ram/quant.h"
 
 #include "simd_targets.h"
+#include "support/each_target.h"
 
 namespace ram {
 
@@ -137,23 +138,6 @@ inline std::vector<float> matrix(Kind kind, int64_t weights, uint64_t seed) {
     values[i] = sample(kind, gaussian, static_cast<int64_t>(i));
   }
   return values;
-}
-
-/// Calls `check` once for each kind of vector that this machine has, named for messages.
-template <typename Check>
-void on_each_target(const Check& check) {
-#ifdef HWY_COMPILE_ONLY_STATIC
-  check("the only target");
-#else
-  static const int64_t kAll = hwy::SupportedTargets();  // asking the processor is slow
-  for (int bit = 0; bit < 63; ++bit) {
-    const int64_t target = int64_t{1} << bit;
-    if ((kAll & HWY_TARGETS & target) == 0) continue;
-    hwy::GetChosenTarget().Update(target);
-    check(hwy::TargetName(target));
-  }
-  hwy::GetChosenTarget().Update(kAll);
-#endif
 }
 
 /// One case of tests/vectors/quant/mlx.bin; make_vectors.py beside it describes the file.
