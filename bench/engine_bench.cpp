@@ -2,11 +2,16 @@
 // threads, and decoding beside the machine's read bandwidth, each pair in one run.
 //
 //   build/release/bench/ram_engine_bench [--benchmark_filter=...]
+//
+// With a model folder in RAM_BENCH_MODEL also that model's prefill and decoding (what
+// compare_engines.py calls), in RAM_BENCH_PRECISION (f32 or bf16).
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -31,6 +36,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kTokens = 2048;
+constexpr std::chrono::milliseconds kPause{20};
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -67,6 +73,8 @@ class OneDnn {
     stream_.wait();
     const double seconds = seconds_since(start);
     set_threads(1);  // as the engine leaves it on this thread
+    // Its threads spin for some milliseconds before they sleep, and would take them from ours.
+    std::this_thread::sleep_for(kPause);
     return seconds;
   }
 
@@ -329,6 +337,67 @@ void decode(benchmark::State& state, int bits, int group_size) {
   state.counters["share"] = median(shares);
   state.counters["tokens/s"] = 1 / median(ours);
 }
+
+/// The model of the folder RAM_BENCH_MODEL, for compare_engines.py.
+LanguageModel named_model() {
+  const char* precision = std::getenv("RAM_BENCH_PRECISION");
+  const bool bf16 = precision != nullptr && std::string_view(precision) == "bf16";
+  return {Checkpoint::open(std::getenv("RAM_BENCH_MODEL"), Quantized::kAccept),
+          {.precision = bf16 ? Precision::kBF16 : Precision::kF32,
+           .threads = default_threads(),
+           .memory_bytes = int64_t{16} << 30}};
+}
+
+void forward(LanguageModel& model, std::span<const TokenRow> rows) {
+  HiddenRows hidden = model.embed(rows);
+  model.run_layers(hidden, 0, model.layers());
+  const LogitSource source{.model = &model, .hidden = &hidden};
+  visit_logits({&source, 1}, [](const LogitPiece&, int) {});
+}
+
+/// Two rows of kTokens through all layers and the head.
+void model_prefill(benchmark::State& state) {
+  LanguageModel model = named_model();
+  std::vector<TokenRow> rows(2);
+  for (TokenRow& row : rows) {
+    for (int64_t i = 0; i < kTokens; ++i) row.push_back(static_cast<int32_t>(2 + i % 4000));
+  }
+  std::vector<TokenRow> short_rows = rows;
+  for (TokenRow& row : short_rows) row.resize(64);
+  forward(model, short_rows);  // packs the weights
+  std::vector<double> seconds;
+  for (auto _ : state) {
+    const auto start = Clock::now();
+    forward(model, rows);
+    seconds.push_back(seconds_since(start));
+  }
+  state.counters["tokens/s"] = static_cast<double>(2 * kTokens) / median(seconds);
+}
+
+/// One token at a time, after 64.
+void model_decode(benchmark::State& state) {
+  LanguageModel model = named_model();
+  Decoder decoder(model, 4096);
+  decoder.feed(std::vector<int32_t>(64, 3));
+  const std::vector<int32_t> one = {2};
+  decoder.feed(one);
+  constexpr int kDecoded = 48;
+  std::vector<double> seconds;
+  for (auto _ : state) {
+    const auto start = Clock::now();
+    for (int i = 0; i < kDecoded; ++i) decoder.feed(one);
+    seconds.push_back(seconds_since(start) / kDecoded);
+    decoder.truncate(64);
+  }
+  state.counters["tokens/s"] = 1 / median(seconds);
+}
+
+[[maybe_unused]] const int kModels = [] {
+  if (std::getenv("RAM_BENCH_MODEL") == nullptr) return 0;
+  benchmark::RegisterBenchmark("model_prefill", model_prefill)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("model_decode", model_decode)->Unit(benchmark::kMillisecond);
+  return 0;
+}();
 
 BENCHMARK_CAPTURE(dense, f32_4096x4096, 4096, 4096, Precision::kF32)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(dense, f32_11008x4096, 11008, 4096, Precision::kF32)
