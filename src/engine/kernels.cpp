@@ -72,11 +72,12 @@ HWY_INLINE float dot_product(const float* HWY_RESTRICT x, const float* HWY_RESTR
   return hn::GetLane(hn::SumOfLanes(f, hn::Add(hn::Add(a, b), hn::Add(c, d))));
 }
 
-float Dot(const float* x, const float* y, int64_t count) {
+float dot_vector(const float* x, const float* y, int64_t count) {
   return dot_product(x, y, count);
 }
 
-void RmsNormRow(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
+void rms_norm_vector(const float* x, const float* weight, int64_t count, float epsilon,
+                     float* out) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   const float mean = dot_product(x, x, count) / static_cast<float>(count);
@@ -88,8 +89,8 @@ void RmsNormRow(const float* x, const float* weight, int64_t count, float epsilo
   for (; i < count; ++i) out[i] = x[i] * hn::GetLane(scale) * weight[i];
 }
 
-void RotateHead(float* HWY_RESTRICT x, const float* HWY_RESTRICT cosines,
-                const float* HWY_RESTRICT sines, int64_t dim) {
+void rotate_vector(float* HWY_RESTRICT x, const float* HWY_RESTRICT cosines,
+                   const float* HWY_RESTRICT sines, int64_t dim) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   const int64_t half = dim / 2;
@@ -111,7 +112,7 @@ void RotateHead(float* HWY_RESTRICT x, const float* HWY_RESTRICT cosines,
   }
 }
 
-void GateRow(float* gate, const float* up, int64_t count) {
+void gate_vector(float* gate, const float* up, int64_t count) {
   const F f;
   const Padded ups{up, count};
   const VF one = hn::Set(f, 1.0F);
@@ -121,7 +122,7 @@ void GateRow(float* gate, const float* up, int64_t count) {
   });
 }
 
-void SoftmaxRow(float* x, int64_t count) {
+void softmax_vector(float* x, int64_t count) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   VF most = hn::Set(f, -HUGE_VALF);
@@ -145,7 +146,7 @@ void SoftmaxRow(float* x, int64_t count) {
   for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, scale); });
 }
 
-void AddScaledRow(float* x, const float* y, float scale, int64_t count) {
+void add_scaled_vector(float* x, const float* y, float scale, int64_t count) {
   const F f;
   const Padded ys{y, count};
   const VF by = hn::Set(f, scale);
@@ -153,12 +154,12 @@ void AddScaledRow(float* x, const float* y, float scale, int64_t count) {
                   [&](VF value, int64_t i) HWY_ATTR { return hn::MulAdd(by, ys.load(i), value); });
 }
 
-void ScaleRow(float* x, float scale, int64_t count) {
+void scale_vector(float* x, float scale, int64_t count) {
   const VF by = hn::Set(F(), scale);
   for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, by); });
 }
 
-void RoundRowToBf16(float* x, int64_t count) {
+void round_vector(float* x, int64_t count) {
   const F f;
   const hn::RebindToUnsigned<F> u;
   for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR {
@@ -169,7 +170,7 @@ void RoundRowToBf16(float* x, int64_t count) {
   });
 }
 
-void NarrowRowToBf16(const float* x, int64_t count, uint16_t* out) {
+void narrow_vector(const float* x, int64_t count, uint16_t* out) {
   const F f;
   const hn::RebindToUnsigned<F> u;
   const hn::Rebind<uint16_t, F> half;
@@ -185,7 +186,7 @@ void NarrowRowToBf16(const float* x, int64_t count, uint16_t* out) {
   }
 }
 
-int64_t FindNonFiniteFloat(const float* x, int64_t count) {
+int64_t find_non_finite_vector(const float* x, int64_t count) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   int64_t i = 0;
@@ -207,55 +208,55 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ram {
 
-HWY_EXPORT(RmsNormRow);
-HWY_EXPORT(RotateHead);
-HWY_EXPORT(GateRow);
-HWY_EXPORT(SoftmaxRow);
-HWY_EXPORT(AddScaledRow);
-HWY_EXPORT(ScaleRow);
-HWY_EXPORT(RoundRowToBf16);
-HWY_EXPORT(NarrowRowToBf16);
-HWY_EXPORT(FindNonFiniteFloat);
-HWY_EXPORT(Dot);
+HWY_EXPORT(rms_norm_vector);
+HWY_EXPORT(rotate_vector);
+HWY_EXPORT(gate_vector);
+HWY_EXPORT(softmax_vector);
+HWY_EXPORT(add_scaled_vector);
+HWY_EXPORT(scale_vector);
+HWY_EXPORT(round_vector);
+HWY_EXPORT(narrow_vector);
+HWY_EXPORT(find_non_finite_vector);
+HWY_EXPORT(dot_vector);
 
 void rms_norm_row(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
-  HWY_DYNAMIC_DISPATCH(RmsNormRow)(x, weight, count, epsilon, out);
+  HWY_DYNAMIC_DISPATCH(rms_norm_vector)(x, weight, count, epsilon, out);
 }
 
 void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim) {
-  HWY_DYNAMIC_DISPATCH(RotateHead)(x, cosines, sines, dim);
+  HWY_DYNAMIC_DISPATCH(rotate_vector)(x, cosines, sines, dim);
 }
 
 void gate_row(float* gate, const float* up, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(GateRow)(gate, up, count);
+  HWY_DYNAMIC_DISPATCH(gate_vector)(gate, up, count);
 }
 
 void softmax_row(float* x, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(SoftmaxRow)(x, count);
+  HWY_DYNAMIC_DISPATCH(softmax_vector)(x, count);
 }
 
 void add_scaled_row(float* x, const float* y, float scale, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(AddScaledRow)(x, y, scale, count);
+  HWY_DYNAMIC_DISPATCH(add_scaled_vector)(x, y, scale, count);
 }
 
 void scale_row(float* x, float scale, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(ScaleRow)(x, scale, count);
+  HWY_DYNAMIC_DISPATCH(scale_vector)(x, scale, count);
 }
 
 void round_row_to_bf16(float* x, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(RoundRowToBf16)(x, count);
+  HWY_DYNAMIC_DISPATCH(round_vector)(x, count);
 }
 
 void narrow_row_to_bf16(const float* x, int64_t count, uint16_t* out) {
-  HWY_DYNAMIC_DISPATCH(NarrowRowToBf16)(x, count, out);
+  HWY_DYNAMIC_DISPATCH(narrow_vector)(x, count, out);
 }
 
 int64_t find_non_finite_float(const float* x, int64_t count) {
-  return HWY_DYNAMIC_DISPATCH(FindNonFiniteFloat)(x, count);
+  return HWY_DYNAMIC_DISPATCH(find_non_finite_vector)(x, count);
 }
 
 float dot(const float* x, const float* y, int64_t count) {
-  return HWY_DYNAMIC_DISPATCH(Dot)(x, y, count);
+  return HWY_DYNAMIC_DISPATCH(dot_vector)(x, y, count);
 }
 
 }  // namespace ram

@@ -26,16 +26,15 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
-void ArrangeInput(const AffineFormat& /*format*/, int64_t cols, const float* x, float* out) {
+void arrange_vector(const AffineFormat& /*format*/, int64_t cols, const float* x, float* out) {
   std::copy(x, x + cols, out);
 }
 
-void StoredMatvec(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
-                  float* y) {
+void matvec_vector(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
+                   float* y) {
   std::vector<float> row(static_cast<size_t>(matrix.cols));
   const int64_t element = dtype_bits(matrix.dtype) / 8;
   for (int64_t i = first; i < first + count; ++i) {
@@ -56,6 +55,7 @@ void StoredMatvec(const StoredMatrix& matrix, const float* x, int64_t first, int
 
 #else
 
+namespace hn = hwy::HWY_NAMESPACE;
 using F = hn::CappedTag<float, 16>;
 using U32 = hn::RebindToUnsigned<F>;
 using U8 = hn::Repartition<uint8_t, F>;
@@ -355,7 +355,7 @@ HWY_INLINE void with_bits(const AffineFormat& format, const Use& use) {
   }
 }
 
-void ArrangeInput(const AffineFormat& format, int64_t cols, const float* x, float* out) {
+void arrange_vector(const AffineFormat& format, int64_t cols, const float* x, float* out) {
   with_bits(format, [&](auto bits) HWY_ATTR {
     float* sums = arrange<bits()>(x, cols, out);
     for (int64_t g = 0; g < cols / format.group_size; ++g) {
@@ -366,8 +366,8 @@ void ArrangeInput(const AffineFormat& format, int64_t cols, const float* x, floa
   });
 }
 
-void StoredMatvec(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
-                  float* y) {
+void matvec_vector(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
+                   float* y) {
   if (matrix.format) {
     return with_bits(*matrix.format,
                      [&](auto bits) HWY_ATTR { encoded_rows<bits()>(matrix, x, first, count, y); });
@@ -396,8 +396,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ram {
 
-HWY_EXPORT(StoredMatvec);
-HWY_EXPORT(ArrangeInput);
+HWY_EXPORT(matvec_vector);
+HWY_EXPORT(arrange_vector);
 
 int64_t arranged_floats(const AffineFormat& format, int64_t cols) {
   constexpr int64_t kLargestBlock = 256;
@@ -405,12 +405,12 @@ int64_t arranged_floats(const AffineFormat& format, int64_t cols) {
 }
 
 void arrange_input(const AffineFormat& format, int64_t cols, const float* x, float* out) {
-  HWY_DYNAMIC_DISPATCH(ArrangeInput)(format, cols, x, out);
+  HWY_DYNAMIC_DISPATCH(arrange_vector)(format, cols, x, out);
 }
 
 void stored_matvec(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
                    float* y) {
-  HWY_DYNAMIC_DISPATCH(StoredMatvec)(matrix, x, first, count, y);
+  HWY_DYNAMIC_DISPATCH(matvec_vector)(matrix, x, first, count, y);
 }
 
 }  // namespace ram
