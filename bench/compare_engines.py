@@ -2,14 +2,14 @@
 """Prefill and decoding of one model by ram, transformers and llama.cpp, taking turns in one run.
 
     python3 bench/compare_engines.py FOLDER [--bench build/release/bench/ram_engine_bench] [--ram build/release/ram]
-        [--rounds 3] [--make dense|moe --layers 6]
+        [--rounds 3] [--make dense|moe --layers 6] [--without ENGINE]
 
 FOLDER is a source folder in bf16; --make writes one there first: random weights in the shapes of a Qwen3 of hidden
 width 2048. Needs torch, transformers and numpy; llama.cpp takes part (dense models only) where llama-cpp-python and
-gguf are installed. Each figure is a median over the rounds, ratios are medians of the rounds' own ratios: other work on
-the machine then falls on all alike. Prefill is two rows of 2048 tokens, logits of all tokens included (llama.cpp: of
-the last token only, one row after the other). Errors are those of the logits of 256 random ids against transformers in
-float32.
+gguf are installed. Each figure is the best of the rounds, and so are both sides of a ratio, beside which stands the
+median of the rounds' own ratios: where the two differ much, the machine had other work. Prefill is two rows of 2048
+tokens, logits of all tokens included (llama.cpp: of the last token only, one row after the other). Errors are those of
+the logits of 256 random ids against transformers in float32.
 """
 import argparse
 import json
@@ -185,12 +185,16 @@ def errors(engines):
 
 
 def table(title, figures):
-    print(f"\n{title}, tokens/s: median of {len(next(iter(figures.values())))} rounds, and each engine over those before")
+    if not figures:
+        return
+    print(f"\n{title}, tokens/s: best of {len(next(iter(figures.values())))} rounds; over those before (median of rounds)")
     names = list(figures)
     for i, name in enumerate(names):
-        ratios = [f"{statistics.median(a / b for a, b in zip(figures[name], figures[other])):.2f} x {other}"
-                  for other in names[:i]]
-        print(f"  {name:18} {statistics.median(figures[name]):9.1f}   {', '.join(ratios)}")
+        ratios = []
+        for other in names[:i]:
+            median = statistics.median(a / b for a, b in zip(figures[name], figures[other]))
+            ratios.append(f"{max(figures[name]) / max(figures[other]):.2f} ({median:.2f}) x {other}")
+        print(f"  {name:18} {max(figures[name]):9.1f}   {', '.join(ratios)}", flush=True)
 
 
 def main():
@@ -201,6 +205,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--make", choices=["dense", "moe"])
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--without", action="append", default=[], metavar="ENGINE", help="as 'transformers bf16'")
     options = parser.parse_args()
     if options.make:
         make(options.folder, options.make, options.layers)
@@ -223,6 +228,8 @@ def main():
     for precision in ("f32", "bf16"):
         engines[f"ram {precision}"] = Ram(options.bench, options.ram, options.folder, precision)
     errors(engines)
+    for name in options.without:
+        engines.pop(name, None)
     rows = np.random.RandomState(1).randint(2, config["vocab_size"], (ROWS, LENGTH)).tolist()
     for engine in engines.values():
         engine.prefill([row[:256] for row in rows])  # warm

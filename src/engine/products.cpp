@@ -22,8 +22,8 @@ using Type = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
 const dnnl::engine& cpu() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  return engine;
+  static const dnnl::engine kEngine(dnnl::engine::kind::cpu, 0);
+  return kEngine;
 }
 
 dnnl::stream& this_stream() {
@@ -85,9 +85,9 @@ void use_one_thread_for_products() {
   if (done) return;
   done = true;
   using SetThreads = void (*)(int);
-  static const auto set_threads =
+  static const auto kSetThreads =
       reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (set_threads != nullptr) set_threads(1);
+  if (kSetThreads != nullptr) kSetThreads(1);
 }
 
 struct Products::State {
