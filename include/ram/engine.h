@@ -145,6 +145,17 @@ struct LogitSource {
 void visit_logits(std::span<const LogitSource> sources,
                   const std::function<void(const LogitPiece& piece, int worker)>& visit);
 
+/// Ids that may follow what a Decoder holds; those from `first_scored` on count.
+struct Continuation {
+  std::span<const int32_t> ids;
+  int64_t first_scored = 0;  ///< in [0, ids.size())
+};
+
+struct ContinuationScore {
+  double log_likelihood = 0;  ///< of the ids that count, summed, nats
+  bool likeliest = true;      ///< each of them was the likeliest at its place (ties: the lower id)
+};
+
 /// One sequence with cached keys and values, token by token.
 class Decoder {
  public:
@@ -156,6 +167,15 @@ class Decoder {
   /// @return the logits [vocabulary] after the last of them.
   /// @throws as embed and run_layers; Error{kUsage} above the capacity.
   std::span<const float> feed(std::span<const int32_t> ids);
+
+  /// Feeds ids after those it holds, which stay, and scores continuations of all that, which do
+  /// not: each continues the same tokens and knows nothing of the others. Each weight is brought to
+  /// hand once for all continuations.
+  /// @return one score per continuation; softmax in double over float32 logits.
+  /// @pre neither `ids` nor a continuation is empty.
+  /// @throws as feed. @cost of feeding `ids` and all but the last id of each continuation.
+  std::vector<ContinuationScore> score(std::span<const int32_t> ids,
+                                       std::span<const Continuation> continuations);
 
   int64_t length() const;
   /// Forgets all but the first `length` tokens. @pre length <= length().

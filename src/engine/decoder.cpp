@@ -1,6 +1,8 @@
 // Token by token, with the keys and values of what came before.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "ram/error.h"
 
@@ -13,6 +15,32 @@ namespace {
 // Tokens of a prompt that go through the layers at a time.
 constexpr int64_t kPromptBlock = 2048;
 constexpr int64_t kLeastRoom = 256;
+
+/// What is known of one place while its logits come in pieces: how likely one id is, and whether
+/// it is the likeliest.
+struct Place {
+  int32_t id = 0;
+  float logit = 0;  // of the id
+  float largest = -std::numeric_limits<float>::infinity();
+  int64_t likeliest = 0;
+  double sum = 0;  // of exp(logit - largest)
+
+  void add(const float* logits, int64_t first_id, int64_t count) {
+    const float* top = std::max_element(logits, logits + count);
+    if (*top > largest) {
+      sum *= std::exp(static_cast<double>(largest) - static_cast<double>(*top));
+      largest = *top;
+      likeliest = first_id + (top - logits);
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      sum += std::exp(static_cast<double>(logits[i]) - static_cast<double>(largest));
+    }
+    if (id >= first_id && id < first_id + count) logit = logits[id - first_id];
+  }
+  double log_likelihood() const {
+    return static_cast<double>(logit) - static_cast<double>(largest) - std::log(sum);
+  }
+};
 
 }  // namespace
 
@@ -27,6 +55,10 @@ struct Decoder::State {
   std::vector<float> logits;
 
   void make_room(int64_t tokens);
+  void check_room(int64_t more) const;
+  Tensor forward(std::span<const int32_t> ids);
+  /// Takes all but the last id of each continuation through the layers; none for one of one id.
+  std::vector<Sequence> branches(std::span<const Continuation> continuations);
 };
 
 /// Doubles, so that a long capacity costs memory only as it is used.
@@ -66,27 +98,62 @@ void Decoder::truncate(int64_t length) {
   state_->length = length;
 }
 
-std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
+/// Takes ids through all layers, behind what is held. @return the hidden states of the last block.
+Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   RAM_CHECK(!ids.empty());
-  LanguageModel::State& use = state_->model.state();
-  if (state_->length + std::ssize(ids) > state_->capacity) {
-    fail(Code::kUsage, "{} tokens after {}: this decoder holds {}", ids.size(), state_->length,
-         state_->capacity);
-  }
-  use.check_ids(ids, state_->length);
-  state_->make_room(state_->length + std::ssize(ids));
+  LanguageModel::State& use = model.state();
+  check_room(std::ssize(ids));
+  use.check_ids(ids, length);
+  make_room(length + std::ssize(ids));
   Tensor hidden;
   while (!ids.empty()) {
     const auto count = std::min<size_t>(ids.size(), kPromptBlock);
     std::vector<Sequence> sequences(1);
     sequences[0].hidden = use.backend.embed(use.embedding, ids.first(count));
-    sequences[0].position = state_->length;
-    sequences[0].cache = &state_->cache;
-    use.run(sequences, 0, state_->model.layers(), {});
+    sequences[0].position = length;
+    sequences[0].cache = &cache;
+    use.run(sequences, 0, model.layers(), {});
     hidden = sequences[0].hidden;
-    state_->length += static_cast<int64_t>(count);
+    length += static_cast<int64_t>(count);
     ids = ids.subspan(count);
   }
+  return hidden;
+}
+
+void Decoder::State::check_room(int64_t more) const {
+  if (length + more <= capacity) return;
+  fail(Code::kUsage, "{} tokens after {}: this decoder holds {}", more, length, capacity);
+}
+
+std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> continuations) {
+  LanguageModel::State& use = model.state();
+  std::vector<Sequence> sequences;
+  int64_t longest = 0;
+  for (const Continuation& continuation : continuations) {
+    RAM_CHECK(continuation.first_scored >= 0 &&
+              continuation.first_scored < std::ssize(continuation.ids));
+    longest = std::max<int64_t>(longest, std::ssize(continuation.ids) - 1);
+    use.check_ids(continuation.ids, length);
+  }
+  check_room(longest);
+  make_room(length + longest);
+  for (const Continuation& continuation : continuations) {
+    if (continuation.ids.size() == 1) continue;
+    Sequence& sequence = sequences.emplace_back();
+    sequence.hidden =
+        use.backend.embed(use.embedding, continuation.ids.first(continuation.ids.size() - 1));
+    sequence.position = length;
+    sequence.cache = &cache;
+  }
+  // All write their keys into the same room behind what is held, and read them before the next one
+  // does: that is so as long as they are run one after another, as they are for an observer.
+  if (!sequences.empty()) use.run(sequences, 0, model.layers(), [](const LinearInput&) {});
+  return sequences;
+}
+
+std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
+  const Tensor hidden = state_->forward(ids);
+  LanguageModel::State& use = state_->model.state();
   const WeightSlice head{.unit = use.head};
   use.weights.acquire({&head, 1}, Form::kStored);
   Matrix last(1, use.config().hidden);
@@ -100,6 +167,49 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
          use.checkpoint.name, state_->length - 1);
   }
   return {state_->logits.data(), static_cast<size_t>(logits.cols)};
+}
+
+std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
+                                              std::span<const Continuation> continuations) {
+  LanguageModel::State& use = state_->model.state();
+  const Tensor held = state_->forward(ids);
+  const std::vector<Sequence> branches = state_->branches(continuations);
+  // The hidden states whose logits are wanted, and the id that came after each.
+  std::vector<const float*> rows;
+  std::vector<Place> places;
+  size_t branch = 0;
+  for (const Continuation& continuation : continuations) {
+    const Tensor* own = continuation.ids.size() > 1 ? &branches.at(branch++).hidden : nullptr;
+    for (int64_t i = continuation.first_scored; i < std::ssize(continuation.ids); ++i) {
+      rows.push_back(i > 0 ? cpu_data(*own) + (i - 1) * own->cols
+                           : cpu_data(held) + (held.rows - 1) * held.cols);
+      places.push_back({.id = continuation.ids[static_cast<size_t>(i)]});
+    }
+  }
+  HiddenRows hidden;
+  Matrix& wanted = hidden.emplace_back(std::ssize(rows), use.config().hidden);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::memcpy(wanted.row(static_cast<int64_t>(i)), rows[i],
+                static_cast<size_t>(wanted.cols()) * 4);
+  }
+  const LogitSource source{.model = &state_->model, .hidden = &hidden};
+  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
+    for (int64_t i = 0; i < piece.tokens; ++i) {
+      places[static_cast<size_t>(piece.first_token + i)].add(piece.logits[0] + i * piece.ids,
+                                                             piece.first_id, piece.ids);
+    }
+  });
+  std::vector<ContinuationScore> scores;
+  size_t at = 0;
+  for (const Continuation& continuation : continuations) {
+    ContinuationScore& score = scores.emplace_back();
+    for (int64_t i = continuation.first_scored; i < std::ssize(continuation.ids); ++i) {
+      const Place& place = places[at++];
+      score.log_likelihood += place.log_likelihood();
+      score.likeliest = score.likeliest && place.likeliest == place.id;
+    }
+  }
+  return scores;
 }
 
 }  // namespace ram

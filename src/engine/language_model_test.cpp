@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -130,6 +131,51 @@ TEST_P(EveryFamily, DecodesTokenByTokenWhatItComputesAtOnce) {
   EXPECT_EQ(decoder.length(), 24);
   decoder.truncate(10);
   check(decoder.feed(ids.subspan(10, 9)), 18);
+}
+
+TEST_P(EveryFamily, ScoresContinuationsAsTheSameTokensAtOnce) {
+  const auto rows = some_rows(3, 40, spec_.vocab);
+  LanguageModel model = open(2);
+  const TokenRow& prompt = rows[0];
+  // Of one id, of several, with ids that do not count, and twice the same.
+  const std::vector<Continuation> continuations = {
+      {.ids = std::span(rows[1]).first(1)},
+      {.ids = std::span(rows[1]).first(9)},
+      {.ids = std::span(rows[2]).first(30), .first_scored = 20},
+      {.ids = std::span(rows[1]).first(9)}};
+  Decoder decoder(model, 200);
+  decoder.feed(std::span(prompt).first(15));
+  const auto scores = decoder.score(std::span(prompt).subspan(15), continuations);
+  EXPECT_EQ(decoder.length(), 40);
+  ASSERT_EQ(scores.size(), 4U);
+  for (size_t c = 0; c < continuations.size(); ++c) {
+    TokenRow whole = prompt;
+    const Continuation& continuation = continuations[c];
+    whole.insert(whole.end(), continuation.ids.begin(), continuation.ids.end());
+    const auto logits = logits_of(model, {&whole, 1});
+    double expected = 0;
+    bool likeliest = true;
+    for (size_t i = static_cast<size_t>(continuation.first_scored); i < continuation.ids.size();
+         ++i) {
+      const auto vocabulary = static_cast<size_t>(spec_.vocab);
+      const float* row = logits.data() + (prompt.size() + i - 1) * vocabulary;
+      double sum = 0;
+      for (size_t v = 0; v < vocabulary; ++v) sum += std::exp(double{row[v]});
+      expected += double{row[continuation.ids[i]]} - std::log(sum);
+      likeliest = likeliest && std::max_element(row, row + vocabulary) - row == continuation.ids[i];
+    }
+    EXPECT_NEAR(scores[c].log_likelihood, expected, 2e-4) << c;
+    EXPECT_EQ(scores[c].likeliest, likeliest) << c;
+  }
+  EXPECT_EQ(scores[1].log_likelihood, scores[3].log_likelihood);
+  // The continuations are forgotten: what is fed next follows the prompt.
+  TokenRow next = prompt;
+  next.push_back(5);
+  const auto expected = logits_of(model, {&next, 1});
+  const auto after = decoder.feed(std::span(next).last(1));
+  for (size_t v = 0; v < after.size(); ++v) {
+    ASSERT_NEAR(after[v], expected[prompt.size() * after.size() + v], 2e-5);
+  }
 }
 
 TEST_P(EveryFamily, ShowsTheInputsOfEveryLinear) {
