@@ -7,7 +7,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kApplicationId = 0x52414d53;  // "RAMS"
-constexpr int64_t kSchemaVersion = 3;
+constexpr int64_t kSchemaVersion = 4;
 
 constexpr const char* kVersion1 = R"sql(
 CREATE TABLE run (
@@ -74,6 +74,19 @@ CREATE TABLE probe (
   PRIMARY KEY (fingerprint, text, disturbance, unit, seed, row)) WITHOUT ROWID;
 )sql";
 
+// Tasks.
+constexpr const char* kVersion4 = R"sql(
+CREATE TABLE task (
+  id INTEGER PRIMARY KEY, model TEXT NOT NULL, precision TEXT NOT NULL, task TEXT NOT NULL,
+  data TEXT NOT NULL, protocol TEXT NOT NULL, metric TEXT NOT NULL, questions INTEGER NOT NULL,
+  run INTEGER NOT NULL REFERENCES run (id), UNIQUE (model, precision, task, data, protocol));
+CREATE TABLE task_answer (
+  task INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE, question INTEGER NOT NULL,
+  subject TEXT NOT NULL, answer INTEGER NOT NULL, choice INTEGER NOT NULL,
+  log_likelihoods BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  PRIMARY KEY (task, question)) WITHOUT ROWID;
+)sql";
+
 bool is_empty(Database& database) {
   return database.number("SELECT count(*) FROM sqlite_schema") == 0 &&
          database.number("PRAGMA application_id") == 0 &&
@@ -111,6 +124,7 @@ void create_schema(Database& database) {
   database.exec(kVersion1);
   database.exec(kVersion2);
   database.exec(kVersion3);
+  database.exec(kVersion4);
   database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
@@ -122,6 +136,7 @@ void upgrade(Database& database) {
   const int64_t version = check_schema(database);
   if (version < 2) database.exec(kVersion2);
   if (version < 3) database.exec(kVersion3);
+  if (version < 4) database.exec(kVersion4);
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
 }

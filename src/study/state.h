@@ -34,6 +34,7 @@ struct Study::State {
   void require_version(int64_t least) const;
   bool has_evaluations() const { return version >= 2; }
   bool has_calibration() const { return version >= 3; }
+  bool has_tasks() const { return version >= 4; }
 
   Database database;
   int64_t version;  ///< of the schema

@@ -1,0 +1,107 @@
+// Answers in the study: found again bit for bit, under their key only; older studies are brought up
+// to date; a damaged one is refused.
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include "ram/error.h"
+#include "ram/study.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+const TaskRecord kTask{.key = {.model = "aa",
+                               .precision = "f32",
+                               .task = "mmlu",
+                               .data = "d1",
+                               .protocol = "5 examples"},
+                       .metric = "acc",
+                       .questions = 100};
+
+std::vector<TaskAnswer> some_answers(int64_t first, int64_t count) {
+  std::vector<TaskAnswer> answers;
+  for (int64_t i = first; i < first + count; ++i) {
+    answers.push_back({.question = i,
+                       .group = i % 2 == 0 ? "anatomy" : "law",
+                       .answer = i % 4,
+                       .choice = (i + 1) % 4,
+                       .log_likelihoods = {-1.0 / 3, -2, -1e-300, static_cast<double>(-i)}});
+  }
+  return answers;
+}
+
+void run_sql(const fs::path& path, const char* sql) {
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(db);
+}
+
+class AnswersTest : public ::testing::Test {
+ protected:
+  testing::TempFolder folder_;
+  fs::path path_ = folder_ / "ram.db";
+};
+
+TEST_F(AnswersTest, ComeBackBitForBitFromAReopenedStudyAndAddUp) {
+  {
+    Study study(path_);
+    study.put_answers(kTask, some_answers(0, 5));
+    study.put_answers(kTask, some_answers(4, 3));
+  }
+  Study study(path_);
+  const auto found = study.answers(kTask.key);
+  ASSERT_EQ(found.size(), 7U);
+  for (const TaskAnswer& answer : some_answers(0, 7)) EXPECT_EQ(found.at(answer.question), answer);
+  ASSERT_EQ(study.tasks().size(), 1U);
+  EXPECT_EQ(study.tasks().front(), kTask);
+}
+
+TEST_F(AnswersTest, AreFoundUnderTheirKeyOnly) {
+  Study study(path_);
+  study.put_answers(kTask, some_answers(0, 3));
+  for (std::string TaskKey::*field :
+       {&TaskKey::model, &TaskKey::precision, &TaskKey::task, &TaskKey::data, &TaskKey::protocol}) {
+    TaskKey other = kTask.key;
+    other.*field += "x";
+    EXPECT_TRUE(study.answers(other).empty());
+  }
+}
+
+TEST_F(AnswersTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
+  const EvaluationKey key{.model = "aa", .precision = "f32", .text = "t", .protocol = "p"};
+  {
+    Study study(path_);
+    const EvaluatedRows rows{.key = key, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
+    study.put_rows({&rows, 1}, {});
+  }
+  run_sql(path_, "DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
+  Study study(path_);
+  EXPECT_TRUE(study.tasks().empty());
+  study.put_answers(kTask, some_answers(0, 2));
+  EXPECT_EQ(study.answers(kTask.key).size(), 2U);
+  EXPECT_EQ(study.row_scores(key).size(), 1U);
+}
+
+TEST_F(AnswersTest, ADamagedAnswerIsRefused) {
+  { Study(path_).put_answers(kTask, some_answers(0, 2)); }
+  for (const char* sql :
+       {"UPDATE task_answer SET choice = 4", "UPDATE task_answer SET choice = 0, answer = -1",
+        "UPDATE task_answer SET answer = 0, log_likelihoods = x'00'"}) {
+    run_sql(path_, sql);
+    Study study(path_);
+    try {
+      study.answers(kTask.key);
+      ADD_FAILURE() << sql;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kCorrupt);
+      EXPECT_NE(std::string(error.what()).find("mmlu"), std::string::npos) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ram
