@@ -114,6 +114,62 @@ std::optional<Inversion> find_inversion(const Losses& a, const Losses& b);
 /// strongest first, and what is left then. Nothing if a is not better.
 std::optional<Inversion> explain_better_mean(const Losses& a, const Losses& b);
 
+/// Right answers of two models to the same questions.
+struct Flips {
+  int64_t gained = 0;  ///< a is right and b is not
+  int64_t lost = 0;    ///< the other way round
+};
+
+/// @return the standard error of one model's accuracy: sqrt(share (1 - share) / (questions - 1)),
+/// as lm-evaluation-harness gives it; 0 for one question. @pre 0 <= right <= questions, questions
+/// >= 1.
+double accuracy_error(int64_t right, int64_t questions);
+
+/// McNemar's exact test that neither model answers better: binomial_test of the flips.
+/// @source Q. McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions,
+///         1947
+double mcnemar_test(const Flips& flips);
+
+/// How likely McNemar's exact test at 5 % tells two models apart of which questions flip either way
+/// with these probabilities. @pre each >= 0, together at most 1; questions >= 1.
+/// @cost about questions * flip rate operations
+double mcnemar_power(int64_t questions, double gain_rate, double loss_rate);
+
+/// The least difference of accuracy that McNemar's exact test at 5 % finds in at least 80 % of
+/// trials with so many questions, if as large a share of them flips as did; where the difference
+/// needs more flips than that, all go one way. Below 6 / questions nothing is ever found.
+/// @return a share in (0, 1]; 1 if not even that is found.
+/// @pre 0 <= flipped <= questions. @cost about 20 times mcnemar_power
+double detectable_difference(int64_t questions, int64_t flipped);
+
+/// One model of a ladder of sizes, as a benchmark sees it.
+struct LadderStep {
+  double bits = 0;      ///< per weight
+  double accuracy = 0;  ///< share of right answers
+};
+
+/// Two steps of a ladder, compared.
+struct LadderPair {
+  int a = 0;
+  int b = 0;
+  double p_holm = 1;
+  double detectable = 0;  ///< detectable_difference of this pair
+};
+
+/// Whether a benchmark tells the models of a ladder apart.
+struct LadderVerdict {
+  double spread = 0;  ///< largest accuracy minus smallest
+  int best = 0;       ///< steps with these
+  int worst = 0;
+  double detectable = 0;  ///< of that pair
+  /// The pairs that it tells apart (p_holm < 0.05): of these, the two whose bits lie closest.
+  std::optional<LadderPair> closest_told;
+  bool saturated() const { return !closest_told && spread <= detectable; }
+};
+
+/// @param pairs at least that of the best and the worst step. @pre two steps or more.
+LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs);
+
 /// n distinct indices below `population`, ascending: numpy's legacy
 /// RandomState(seed).choice(population, n, replace=False), sorted.
 /// @pre 0 <= n <= population.

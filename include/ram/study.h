@@ -153,10 +153,11 @@ struct TaskRecord {
 
 /// A model's answer to one question.
 struct TaskAnswer {
-  int64_t question = 0;                 ///< index in the data
-  std::string group;                    ///< the subject; empty where a task has none
-  int64_t answer = 0;                   ///< the right choice
-  int64_t choice = 0;                   ///< the model's
+  int64_t question = 0;  ///< index in the data
+  std::string group;     ///< the subject; empty where a task has none
+  int64_t answer = 0;    ///< the right choice
+  int64_t choice = 0;    ///< the model's
+  int64_t cut = 0;       ///< tokens that the longest prompt lost, to fit the model's context
   std::vector<double> log_likelihoods;  ///< per choice, nats
   bool operator==(const TaskAnswer&) const = default;
 };

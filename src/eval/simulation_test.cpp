@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <functional>
 #include <random>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -125,6 +126,92 @@ TEST_F(Simulation, GarbageRowsMakeTheBootstrapRejectTooOftenAndNothingElse) {
   const double rejects = levels("garbage rows", garbage, true).bootstrap_rejects;
   EXPECT_GT(rejects, 0.06) << "docs/evaluation.md says otherwise";
   EXPECT_LT(rejects, 0.12);
+}
+
+// Answers of two models: each question has a subject and a difficulty, and flips with a rate of its
+// own, so that both models are right on most of the same ones.
+struct AnswerShares {
+  double mcnemar_rejects = 0;
+  double bootstrap_rejects = 0;  // over subjects
+};
+
+// @param shift by how much a gains more often than it loses. @param subject_spread of the same, by
+// subject (zero on average).
+AnswerShares simulate_answers(int64_t subjects, int64_t of_each, double flip_rate, double shift,
+                              double subject_spread, int64_t resamples = 2000) {
+  std::array<std::vector<int>, 2> hits;
+  for (std::vector<int>& hit : hits) hit.assign(kTrials, 0);
+  parallel_for(default_threads(), kTrials, [&](int64_t trial, int) {
+    std::mt19937_64 generator(static_cast<uint64_t>(trial) + 7);
+    std::uniform_real_distribution<double> uniform;
+    std::vector<double> sums;
+    std::vector<int64_t> counts;
+    Flips flips;
+    for (int64_t s = 0; s < subjects; ++s) {
+      const double own = subject_spread * std::normal_distribution<double>()(generator);
+      double sum = 0;
+      for (int64_t i = 0; i < of_each; ++i) {
+        if (uniform(generator) >= flip_rate) continue;
+        const bool gain = uniform(generator) < 0.5 + (shift + own) / (2 * flip_rate);
+        (gain ? flips.gained : flips.lost) += 1;
+        sum += gain ? 1 : -1;
+      }
+      sums.push_back(sum);
+      counts.push_back(of_each);
+    }
+    const auto t = static_cast<size_t>(trial);
+    hits[0][t] = mcnemar_test(flips) < kLevel ? 1 : 0;
+    const BootstrapOptions options = {.resamples = resamples, .seed = static_cast<uint64_t>(trial)};
+    hits[1][t] = bootstrap_interval(sums, counts, options).holds(0) ? 0 : 1;
+  });
+  const auto share = [&](size_t which) {
+    double sum = 0;
+    for (const int hit : hits[which]) sum += hit;
+    return sum / kTrials;
+  };
+  return {share(0), share(1)};
+}
+
+TEST_F(Simulation, AnswersKeepTheLevels) {
+  for (const auto& [subjects, of_each, rate] : {std::tuple{int64_t{1172}, int64_t{1}, 0.05},
+                                                {int64_t{57}, int64_t{100}, 0.05},
+                                                {int64_t{300}, int64_t{1}, 0.2}}) {
+    const AnswerShares shares = simulate_answers(subjects, of_each, rate, 0, 0);
+    std::printf(
+        "%ld x %ld questions, %.0f %% flip: rejected by McNemar %.2f %%, bootstrap %.2f %%\n",
+        static_cast<long>(subjects), static_cast<long>(of_each), 100 * rate,
+        100 * shares.mcnemar_rejects, 100 * shares.bootstrap_rejects);
+    EXPECT_LE(shares.mcnemar_rejects, 0.055) << "exact, so at most 5 % but for 2,000 trials' error";
+    EXPECT_GE(shares.mcnemar_rejects, 0.02);
+    EXPECT_LE(shares.bootstrap_rejects, 0.075);
+    EXPECT_GE(shares.bootstrap_rejects, 0.035);
+  }
+}
+
+// Why the interval of MMLU resamples subjects: where a model is better in some and worse in others,
+// questions of one subject are not independent.
+TEST_F(Simulation, AnswersThatHangTogetherBySubjectNeedClusters) {
+  const AnswerShares shares = simulate_answers(57, 100, 0.1, 0, 0.04);
+  std::printf("subjects differ: rejected by McNemar %.2f %%, bootstrap over subjects %.2f %%\n",
+              100 * shares.mcnemar_rejects, 100 * shares.bootstrap_rejects);
+  EXPECT_GT(shares.mcnemar_rejects, 0.06) << "docs/evaluation.md says otherwise";
+  EXPECT_LE(shares.bootstrap_rejects, 0.08);
+  EXPECT_GE(shares.bootstrap_rejects, 0.035);
+}
+
+TEST_F(Simulation, TheDetectableDifferenceIsFoundInFourOfFiveTrials) {
+  for (const auto& [questions, rate] :
+       {std::pair{int64_t{1172}, 0.05}, {int64_t{600}, 0.1}, {int64_t{1267}, 0.02}}) {
+    const double detectable = detectable_difference(
+        questions, static_cast<int64_t>(std::llround(rate * static_cast<double>(questions))));
+    const AnswerShares shares =
+        simulate_answers(questions, 1, std::max(rate, detectable), detectable, 0, 1);
+    std::printf("%ld questions, %.0f %% flip: %.2f points, found in %.1f %%\n",
+                static_cast<long>(questions), 100 * rate, 100 * detectable,
+                100 * shares.mcnemar_rejects);
+    EXPECT_GE(shares.mcnemar_rejects, 0.77);
+    EXPECT_LE(shares.mcnemar_rejects, 0.83);
+  }
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ bool is_sound(const TaskAnswer& answer) {
   for (const double value : answer.log_likelihoods) {
     if (!std::isfinite(value)) return false;
   }
-  return answer.answer >= 0 && answer.answer < choices && answer.choice >= 0 &&
+  return answer.cut >= 0 && answer.answer >= 0 && answer.answer < choices && answer.choice >= 0 &&
          answer.choice < choices;
 }
 
@@ -82,7 +82,7 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
   std::map<int64_t, TaskAnswer> found;
   if (!state_->has_tasks()) return found;
   Statement find(state_->database,
-                 "SELECT question, subject, answer, choice, log_likelihoods FROM task_answer "
+                 "SELECT question, subject, answer, choice, cut, log_likelihoods FROM task_answer "
                  "WHERE task = ?");
   find.bind(1, find_task(state_->database, key));
   while (find.step()) {
@@ -90,8 +90,9 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
                       .group = find.text(1),
                       .answer = find.number(2),
                       .choice = find.number(3),
-                      .log_likelihoods = unpack_doubles(find.blob(4))};
-    if (find.blob(4).size() % sizeof(double) != 0 || !is_sound(answer)) {
+                      .cut = find.number(4),
+                      .log_likelihoods = unpack_doubles(find.blob(5))};
+    if (find.blob(5).size() % sizeof(double) != 0 || !is_sound(answer)) {
       fail(Code::kCorrupt, "study {}: damaged (question {} of {}); remove it to ask again",
            state_->database.path().string(), answer.question, key.task);
     }
@@ -112,8 +113,8 @@ void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answ
   const int64_t row = find_task(state_->database, task.key);
   Statement insert(state_->database,
                    "INSERT OR REPLACE INTO task_answer "
-                   "(task, question, subject, answer, choice, log_likelihoods, run) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?)");
+                   "(task, question, subject, answer, choice, cut, log_likelihoods, run) "
+                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const TaskAnswer& answer : answers) {
     RAM_CHECK(is_sound(answer));
     insert.bind(1, row)
@@ -121,8 +122,9 @@ void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answ
         .bind(3, answer.group)
         .bind(4, answer.answer)
         .bind(5, answer.choice)
-        .bind(6, std::span<const std::byte>(pack_doubles(answer.log_likelihoods)))
-        .bind(7, run)
+        .bind(6, answer.cut)
+        .bind(7, std::span<const std::byte>(pack_doubles(answer.log_likelihoods)))
+        .bind(8, run)
         .run();
   }
   state_->commit(transaction, run);

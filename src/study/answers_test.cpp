@@ -28,6 +28,7 @@ std::vector<TaskAnswer> some_answers(int64_t first, int64_t count) {
                        .group = i % 2 == 0 ? "anatomy" : "law",
                        .answer = i % 4,
                        .choice = (i + 1) % 4,
+                       .cut = i / 3,
                        .log_likelihoods = {-1.0 / 3, -2, -1e-300, static_cast<double>(-i)}});
   }
   return answers;

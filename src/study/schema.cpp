@@ -83,7 +83,7 @@ CREATE TABLE task (
 CREATE TABLE task_answer (
   task INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE, question INTEGER NOT NULL,
   subject TEXT NOT NULL, answer INTEGER NOT NULL, choice INTEGER NOT NULL,
-  log_likelihoods BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
+  cut INTEGER NOT NULL, log_likelihoods BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
   PRIMARY KEY (task, question)) WITHOUT ROWID;
 )sql";
 

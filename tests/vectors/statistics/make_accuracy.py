@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Writes accuracy.json beside this file: what scipy says of McNemar's exact test and its power.
+
+    make_accuracy.py        with scipy 1.17 and numpy 2.4
+
+src/eval/accuracy_test.cpp holds include/ram/statistics.h against it.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import optimize, stats
+
+LEVEL = 0.05
+POWER = 0.8
+
+
+def rejects(flips):
+    """Which splits of `flips` the exact test rejects, as an array over the number of gains."""
+    k = np.arange(flips + 1)
+    least = np.minimum(k, flips - k)
+    p = np.where(2 * least == flips, 1.0, np.minimum(1.0, 2 * stats.binom.cdf(least, flips, 0.5)))
+    return p < LEVEL
+
+
+REJECTS = {}
+
+
+def power(questions, gain, loss):
+    """By summing over every split of every number of flips that is at all likely."""
+    rate = gain + loss
+    share = gain / rate
+    low, high = (int(x) for x in stats.binom.interval(1 - 1e-15, questions, min(rate, 1)))
+    total = 0.0
+    for flips in range(low, high + 1):
+        if flips not in REJECTS:
+            REJECTS[flips] = rejects(flips)
+        split = stats.binom.pmf(np.arange(flips + 1), flips, share)
+        total += stats.binom.pmf(flips, questions, min(rate, 1)) * split[REJECTS[flips]].sum()
+    return float(total)
+
+
+def detectable(questions, flipped):
+    def missing(difference):
+        rate = max(flipped / questions, difference)
+        return power(questions, (rate + difference) / 2, (rate - difference) / 2) - POWER
+
+    if missing(1) < 0:
+        return 1.0
+    return float(optimize.brentq(missing, 1e-6, 1, xtol=1e-9))
+
+
+def main():
+    entries = []
+    for questions, gained, lost in [(600, 20, 31), (600, 0, 0), (100, 3, 4), (40, 12, 2), (1172, 30, 28),
+                                    (1267, 61, 40), (2000, 5, 9), (30, 0, 1), (7, 3, 4)]:
+        flips = gained + lost
+        gain = max(gained, 1) / questions
+        loss = max(lost, 1) / questions
+        right = np.zeros(questions)
+        right[:gained] = 1
+        entries.append({
+            "questions": questions,
+            "gained": gained,
+            "lost": lost,
+            "error": float(np.std(right, ddof=1) / np.sqrt(questions)),
+            "mcnemar_p": float(stats.binomtest(gained, flips, 0.5).pvalue) if flips else 1.0,
+            "gain_rate": gain,
+            "loss_rate": loss,
+            "power": power(questions, gain, loss),
+            "detectable": detectable(questions, flips),
+        })
+    out = Path(__file__).resolve().parent / "accuracy.json"
+    out.write_text(json.dumps(entries, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
