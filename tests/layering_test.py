@@ -28,6 +28,7 @@ LAYERS = {
     "eval": 4,
     "build": 5,
     "calibrate": 5,
+    "tasks": 5,
     "report": 5,
     "cli": 6,
 }

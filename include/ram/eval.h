@@ -225,4 +225,13 @@ std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
 std::string model_digest(const Checkpoint& checkpoint, Study& study,
                          const ProgressFn& progress = {});
 
+/// @return the folder's tokenizer.
+/// @throws Error{kCorrupt} it has more ids than the model (names both); and what Tokenizer throws.
+Tokenizer open_tokenizer(const Checkpoint& checkpoint);
+
+/// @return what the study keeps of a model that is run, after keeping it there.
+/// @param progress phase "hash". @throws as model_digest
+EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
+                               const ProgressFn& progress = {});
+
 }  // namespace ram

@@ -77,8 +77,9 @@ std::string progress_text(const Progress& progress, int64_t start_bytes, double 
   const auto bytes = static_cast<double>(progress.done_bytes - start_bytes);
   if (seconds <= 0 || bytes <= 0) return text;
   const double rate = bytes / seconds;
-  text += progress.unit.empty() ? fmt::format(", {:.2f} GB/s", rate / 1e9)
-                                : fmt::format(", {:.0f} {}/s", rate, progress.unit);
+  text += progress.unit.empty()
+              ? fmt::format(", {:.2f} GB/s", rate / 1e9)
+              : fmt::format(", {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, progress.unit);
   const auto rest = static_cast<double>(progress.total_bytes - progress.done_bytes);
   if (rest > 0) text += fmt::format(", {} left", format_seconds(rest / rate));
   return text;

@@ -1,5 +1,6 @@
-// What a model folder is, by content.
+// What a model folder is, by content, and as the study knows it.
 #include <map>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -36,6 +37,18 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
   return hasher.digest();
 }
 
+int64_t folder_bytes(const fs::path& folder) {
+  int64_t bytes = 0;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    std::error_code ignored;
+    if (entry.is_regular_file(ignored)) {
+      const uintmax_t size = entry.file_size(ignored);
+      if (!ignored) bytes += static_cast<int64_t>(size);
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::string model_digest(const Checkpoint& checkpoint, Study& study, const ProgressFn& progress) {
@@ -64,6 +77,28 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   Hasher digest;
   for (const auto& [name, hash] : hashes) digest.update(fmt::format("{} {}\n", name, hash));
   return digest.digest();
+}
+
+Tokenizer open_tokenizer(const Checkpoint& checkpoint) {
+  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
+  if (tokenizer.id_end() <= checkpoint.config.vocab) return tokenizer;
+  fail(Code::kCorrupt,
+       "{}: tokenizer.json has ids up to {}, the model's vocabulary only {}: it belongs to another "
+       "model",
+       checkpoint.folder.string(), tokenizer.id_end() - 1, checkpoint.config.vocab);
+}
+
+EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
+                               const ProgressFn& progress) {
+  EvaluatedModel record{.digest = model_digest(checkpoint, study, progress),
+                        .name = checkpoint.name,
+                        .model_type = checkpoint.model_type,
+                        .folder = fs::absolute(checkpoint.folder).lexically_normal().string(),
+                        .bytes = folder_bytes(checkpoint.folder),
+                        .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
+                                           static_cast<double>(checkpoint.weights())};
+  study.put_evaluated_model(record);
+  return record;
 }
 
 }  // namespace ram

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -16,7 +15,6 @@
 namespace ram {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 /// Numbers the arithmetic that scores rows: with another, what older versions kept is not found.
@@ -28,18 +26,6 @@ constexpr double kLongBlock = 120;
 constexpr int64_t kFirstBlockTokens = 16'384;
 // More models than this side by side leave each too little memory.
 constexpr size_t kModelsAtOnce = 5;
-
-int64_t folder_bytes(const fs::path& folder) {
-  int64_t bytes = 0;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-    std::error_code ignored;
-    if (entry.is_regular_file(ignored)) {
-      const uintmax_t size = entry.file_size(ignored);
-      if (!ignored) bytes += static_cast<int64_t>(size);
-    }
-  }
-  return bytes;
-}
 
 struct Engines {
   std::vector<LanguageModel> models;
@@ -146,21 +132,8 @@ int64_t tokens_of(const Group& group, int64_t length) {
 
 OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& progress) {
   Checkpoint checkpoint = Checkpoint::open(name, Quantized::kAccept);
-  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
-  if (tokenizer.id_end() > checkpoint.config.vocab) {
-    fail(Code::kCorrupt,
-         "{}: tokenizer.json has ids up to {}, the model's vocabulary only {}: it belongs to "
-         "another model",
-         checkpoint.folder.string(), tokenizer.id_end() - 1, checkpoint.config.vocab);
-  }
-  EvaluatedModel record{.digest = model_digest(checkpoint, study, progress),
-                        .name = checkpoint.name,
-                        .model_type = checkpoint.model_type,
-                        .folder = fs::absolute(checkpoint.folder).lexically_normal().string(),
-                        .bytes = folder_bytes(checkpoint.folder),
-                        .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
-                                           static_cast<double>(checkpoint.weights())};
-  study.put_evaluated_model(record);
+  Tokenizer tokenizer = open_tokenizer(checkpoint);
+  EvaluatedModel record = evaluated_model(checkpoint, study, progress);
   return {name, std::move(checkpoint), std::move(tokenizer), std::move(record)};
 }
 

@@ -1,0 +1,177 @@
+// Questions with choices: ARC-Challenge, Winogrande, HellaSwag, MMLU and people's own, asked and
+// scored as lm-evaluation-harness 0.4.11 does, kept in the study question by question, and what may
+// be said of the difference. The rules are in docs/evaluation.md; the statistics in statistics.h.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ram/engine.h"
+#include "ram/statistics.h"
+#include "ram/study.h"
+#include "ram/thread.h"
+#include "ram/tokenizer.h"
+
+namespace ram {
+
+/// A task, as the table has it (src/tasks/table.cpp).
+struct TaskInfo {
+  std::string_view name;    ///< "arc_challenge"
+  std::string_view title;   ///< "ARC-Challenge"
+  std::string_view metric;  ///< "acc": the likeliest choice; "acc_norm": per character of it
+  int64_t examples = 0;     ///< answered questions before each question
+  bool own_file = false;    ///< read from a file of the user's, not from a folder
+};
+std::span<const TaskInfo> known_tasks();
+
+/// One question, as text.
+struct TaskQuestion {
+  int64_t index = 0;   ///< in the data
+  std::string id;      ///< the data's own name of it, else the index
+  std::string group;   ///< the subject; empty where a task has none
+  std::string shared;  ///< description and examples: what stands before the question
+  /// What stands between `shared` and the continuations: one for all, or one for each choice.
+  std::vector<std::string> contexts;
+  std::vector<std::string> continuations;  ///< whose likelihood counts: one per choice
+  std::vector<std::string> choices;        ///< whose lengths acc_norm divides by
+  int64_t answer = 0;
+};
+
+struct TaskOptions {
+  std::optional<int64_t> limit = {};  ///< how many questions are drawn at most; nothing: all
+  uint32_t seed = 42;                 ///< of that draw (draw_rows)
+};
+
+/// A task's questions.
+struct TaskData {
+  TaskInfo info;
+  std::string digest = {};           ///< of the contents of the files
+  std::string examples_from = {};    ///< file of the examples; empty where there are none
+  bool examples_from_asked = false;  ///< there was no training split: other questions are examples
+  int64_t total = 0;                 ///< questions in the data
+  std::vector<TaskQuestion> questions = {};  ///< that are asked, by index
+};
+
+/// Reads a task's questions and draws their examples: each question has those of the full run,
+/// whatever is asked.
+/// @param name one of known_tasks. @param path the folder with the data (<task>_<split>.jsonl or
+///        .jsonl.gz), or the file, for own_file.
+/// @throws Error{kUsage} an unknown task, a limit below 1; {kMissing} no such file, with the
+/// command
+///         that makes it (from parquet where that is there); {kCorrupt} a line that is not JSON,
+///         lacks a field or has a wrong one (names file and line), no question, fewer documents
+///         than examples.
+TaskData load_task(std::string_view name, const std::filesystem::path& path,
+                   const TaskOptions& options);
+
+/// What a question costs: how its choices become tokens.
+struct PromptTokens {
+  /// Per choice: all tokens, the special ones of the tokenizer's template first, cut from the left
+  /// to context + 1.
+  std::vector<TokenRow> rows;
+  std::vector<int64_t> scored;  ///< per choice: how many of the last tokens are the continuation
+  int64_t shared = 0;           ///< leading tokens that come from TaskQuestion::shared alone
+  int64_t cut = 0;              ///< tokens that the longest row lost
+
+  /// Tokens that scoring each choice by itself takes through the model.
+  int64_t naive_tokens() const;
+};
+
+/// @param context the most tokens the model takes.
+/// @throws Error{kUnsupported} a continuation longer than that, or of no token (names the
+/// question).
+PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& tokenizer,
+                               int64_t context);
+
+/// Answers questions with one model, reusing what consecutive questions share. An answer depends on
+/// model and question alone, not on what was asked before.
+class Answerer {
+ public:
+  /// @param model must outlive this.
+  explicit Answerer(LanguageModel& model);
+
+  /// @return the log-likelihood of each choice. @throws as Decoder::score
+  std::vector<double> log_likelihoods(const PromptTokens& prompt);
+  /// Tokens that were taken through the model.
+  int64_t tokens() const { return tokens_; }
+
+ private:
+  std::vector<double> score(const TokenRow& prefix, int64_t shared,
+                            std::span<const Continuation> continuations);
+
+  Decoder decoder_;
+  TokenRow held_;  ///< of the shared tokens that the decoder begins with
+  int64_t tokens_ = 0;
+};
+
+/// One model's answers to one task.
+struct TaskOutcome {
+  std::vector<TaskAnswer> answers;  ///< as TaskData::questions
+  int64_t right = 0;
+  double accuracy = 0;  ///< share
+  double error = 0;     ///< standard error of it
+  /// Per subject: right answers and questions.
+  std::map<std::string, std::pair<int64_t, int64_t>> groups;
+  int64_t cut_questions = 0;  ///< that did not fit the model's context
+  // Of the questions that were not known already:
+  int64_t asked = 0;
+  int64_t naive_tokens = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+};
+
+/// Two models on one task.
+struct TaskPair {
+  int task = 0;
+  int a = 0;  ///< 0 is the reference, i the i-th model
+  int b = 0;
+  double difference = 0;  ///< accuracy of a minus b
+  Interval ci95 = {};     ///< paired bootstrap over questions, over subjects where there are any
+  Flips flips = {};
+  double mcnemar_p = 1;
+  double p_holm = 1;      ///< over all pairs of all tasks
+  double detectable = 0;  ///< detectable_difference
+};
+
+struct AskedModel {
+  EvaluatedModel model;
+  std::vector<TaskOutcome> tasks;  ///< as TaskRun::tasks
+};
+
+struct TaskRun {
+  std::vector<TaskData> tasks;
+  std::vector<AskedModel> models;  ///< the reference first
+  std::vector<TaskPair> pairs;     ///< all pairs of all tasks
+  /// Per task; nothing with one model.
+  std::vector<std::optional<LadderVerdict>> verdicts;
+};
+
+/// Asks models all questions of the tasks. What the study holds is not asked again; what is
+/// answered is kept every few seconds.
+/// @param names of the models: folders or repository ids. @param seed of the bootstrap.
+/// @param progress phases "hash" (bytes) and "ask" (questions).
+/// @throws what load_task, open_model, tokenize_question and LanguageModel throw; {kInterrupted}:
+///         answers so far are kept.
+TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> tasks, uint64_t seed,
+                  const EngineOptions& options, Study& study, const ProgressFn& progress = {});
+
+/// What the answers of a model to a task are kept under. @param context as tokenize_question's.
+TaskKey task_key(const EvaluatedModel& model, Precision precision, const TaskData& task,
+                 int64_t context);
+
+/// One task's answers of several models, compared: what run_tasks says of them.
+/// @param answers per model, of the same questions. @return pairs without p_holm.
+std::vector<TaskPair> compare_answers(int task,
+                                      std::span<const std::span<const TaskAnswer>> answers,
+                                      uint64_t seed, int threads);
+
+/// @return right answers, accuracy, error and groups. @pre at least one answer.
+TaskOutcome summarize_answers(std::vector<TaskAnswer> answers);
+
+}  // namespace ram

@@ -1,0 +1,372 @@
+// ram tasks: questions with choices, and what may be said of the answers.
+#include "ram/tasks.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "commands.h"
+#include "engine_options.h"
+#include "model.h"
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+constexpr size_t kTableWidth = 110;
+
+struct Options {
+  std::vector<std::string> models;  // the reference first
+  std::string tasks;
+  std::string data;
+  std::string limit;
+  std::string precision;
+  std::string prompts;  // file for them
+};
+
+std::vector<std::string> split_tasks(const std::string& text) {
+  std::vector<std::string> names;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    names.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (std::set<std::string>(names.begin(), names.end()).size() != names.size()) {
+    fail(Code::kUsage, "--task {}: a task is named twice", text);
+  }
+  return names;
+}
+
+TaskOptions task_options(const Common& common, const Options& options) {
+  TaskOptions result;
+  if (common.seed > std::numeric_limits<uint32_t>::max()) {
+    fail(Code::kUsage, "--seed {}: questions are drawn with a seed from 0 to {}", common.seed,
+         std::numeric_limits<uint32_t>::max());
+  }
+  result.seed = static_cast<uint32_t>(common.seed);
+  if (options.limit.empty() || options.limit == "all") return result;
+  constexpr size_t kMostDigits = 9;
+  if (options.limit.size() > kMostDigits ||
+      options.limit.find_first_not_of("0123456789") != std::string::npos ||
+      std::stoll(options.limit) < 1) {
+    fail(Code::kUsage, "--limit {}: use a number from 1, or all", options.limit);
+  }
+  result.limit = std::stoll(options.limit);
+  return result;
+}
+
+/// For people and in JSON: the models' names, or what was typed where two share one.
+std::vector<std::string> labels_of(const TaskRun& run, const Options& options) {
+  std::vector<std::string> labels;
+  for (const AskedModel& model : run.models) labels.push_back(model.model.name);
+  if (std::set<std::string>(labels.begin(), labels.end()).size() == labels.size()) return labels;
+  return options.models;
+}
+
+double points(double share) {
+  return 100 * share;
+}
+
+Json outcome_json(const TaskData& task, const TaskOutcome& outcome) {
+  Json results = Json::array();
+  for (size_t i = 0; i < outcome.answers.size(); ++i) {
+    const TaskAnswer& answer = outcome.answers[i];
+    results.push_back({{"id", task.questions[i].id},
+                       {"index", answer.question},
+                       {"correct", answer.choice == answer.answer},
+                       {"choice", answer.choice},
+                       {"answer", answer.answer},
+                       {"log_likelihoods", answer.log_likelihoods}});
+  }
+  Json groups = Json::array();
+  for (const auto& [name, counts] : outcome.groups) {
+    groups.push_back(
+        {{"name", name},
+         {"questions", counts.second},
+         {"accuracy", static_cast<double>(counts.first) / static_cast<double>(counts.second)}});
+  }
+  return {{"name", task.info.name},
+          {"metric", task.info.metric},
+          {"questions", outcome.answers.size()},
+          {"accuracy", outcome.accuracy},
+          {"se", outcome.error},
+          {"subjects", std::move(groups)},
+          {"cut_questions", outcome.cut_questions},
+          {"asked", outcome.asked},
+          {"naive_tokens", outcome.naive_tokens},
+          {"tokens", outcome.tokens},
+          {"seconds", outcome.seconds},
+          {"results", std::move(results)}};
+}
+
+Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string>& labels) {
+  const LadderVerdict& verdict = *run.verdicts[task];
+  const auto label = [&](int which) { return labels.at(static_cast<size_t>(which)); };
+  Json told = nullptr;
+  if (verdict.closest_told) {
+    told = Json::array({label(verdict.closest_told->a), label(verdict.closest_told->b)});
+  }
+  return {{"task", run.tasks[task].info.name}, {"saturated", verdict.saturated()},
+          {"spread", verdict.spread},          {"best", label(verdict.best)},
+          {"worst", label(verdict.worst)},     {"detectable", verdict.detectable},
+          {"closest_told", std::move(told)}};
+}
+
+Json run_json(const TaskRun& run, const std::vector<std::string>& labels) {
+  Json tasks = Json::array();
+  for (const TaskData& task : run.tasks) {
+    tasks.push_back(
+        {{"name", task.info.name},
+         {"metric", task.info.metric},
+         {"examples", task.info.examples},
+         {"examples_from", task.examples_from.empty() ? Json(nullptr) : Json(task.examples_from)},
+         {"examples_from_asked", task.examples_from_asked},
+         {"data", task.digest},
+         {"questions_total", task.total},
+         {"questions", task.questions.size()}});
+  }
+  Json models = Json::array();
+  for (size_t m = 0; m < run.models.size(); ++m) {
+    const AskedModel& model = run.models[m];
+    Json outcomes = Json::array();
+    for (size_t t = 0; t < run.tasks.size(); ++t) {
+      outcomes.push_back(outcome_json(run.tasks[t], model.tasks[t]));
+    }
+    models.push_back({{"name", labels[m]},
+                      {"folder", model.model.folder},
+                      {"digest", model.model.digest},
+                      {"bytes", model.model.bytes},
+                      {"bits_per_weight", model.model.bits_per_weight},
+                      {"tasks", std::move(outcomes)}});
+  }
+  Json pairs = Json::array();
+  for (const TaskPair& pair : run.pairs) {
+    pairs.push_back({{"task", run.tasks[static_cast<size_t>(pair.task)].info.name},
+                     {"a", labels[static_cast<size_t>(pair.a)]},
+                     {"b", labels[static_cast<size_t>(pair.b)]},
+                     {"difference", pair.difference},
+                     {"ci95", Json::array({pair.ci95.low, pair.ci95.high})},
+                     {"gained", pair.flips.gained},
+                     {"lost", pair.flips.lost},
+                     {"mcnemar_p", pair.mcnemar_p},
+                     {"p_holm", pair.p_holm},
+                     {"detectable", pair.detectable}});
+  }
+  Json verdicts = Json::array();
+  for (size_t t = 0; t < run.tasks.size(); ++t) {
+    if (run.verdicts[t]) verdicts.push_back(verdict_json(run, t, labels));
+  }
+  return {{"tasks", std::move(tasks)},
+          {"models", std::move(models)},
+          {"pairs", std::move(pairs)},
+          {"comparisons", run.pairs.size()},
+          {"verdicts", std::move(verdicts)}};
+}
+
+const TaskPair* against_reference(const TaskRun& run, size_t task, size_t model) {
+  for (const TaskPair& pair : run.pairs) {
+    if (pair.task == static_cast<int>(task) && pair.a == static_cast<int>(model) && pair.b == 0) {
+      return &pair;
+    }
+  }
+  return nullptr;
+}
+
+std::string task_heading(const TaskRun& run, size_t t) {
+  const TaskData& task = run.tasks[t];
+  std::string text = fmt::format(
+      "{} ({}): {}{} questions", task.info.title, task.info.metric,
+      std::ssize(task.questions) < task.total ? fmt::format("{} of ", task.questions.size()) : "",
+      task.total);
+  if (task.info.examples > 0) {
+    text += fmt::format(", {} examples from {}", task.info.examples, task.examples_from);
+    if (task.examples_from_asked) {
+      text += " (no training split there: other questions of the split that is asked)";
+    }
+  }
+  return text + "\n";
+}
+
+std::string task_table(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
+  Table table({{"model", Align::kLeft},
+               {"size"},
+               {"bits"},
+               {"accuracy"},
+               {"difference"},
+               {"95 % interval"},
+               {"gained"},
+               {"lost"},
+               {"p"},
+               {"detectable"}});
+  for (size_t m = 0; m < run.models.size(); ++m) {
+    const AskedModel& model = run.models[m];
+    std::vector<std::string> cells = {
+        labels[m], format_bytes(model.model.bytes),
+        fmt::format("{:.2f}", model.model.bits_per_weight),
+        fmt::format("{:.1f} ± {:.1f} %", points(model.tasks[t].accuracy),
+                    points(model.tasks[t].error))};
+    if (const TaskPair* pair = against_reference(run, t, m)) {
+      cells.insert(
+          cells.end(),
+          {fmt::format("{:+.2f}", points(pair->difference)),
+           fmt::format("{:+.2f} to {:+.2f}", points(pair->ci95.low), points(pair->ci95.high)),
+           std::to_string(pair->flips.gained), std::to_string(pair->flips.lost),
+           fmt::format("{:.2g}", pair->p_holm), fmt::format("{:.2f}", points(pair->detectable))});
+    } else {
+      cells.insert(cells.end(), {"", "", "", "", "", ""});
+    }
+    table.add(std::move(cells));
+  }
+  return table.render(kTableWidth);
+}
+
+std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
+  if (!run.verdicts[t]) return "";
+  const LadderVerdict& verdict = *run.verdicts[t];
+  const auto bits = [&](int which) {
+    return run.models[static_cast<size_t>(which)].model.bits_per_weight;
+  };
+  const auto named = [&](int which) {
+    return fmt::format("{} ({:.2f} bits)", labels[static_cast<size_t>(which)], bits(which));
+  };
+  if (verdict.closest_told) {
+    const auto& pair = *verdict.closest_told;
+    const auto [low, high] =
+        std::minmax(pair.a, pair.b, [&](int x, int y) { return bits(x) < bits(y); });
+    return fmt::format("still tells {} from {}\n", named(low), named(high));
+  }
+  double low = std::numeric_limits<double>::max();
+  double high = 0;
+  for (const AskedModel& model : run.models) {
+    low = std::min(low, model.model.bits_per_weight);
+    high = std::max(high, model.model.bits_per_weight);
+  }
+  const std::string spread = fmt::format(
+      "spreads {:.2f} points over {:.2f} to {:.2f} bits, and this benchmark can detect "
+      "no less than {:.2f}\n",
+      points(verdict.spread), low, high, points(verdict.detectable));
+  return (verdict.saturated() ? "saturated: " : "not told apart: ") + spread;
+}
+
+std::string cost_text(const TaskRun& run, size_t t) {
+  int64_t asked = 0;
+  int64_t naive = 0;
+  int64_t tokens = 0;
+  int64_t cut = 0;
+  double seconds = 0;
+  for (const AskedModel& model : run.models) {
+    const TaskOutcome& outcome = model.tasks[t];
+    asked += outcome.asked;
+    naive += outcome.naive_tokens;
+    tokens += outcome.tokens;
+    seconds += outcome.seconds;
+    cut = std::max(cut, outcome.cut_questions);
+  }
+  std::string text;
+  if (cut > 0) {
+    text += fmt::format("{} questions were longer than a model's context, and cut from the left\n",
+                        cut);
+  }
+  if (asked == 0) return text + "all answers were in the study\n";
+  return text + fmt::format(
+                    "{} answers at {:.1f} a second; {} tokens, {:.1f} times fewer than the "
+                    "{} of each choice by itself\n",
+                    asked, static_cast<double>(asked) / std::max(seconds, 1e-9), tokens,
+                    static_cast<double>(naive) / static_cast<double>(tokens), naive);
+}
+
+std::string run_text(const TaskRun& run, const std::vector<std::string>& labels) {
+  std::string text;
+  for (size_t t = 0; t < run.tasks.size(); ++t) {
+    text += (t > 0 ? "\n" : "") + task_heading(run, t) + task_table(run, t, labels) +
+            verdict_text(run, t, labels) + cost_text(run, t);
+  }
+  if (!run.pairs.empty()) {
+    text += fmt::format(
+        "\nDifferences from {} in points; p is McNemar's exact test, corrected by Holm's method "
+        "for "
+        "{} comparison{}.\n\"detectable\" is the least difference that this test finds in 4 of 5 "
+        "trials, with the answers that flipped.\n",
+        labels.front(), run.pairs.size(), run.pairs.size() == 1 ? "" : "s");
+  }
+  return text;
+}
+
+// One line of JSON for each question, as it is put to the model.
+std::string prompt_lines(const std::vector<TaskData>& tasks) {
+  std::string text;
+  for (const TaskData& task : tasks) {
+    for (const TaskQuestion& question : task.questions) {
+      std::vector<std::string> contexts;
+      for (const std::string& own : question.contexts) contexts.push_back(question.shared + own);
+      text += Json{{"task", task.info.name},
+                   {"index", question.index},
+                   {"id", question.id},
+                   {"contexts", contexts},
+                   {"continuations", question.continuations},
+                   {"answer", question.answer}}
+                  .dump() +
+              "\n";
+    }
+  }
+  return text;
+}
+
+int tasks_command(const Common& common, const Options& options) {
+  const TaskOptions wanted = task_options(common, options);
+  const EngineOptions engine = engine_options(common, options.precision);
+  std::vector<TaskData> tasks;
+  for (const std::string& name : split_tasks(options.tasks)) {
+    tasks.push_back(load_task(name, options.data, wanted));
+  }
+  if (!options.prompts.empty()) {
+    check_output_file(options.prompts);
+    write_output(common, options.prompts, prompt_lines(tasks));
+  }
+  Study study =
+      open_study(common, fmt::format("tasks --task {}{}", options.tasks,
+                                     options.limit.empty() ? "" : " --limit " + options.limit));
+  TaskRun run;
+  {
+    ProgressLine line(common);
+    run = run_tasks(options.models, std::move(tasks), common.seed, engine, study, line.function());
+  }
+  const std::vector<std::string> labels = labels_of(run, options);
+  print_result(common, common.json ? run_json(run, labels).dump(2) + "\n" : run_text(run, labels));
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_tasks(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODELS", options->models, "the reference, then the models to compare with it")
+      ->type_name("REFERENCE [MODEL...]")
+      ->expected(1, 1000)
+      ->required();
+  std::vector<std::string> names;
+  for (const TaskInfo& task : known_tasks()) names.emplace_back(task.name);
+  app.add_option("--task", options->tasks,
+                 "one or several, by commas (choice: questions of your own)")
+      ->type_name(fmt::format("{}", fmt::join(names, "|")))
+      ->required();
+  app.add_option("--data", options->data,
+                 "folder with <task>_<split>.jsonl or .jsonl.gz; for choice the file")
+      ->type_name("FOLDER")
+      ->required();
+  app.add_option("--limit", options->limit,
+                 "how many questions of each task, drawn with --seed (default all)")
+      ->type_name("N|all");
+  app.add_option("--prompts", options->prompts, "writes what the models are asked, as JSON lines")
+      ->type_name("FILE");
+  add_precision_option(app, options->precision);
+  return [options, &common] { return tasks_command(common, *options); };
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,296 @@
+// Asking models, keeping what they answer, and comparing them.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/eval.h"
+#include "ram/tasks.h"
+
+#include "python_text.h"
+
+namespace ram {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Numbers prompts and arithmetic: with another, what older versions kept is not found.
+constexpr int kTaskRule = 1;
+// What a kill may lose.
+constexpr double kKeepSeconds = 2;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The first of the largest, as numpy's argmax.
+int64_t choose(const TaskData& task, const TaskQuestion& question,
+               const std::vector<double>& log_likelihoods) {
+  std::vector<double> scores = log_likelihoods;
+  if (task.info.metric == "acc_norm") {
+    for (size_t c = 0; c < scores.size(); ++c) {
+      scores[c] /= static_cast<double>(std::max<int64_t>(1, python_length(question.choices[c])));
+    }
+  }
+  return std::max_element(scores.begin(), scores.end()) - scores.begin();
+}
+
+/// A model that is asked, opened.
+struct Asked {
+  Checkpoint checkpoint;
+  Tokenizer tokenizer;
+  EvaluatedModel record;
+};
+
+Asked open_asked(const std::string& name, Study& study, const ProgressFn& progress) {
+  Checkpoint checkpoint = Checkpoint::open(name, Quantized::kAccept);
+  Tokenizer tokenizer = open_tokenizer(checkpoint);
+  EvaluatedModel record = evaluated_model(checkpoint, study, progress);
+  return {std::move(checkpoint), std::move(tokenizer), std::move(record)};
+}
+
+/// Counts questions of all models and tasks for the one line that shows them.
+class Counter {
+ public:
+  Counter(int64_t total, const ProgressFn& progress) : total_(total), progress_(progress) {}
+  void show() const {
+    if (!progress_) return;
+    progress_({.phase = "ask", .done_bytes = done_, .total_bytes = total_, .unit = "questions"});
+  }
+  void count() {
+    ++done_;
+    show();
+  }
+
+ private:
+  int64_t total_;
+  const ProgressFn& progress_;
+  int64_t done_ = 0;
+};
+
+/// The questions of one task that one model was not asked yet.
+struct Missing {
+  TaskRecord record;
+  std::vector<const TaskQuestion*> questions;
+};
+
+Missing find_missing(const TaskData& task, const Asked& model, Precision precision, Study& study) {
+  Missing missing{.record = {.key = task_key(model.record, precision, task,
+                                             model.checkpoint.config.max_positions),
+                             .metric = std::string(task.info.metric),
+                             .questions = task.total},
+                  .questions = {}};
+  const std::map<int64_t, TaskAnswer> known = study.answers(missing.record.key);
+  for (const TaskQuestion& question : task.questions) {
+    if (!known.contains(question.index)) missing.questions.push_back(&question);
+  }
+  return missing;
+}
+
+/// What asking took.
+struct Cost {
+  int64_t asked = 0;
+  int64_t naive_tokens = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+};
+
+Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenizer, int64_t context,
+         Answerer& answerer, Study& study, Counter& counter) {
+  const auto start = Clock::now();
+  auto kept = start;
+  const int64_t tokens_before = answerer.tokens();
+  Cost cost;
+  std::vector<TaskAnswer> answers;
+  const auto keep = [&] {
+    if (!answers.empty()) study.put_answers(missing.record, answers);
+    answers.clear();
+    kept = Clock::now();
+  };
+  try {
+    for (const TaskQuestion* question : missing.questions) {
+      check_interrupted();
+      const PromptTokens prompt = tokenize_question(*question, tokenizer, context);
+      TaskAnswer answer{.question = question->index,
+                        .group = question->group,
+                        .answer = question->answer,
+                        .cut = prompt.cut,
+                        .log_likelihoods = answerer.log_likelihoods(prompt)};
+      answer.choice = choose(task, *question, answer.log_likelihoods);
+      answers.push_back(std::move(answer));
+      cost.naive_tokens += prompt.naive_tokens();
+      ++cost.asked;
+      counter.count();
+      if (since(kept) > kKeepSeconds) keep();
+    }
+  } catch (const Error&) {
+    keep();  // an interrupt, or a question that cannot be asked: the others are answered
+    throw;
+  }
+  keep();
+  cost.tokens = answerer.tokens() - tokens_before;
+  cost.seconds = since(start);
+  return cost;
+}
+
+TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, Study& study) {
+  const std::map<int64_t, TaskAnswer> known = study.answers(key);
+  std::vector<TaskAnswer> answers;
+  for (const TaskQuestion& question : task.questions) {
+    const auto found = known.find(question.index);
+    RAM_CHECK(found != known.end());
+    answers.push_back(found->second);
+  }
+  TaskOutcome outcome = summarize_answers(std::move(answers));
+  outcome.asked = cost.asked;
+  outcome.naive_tokens = cost.naive_tokens;
+  outcome.tokens = cost.tokens;
+  outcome.seconds = cost.seconds;
+  return outcome;
+}
+
+void judge(TaskRun& run) {
+  std::vector<double> p_values;
+  for (const TaskPair& pair : run.pairs) p_values.push_back(pair.mcnemar_p);
+  const std::vector<double> adjusted = holm(p_values);
+  for (size_t i = 0; i < adjusted.size(); ++i) run.pairs[i].p_holm = adjusted[i];
+  for (size_t t = 0; t < run.tasks.size(); ++t) {
+    std::optional<LadderVerdict>& verdict = run.verdicts.emplace_back();
+    if (run.models.size() < 2) continue;
+    std::vector<LadderStep> steps;
+    std::vector<LadderPair> pairs;
+    for (const AskedModel& model : run.models) {
+      steps.push_back({.bits = model.model.bits_per_weight, .accuracy = model.tasks[t].accuracy});
+    }
+    for (const TaskPair& pair : run.pairs) {
+      if (pair.task != static_cast<int>(t)) continue;
+      pairs.push_back(
+          {.a = pair.a, .b = pair.b, .p_holm = pair.p_holm, .detectable = pair.detectable});
+    }
+    verdict = judge_ladder(steps, pairs);
+  }
+}
+
+}  // namespace
+
+TaskKey task_key(const EvaluatedModel& model, Precision precision, const TaskData& task,
+                 int64_t context) {
+  const std::string examples = task.info.examples == 0
+                                   ? "no examples"
+                                   : fmt::format("{} examples of the {} split", task.info.examples,
+                                                 task.examples_from_asked ? "asked" : "training");
+  return {.model = model.digest,
+          .precision = std::string(precision_name(precision)),
+          .task = std::string(task.info.name),
+          .data = task.digest,
+          .protocol = fmt::format("{}, at most {} tokens, rule {}", examples, context, kTaskRule)};
+}
+
+TaskOutcome summarize_answers(std::vector<TaskAnswer> answers) {
+  RAM_CHECK(!answers.empty());
+  TaskOutcome outcome;
+  for (const TaskAnswer& answer : answers) {
+    const int64_t right = answer.choice == answer.answer ? 1 : 0;
+    outcome.right += right;
+    outcome.cut_questions += answer.cut > 0 ? 1 : 0;
+    if (answer.group.empty()) continue;
+    auto& [group_right, group_total] = outcome.groups[answer.group];
+    group_right += right;
+    ++group_total;
+  }
+  const int64_t total = std::ssize(answers);
+  outcome.accuracy = static_cast<double>(outcome.right) / static_cast<double>(total);
+  outcome.error = accuracy_error(outcome.right, total);
+  outcome.answers = std::move(answers);
+  return outcome;
+}
+
+std::vector<TaskPair> compare_answers(int task,
+                                      std::span<const std::span<const TaskAnswer>> answers,
+                                      uint64_t seed, int threads) {
+  std::vector<TaskPair> pairs;
+  for (size_t a = 0; a < answers.size(); ++a) {
+    for (size_t b = 0; b < a; ++b) {
+      TaskPair pair{.task = task, .a = static_cast<int>(a), .b = static_cast<int>(b)};
+      // Questions without a subject are a cluster each.
+      std::map<std::pair<std::string, int64_t>, std::pair<double, int64_t>> clusters;
+      RAM_CHECK(answers[a].size() == answers[b].size());
+      for (size_t i = 0; i < answers[a].size(); ++i) {
+        const TaskAnswer& one = answers[a][i];
+        const TaskAnswer& other = answers[b][i];
+        RAM_CHECK(one.question == other.question);
+        const int gain =
+            (one.choice == one.answer ? 1 : 0) - (other.choice == other.answer ? 1 : 0);
+        if (gain > 0) ++pair.flips.gained;
+        if (gain < 0) ++pair.flips.lost;
+        auto& [sum, count] = clusters[{one.group, one.group.empty() ? one.question : 0}];
+        sum += gain;
+        ++count;
+      }
+      const auto total = static_cast<int64_t>(answers[a].size());
+      std::vector<double> sums;
+      std::vector<int64_t> counts;
+      for (const auto& [cluster, entry] : clusters) {
+        sums.push_back(entry.first);
+        counts.push_back(entry.second);
+      }
+      pair.difference =
+          static_cast<double>(pair.flips.gained - pair.flips.lost) / static_cast<double>(total);
+      pair.ci95 = bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
+      pair.mcnemar_p = mcnemar_test(pair.flips);
+      pair.detectable = detectable_difference(total, pair.flips.gained + pair.flips.lost);
+      pairs.push_back(pair);
+    }
+  }
+  return pairs;
+}
+
+TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> tasks, uint64_t seed,
+                  const EngineOptions& options, Study& study, const ProgressFn& progress) {
+  TaskRun run{.tasks = std::move(tasks), .models = {}, .pairs = {}, .verdicts = {}};
+  std::vector<Asked> models;
+  std::vector<std::vector<Missing>> missing;
+  int64_t total = 0;
+  for (const std::string& name : names) {
+    models.push_back(open_asked(name, study, progress));
+    std::vector<Missing>& own = missing.emplace_back();
+    for (const TaskData& task : run.tasks) {
+      own.push_back(find_missing(task, models.back(), options.precision, study));
+      total += std::ssize(own.back().questions);
+    }
+  }
+  Counter counter(total, progress);
+  counter.show();
+  for (size_t m = 0; m < models.size(); ++m) {
+    const int64_t context = models[m].checkpoint.config.max_positions;
+    std::vector<Cost> costs(run.tasks.size());
+    const bool all_known = std::all_of(missing[m].begin(), missing[m].end(),
+                                       [](const Missing& own) { return own.questions.empty(); });
+    if (!all_known) {
+      LanguageModel model(std::move(models[m].checkpoint), options);
+      Answerer answerer(model);
+      for (size_t t = 0; t < run.tasks.size(); ++t) {
+        costs[t] = ask(run.tasks[t], missing[m][t], models[m].tokenizer, context, answerer, study,
+                       counter);
+      }
+    }
+    AskedModel& asked = run.models.emplace_back();
+    asked.model = models[m].record;
+    for (size_t t = 0; t < run.tasks.size(); ++t) {
+      asked.tasks.push_back(collect(run.tasks[t], missing[m][t].record.key, costs[t], study));
+    }
+  }
+  for (size_t t = 0; t < run.tasks.size(); ++t) {
+    std::vector<std::span<const TaskAnswer>> answers;
+    for (const AskedModel& model : run.models) answers.emplace_back(model.tasks[t].answers);
+    const std::vector<TaskPair> pairs =
+        compare_answers(static_cast<int>(t), answers, seed, options.threads);
+    run.pairs.insert(run.pairs.end(), pairs.begin(), pairs.end());
+  }
+  judge(run);
+  return run;
+}
+
+}  // namespace ram

@@ -1,0 +1,176 @@
+// Asking: log-likelihoods as the harness has them, reuse that changes nothing, and a study that
+// holds what was answered.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+#include "ram/tasks.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+const fs::path kVectors = RAM_SOURCE_DIR "/tests/vectors/tasks";
+const std::string kDemo = RAM_SOURCE_DIR "/models/demo";
+const fs::path kDemoQuestions = RAM_SOURCE_DIR "/models/demo/questions.jsonl";
+
+/// The bundled model, opened once.
+struct Demo {
+  Checkpoint checkpoint = Checkpoint::open(kDemo);
+  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
+  LanguageModel model{Checkpoint::open(kDemo), {.threads = 2}};
+  int64_t context = checkpoint.config.max_positions;
+};
+
+Demo& demo() {
+  static Demo opened;
+  return opened;
+}
+
+TEST(Answers, HaveTheHarnessesLogLikelihoods) {
+  std::ifstream file(kVectors / "log_likelihoods.json");
+  const Json expected = Json::parse(file);
+  ASSERT_EQ(expected.size(), 5U);
+  for (const auto& [name, questions] : expected.items()) {
+    const TaskData data = load_task(name, name == "choice" ? kDemoQuestions : kVectors, {});
+    Answerer answerer(demo().model);
+    for (size_t q = 0; q < questions.size(); ++q) {
+      const auto found = answerer.log_likelihoods(
+          tokenize_question(data.questions[q], demo().tokenizer, demo().context));
+      ASSERT_EQ(found.size(), questions[q].size());
+      for (size_t c = 0; c < found.size(); ++c) {
+        EXPECT_NEAR(found[c], questions[q][c].get<double>(), 1e-3) << name << " " << q;
+      }
+    }
+  }
+}
+
+TEST(Answers, DependOnTheQuestionAloneToTheBit) {
+  const TaskData data = load_task("mmlu", kVectors, {});
+  Answerer answerer(demo().model);
+  std::vector<std::vector<double>> together;
+  int64_t naive = 0;
+  for (const TaskQuestion& question : data.questions) {
+    const auto prompt = tokenize_question(question, demo().tokenizer, demo().context);
+    together.push_back(answerer.log_likelihoods(prompt));
+    naive += prompt.naive_tokens();
+  }
+  EXPECT_LT(5 * answerer.tokens(), naive) << "the shared beginning is computed once";
+  for (size_t q = data.questions.size(); q-- > 0;) {
+    Answerer alone(demo().model);
+    EXPECT_EQ(alone.log_likelihoods(
+                  tokenize_question(data.questions[q], demo().tokenizer, demo().context)),
+              together[q]);
+  }
+}
+
+TEST(Answers, OfQuestionsLongerThanTheContextAreThoseOfTheirEnd) {
+  TaskQuestion question = load_task("choice", kDemoQuestions, {.limit = 1}).questions.front();
+  const auto whole = tokenize_question(question, demo().tokenizer, 1000);
+  EXPECT_EQ(whole.cut, 0);
+  for (int i = 0; i < 30; ++i) question.contexts.front().insert(0, "Once more. ");
+  question.continuations.back() += " and more";
+  constexpr int64_t kContext = 12;
+  const auto cut = tokenize_question(question, demo().tokenizer, kContext);
+  EXPECT_GT(cut.cut, 0);
+  for (size_t c = 0; c < cut.rows.size(); ++c) EXPECT_EQ(std::ssize(cut.rows[c]), kContext + 1);
+  // Choices of different lengths begin at different places: each is as if it were alone.
+  Answerer answerer(demo().model);
+  const auto found = answerer.log_likelihoods(cut);
+  for (size_t c = 0; c < cut.rows.size(); ++c) {
+    const TokenRow& row = cut.rows[c];
+    HiddenRows hidden = demo().model.embed({&row, 1});
+    demo().model.run_layers(hidden, 0, demo().model.layers());
+    const Matrix logits = demo().model.logits(hidden.front());
+    double expected = 0;
+    for (int64_t i = std::ssize(row) - cut.scored[c]; i < std::ssize(row); ++i) {
+      const float* at = logits.row(i - 1);
+      double sum = 0;
+      for (int64_t v = 0; v < logits.cols(); ++v) sum += std::exp(static_cast<double>(at[v]));
+      expected += static_cast<double>(at[row[static_cast<size_t>(i)]]) - std::log(sum);
+    }
+    EXPECT_NEAR(found[c], expected, 1e-4);
+  }
+  EXPECT_THROW(tokenize_question(question, demo().tokenizer, 1), Error);
+}
+
+class RunTasks : public ::testing::Test {
+ protected:
+  static TaskData questions(int64_t count) {
+    return load_task("choice", kDemoQuestions, {.limit = count, .seed = 1});
+  }
+  TaskRun run(Study& study, int64_t count, const ProgressFn& progress = {}) {
+    const std::vector<std::string> names = {kDemo, kDemo};
+    return run_tasks(names, {questions(count)}, 42, {.threads = 2}, study, progress);
+  }
+  testing::TempFolder folder_;
+};
+
+TEST_F(RunTasks, AsksWhatTheStudyDoesNotHoldAndAModelAgainstItselfDoesNotDiffer) {
+  Study study(folder_ / "ram.db");
+  const TaskRun first = run(study, 6);
+  EXPECT_EQ(first.models[0].tasks[0].asked, 6);
+  const TaskRun second = run(study, 6);
+  EXPECT_EQ(second.models[0].tasks[0].asked, 0);
+  EXPECT_EQ(second.models[0].tasks[0].answers, first.models[0].tasks[0].answers);
+  ASSERT_EQ(second.pairs.size(), 1U);
+  EXPECT_EQ(second.pairs[0].difference, 0);
+  EXPECT_EQ(second.pairs[0].mcnemar_p, 1);
+  ASSERT_TRUE(second.verdicts[0].has_value());
+  EXPECT_TRUE(second.verdicts[0]->saturated());
+}
+
+TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {
+  Study whole_study(folder_ / "whole.db");
+  const auto whole = run(whole_study, 8).models[0].tasks[0].answers;
+  Study study(folder_ / "ram.db");
+  int shown = 0;
+  EXPECT_THROW(run(study, 8,
+                   [&](const Progress& progress) {
+                     if (progress.phase == "ask" && ++shown == 4) fail(Code::kInterrupted, "now");
+                   }),
+               Error);
+  ASSERT_EQ(study.tasks().size(), 1U);
+  EXPECT_EQ(study.answers(study.tasks().front().key).size(), 3U);
+  const TaskRun rest = run(study, 8);
+  EXPECT_EQ(rest.models[0].tasks[0].asked, 5);
+  EXPECT_EQ(rest.models[0].tasks[0].answers, whole);
+}
+
+TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
+  std::vector<TaskAnswer> a;
+  std::vector<TaskAnswer> b;
+  for (int64_t i = 0; i < 200; ++i) {
+    TaskAnswer answer{.question = i,
+                      .group = i < 100 ? "one" : "two",
+                      .answer = 0,
+                      .choice = 0,
+                      .log_likelihoods = {-1, -2}};
+    a.push_back(answer);
+    answer.choice = i < 20 || i == 150 ? 1 : 0;
+    b.push_back(answer);
+  }
+  a[199].choice = 1;
+  const std::vector<std::span<const TaskAnswer>> both = {b, a};
+  const auto pairs = compare_answers(0, both, 42, 1);
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].flips.gained, 21);
+  EXPECT_EQ(pairs[0].flips.lost, 1);
+  EXPECT_NEAR(pairs[0].difference, 0.1, 1e-12);
+  // Two subjects with 0.2 and 0: drawing them again gives nothing between but 0.1.
+  EXPECT_NEAR(pairs[0].ci95.low, 0, 1e-12);
+  EXPECT_NEAR(pairs[0].ci95.high, 0.2, 1e-12);
+  EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
+}
+
+}  // namespace
+}  // namespace ram
