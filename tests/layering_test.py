@@ -44,6 +44,7 @@ HEADERS = {
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "statistics": "eval",
+    "answers": "eval",
 }
 LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")

@@ -162,6 +162,28 @@ struct TaskAnswer {
   bool operator==(const TaskAnswer&) const = default;
 };
 
+/// A text that a command wrote and that a report shows.
+struct StudyDocument {
+  std::string kind;  ///< "plan": plan.json of a folder that was run, key its
+                     ///< EvaluatedModel::digest; "curves": `analyze --csv` of a source, key its
+                     ///< fingerprint; "sweep": `sweep --json`, key fingerprint and method
+  std::string key;
+  std::string text;
+};
+
+/// Two evaluations between which divergences are known.
+struct DivergencePair {
+  EvaluationKey reference;
+  EvaluationKey model;
+};
+
+/// A program that wrote to the study.
+struct RunRecord {
+  std::string program;  ///< with its version
+  int64_t started_ms = 0;
+  std::string options;  ///< what it was asked to do
+};
+
 class Study {
  public:
   /// Opens or creates; brings an older one up to date. A study that cannot be written is opened for
@@ -235,6 +257,18 @@ class Study {
   std::vector<ProbeRow> probes(const ProbeKey& key);
   /// Keeps some: all of it or, on failure, nothing. @pre all numbers are finite.
   void put_probes(const ProbeKey& key, std::span<const ProbeRow> rows);
+
+  /// Evaluations that have rows, by text, protocol, precision and model.
+  std::vector<EvaluationKey> evaluations();
+  std::vector<DivergencePair> divergences();
+
+  /// Replaces the text of that kind and key; writes nothing if it is the same. A study of an older
+  /// version that could not be brought up to date keeps none.
+  void put_document(const StudyDocument& document);
+  /// By key.
+  std::vector<StudyDocument> documents(const std::string& kind);
+  /// Programs that wrote to the study, the first one first.
+  std::vector<RunRecord> runs();
 
   /// The tasks that were asked, by task, then model.
   std::vector<TaskRecord> tasks();

@@ -5,13 +5,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "ram/answers.h"
 #include "ram/engine.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
@@ -112,13 +112,8 @@ class Answerer {
 
 /// One model's answers to one task.
 struct TaskOutcome {
+  AnswerSummary summary;
   std::vector<TaskAnswer> answers;  ///< as TaskData::questions
-  int64_t right = 0;
-  double accuracy = 0;  ///< share
-  double error = 0;     ///< standard error of it
-  /// Per subject: right answers and questions.
-  std::map<std::string, std::pair<int64_t, int64_t>> groups;
-  int64_t cut_questions = 0;  ///< that did not fit the model's context
   // Of the questions that were not known already:
   int64_t asked = 0;
   int64_t naive_tokens = 0;
@@ -126,17 +121,9 @@ struct TaskOutcome {
   double seconds = 0;
 };
 
-/// Two models on one task.
-struct TaskPair {
+/// Two models (0 is the reference, i the i-th model) on one task.
+struct TaskPair : AnswerPair {
   int task = 0;
-  int a = 0;  ///< 0 is the reference, i the i-th model
-  int b = 0;
-  double difference = 0;  ///< accuracy of a minus b
-  Interval ci95 = {};     ///< paired bootstrap over questions, over subjects where there are any
-  Flips flips = {};
-  double mcnemar_p = 1;
-  double p_holm = 1;      ///< over all pairs of all tasks
-  double detectable = 0;  ///< detectable_difference
 };
 
 struct AskedModel {
@@ -147,7 +134,7 @@ struct AskedModel {
 struct TaskRun {
   std::vector<TaskData> tasks;
   std::vector<AskedModel> models;  ///< the reference first
-  std::vector<TaskPair> pairs;     ///< all pairs of all tasks
+  std::vector<TaskPair> pairs;     ///< all pairs of all tasks, p_holm over all of them
   /// Per task; nothing with one model.
   std::vector<std::optional<LadderVerdict>> verdicts;
 };
@@ -164,14 +151,5 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
 /// What the answers of a model to a task are kept under. @param context as tokenize_question's.
 TaskKey task_key(const EvaluatedModel& model, Precision precision, const TaskData& task,
                  int64_t context);
-
-/// One task's answers of several models, compared: what run_tasks says of them.
-/// @param answers per model, of the same questions. @return pairs without p_holm.
-std::vector<TaskPair> compare_answers(int task,
-                                      std::span<const std::span<const TaskAnswer>> answers,
-                                      uint64_t seed, int threads);
-
-/// @return right answers, accuracy, error and groups. @pre at least one answer.
-TaskOutcome summarize_answers(std::vector<TaskAnswer> answers);
 
 }  // namespace ram

@@ -21,39 +21,6 @@ struct Options {
   bool rehash = false;
 };
 
-// A field of RFC 4180: quoted only where it must be.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + "\"";
-}
-
-std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
-  // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
-  constexpr int kUnquantizedSqnr = 100;
-  std::string text = "unit,role,tensors,weights,format,bytes,nrmse,sqnr_db,mse\n";
-  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
-    const Unit& unit = checkpoint.units[u];
-    const UnitCurve& curve = curves.units[u];
-    const std::string start = fmt::format("{},{},{},{}", csv_field(unit.name), role_name(unit.role),
-                                          unit.parts.size(), unit.weights());
-    for (int f = 0; f < kFormatCount; ++f) {
-      if ((curve.formats >> f & 1U) == 0) continue;
-      const AffineFormat format = kAffineFormats[static_cast<size_t>(f)];
-      text += fmt::format("{},{},{},{},{},{}\n", start, format_name(format),
-                          unit_bytes(checkpoint, unit, format, curves.dtype),
-                          curve.nrmse(f, curves.encoder), curve.sqnr_db(f), curve.mse(f));
-    }
-    text += fmt::format("{},{},{},0,{},0\n", start, weight_dtype_name(curves.dtype),
-                        unit_bytes(checkpoint, unit, {}, curves.dtype), kUnquantizedSqnr);
-  }
-  return text;
-}
-
 int64_t count_quantizable(const ModelCurves& curves) {
   int64_t count = 0;
   for (const UnitCurve& curve : curves.units) count += curve.formats != 0 ? 1 : 0;

@@ -50,6 +50,17 @@ double bits(int64_t bytes, int64_t weights) {
   return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
 }
 
+// A field of RFC 4180: quoted only where it must be.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
 }  // namespace
 
 Study open_study(const Common& common, const std::string& options) {
@@ -63,11 +74,38 @@ std::optional<Study> open_existing_study(const Common& common) {
   return std::optional<Study>(std::in_place, fs::path(common.study));
 }
 
+std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
+  // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
+  constexpr int kUnquantizedSqnr = 100;
+  std::string text = "unit,role,tensors,weights,format,bytes,nrmse,sqnr_db,mse\n";
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    const UnitCurve& curve = curves.units[u];
+    const std::string start = fmt::format("{},{},{},{}", csv_field(unit.name), role_name(unit.role),
+                                          unit.parts.size(), unit.weights());
+    for (int f = 0; f < kFormatCount; ++f) {
+      if ((curve.formats >> f & 1U) == 0) continue;
+      const AffineFormat format = kAffineFormats[static_cast<size_t>(f)];
+      text += fmt::format("{},{},{},{},{},{}\n", start, format_name(format),
+                          unit_bytes(checkpoint, unit, format, curves.dtype),
+                          curve.nrmse(f, curves.encoder), curve.sqnr_db(f), curve.mse(f));
+    }
+    text += fmt::format("{},{},{},0,{},0\n", start, weight_dtype_name(curves.dtype),
+                        unit_bytes(checkpoint, unit, {}, curves.dtype), kUnquantizedSqnr);
+  }
+  return text;
+}
+
 ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
                     const AnalyzeOptions& options, AnalyzeStats* stats) {
   ProgressLine line(common);
   ModelCurves curves = analyze(checkpoint, study, options, line.function(), stats);
   line.clear();
+  // For reports, which have the study alone.
+  if (options.encoder == Encoder::kMlx) {
+    study.put_document(
+        {.kind = "curves", .key = curves.fingerprint, .text = curves_csv(checkpoint, curves)});
+  }
   return curves;
 }
 

@@ -37,6 +37,10 @@ Study open_study(const Common& common, const std::string& options);
 /// Opens the study if there is one; creates none.
 std::optional<Study> open_existing_study(const Common& common);
 
+/// @return what `analyze --csv` writes: a row for each unit and format that its rows allow, and one
+/// for unquantized.
+std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves);
+
 /// Analyzes what the study does not know yet, with progress.
 ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
                     const AnalyzeOptions& options, AnalyzeStats* stats);

@@ -93,8 +93,13 @@ int sweep_command(const Common& common, const Options& options) {
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
+  const std::string document = sweep_json(checkpoint, request, sweep).dump(2) + "\n";
+  study.put_document(
+      {.kind = "sweep",
+       .key = fmt::format("{} {}", curves.stored.fingerprint, method_name(request.method)),
+       .text = document});
   if (common.json) {
-    print_result(common, sweep_json(checkpoint, request, sweep).dump(2) + "\n");
+    print_result(common, document);
   } else {
     print_result(common, sweep_table(sweep) +
                              "\nThe knee is the size beyond which a further byte buys less than "

@@ -85,7 +85,7 @@ Json outcome_json(const TaskData& task, const TaskOutcome& outcome) {
                        {"log_likelihoods", answer.log_likelihoods}});
   }
   Json groups = Json::array();
-  for (const auto& [name, counts] : outcome.groups) {
+  for (const auto& [name, counts] : outcome.summary.groups) {
     groups.push_back(
         {{"name", name},
          {"questions", counts.second},
@@ -94,10 +94,10 @@ Json outcome_json(const TaskData& task, const TaskOutcome& outcome) {
   return {{"name", task.info.name},
           {"metric", task.info.metric},
           {"questions", outcome.answers.size()},
-          {"accuracy", outcome.accuracy},
-          {"se", outcome.error},
+          {"accuracy", outcome.summary.accuracy},
+          {"se", outcome.summary.error},
           {"subjects", std::move(groups)},
-          {"cut_questions", outcome.cut_questions},
+          {"cut_questions", outcome.summary.cut_questions},
           {"asked", outcome.asked},
           {"naive_tokens", outcome.naive_tokens},
           {"tokens", outcome.tokens},
@@ -209,8 +209,8 @@ std::string task_table(const TaskRun& run, size_t t, const std::vector<std::stri
     std::vector<std::string> cells = {
         labels[m], format_bytes(model.model.bytes),
         fmt::format("{:.2f}", model.model.bits_per_weight),
-        fmt::format("{:.1f} ± {:.1f} %", points(model.tasks[t].accuracy),
-                    points(model.tasks[t].error))};
+        fmt::format("{:.1f} ± {:.1f} %", points(model.tasks[t].summary.accuracy),
+                    points(model.tasks[t].summary.error))};
     if (const TaskPair* pair = against_reference(run, t, m)) {
       cells.insert(
           cells.end(),
@@ -266,7 +266,7 @@ std::string cost_text(const TaskRun& run, size_t t) {
     naive += outcome.naive_tokens;
     tokens += outcome.tokens;
     seconds += outcome.seconds;
-    cut = std::max(cut, outcome.cut_questions);
+    cut = std::max(cut, outcome.summary.cut_questions);
   }
   std::string text;
   if (cut > 0) {

@@ -16,6 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kBlock = int64_t{4} << 20;
 constexpr int64_t kLargestTokenizer = int64_t{256} << 20;
+constexpr int64_t kLargestPlan = int64_t{64} << 20;
 
 std::string hash_file(const InputFile& file, int64_t done, int64_t total,
                       const ProgressFn& progress) {
@@ -98,6 +99,13 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                         .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
                                            static_cast<double>(checkpoint.weights())};
   study.put_evaluated_model(record);
+  // For reports: how the folder came about.
+  const fs::path plan = checkpoint.folder / "plan.json";
+  std::error_code ignored;
+  if (fs::is_regular_file(plan, ignored)) {
+    study.put_document(
+        {.kind = "plan", .key = record.digest, .text = read_text_file(plan, kLargestPlan)});
+  }
   return record;
 }
 

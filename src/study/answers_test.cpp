@@ -79,7 +79,8 @@ TEST_F(AnswersTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
     const EvaluatedRows rows{.key = key, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
     study.put_rows({&rows, 1}, {});
   }
-  run_sql(path_, "DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
+  run_sql(path_,
+          "DROP TABLE document; DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
   Study study(path_);
   EXPECT_TRUE(study.tasks().empty());
   study.put_answers(kTask, some_answers(0, 2));
@@ -102,6 +103,34 @@ TEST_F(AnswersTest, ADamagedAnswerIsRefused) {
       EXPECT_NE(std::string(error.what()).find("mmlu"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST_F(AnswersTest, DocumentsAndWhatThereIsAreListed) {
+  const EvaluationKey reference{.model = "aa", .precision = "f32", .text = "t", .protocol = "p"};
+  EvaluationKey model = reference;
+  model.model = "bb";
+  {
+    Study study(path_);
+    study.set_options("compare");
+    study.put_document({.kind = "plan", .key = "bb", .text = "old"});
+    study.put_document({.kind = "plan", .key = "bb", .text = "new"});
+    study.put_document({.kind = "curves", .key = "bb", .text = "other"});
+    const EvaluatedRows rows{.key = reference, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
+    const DivergentRows apart{
+        .reference = reference, .model = model, .rows = {{.row = 1, .kl = {0.5F}}}};
+    study.put_rows({&rows, 1}, {&apart, 1});
+  }
+  Study study(path_);
+  const auto plans = study.documents("plan");
+  ASSERT_EQ(plans.size(), 1U);
+  EXPECT_EQ(plans[0].text, "new");
+  EXPECT_TRUE(study.documents("sweep").empty());
+  EXPECT_EQ(study.evaluations(), std::vector<EvaluationKey>{reference});
+  ASSERT_EQ(study.divergences().size(), 1U);
+  EXPECT_EQ(study.divergences()[0].reference, reference);
+  EXPECT_EQ(study.divergences()[0].model, model);
+  ASSERT_EQ(study.runs().size(), 1U);
+  EXPECT_EQ(study.runs()[0].options, "compare");
 }
 
 }  // namespace

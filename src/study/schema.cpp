@@ -74,7 +74,7 @@ CREATE TABLE probe (
   PRIMARY KEY (fingerprint, text, disturbance, unit, seed, row)) WITHOUT ROWID;
 )sql";
 
-// Tasks.
+// Tasks, and what a report shows besides.
 constexpr const char* kVersion4 = R"sql(
 CREATE TABLE task (
   id INTEGER PRIMARY KEY, model TEXT NOT NULL, precision TEXT NOT NULL, task TEXT NOT NULL,
@@ -85,6 +85,9 @@ CREATE TABLE task_answer (
   subject TEXT NOT NULL, answer INTEGER NOT NULL, choice INTEGER NOT NULL,
   cut INTEGER NOT NULL, log_likelihoods BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id),
   PRIMARY KEY (task, question)) WITHOUT ROWID;
+CREATE TABLE document (
+  kind TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL,
+  run INTEGER NOT NULL REFERENCES run (id), PRIMARY KEY (kind, key)) WITHOUT ROWID;
 )sql";
 
 bool is_empty(Database& database) {

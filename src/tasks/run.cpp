@@ -143,7 +143,8 @@ TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, 
     RAM_CHECK(found != known.end());
     answers.push_back(found->second);
   }
-  TaskOutcome outcome = summarize_answers(std::move(answers));
+  TaskOutcome outcome{.summary = summarize_answers(answers), .answers = {}};
+  outcome.answers = std::move(answers);
   outcome.asked = cost.asked;
   outcome.naive_tokens = cost.naive_tokens;
   outcome.tokens = cost.tokens;
@@ -160,16 +161,15 @@ void judge(TaskRun& run) {
     std::optional<LadderVerdict>& verdict = run.verdicts.emplace_back();
     if (run.models.size() < 2) continue;
     std::vector<LadderStep> steps;
-    std::vector<LadderPair> pairs;
     for (const AskedModel& model : run.models) {
-      steps.push_back({.bits = model.model.bits_per_weight, .accuracy = model.tasks[t].accuracy});
+      steps.push_back(
+          {.bits = model.model.bits_per_weight, .accuracy = model.tasks[t].summary.accuracy});
     }
+    std::vector<AnswerPair> pairs;
     for (const TaskPair& pair : run.pairs) {
-      if (pair.task != static_cast<int>(t)) continue;
-      pairs.push_back(
-          {.a = pair.a, .b = pair.b, .p_holm = pair.p_holm, .detectable = pair.detectable});
+      if (pair.task == static_cast<int>(t)) pairs.push_back(pair);
     }
-    verdict = judge_ladder(steps, pairs);
+    verdict = judge_answers(steps, pairs);
   }
 }
 
@@ -186,65 +186,6 @@ TaskKey task_key(const EvaluatedModel& model, Precision precision, const TaskDat
           .task = std::string(task.info.name),
           .data = task.digest,
           .protocol = fmt::format("{}, at most {} tokens, rule {}", examples, context, kTaskRule)};
-}
-
-TaskOutcome summarize_answers(std::vector<TaskAnswer> answers) {
-  RAM_CHECK(!answers.empty());
-  TaskOutcome outcome;
-  for (const TaskAnswer& answer : answers) {
-    const int64_t right = answer.choice == answer.answer ? 1 : 0;
-    outcome.right += right;
-    outcome.cut_questions += answer.cut > 0 ? 1 : 0;
-    if (answer.group.empty()) continue;
-    auto& [group_right, group_total] = outcome.groups[answer.group];
-    group_right += right;
-    ++group_total;
-  }
-  const int64_t total = std::ssize(answers);
-  outcome.accuracy = static_cast<double>(outcome.right) / static_cast<double>(total);
-  outcome.error = accuracy_error(outcome.right, total);
-  outcome.answers = std::move(answers);
-  return outcome;
-}
-
-std::vector<TaskPair> compare_answers(int task,
-                                      std::span<const std::span<const TaskAnswer>> answers,
-                                      uint64_t seed, int threads) {
-  std::vector<TaskPair> pairs;
-  for (size_t a = 0; a < answers.size(); ++a) {
-    for (size_t b = 0; b < a; ++b) {
-      TaskPair pair{.task = task, .a = static_cast<int>(a), .b = static_cast<int>(b)};
-      // Questions without a subject are a cluster each.
-      std::map<std::pair<std::string, int64_t>, std::pair<double, int64_t>> clusters;
-      RAM_CHECK(answers[a].size() == answers[b].size());
-      for (size_t i = 0; i < answers[a].size(); ++i) {
-        const TaskAnswer& one = answers[a][i];
-        const TaskAnswer& other = answers[b][i];
-        RAM_CHECK(one.question == other.question);
-        const int gain =
-            (one.choice == one.answer ? 1 : 0) - (other.choice == other.answer ? 1 : 0);
-        if (gain > 0) ++pair.flips.gained;
-        if (gain < 0) ++pair.flips.lost;
-        auto& [sum, count] = clusters[{one.group, one.group.empty() ? one.question : 0}];
-        sum += gain;
-        ++count;
-      }
-      const auto total = static_cast<int64_t>(answers[a].size());
-      std::vector<double> sums;
-      std::vector<int64_t> counts;
-      for (const auto& [cluster, entry] : clusters) {
-        sums.push_back(entry.first);
-        counts.push_back(entry.second);
-      }
-      pair.difference =
-          static_cast<double>(pair.flips.gained - pair.flips.lost) / static_cast<double>(total);
-      pair.ci95 = bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
-      pair.mcnemar_p = mcnemar_test(pair.flips);
-      pair.detectable = detectable_difference(total, pair.flips.gained + pair.flips.lost);
-      pairs.push_back(pair);
-    }
-  }
-  return pairs;
 }
 
 TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> tasks, uint64_t seed,
@@ -285,9 +226,9 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
   for (size_t t = 0; t < run.tasks.size(); ++t) {
     std::vector<std::span<const TaskAnswer>> answers;
     for (const AskedModel& model : run.models) answers.emplace_back(model.tasks[t].answers);
-    const std::vector<TaskPair> pairs =
-        compare_answers(static_cast<int>(t), answers, seed, options.threads);
-    run.pairs.insert(run.pairs.end(), pairs.begin(), pairs.end());
+    for (const AnswerPair& pair : compare_answers(answers, seed, options.threads)) {
+      run.pairs.push_back({pair, static_cast<int>(t)});
+    }
   }
   judge(run);
   return run;

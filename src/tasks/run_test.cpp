@@ -146,31 +146,5 @@ TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {
   EXPECT_EQ(rest.models[0].tasks[0].answers, whole);
 }
 
-TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
-  std::vector<TaskAnswer> a;
-  std::vector<TaskAnswer> b;
-  for (int64_t i = 0; i < 200; ++i) {
-    TaskAnswer answer{.question = i,
-                      .group = i < 100 ? "one" : "two",
-                      .answer = 0,
-                      .choice = 0,
-                      .log_likelihoods = {-1, -2}};
-    a.push_back(answer);
-    answer.choice = i < 20 || i == 150 ? 1 : 0;
-    b.push_back(answer);
-  }
-  a[199].choice = 1;
-  const std::vector<std::span<const TaskAnswer>> both = {b, a};
-  const auto pairs = compare_answers(0, both, 42, 1);
-  ASSERT_EQ(pairs.size(), 1U);
-  EXPECT_EQ(pairs[0].flips.gained, 21);
-  EXPECT_EQ(pairs[0].flips.lost, 1);
-  EXPECT_NEAR(pairs[0].difference, 0.1, 1e-12);
-  // Two subjects with 0.2 and 0: drawing them again gives nothing between but 0.1.
-  EXPECT_NEAR(pairs[0].ci95.low, 0, 1e-12);
-  EXPECT_NEAR(pairs[0].ci95.high, 0.2, 1e-12);
-  EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
-}
-
 }  // namespace
 }  // namespace ram

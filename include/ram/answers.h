@@ -1,0 +1,51 @@
+// What answers to questions say: one model's accuracy, and two models' differences. Pure functions
+// of what the study keeps of them; docs/evaluation.md has the rules.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ram/statistics.h"
+#include "ram/study.h"
+
+namespace ram {
+
+/// One model's answers to one task, counted.
+struct AnswerSummary {
+  int64_t questions = 0;
+  int64_t right = 0;
+  double accuracy = 0;  ///< share
+  double error = 0;     ///< standard error of it
+  /// Per subject: right answers and questions.
+  std::map<std::string, std::pair<int64_t, int64_t>> groups;
+  int64_t cut_questions = 0;  ///< that did not fit the model's context
+};
+
+/// @pre at least one answer.
+AnswerSummary summarize_answers(std::span<const TaskAnswer> answers);
+
+/// Two models' answers to the same questions.
+struct AnswerPair {
+  int a = 0;  ///< positions among the models
+  int b = 0;
+  double difference = 0;  ///< accuracy of a minus b
+  Interval ci95;          ///< paired bootstrap over questions, over subjects where there are any
+  Flips flips;
+  double mcnemar_p = 1;
+  double p_holm = 1;      ///< to be corrected by the caller, who knows how many pairs there are
+  double detectable = 0;  ///< detectable_difference
+};
+
+/// All pairs of models, each b before its a. @param answers per model, of the same questions in
+/// one order. @param seed of the bootstrap; the result does not depend on the threads.
+std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnswer>> answers,
+                                        uint64_t seed, int threads);
+
+/// The verdict on one task's models. @param steps as the models. @pre two or more.
+LadderVerdict judge_answers(std::span<const LadderStep> steps, std::span<const AnswerPair> pairs);
+
+}  // namespace ram

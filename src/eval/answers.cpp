@@ -1,0 +1,83 @@
+// Counting answers, and the flips between two models'.
+#include "ram/answers.h"
+
+#include "ram/error.h"
+
+namespace ram {
+
+AnswerSummary summarize_answers(std::span<const TaskAnswer> answers) {
+  RAM_CHECK(!answers.empty());
+  AnswerSummary summary;
+  for (const TaskAnswer& answer : answers) {
+    const int64_t right = answer.choice == answer.answer ? 1 : 0;
+    summary.right += right;
+    summary.cut_questions += answer.cut > 0 ? 1 : 0;
+    if (answer.group.empty()) continue;
+    auto& [group_right, group_total] = summary.groups[answer.group];
+    group_right += right;
+    ++group_total;
+  }
+  summary.questions = static_cast<int64_t>(answers.size());
+  summary.accuracy = static_cast<double>(summary.right) / static_cast<double>(summary.questions);
+  summary.error = accuracy_error(summary.right, summary.questions);
+  return summary;
+}
+
+namespace {
+
+AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnswer> other,
+                       uint64_t seed, int threads) {
+  RAM_CHECK(one.size() == other.size());
+  AnswerPair pair;
+  // Questions without a subject are a cluster each.
+  std::map<std::pair<std::string, int64_t>, std::pair<double, int64_t>> clusters;
+  for (size_t i = 0; i < one.size(); ++i) {
+    RAM_CHECK(one[i].question == other[i].question);
+    const int gain =
+        (one[i].choice == one[i].answer ? 1 : 0) - (other[i].choice == other[i].answer ? 1 : 0);
+    if (gain > 0) ++pair.flips.gained;
+    if (gain < 0) ++pair.flips.lost;
+    auto& [sum, count] = clusters[{one[i].group, one[i].group.empty() ? one[i].question : 0}];
+    sum += gain;
+    ++count;
+  }
+  std::vector<double> sums;
+  std::vector<int64_t> counts;
+  for (const auto& [cluster, entry] : clusters) {
+    sums.push_back(entry.first);
+    counts.push_back(entry.second);
+  }
+  const auto total = static_cast<int64_t>(one.size());
+  pair.difference =
+      static_cast<double>(pair.flips.gained - pair.flips.lost) / static_cast<double>(total);
+  pair.ci95 = bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
+  pair.mcnemar_p = mcnemar_test(pair.flips);
+  pair.detectable = detectable_difference(total, pair.flips.gained + pair.flips.lost);
+  return pair;
+}
+
+}  // namespace
+
+std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnswer>> answers,
+                                        uint64_t seed, int threads) {
+  std::vector<AnswerPair> pairs;
+  for (size_t a = 0; a < answers.size(); ++a) {
+    for (size_t b = 0; b < a; ++b) {
+      AnswerPair& pair = pairs.emplace_back(compare_two(answers[a], answers[b], seed, threads));
+      pair.a = static_cast<int>(a);
+      pair.b = static_cast<int>(b);
+    }
+  }
+  return pairs;
+}
+
+LadderVerdict judge_answers(std::span<const LadderStep> steps, std::span<const AnswerPair> pairs) {
+  std::vector<LadderPair> ladder;
+  for (const AnswerPair& pair : pairs) {
+    ladder.push_back(
+        {.a = pair.a, .b = pair.b, .p_holm = pair.p_holm, .detectable = pair.detectable});
+  }
+  return judge_ladder(steps, ladder);
+}
+
+}  // namespace ram

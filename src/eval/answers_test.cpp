@@ -1,0 +1,63 @@
+// Answers: what is counted, and over what is resampled.
+#include "ram/answers.h"
+
+#include <gtest/gtest.h>
+
+namespace ram {
+namespace {
+
+TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
+  std::vector<TaskAnswer> a;
+  std::vector<TaskAnswer> b;
+  for (int64_t i = 0; i < 200; ++i) {
+    TaskAnswer answer{.question = i,
+                      .group = i < 100 ? "one" : "two",
+                      .answer = 0,
+                      .choice = 0,
+                      .log_likelihoods = {-1, -2}};
+    a.push_back(answer);
+    answer.choice = i < 20 || i == 150 ? 1 : 0;
+    b.push_back(answer);
+  }
+  a[199].choice = 1;
+  const std::vector<std::span<const TaskAnswer>> both = {b, a};
+  const auto pairs = compare_answers(both, 42, 1);
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].flips.gained, 21);
+  EXPECT_EQ(pairs[0].flips.lost, 1);
+  EXPECT_NEAR(pairs[0].difference, 0.1, 1e-12);
+  // Two subjects with 0.2 and 0: drawing them again gives nothing between but 0.1.
+  EXPECT_NEAR(pairs[0].ci95.low, 0, 1e-12);
+  EXPECT_NEAR(pairs[0].ci95.high, 0.2, 1e-12);
+  EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
+}
+
+TEST(SummarizeAnswers, CountsRightAnswersSubjectsAndCutQuestions) {
+  const std::vector<TaskAnswer> answers = {{.question = 0,
+                                            .group = "x",
+                                            .answer = 1,
+                                            .choice = 1,
+                                            .cut = 3,
+                                            .log_likelihoods = {-1, -2}},
+                                           {.question = 1,
+                                            .group = "x",
+                                            .answer = 1,
+                                            .choice = 0,
+                                            .cut = 0,
+                                            .log_likelihoods = {-1, -2}},
+                                           {.question = 2,
+                                            .group = "y",
+                                            .answer = 0,
+                                            .choice = 0,
+                                            .cut = 0,
+                                            .log_likelihoods = {-1, -2}}};
+  const AnswerSummary summary = summarize_answers(answers);
+  EXPECT_EQ(summary.right, 2);
+  EXPECT_EQ(summary.questions, 3);
+  EXPECT_NEAR(summary.accuracy, 2.0 / 3, 1e-15);
+  EXPECT_EQ(summary.cut_questions, 1);
+  EXPECT_EQ(summary.groups.at("x"), std::pair(int64_t{1}, int64_t{2}));
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,78 @@
+// What a report asks a study for besides numbers: texts that commands wrote, and what there is.
+#include "state.h"
+
+namespace ram {
+
+std::vector<EvaluationKey> Study::evaluations() {
+  std::vector<EvaluationKey> keys;
+  if (!state_->has_evaluations()) return keys;
+  Statement find(state_->database,
+                 "SELECT model, precision, text, protocol FROM evaluation WHERE EXISTS (SELECT 1 "
+                 "FROM evaluation_row WHERE evaluation = id) ORDER BY text, protocol, precision, "
+                 "model");
+  while (find.step()) {
+    keys.push_back({.model = find.text(0),
+                    .precision = find.text(1),
+                    .text = find.text(2),
+                    .protocol = find.text(3)});
+  }
+  return keys;
+}
+
+std::vector<DivergencePair> Study::divergences() {
+  std::vector<DivergencePair> pairs;
+  if (!state_->has_evaluations()) return pairs;
+  Statement find(
+      state_->database,
+      "SELECT r.model, r.precision, r.text, r.protocol, m.model, m.precision, m.text, "
+      "m.protocol FROM (SELECT DISTINCT reference, model FROM divergence_row) AS d "
+      "JOIN evaluation AS r ON r.id = d.reference JOIN evaluation AS m ON m.id = d.model "
+      "ORDER BY d.reference, d.model");
+  while (find.step()) {
+    const auto key = [&](int first) {
+      return EvaluationKey{.model = find.text(first),
+                           .precision = find.text(first + 1),
+                           .text = find.text(first + 2),
+                           .protocol = find.text(first + 3)};
+    };
+    pairs.push_back({.reference = key(0), .model = key(4)});
+  }
+  return pairs;
+}
+
+void Study::put_document(const StudyDocument& document) {
+  if (!state_->has_tasks()) return;
+  {
+    Statement find(state_->database, "SELECT text FROM document WHERE kind = ? AND key = ?");
+    if (find.bind(1, document.kind).bind(2, document.key).step() && find.text(0) == document.text) {
+      return;
+    }
+  }
+  Transaction transaction(state_->database);
+  const int64_t run = state_->run_in_transaction();
+  Statement insert(state_->database,
+                   "INSERT OR REPLACE INTO document (kind, key, text, run) VALUES (?, ?, ?, ?)");
+  insert.bind(1, document.kind).bind(2, document.key).bind(3, document.text).bind(4, run).run();
+  state_->commit(transaction, run);
+}
+
+std::vector<StudyDocument> Study::documents(const std::string& kind) {
+  std::vector<StudyDocument> found;
+  if (!state_->has_tasks()) return found;
+  Statement find(state_->database, "SELECT key, text FROM document WHERE kind = ? ORDER BY key");
+  find.bind(1, kind);
+  while (find.step()) found.push_back({.kind = kind, .key = find.text(0), .text = find.text(1)});
+  return found;
+}
+
+std::vector<RunRecord> Study::runs() {
+  std::vector<RunRecord> found;
+  Statement find(state_->database, "SELECT program, started_ms, options FROM run ORDER BY id");
+  while (find.step()) {
+    found.push_back(
+        {.program = find.text(0), .started_ms = find.number(1), .options = find.text(2)});
+  }
+  return found;
+}
+
+}  // namespace ram
