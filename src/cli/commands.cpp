@@ -36,6 +36,8 @@ constexpr std::array kCommands = {
             "ram compare Qwen/Qwen3-8B Qwen3-8B-5.5GB --text wiki.test.raw", setup_compare},
     Command{"tasks", "questions with choices: accuracy, and what such a benchmark can tell",
             "ram tasks Qwen/Qwen3-8B Qwen3-8B-5.5GB --task mmlu --data eval", setup_tasks},
+    Command{"report", "the study on one page: quality against size, plans, rows, questions",
+            "ram report -o report.html", setup_report},
     Command{"demo", "the whole chain on the bundled model, at three budgets", "ram demo",
             setup_demo},
     Command{"completion", "completion script for bash, zsh or fish",

@@ -1,0 +1,46 @@
+// ram report: the study on one page.
+#include "ram/report.h"
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "commands.h"
+#include "model.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string out;
+};
+
+int report_command(const Common& common, const Options& options) {
+  if (common.json) fail(Code::kUsage, "ram report writes a page: leave --json out");
+  check_output_file(options.out);
+  std::optional<Study> study = open_existing_study(common);
+  if (!study) {
+    fail(Code::kMissing, "study {}: not there; name another with --study", common.study);
+  }
+  const std::string page = make_report(*study, {.model = options.model,
+                                                .study = common.study,
+                                                .seed = common.seed,
+                                                .threads = threads(common)});
+  write_output(common, options.out, page);
+  if (options.out != "-") print_result(common, fmt::format("report written to {}\n", options.out));
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_report(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("--model", options->model,
+                 "name of the original (default: the one that most folders were compared with)")
+      ->type_name("NAME");
+  app.add_option("-o,--out", options->out, "the page; - is stdout")->type_name("FILE")->required();
+  return [options, &common] { return report_command(common, *options); };
+}
+
+}  // namespace ram::cli

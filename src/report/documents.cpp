@@ -1,0 +1,119 @@
+// plan.json, sweeps and curves, as the study holds them.
+#include "documents.h"
+
+#include <charconv>
+
+#include <nlohmann/json.hpp>
+
+#include "ram/error.h"
+
+namespace ram {
+namespace {
+
+using Json = nlohmann::json;
+
+[[noreturn]] void fail_damaged(const StudyDocument& document, const std::string& study,
+                               const std::string& what) {
+  fail(Code::kCorrupt, "study {}: damaged ({} of {}: {}); name another with --study", study,
+       document.kind, document.key, what);
+}
+
+// One line of RFC 4180 as its fields.
+std::vector<std::string> csv_fields(std::string_view line) {
+  std::vector<std::string> fields(1);
+  bool quoted = false;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (quoted && c == '"' && i + 1 < line.size() && line[i + 1] == '"') {
+      fields.back() += c;
+      ++i;
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else if (c == ',' && !quoted) {
+      fields.emplace_back();
+    } else {
+      fields.back() += c;
+    }
+  }
+  return fields;
+}
+
+template <typename Number>
+bool parse(const std::string& text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+}  // namespace
+
+ReportPlan read_plan_document(const StudyDocument& document, const std::string& study) {
+  try {
+    const Json json = Json::parse(document.text);
+    ReportPlan plan{.method = json.at("method").get<std::string>(),
+                    .encoder = json.at("encoder").get<std::string>(),
+                    .fingerprint = json.at("model").at("fingerprint").get<std::string>(),
+                    .budget_bytes = json.at("budget_bytes").get<int64_t>(),
+                    .total_bytes = json.at("total_bytes").get<int64_t>(),
+                    .min_safe_bytes = json.at("min_safe_bytes").get<int64_t>(),
+                    .objective = json.at("objective").get<double>(),
+                    .lower_bound = json.at("lower_bound").get<double>(),
+                    .units = {}};
+    for (const Json& unit : json.at("units")) {
+      plan.units.push_back({.name = unit.at("name").get<std::string>(),
+                            .format = unit.at("format").get<std::string>(),
+                            .bytes = unit.at("bytes").get<int64_t>(),
+                            .weights = unit.at("weights").get<int64_t>(),
+                            .nrmse = unit.at("nrmse").get<double>()});
+    }
+    return plan;
+  } catch (const Json::exception& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
+ReportSweep read_sweep_document(const StudyDocument& document, const std::string& study) {
+  try {
+    const Json json = Json::parse(document.text);
+    ReportSweep sweep{.method = json.at("method").get<std::string>(),
+                      .fingerprint = document.key.substr(0, document.key.find(' ')),
+                      .points = {},
+                      .bits = {},
+                      .knee_bytes = json.at("knee_total_bytes").get<int64_t>()};
+    for (const Json& point : json.at("points")) {
+      sweep.points.emplace_back(point.at("total_bytes").get<double>(),
+                                point.at("loss").get<double>());
+      sweep.bits.push_back(point.at("bits_per_weight").get<double>());
+    }
+    if (sweep.points.empty()) fail_damaged(document, study, "no point");
+    return sweep;
+  } catch (const Json::exception& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
+std::vector<ReportCurve> read_curves_document(const StudyDocument& document,
+                                              const std::string& study) {
+  constexpr size_t kFields = 9;
+  std::vector<ReportCurve> curves;
+  size_t begin = document.text.find('\n');
+  while (begin != std::string::npos && begin + 1 < document.text.size()) {
+    const size_t end = std::min(document.text.find('\n', begin + 1), document.text.size());
+    const std::string line = document.text.substr(begin + 1, end - begin - 1);
+    begin = end;
+    const std::vector<std::string> fields = csv_fields(line);
+    ReportCurve::Point point;
+    int64_t weights = 0;
+    if (fields.size() != kFields || !parse(fields[3], weights) || !parse(fields[5], point.bytes) ||
+        !parse(fields[6], point.nrmse) || weights < 1) {
+      fail_damaged(document, study, "line '" + line.substr(0, 60) + "'");
+    }
+    point.format = fields[4];
+    if (curves.empty() || curves.back().unit != fields[0]) {
+      curves.push_back({.unit = fields[0], .role = fields[1], .weights = weights, .points = {}});
+    }
+    curves.back().points.push_back(std::move(point));
+  }
+  return curves;
+}
+
+}  // namespace ram

@@ -1,0 +1,107 @@
+// What a report shows, taken out of the study and worked out once.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ram/answers.h"
+#include "ram/report.h"
+#include "ram/statistics.h"
+#include "ram/study.h"
+
+#include "plot.h"
+
+namespace ram {
+
+/// One unit of a plan.
+struct PlannedPiece {
+  std::string name;
+  std::string format;  ///< "4:64", "bf16"
+  int64_t bytes = 0;
+  int64_t weights = 0;
+  double nrmse = 0;
+};
+
+/// plan.json, as far as it is shown.
+struct ReportPlan {
+  std::string method;
+  std::string encoder;
+  std::string fingerprint;  ///< of the source
+  int64_t budget_bytes = 0;
+  int64_t total_bytes = 0;
+  int64_t min_safe_bytes = 0;
+  double objective = 0;
+  double lower_bound = 0;
+  std::vector<PlannedPiece> units;
+};
+
+/// A folder that was run.
+struct ReportModel {
+  EvaluatedModel record;
+  std::string label;  ///< the name; with a digit where two share one
+  Series series = Series::kOther;
+  std::optional<ReportPlan> plan;
+  std::vector<RowScore> rows;  ///< of the report's rows; empty: not scored on its text
+  PerplexitySummary summary;
+  /// Against the original, on the same rows.
+  std::optional<PairedDifference> difference;
+  std::optional<PairedDifference> kl;  ///< delta is the mean
+  double kl_median = 0;
+  double same_top1 = 0;
+  bool dominated = false;  ///< another folder is no larger and has a smaller KL
+};
+
+/// Predicted loss against size, as `ram sweep` found it.
+struct ReportSweep {
+  std::string method;
+  std::string fingerprint;
+  std::vector<std::pair<double, double>> points;  ///< bytes, loss
+  std::vector<double> bits;                       ///< per weight, of the points
+  int64_t knee_bytes = 0;
+};
+
+/// One unit's rate-distortion curve.
+struct ReportCurve {
+  struct Point {
+    std::string format;
+    int64_t bytes = 0;
+    double nrmse = 0;
+  };
+  std::string unit;
+  std::string role;
+  int64_t weights = 0;
+  std::vector<Point> points;
+};
+
+/// One task that several models were asked.
+struct ReportTask {
+  TaskRecord record;  ///< of the first model
+  int64_t asked = 0;  ///< questions that all of them answered
+  std::vector<size_t> models;
+  std::vector<AnswerSummary> summaries;  ///< as models
+  std::vector<AnswerPair> pairs;         ///< positions in models
+  std::optional<LadderVerdict> verdict;
+};
+
+struct ReportData {
+  std::vector<ReportModel> models;  ///< the original first, then by size
+  bool has_original = false;        ///< the first is what the others were compared with
+  std::string text;                 ///< SHA-256 of the text; empty: none was scored
+  std::string protocol;
+  std::vector<int64_t> rows;  ///< that all scored models share
+  int64_t tokens = 0;
+  std::optional<double> noise_floor;
+  std::vector<ReportSweep> sweeps;
+  std::vector<ReportCurve> curves;
+  std::vector<ReportTask> tasks;
+  std::vector<RunRecord> runs;
+  std::string study;
+  uint64_t seed = 42;
+};
+
+/// @throws as make_report
+ReportData gather(Study& study, const ReportOptions& options);
+
+}  // namespace ram

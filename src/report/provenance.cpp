@@ -1,0 +1,71 @@
+// Where all of it comes from.
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "html.h"
+#include "sections.h"
+
+namespace ram {
+namespace {
+
+std::string time_text(int64_t ms) {
+  const auto seconds = static_cast<std::time_t>(ms / 1000);
+  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(seconds));
+}
+
+std::string commands_table(const ReportData& data) {
+  HtmlTable table("commands", {{"started", false}, {"program", false}, {"asked to do", false}});
+  for (const RunRecord& run : data.runs) {
+    table.add(
+        {Cell::text(time_text(run.started_ms)), Cell::text(run.program), Cell::text(run.options)});
+  }
+  return table.empty() ? "" : "<h3>Commands that wrote to the study</h3>\n" + table.render();
+}
+
+std::string folders_table(const ReportData& data) {
+  HtmlTable table("folders", {{"folder", false},
+                              {"type", false},
+                              {"content (XXH3-128)", false},
+                              {"method", false},
+                              {"encoder", false},
+                              {"bytes"},
+                              {"place", false}});
+  for (const ReportModel& model : data.models) {
+    table.add({Cell::text(model.label), Cell::text(model.record.model_type),
+               Cell::text(model.record.digest), Cell::text(model.plan ? model.plan->method : ""),
+               Cell::text(model.plan ? model.plan->encoder : ""), Cell::integer(model.record.bytes),
+               Cell::text(model.record.folder)});
+  }
+  return table.empty() ? "" : table.render();
+}
+
+}  // namespace
+
+std::string provenance_section(const ReportData& data) {
+  HtmlTable facts("provenance", {{"what", false}, {"value", false}});
+  const auto fact = [&](const char* what, const std::string& value) {
+    if (!value.empty()) facts.add({Cell::text(what), Cell::text(value)});
+  };
+  fact("written by", "ram " RAM_VERSION);
+  fact("study", data.study);
+  fact("text (SHA-256)", data.text);
+  fact("rows", data.text.empty() ? "" : data.protocol);
+  fact("rows used", data.rows.empty() ? "" : fmt::format("{}", data.rows.size()));
+  fact("tokens scored", data.tokens == 0 ? "" : fmt::format("{}", data.tokens));
+  fact("noise floor (KL)", data.noise_floor ? fmt::format("{}", *data.noise_floor) : "");
+  fact("seed of resampling", fmt::format("{}", data.seed));
+  for (const ReportTask& task : data.tasks) {
+    facts.add({Cell::text(fmt::format("data of {} (XXH3-128)", task.record.key.task)),
+               Cell::text(task.record.key.data)});
+  }
+  if (!data.runs.empty()) {
+    fact("first and last work", fmt::format("{} to {}", time_text(data.runs.front().started_ms),
+                                            time_text(data.runs.back().started_ms)));
+  }
+  return section("provenance", "Provenance",
+                 facts.render() + folders_table(data) + commands_table(data));
+}
+
+}  // namespace ram

@@ -1,0 +1,227 @@
+// The page from a study made by hand: what is shown, what is escaped, what is refused.
+#include "ram/report.h"
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+
+#include "gather.h"
+#include "html.h"
+#include "plot.h"
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+EvaluationKey key_of(const std::string& model, const std::string& precision = "f32") {
+  return {.model = model, .precision = precision, .text = "text", .protocol = "length 4"};
+}
+
+std::string plan_text(const std::string& method, int64_t bytes) {
+  return R"({"ram_plan": 1, "model": {"name": "m", "fingerprint": "print"}, "method": ")" + method +
+         R"(", "encoder": "mlx", "budget_bytes": 900, "total_bytes": )" + std::to_string(bytes) +
+         R"(, "min_safe_bytes": 300, "objective": 0.5, "lower_bound": 0.4, "units": [)"
+         R"({"name": "model.layers.0.mlp.up_proj", "format": "4:64", "bytes": 20, "weights": 32,)"
+         R"( "nrmse": 0.1}, {"name": "lm_head", "format": "bf16", "bytes": 64, "weights": 32,)"
+         R"( "nrmse": 0}]})";
+}
+
+/// An original, and folders whose losses and divergences are as given for each row.
+class ReportTest : public ::testing::Test {
+ protected:
+  void add_model(const std::string& digest, const std::string& name, int64_t bytes,
+                 const std::vector<double>& nll) {
+    study_.put_evaluated_model({.digest = digest,
+                                .name = name,
+                                .model_type = "llama",
+                                .folder = "/f/" + name,
+                                .bytes = bytes,
+                                .bits_per_weight = static_cast<double>(bytes) / 100});
+    EvaluatedRows rows{.key = key_of(digest), .scores = {}};
+    for (size_t i = 0; i < nll.size(); ++i) {
+      rows.scores.push_back({.row = static_cast<int64_t>(10 * i), .tokens = 3, .nll_sum = nll[i]});
+    }
+    study_.put_rows({&rows, 1}, {});
+  }
+  void add_divergence(const std::string& digest, float kl, const std::string& precision = "f32") {
+    DivergentRows apart{
+        .reference = key_of("original"), .model = key_of(digest, precision), .rows = {}};
+    for (int64_t row = 0; row < 4; ++row) {
+      apart.rows.push_back({.row = 10 * row, .same_top1 = 2, .kl = {kl, kl, kl + 1e-3F}});
+    }
+    study_.put_rows({}, {&apart, 1});
+  }
+  void fill() {
+    add_model("original", "base", 1600, {3, 4, 5, 6});
+    add_model("small", "small", 400, {3.1, 4.1, 5.3, 6.1});
+    add_model("large", "large", 500, {3.2, 4.2, 5.4, 6.2});
+    add_divergence("small", 0.1F);
+    add_divergence("large", 0.2F);
+    add_divergence("original", 0.0F, "bf16");
+    study_.put_document({.kind = "plan", .key = "small", .text = plan_text("squared", 400)});
+    study_.put_document({.kind = "plan", .key = "large", .text = plan_text("uniform", 500)});
+  }
+  Error error_of(const ReportOptions& options = {}) {
+    try {
+      make_report(study_, options);
+    } catch (const Error& error) {
+      return error;
+    }
+    return {Code{}, "no error"};
+  }
+
+  testing::TempFolder folder_;
+  Study study_{folder_ / "ram.db"};
+};
+
+TEST_F(ReportTest, GathersWhatWasComparedOnTheRowsThatAllShare) {
+  fill();
+  const ReportData data = gather(study_, {});
+  ASSERT_EQ(data.models.size(), 3U);
+  EXPECT_EQ(data.models[0].label, "base");
+  EXPECT_EQ(data.models[0].series, Series::kReference);
+  EXPECT_EQ(data.models[1].label, "small") << "by size";
+  EXPECT_EQ(data.models[1].series, Series::kOwn);
+  EXPECT_EQ(data.models[2].series, Series::kUniform);
+  EXPECT_EQ(data.rows, (std::vector<int64_t>{0, 10, 20, 30}));
+  EXPECT_EQ(data.tokens, 12);
+  EXPECT_NEAR(data.models[1].difference->delta, 0.6 / 12, 1e-12);
+  EXPECT_NEAR(data.models[1].kl->delta, 0.1 + 1e-3 / 3, 1e-7);
+  EXPECT_NEAR(*data.noise_floor, 1e-3 / 3, 1e-9);
+  EXPECT_FALSE(data.models[1].dominated);
+  EXPECT_TRUE(data.models[2].dominated) << "larger, and farther from the original";
+}
+
+TEST_F(ReportTest, LeavesOutAFolderThatSharesNoRow) {
+  fill();
+  study_.put_evaluated_model({.digest = "other",
+                              .name = "other",
+                              .model_type = "llama",
+                              .folder = "/f/other",
+                              .bytes = 450});
+  const EvaluatedRows rows{.key = key_of("other"),
+                           .scores = {{.row = 7, .tokens = 3, .nll_sum = 1}}};
+  study_.put_rows({&rows, 1}, {});
+  DivergentRows apart{
+      .reference = key_of("original"), .model = key_of("other"), .rows = {{.row = 7, .kl = {1}}}};
+  study_.put_rows({}, {&apart, 1});
+  const ReportData data = gather(study_, {});
+  EXPECT_EQ(data.rows.size(), 4U);
+  for (const ReportModel& model : data.models) {
+    EXPECT_EQ(model.rows.empty(), model.label == "other");
+  }
+}
+
+TEST_F(ReportTest, ShowsTheOriginalThatIsAskedFor) {
+  fill();
+  EXPECT_THAT(make_report(study_, {.model = "base"}), HasSubstr("<title>ram: base</title>"));
+  const Error error = error_of({.model = "nobody", .study = "s.db"});
+  EXPECT_EQ(error.code(), Code::kMissing);
+  EXPECT_THAT(error.what(), HasSubstr("there are base, large, small"));
+}
+
+TEST_F(ReportTest, EscapesWhatComesFromFiles) {
+  fill();
+  add_model("evil", "<script>alert('1')</script>&\"", 450, {3, 4, 5, 6});
+  add_divergence("evil", 0.15F);
+  study_.set_options("compare </pre><b>");
+  study_.put_document(
+      {.kind = "sweep", .key = "other squared", .text = "{}"});  // of another source
+  const std::string page = make_report(study_, {});
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(page, Not(HasSubstr("</pre><b>")));
+  EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"));
+}
+
+TEST_F(ReportTest, RefusesAnEmptyStudyAndADamagedDocument) {
+  EXPECT_EQ(error_of().code(), Code::kMissing);
+  EXPECT_THAT(error_of().what(), HasSubstr("ram compare"));
+  fill();
+  for (const char* text : {"", "{", "[]", R"({"method": 3})"}) {
+    study_.put_document({.kind = "plan", .key = "small", .text = text});
+    EXPECT_EQ(error_of().code(), Code::kCorrupt) << text;
+  }
+  study_.put_document({.kind = "plan", .key = "small", .text = plan_text("squared", 400)});
+  study_.put_document({.kind = "curves", .key = "print", .text = "head\na,b,c\n"});
+  EXPECT_EQ(error_of().code(), Code::kCorrupt);
+  study_.put_document({.kind = "curves", .key = "print", .text = "head\n"});
+  study_.put_document(
+      {.kind = "sweep", .key = "print squared", .text = R"({"method": "squared"})"});
+  EXPECT_EQ(error_of().code(), Code::kCorrupt);
+}
+
+TEST_F(ReportTest, TellsWhatQuestionsSay) {
+  fill();
+  for (const char* model : {"original", "small"}) {
+    std::vector<TaskAnswer> answers;
+    for (int64_t i = 0; i < 40; ++i) {
+      const bool wrong = std::string(model) == "small" && i < 12;
+      answers.push_back({.question = i,
+                         .group = "",
+                         .answer = 0,
+                         .choice = wrong ? 1 : 0,
+                         .log_likelihoods = {-1, -2}});
+    }
+    study_.put_answers(
+        {.key = {.model = model, .precision = "f32", .task = "mmlu", .data = "d", .protocol = "p"},
+         .metric = "acc",
+         .questions = 100},
+        answers);
+  }
+  const ReportData data = gather(study_, {});
+  ASSERT_EQ(data.tasks.size(), 1U);
+  EXPECT_EQ(data.tasks[0].asked, 40);
+  EXPECT_EQ(data.tasks[0].pairs[0].flips.lost, 12);
+  EXPECT_THAT(make_report(study_, {}),
+              HasSubstr("The questions of mmlu still tell small from base"));
+}
+
+TEST(Html, CsvKeepsFullValuesAndQuotesWhatNeedsIt) {
+  HtmlTable table("t", {{"a,b", false}, {"n"}});
+  table.add({Cell::text("x \"y\""), Cell::number("0.3", 1.0 / 3)});
+  const std::string html = table.render();
+  EXPECT_THAT(html, HasSubstr("&quot;a,b&quot;,n\n&quot;x &quot;&quot;y&quot;&quot;&quot;,"
+                              "0.3333333333333333\n"));
+  EXPECT_THAT(html, HasSubstr("<td class=\"n\" data-v=\"0.3333333333333333\">0.3</td>"));
+}
+
+TEST(Html, ControlCharactersDoNotReachThePage) {
+  EXPECT_EQ(escape_html(std::string("a\x01\x1b\n<", 5)), "a\xEF\xBF\xBD\xEF\xBF\xBD\n&lt;");
+}
+
+TEST(Plot, LeavesOutLabelsThatFindNoRoomAndClampsWhatLiesOutside) {
+  Plot plot("p", {.title = "x", .low = 0, .high = 1},
+            {.title = "y", .low = 0.1, .high = 10, .logarithmic = true});
+  for (int i = 0; i < 30; ++i) plot.mark({.x = 0.5, .y = 1, .label = "the same place"});
+  plot.mark({.x = 0.5, .y = 1e9, .label = ""});
+  const std::string svg = plot.render("");
+  size_t labels = 0;
+  for (size_t at = svg.find(">the same place<"); at != std::string::npos;
+       at = svg.find(">the same place<", at + 1)) {
+    ++labels;
+  }
+  EXPECT_GE(labels, 1U);
+  EXPECT_LE(labels, 8U);
+  EXPECT_THAT(svg, Not(HasSubstr("nan")));
+  EXPECT_THAT(svg, Not(HasSubstr("inf")));
+}
+
+TEST(Plot, WritesShortNumbers) {
+  EXPECT_EQ(short_number(0), "0");
+  EXPECT_EQ(short_number(1e-4), "1e-4");
+  EXPECT_EQ(short_number(2.5e-5), "2.5e-5");
+  EXPECT_EQ(short_number(1234.5), "1234");
+  EXPECT_EQ(short_number(-0.25), "-0.25");
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,201 @@
+// Questions: accuracies, flips, and what such a benchmark can tell.
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "html.h"
+#include "sections.h"
+
+namespace ram {
+namespace {
+
+double points(double share) {
+  return 100 * share;
+}
+
+const ReportModel& model_at(const ReportData& data, const ReportTask& task, int position) {
+  return data.models[task.models[static_cast<size_t>(position)]];
+}
+
+std::string verdict_of(const ReportData& data, const ReportTask& task) {
+  if (!task.verdict) return "";
+  const LadderVerdict& verdict = *task.verdict;
+  if (verdict.closest_told) {
+    return paragraph(fmt::format("Still tells {} from {}.",
+                                 model_at(data, task, verdict.closest_told->a).label,
+                                 model_at(data, task, verdict.closest_told->b).label));
+  }
+  const std::string spread = fmt::format(
+      "spreads {:.2f} points, and these {} questions can show no "
+      "less than {:.2f}.",
+      points(verdict.spread), task.asked, points(verdict.detectable));
+  return paragraph((verdict.saturated() ? "Saturated: " : "Not told apart: ") + spread);
+}
+
+std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
+  constexpr double kReach = 1.96;
+  std::vector<double> x;
+  std::vector<double> y;
+  for (size_t i = 0; i < task.models.size(); ++i) {
+    const AnswerSummary& summary = task.summaries[i];
+    x.push_back(data.models[task.models[i]].record.bits_per_weight);
+    y.push_back(points(summary.accuracy - kReach * summary.error));
+    y.push_back(points(summary.accuracy + kReach * summary.error));
+  }
+  Plot plot(fmt::format("{}: accuracy against bits", task.record.key.task),
+            axis_around("bits per weight", x), axis_around("right answers, %", y));
+  // What could be seen, around the original.
+  double detectable = 0;
+  for (const AnswerPair& pair : task.pairs) {
+    if (pair.b == 0) detectable = std::max(detectable, pair.detectable);
+  }
+  if (detectable > 0) {
+    const double middle = task.summaries[0].accuracy;
+    plot.band(points(middle - detectable), points(middle + detectable),
+              fmt::format("differences from {} below {:.2f} points cannot be seen",
+                          data.models[task.models[0]].label, points(detectable)));
+  }
+  for (size_t i = 0; i < task.models.size(); ++i) {
+    const ReportModel& model = data.models[task.models[i]];
+    const AnswerSummary& summary = task.summaries[i];
+    const double low = points(summary.accuracy - kReach * summary.error);
+    const double high = points(summary.accuracy + kReach * summary.error);
+    plot.mark({.x = model.record.bits_per_weight,
+               .y = points(summary.accuracy),
+               .series = model.series,
+               .label = model.label,
+               .tip = fmt::format("{}\n{} of {} right: {:.2f} %, standard error {:.2f}",
+                                  model.label, summary.right, summary.questions,
+                                  points(summary.accuracy), points(summary.error)),
+               .interval = std::pair(low, high)});
+  }
+  return plot.render(
+      "Bars are 95 % intervals of each accuracy by itself; the grey band is what this "
+      "benchmark cannot see.");
+}
+
+// Two bars to the sides of a middle line for each folder.
+std::string flips_plot(const ReportData& data, const ReportTask& task) {
+  std::vector<const AnswerPair*> pairs;
+  int64_t most = 1;
+  for (const AnswerPair& pair : task.pairs) {
+    if (pair.b != 0) continue;
+    pairs.push_back(&pair);
+    most = std::max({most, pair.flips.gained, pair.flips.lost});
+  }
+  if (pairs.empty()) return "";
+  constexpr double kMiddle = 300;
+  constexpr double kHalf = 130;
+  constexpr double kRow = 26;
+  std::string svg = fmt::format(
+      "<text class=\"tick\" text-anchor=\"end\" x=\"{:.0f}\" y=\"12\">lost</text><text "
+      "class=\"tick\" x=\"{:.0f}\" y=\"12\">gained</text>",
+      kMiddle - 6, kMiddle + 6);
+  double y = 20;
+  for (const AnswerPair* pair : pairs) {
+    const ReportModel& model = model_at(data, task, pair->a);
+    const double lost = kHalf * static_cast<double>(pair->flips.lost) / static_cast<double>(most);
+    const double gained =
+        kHalf * static_cast<double>(pair->flips.gained) / static_cast<double>(most);
+    const std::string tip =
+        fmt::format("{}: {} questions that only the original answered, {} that only it answered",
+                    model.label, pair->flips.lost, pair->flips.gained);
+    const std::string label =
+        model.label.size() > 22 ? model.label.substr(0, 20) + ".." : model.label;
+    svg += fmt::format(
+        "<g class=\"{0}\" data-tip=\"{1}\"><title>{1}</title><text x=\"0\" y=\"{2:.0f}\">{3}</text>"
+        "<rect class=\"fill faded\" x=\"{4:.1f}\" y=\"{5:.0f}\" width=\"{6:.1f}\" height=\"16\"/>"
+        "<rect class=\"fill\" x=\"{7:.1f}\" y=\"{5:.0f}\" width=\"{8:.1f}\" height=\"16\"/>"
+        "<text text-anchor=\"end\" x=\"{9:.1f}\" y=\"{2:.0f}\">{10}</text>"
+        "<text x=\"{11:.1f}\" y=\"{2:.0f}\">{12}</text></g>\n",
+        series_class(model.series), escape_html(tip), y + 12, escape_html(label), kMiddle - lost, y,
+        lost, kMiddle, gained, kMiddle - lost - 4, pair->flips.lost, kMiddle + gained + 4,
+        pair->flips.gained);
+    y += kRow;
+  }
+  svg += fmt::format("<path class=\"axis\" d=\"M{0:.0f} 16V{1:.0f}\"/>", kMiddle, y - 4);
+  return fmt::format(
+      "<figure><svg viewBox=\"0 0 480 {:.0f}\" role=\"img\" aria-label=\"questions that "
+      "flipped\">\n"
+      "{}</svg><figcaption><b>{}: answers that flipped</b> against {}.</figcaption></figure>\n",
+      y + 4, svg, escape_html(task.record.key.task),
+      escape_html(data.models[task.models[0]].label));
+}
+
+std::string accuracy_table(const ReportData& data, const ReportTask& task) {
+  HtmlTable table("task-" + task.record.key.task, {{"folder", false},
+                                                   {"bits per weight"},
+                                                   {"right"},
+                                                   {"questions"},
+                                                   {"accuracy"},
+                                                   {"standard error"}});
+  for (size_t i = 0; i < task.models.size(); ++i) {
+    const ReportModel& model = data.models[task.models[i]];
+    const AnswerSummary& summary = task.summaries[i];
+    table.add({Cell::text(model.label),
+               Cell::number(fmt::format("{:.3f}", model.record.bits_per_weight),
+                            model.record.bits_per_weight),
+               Cell::integer(summary.right), Cell::integer(summary.questions),
+               Cell::number(fmt::format("{:.2f} %", points(summary.accuracy)), summary.accuracy),
+               Cell::number(fmt::format("{:.2f}", points(summary.error)), summary.error)});
+  }
+  return table.render();
+}
+
+std::string pairs_table(const ReportData& data, const ReportTask& task) {
+  HtmlTable table("pairs-" + task.record.key.task, {{"a", false},
+                                                    {"b", false},
+                                                    {"difference, points"},
+                                                    {"95 % from"},
+                                                    {"95 % to"},
+                                                    {"gained"},
+                                                    {"lost"},
+                                                    {"p (McNemar)"},
+                                                    {"p (Holm)"},
+                                                    {"detectable, points"}});
+  const auto share = [](double value) {
+    return Cell::number(fmt::format("{:+.2f}", points(value)), value);
+  };
+  for (const AnswerPair& pair : task.pairs) {
+    table.add({Cell::text(model_at(data, task, pair.a).label),
+               Cell::text(model_at(data, task, pair.b).label), share(pair.difference),
+               share(pair.ci95.low), share(pair.ci95.high), Cell::integer(pair.flips.gained),
+               Cell::integer(pair.flips.lost),
+               Cell::number(fmt::format("{:.2g}", pair.mcnemar_p), pair.mcnemar_p),
+               Cell::number(fmt::format("{:.2g}", pair.p_holm), pair.p_holm),
+               Cell::number(fmt::format("{:.2f}", points(pair.detectable)), pair.detectable)});
+  }
+  return table.empty() ? "" : table.render();
+}
+
+}  // namespace
+
+std::string tasks_section(const ReportData& data) {
+  if (data.tasks.empty()) {
+    return section(
+        "tasks", "Questions",
+        missing_data("No questions were asked. Run",
+                     command_of(data, "ram tasks ORIGINAL FOLDER... --task NAME --data FOLDER")));
+  }
+  std::string body;
+  for (const ReportTask& task : data.tasks) {
+    body += "<h3>" +
+            escape_html(fmt::format("{} ({}): {} of {} questions, {}", task.record.key.task,
+                                    task.record.metric, task.asked, task.record.questions,
+                                    task.record.key.protocol)) +
+            "</h3>\n";
+    body += verdict_of(data, task);
+    body +=
+        "<div class=\"grid\">" + accuracy_plot(data, task) + flips_plot(data, task) + "</div>\n";
+    body += accuracy_table(data, task) + pairs_table(data, task);
+  }
+  body += paragraph(
+      "p is McNemar's exact test, corrected by Holm's method over all pairs of all tasks here; "
+      "intervals resample questions, or subjects where there are any. \"Detectable\" is the least "
+      "difference that the test finds in 4 of 5 trials, with as many answers that flip.",
+      "soft");
+  return section("tasks", "Questions", body);
+}
+
+}  // namespace ram
