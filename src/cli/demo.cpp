@@ -10,13 +10,17 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/report.h"
 #include "ram/size.h"
+#include "ram/tasks.h"
 
 #include "commands.h"
 #include "comparison.h"
 #include "engine_options.h"
 #include "fitting.h"
+#include "sweep.h"
 #include "table.h"
+#include "tasks.h"
 
 namespace ram::cli {
 
@@ -30,6 +34,7 @@ constexpr std::array kShares = {25, 32, 45};
 // Of the held-out text: enough for intervals that tell the folders apart, in seconds.
 constexpr int64_t kRowLength = 512;
 constexpr int64_t kRows = 48;
+constexpr int kSweepPoints = 24;
 
 struct Options {
   std::string model;
@@ -209,6 +214,36 @@ std::optional<Evaluated> evaluate(const Common& common, const Checkpoint& checkp
   return evaluated;
 }
 
+// The model's own questions.
+std::optional<TaskRun> ask(const Common& common, const Checkpoint& checkpoint, Study& study,
+                           const std::vector<Fitted>& fits) {
+  const fs::path questions = checkpoint.folder / "questions.jsonl";
+  std::error_code ignored;
+  if (!fs::is_regular_file(questions, ignored)) {
+    note(common, fmt::format("{} is not there: nothing is asked (ram tasks does it, with any "
+                             "questions)",
+                             questions.string()));
+    return std::nullopt;
+  }
+  std::vector<std::string> names = {checkpoint.folder.string()};
+  for (const Fitted& fit : fits) names.push_back(fit.folder.string());
+  ProgressLine line(common);
+  return run_tasks(names, {load_task("choice", questions, {})}, common.seed,
+                   engine_options(common, "f32"), study, line.function());
+}
+
+// Reads all of it out of the study again: what the page says is what is kept.
+fs::path write_report(const Common& common, const Checkpoint& checkpoint, Study& study,
+                      const fs::path& folder) {
+  fs::path path = folder / "report.html";
+  write_output(common, path.string(),
+               make_report(study, {.model = checkpoint.name,
+                                   .study = common.study,
+                                   .seed = common.seed,
+                                   .threads = threads(common)}));
+  return path;
+}
+
 int demo(const Common& common, const Options& options) {
   threads(common);
   const Checkpoint checkpoint = Checkpoint::open(find_demo_model(common, options));
@@ -226,7 +261,13 @@ int demo(const Common& common, const Options& options) {
 
   const std::vector<Fitted> fits =
       fit_all(common, checkpoint, study, request, demo_budgets(checkpoint.bytes(), least), folder);
+  keep_sweep(study, checkpoint, curves, request,
+             sweep_plans(curves.input(checkpoint), request, kSweepPoints));
   const std::optional<Evaluated> evaluated = evaluate(common, checkpoint, study, fits);
+  const std::optional<TaskRun> asked = ask(common, checkpoint, study, fits);
+  std::vector<std::string> labels = {checkpoint.name};
+  for (const Fitted& fit : fits) labels.push_back(fit.label);
+  const fs::path report = write_report(common, checkpoint, study, folder);
   const bool ok =
       std::all_of(fits.begin(), fits.end(), [](const Fitted& fit) { return fit.whole(); });
   if (common.json) {
@@ -238,6 +279,8 @@ int demo(const Common& common, const Options& options) {
       document["comparison"] =
           comparison_json(evaluated->rows, evaluated->comparison, evaluated->labels);
     }
+    if (asked) document["questions"] = tasks_json(*asked, labels);
+    document["report"] = report.string();
     print_result(common, document.dump(2) + "\n");
     return ok ? kDone : kCheckFailed;
   }
@@ -256,12 +299,14 @@ int demo(const Common& common, const Options& options) {
                 "tie.\n",
                 evaluated->comparison.noise_floor.mean, kNoiseFactor);
   }
+  if (asked) text += "\nWhat they answer:\n\n" + task_text(*asked, 0, labels);
   const std::string middle = fits[fits.size() - kShares.size() / 2 - 1].folder.string();
   text += fmt::format(
       "\nnext:\n  ram generate {0} --prompt \"Question: \"\n"
       "  ram explain {0}\n"
-      "  mlx_lm.generate --model {0} --prompt \"Hello\"\n",
-      middle);
+      "  mlx_lm.generate --model {0} --prompt \"Hello\"\n"
+      "\nall of it on one page: {1}\n",
+      middle, report.string());
   print_result(common, text);
   return ok ? kDone : kCheckFailed;
 }

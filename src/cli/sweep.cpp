@@ -1,4 +1,6 @@
 // ram sweep: the whole curve of predicted loss against size, with its knee.
+#include "sweep.h"
+
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -93,11 +95,7 @@ int sweep_command(const Common& common, const Options& options) {
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
-  const std::string document = sweep_json(checkpoint, request, sweep).dump(2) + "\n";
-  study.put_document(
-      {.kind = "sweep",
-       .key = fmt::format("{} {}", curves.stored.fingerprint, method_name(request.method)),
-       .text = document});
+  const std::string document = keep_sweep(study, checkpoint, curves, request, sweep);
   if (common.json) {
     print_result(common, document);
   } else {
@@ -109,6 +107,16 @@ int sweep_command(const Common& common, const Options& options) {
 }
 
 }  // namespace
+
+std::string keep_sweep(Study& study, const Checkpoint& checkpoint, const Curves& curves,
+                       const PlanRequest& request, const Sweep& sweep) {
+  std::string document = sweep_json(checkpoint, request, sweep).dump(2) + "\n";
+  study.put_document(
+      {.kind = "sweep",
+       .key = fmt::format("{} {}", curves.stored.fingerprint, method_name(request.method)),
+       .text = document});
+  return document;
+}
 
 Action setup_sweep(CLI::App& app, const Common& common) {
   auto options = std::make_shared<Options>();

@@ -15,6 +15,7 @@
 #include "engine_options.h"
 #include "model.h"
 #include "table.h"
+#include "tasks.h"
 
 namespace ram::cli {
 namespace {
@@ -116,57 +117,6 @@ Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string
           {"spread", verdict.spread},          {"best", label(verdict.best)},
           {"worst", label(verdict.worst)},     {"detectable", verdict.detectable},
           {"closest_told", std::move(told)}};
-}
-
-Json run_json(const TaskRun& run, const std::vector<std::string>& labels) {
-  Json tasks = Json::array();
-  for (const TaskData& task : run.tasks) {
-    tasks.push_back(
-        {{"name", task.info.name},
-         {"metric", task.info.metric},
-         {"examples", task.info.examples},
-         {"examples_from", task.examples_from.empty() ? Json(nullptr) : Json(task.examples_from)},
-         {"examples_from_asked", task.examples_from_asked},
-         {"data", task.digest},
-         {"questions_total", task.total},
-         {"questions", task.questions.size()}});
-  }
-  Json models = Json::array();
-  for (size_t m = 0; m < run.models.size(); ++m) {
-    const AskedModel& model = run.models[m];
-    Json outcomes = Json::array();
-    for (size_t t = 0; t < run.tasks.size(); ++t) {
-      outcomes.push_back(outcome_json(run.tasks[t], model.tasks[t]));
-    }
-    models.push_back({{"name", labels[m]},
-                      {"folder", model.model.folder},
-                      {"digest", model.model.digest},
-                      {"bytes", model.model.bytes},
-                      {"bits_per_weight", model.model.bits_per_weight},
-                      {"tasks", std::move(outcomes)}});
-  }
-  Json pairs = Json::array();
-  for (const TaskPair& pair : run.pairs) {
-    pairs.push_back({{"task", run.tasks[static_cast<size_t>(pair.task)].info.name},
-                     {"a", labels[static_cast<size_t>(pair.a)]},
-                     {"b", labels[static_cast<size_t>(pair.b)]},
-                     {"difference", pair.difference},
-                     {"ci95", Json::array({pair.ci95.low, pair.ci95.high})},
-                     {"gained", pair.flips.gained},
-                     {"lost", pair.flips.lost},
-                     {"mcnemar_p", pair.mcnemar_p},
-                     {"p_holm", pair.p_holm},
-                     {"detectable", pair.detectable}});
-  }
-  Json verdicts = Json::array();
-  for (size_t t = 0; t < run.tasks.size(); ++t) {
-    if (run.verdicts[t]) verdicts.push_back(verdict_json(run, t, labels));
-  }
-  return {{"tasks", std::move(tasks)},
-          {"models", std::move(models)},
-          {"pairs", std::move(pairs)},
-          {"comparisons", run.pairs.size()},
-          {"verdicts", std::move(verdicts)}};
 }
 
 const TaskPair* against_reference(const TaskRun& run, size_t task, size_t model) {
@@ -281,11 +231,71 @@ std::string cost_text(const TaskRun& run, size_t t) {
                     static_cast<double>(naive) / static_cast<double>(tokens), naive);
 }
 
+}  // namespace
+
+Json tasks_json(const TaskRun& run, const std::vector<std::string>& labels) {
+  Json tasks = Json::array();
+  for (const TaskData& task : run.tasks) {
+    tasks.push_back(
+        {{"name", task.info.name},
+         {"metric", task.info.metric},
+         {"examples", task.info.examples},
+         {"examples_from", task.examples_from.empty() ? Json(nullptr) : Json(task.examples_from)},
+         {"examples_from_asked", task.examples_from_asked},
+         {"data", task.digest},
+         {"questions_total", task.total},
+         {"questions", task.questions.size()}});
+  }
+  Json models = Json::array();
+  for (size_t m = 0; m < run.models.size(); ++m) {
+    const AskedModel& model = run.models[m];
+    Json outcomes = Json::array();
+    for (size_t t = 0; t < run.tasks.size(); ++t) {
+      outcomes.push_back(outcome_json(run.tasks[t], model.tasks[t]));
+    }
+    models.push_back({{"name", labels[m]},
+                      {"folder", model.model.folder},
+                      {"digest", model.model.digest},
+                      {"bytes", model.model.bytes},
+                      {"bits_per_weight", model.model.bits_per_weight},
+                      {"tasks", std::move(outcomes)}});
+  }
+  Json pairs = Json::array();
+  for (const TaskPair& pair : run.pairs) {
+    pairs.push_back({{"task", run.tasks[static_cast<size_t>(pair.task)].info.name},
+                     {"a", labels[static_cast<size_t>(pair.a)]},
+                     {"b", labels[static_cast<size_t>(pair.b)]},
+                     {"difference", pair.difference},
+                     {"ci95", Json::array({pair.ci95.low, pair.ci95.high})},
+                     {"gained", pair.flips.gained},
+                     {"lost", pair.flips.lost},
+                     {"mcnemar_p", pair.mcnemar_p},
+                     {"p_holm", pair.p_holm},
+                     {"detectable", pair.detectable}});
+  }
+  Json verdicts = Json::array();
+  for (size_t t = 0; t < run.tasks.size(); ++t) {
+    if (run.verdicts[t]) verdicts.push_back(verdict_json(run, t, labels));
+  }
+  return {{"tasks", std::move(tasks)},
+          {"models", std::move(models)},
+          {"pairs", std::move(pairs)},
+          {"comparisons", run.pairs.size()},
+          {"verdicts", std::move(verdicts)}};
+}
+
+std::string task_text(const TaskRun& run, size_t task, const std::vector<std::string>& labels) {
+  return task_heading(run, task) + task_table(run, task, labels) + verdict_text(run, task, labels) +
+         cost_text(run, task);
+}
+
+namespace {
+
 std::string run_text(const TaskRun& run, const std::vector<std::string>& labels) {
   std::string text;
   for (size_t t = 0; t < run.tasks.size(); ++t) {
-    text += (t > 0 ? "\n" : "") + task_heading(run, t) + task_table(run, t, labels) +
-            verdict_text(run, t, labels) + cost_text(run, t);
+    if (t > 0) text += "\n";
+    text += task_text(run, t, labels);
   }
   if (!run.pairs.empty()) {
     text += fmt::format(
@@ -338,7 +348,8 @@ int tasks_command(const Common& common, const Options& options) {
     run = run_tasks(options.models, std::move(tasks), common.seed, engine, study, line.function());
   }
   const std::vector<std::string> labels = labels_of(run, options);
-  print_result(common, common.json ? run_json(run, labels).dump(2) + "\n" : run_text(run, labels));
+  print_result(common,
+               common.json ? tasks_json(run, labels).dump(2) + "\n" : run_text(run, labels));
   return kDone;
 }
 

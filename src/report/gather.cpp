@@ -21,10 +21,6 @@ struct Subject {
   std::set<std::string> models;      // digests, the original's among them
 };
 
-bool same_rows(const EvaluationKey& a, const EvaluationKey& b) {
-  return a.text == b.text && a.protocol == b.protocol;
-}
-
 // The original with the most folders compared with it on one text; of equals the latest.
 std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted) {
   std::map<EvaluationKey, std::set<std::string>> compared;

@@ -79,15 +79,16 @@ void HtmlTable::add(std::vector<Cell> cells, bool faint) {
 std::string HtmlTable::csv() const {
   std::string text;
   for (size_t c = 0; c < columns_.size(); ++c) {
-    text += (c > 0 ? "," : "") + csv_field(columns_[c].title);
+    if (c > 0) text += ',';
+    text += csv_field(columns_[c].title);
   }
-  text += "\n";
+  text += '\n';
   for (const auto& [cells, faint] : rows_) {
     for (size_t c = 0; c < cells.size(); ++c) {
-      text +=
-          (c > 0 ? "," : "") + csv_field(cells[c].value.empty() ? cells[c].shown : cells[c].value);
+      if (c > 0) text += ',';
+      text += csv_field(cells[c].value.empty() ? cells[c].shown : cells[c].value);
     }
-    text += "\n";
+    text += '\n';
   }
   return text;
 }
