@@ -157,6 +157,19 @@ CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> 
                               const std::function<void(const CompressedUnit& unit)>& sink,
                               const ProgressFn& progress = {});
 
+/// What noise of given sizes in all units at once does to the rows of a text.
+struct NoiseResult {
+  std::vector<double> row_kl;   ///< KL(original || disturbed), nats, summed over a row's tokens
+  std::vector<double> row_nll;  ///< loss of the disturbed model, the same
+};
+
+/// Disturbs every unit by Gaussian noise, layer by layer, and takes the text through it.
+/// @param relative per unit, the norm of its noise over that of its weights; 0: left as it is.
+/// @param seed     of the noise.
+/// @throws as LanguageModel and visit_logits; {kInterrupted}.
+NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relative,
+                           std::span<const TokenRow> rows, uint64_t seed);
+
 /// Compressed units on disk, one file each: what compress_units made waits there for the folder to
 /// be written, and a killed run finds it again.
 class EncodedStore {

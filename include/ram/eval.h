@@ -211,6 +211,17 @@ Comparison compare_models(std::span<const std::string> names, const std::filesys
                           const RowOptions& rows, uint64_t seed, const EngineOptions& options,
                           Study& study, const ProgressFn& progress = {});
 
+/// Sums over the scored tokens of each row (all but the last), nats.
+struct RowSums {
+  std::vector<std::vector<double>> nll;  ///< [sources][rows]
+  std::vector<std::vector<double>> kl;   ///< [sources - 1][rows], from the first source
+};
+
+/// Losses and divergences of the rows whose hidden states the sources hold.
+/// @param rows the ids of those rows, at least two each.
+/// @throws as visit_logits
+RowSums row_sums(std::span<const TokenRow> rows, std::span<const LogitSource> sources);
+
 /// KL(first source || other source) of the rows whose hidden states the sources hold.
 /// @param rows the ids of those rows, at least two each; the last token of a row is not scored.
 /// @return [sources - 1][rows], nats, summed over a row's scored tokens.

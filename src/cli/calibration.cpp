@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <sstream>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/eval.h"
 #include "ram/tokenizer.h"
 
 #include "engine_options.h"
@@ -41,6 +44,30 @@ double rounded(double value) {
   return std::stod(fmt::format("{:.5e}", value));
 }
 
+std::vector<int32_t> joined(std::span<const TokenRow> rows) {
+  std::vector<int32_t> ids;
+  for (const TokenRow& row : rows) ids.insert(ids.end(), row.begin(), row.end());
+  return ids;
+}
+
+// Hashes of all runs of kSharedTokens ids, each made from the one before.
+constexpr int64_t kSharedTokens = 64;
+
+template <typename Visit>
+void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
+  constexpr uint64_t kBase = 0x9e3779b97f4a7c15U;
+  uint64_t leaving = 1;  // kBase ^ (kSharedTokens - 1): what the first id of a run counts
+  for (int64_t i = 1; i < kSharedTokens; ++i) leaving *= kBase;
+  uint64_t hash = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i >= kSharedTokens) {
+      hash -= leaving * (static_cast<uint64_t>(ids[i - kSharedTokens]) + 1);
+    }
+    hash = hash * kBase + static_cast<uint64_t>(ids[i]) + 1;
+    if (i + 1 >= kSharedTokens) visit(hash, i + 1 - kSharedTokens);
+  }
+}
+
 CalibrationText make_text(const Common& common, LanguageModel& model,
                           const std::string& fingerprint, const CalibrationArguments& arguments,
                           Study& study) {
@@ -50,8 +77,9 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
   if (arguments.length < 16 || arguments.length > 8192) {
     fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
   }
-  const CalibrationTextOptions options{
-      .rows = arguments.rows, .length = arguments.length, .seed = common.seed};
+  const CalibrationTextOptions options{.rows = arguments.rows,
+                                       .length = arguments.length,
+                                       .seed = arguments.seed.value_or(common.seed)};
   const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
   if (arguments.text == "own") {
     ProgressLine line(common);
@@ -61,7 +89,14 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
     return random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
                        options);
   }
-  return file_text(arguments.text, tokenizer, options);
+  CalibrationText text = file_text(arguments.text, tokenizer, options);
+  // So that nothing is scored on it later (refuse_overlap).
+  study.put_calibration_text({.fingerprint = fingerprint,
+                              .spec = text.spec,
+                              .digest = text.digest,
+                              .row_length = std::ssize(text.rows.front()),
+                              .ids = joined(text.rows)});
+  return text;
 }
 
 double loss_of(const Plan& plan, const std::map<std::string, double>& coefficients) {
@@ -88,6 +123,25 @@ void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
          "what measuring coefficients may take, as 20min");
 }
 
+CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
+  std::istringstream words(plan.request.calibration);
+  CalibrationArguments arguments;
+  words >> arguments.text;
+  if (arguments.text == "file") {
+    if (file.empty()) {
+      fail(Code::kUsage, "the plan was calibrated on a text ({}): name it with --calibration FILE",
+           plan.request.calibration);
+    }
+    arguments.text = file;
+  }
+  for (std::string word; words >> word;) {
+    if (word == "rows") words >> arguments.rows;
+    if (word == "length") words >> arguments.length;
+    if (word == "seed") words >> arguments.seed.emplace();
+  }
+  return arguments;
+}
+
 bool needs_calibration(const PlanRequest& request) {
   return request.method == Method::kMeasured || request.encoder == Encoder::kSearch ||
          request.encoder == Encoder::kFeedback;
@@ -110,6 +164,8 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   if (request.method != Method::kMeasured) return;
   PlanRequest prior = request;
   prior.method = Method::kSquared;
+  constexpr double kUsualBits = 4.5;
+  if (!prior.budget_bytes && !prior.bits_per_weight) prior.bits_per_weight = kUsualBits;
   const PlanResult usual = make_plan(input, prior);
   if (!usual.plan) return;  // the caller says why
   std::vector<int> units;
@@ -135,7 +191,8 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   // A coefficient that is noise is worse than none: the plan of one half of the text must be better
   // on the other half than the plan of the priors.
   const auto crossed = [&](const auto& from, const auto& to) {
-    PlanRequest half = request;
+    PlanRequest half = prior;
+    half.method = Method::kMeasured;
     half.coefficients = from;
     const PlanResult result = make_plan(input, half);
     return result.plan ? loss_of(*result.plan, to) / loss_of(*usual.plan, to) : 1;
@@ -243,6 +300,42 @@ Json Calibration::json(const Plan& plan) const {
     document["starved_parts"] = compressed_->starved_parts;
   }
   return document;
+}
+
+void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study) {
+  std::optional<Text> read;
+  for (const std::string& model : models) {
+    const fs::path file = find_model(model) / "plan.json";
+    std::error_code ignored;
+    if (!fs::is_regular_file(file, ignored)) continue;
+    const Plan plan = read_plan(file);
+    const std::string& calibration = plan.request.calibration;
+    if (!calibration.starts_with("file ")) continue;
+    if (!read) read = read_text(text);
+    if (calibration.find(read->sha256) != std::string::npos) {
+      fail(
+          Code::kUsage,
+          "{}: this text is what {} was calibrated on (its plan.json says so): score it on another",
+          text.string(), model);
+    }
+    const std::string spec = calibration.substr(0, calibration.rfind(" digest "));
+    const auto known = study.calibration_text(plan.fingerprint, spec);
+    if (!known) continue;
+    std::unordered_set<uint64_t> runs;
+    for (size_t row = 0; row < known->ids.size(); row += known->row_length) {
+      visit_runs(std::span(known->ids).subspan(row, known->row_length),
+                 [&](uint64_t hash, size_t) { runs.insert(hash); });
+    }
+    const Tokenizer tokenizer = Tokenizer::open(find_model(model));
+    const std::vector<TokenId> ids = tokenizer.encode(read->content, Specials::kNone);
+    visit_runs(ids, [&](uint64_t hash, size_t at) {
+      if (!runs.contains(hash)) return;
+      fail(Code::kUsage,
+           "{}: {} tokens from token {} on are in the text that {} was calibrated on: score it on "
+           "another",
+           text.string(), kSharedTokens, at, model);
+    });
+  }
 }
 
 }  // namespace ram::cli

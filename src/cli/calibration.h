@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -22,7 +23,13 @@ struct CalibrationArguments {
   int64_t rows = 64;
   int64_t length = 256;
   std::string probe_time;
+  std::optional<uint64_t> seed = {};  ///< nothing: that of all commands
 };
+
+/// @return the arguments that gave a plan its text, as its plan.json says; a file has to be named
+/// again.
+/// @throws Error{kUsage} it was calibrated on a file and `file` is empty.
+CalibrationArguments arguments_of(const Plan& plan, const std::string& file);
 
 void add_calibration_options(CLI::App& app, CalibrationArguments& arguments);
 
@@ -67,5 +74,12 @@ class Calibration {
   std::optional<CompressResult> compressed_;
   bool trusted_ = false;
 };
+
+/// Refuses to score a model on what it was calibrated on: the same file, or, where the study holds
+/// the calibration text, any 64 tokens in a row of it.
+/// @param models folders or ids; those without a plan.json are not looked at.
+/// @throws Error{kUsage} naming model, text and what they share.
+void refuse_overlap(std::span<const std::string> models, const std::filesystem::path& text,
+                    Study& study);
 
 }  // namespace ram::cli

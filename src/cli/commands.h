@@ -39,6 +39,8 @@ Action setup_generate(CLI::App& app, const Common& common);
 Action setup_perplexity(CLI::App& app, const Common& common);
 Action setup_compare(CLI::App& app, const Common& common);
 Action setup_tasks(CLI::App& app, const Common& common);
+Action setup_gptq(CLI::App& app, const Common& common);
+Action setup_noise(CLI::App& app, const Common& common);
 Action setup_report(CLI::App& app, const Common& common);
 Action setup_demo(CLI::App& app, const Common& common);
 Action setup_completion(CLI::App& app, const Common& common);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "calibration.h"
 #include "commands.h"
 #include "comparison.h"
 #include "engine_options.h"
@@ -32,6 +33,7 @@ int compare_command(const Common& common, const Options& options) {
   const EngineOptions engine = engine_options(common, "f32");
   Study study = open_study(
       common, fmt::format("compare --seed {} --rows {}", common.seed, options.text.rows));
+  refuse_overlap(options.models, options.text.text, study);
   Comparison comparison;
   {
     ProgressLine line(common);

@@ -1,6 +1,7 @@
 // ram perplexity: what a model loses on a text, over all rows or a drawn sample.
 #include <fmt/format.h>
 
+#include "calibration.h"
 #include "commands.h"
 #include "engine_options.h"
 #include "evaluation.h"
@@ -86,6 +87,7 @@ int perplexity_command(const Common& common, const Options& options) {
   Study study = open_study(
       common, fmt::format("perplexity --precision {} --seed {} --rows {}",
                           precision_name(engine.precision), common.seed, options.text.rows));
+  refuse_overlap({&options.model, 1}, options.text.text, study);
   PerplexityResult result;
   {
     ProgressLine line(common);

@@ -1,4 +1,5 @@
 // ram plan: a budget becomes one format per unit.
+#include "calibration.h"
 #include "commands.h"
 #include "model.h"
 #include "planning.h"
@@ -10,6 +11,7 @@ struct Options {
   std::string model;
   std::string output;
   PlanningArguments planning;
+  CalibrationArguments calibration;
 };
 
 int plan_command(const Common& common, const Options& options) {
@@ -17,10 +19,15 @@ int plan_command(const Common& common, const Options& options) {
   threads(common);
   check_output_file(options.output);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
-  const PlanRequest request = resolve(planning, checkpoint);
+  PlanRequest request = resolve(planning, checkpoint);
   Study study = open_study(common, "plan " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
+  if (needs_calibration(request)) {
+    Calibration calibration(common, checkpoint, curves.stored.fingerprint, options.calibration,
+                            study);
+    calibration.complete(curves.input(checkpoint), request);
+  }
   const PlanResult result = make_plan(curves.input(checkpoint), request);
   for (const std::string& text : result.notes) note(common, text);
   if (!result.plan) return refuse_budget(common, request, result.min_safe_bytes);
@@ -43,6 +50,7 @@ Action setup_plan(CLI::App& app, const Common& common) {
   app.add_option("-o,--output", options->output, "where plan.json goes; - is stdout")
       ->type_name("FILE");
   add_planning_options(app, options->planning, true);
+  add_calibration_options(app, options->calibration);
   return [options, &common] { return plan_command(common, *options); };
 }
 

@@ -3,6 +3,7 @@
 
 #include "ram/error.h"
 
+#include "calibration.h"
 #include "commands.h"
 #include "fitting.h"
 
@@ -15,6 +16,7 @@ struct Options {
   std::string out;
   bool force = false;
   bool rehash = false;
+  std::string calibration_file;
 };
 
 int quantize(const Common& common, const Options& options) {
@@ -30,9 +32,23 @@ int quantize(const Common& common, const Options& options) {
   Study study = open_study(common, "quantize " + request_options(edited.request));
   const Curves curves =
       measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);
-  const Plan plan = complete_plan(curves.input(checkpoint), edited);
+  Plan plan = complete_plan(curves.input(checkpoint), edited);
+  std::unique_ptr<EncodedStore> store;
+  if (plan.encoder != Encoder::kMlx) {
+    Calibration calibration(common, checkpoint, curves.stored.fingerprint,
+                            arguments_of(plan, options.calibration_file), study);
+    if (!plan.request.calibration.ends_with(calibration.text().digest)) {
+      fail(Code::kUsage,
+           "{}: calibrated on '{}', and this text is '{} digest {}': name the same file with "
+           "--calibration, or make the plan again",
+           options.plan, plan.request.calibration, calibration.text().spec,
+           calibration.text().digest);
+    }
+    store = calibration.compress(plan, options.out);
+  }
   const BuildOutcome outcome =
-      write_folder(common, checkpoint, plan, study, options.out, options.force);
+      write_folder(common, checkpoint, plan, study, options.out, options.force, store.get());
+  if (store) store->remove();
   if (common.json) {
     Json document = plan_json(plan);
     document["out"] = options.out;
@@ -59,6 +75,9 @@ Action setup_quantize(CLI::App& app, const Common& common) {
   app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
   app.add_flag("--rehash", options->rehash, "read every tensor again");
+  app.add_option("--calibration", options->calibration_file,
+                 "the text of a plan that was calibrated on a file")
+      ->type_name("FILE");
   return [options, &common] { return quantize(common, *options); };
 }
 

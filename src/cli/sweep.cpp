@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 
+#include "calibration.h"
 #include "commands.h"
 #include "model.h"
 #include "planning.h"
@@ -24,6 +25,7 @@ struct Options {
   std::string model;
   int points = 24;
   PlanningArguments planning;
+  CalibrationArguments calibration;
 };
 
 Json sweep_json(const Checkpoint& checkpoint, const PlanRequest& request, const Sweep& sweep) {
@@ -90,10 +92,15 @@ int sweep_command(const Common& common, const Options& options) {
   }
   threads(common);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
-  const PlanRequest request = resolve(planning, checkpoint);
+  PlanRequest request = resolve(planning, checkpoint);
   Study study = open_study(common, "sweep " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
+  if (request.method == Method::kMeasured) {
+    Calibration calibration(common, checkpoint, curves.stored.fingerprint, options.calibration,
+                            study);
+    calibration.complete(curves.input(checkpoint), request);
+  }
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
   const std::string document = keep_sweep(study, checkpoint, curves, request, sweep);
   if (common.json) {
@@ -123,6 +130,7 @@ Action setup_sweep(CLI::App& app, const Common& common) {
   app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
   app.add_option("--points", options->points, "how many sizes (default 24)")->type_name("N");
   add_planning_options(app, options->planning, false);
+  add_calibration_options(app, options->calibration);
   return [options, &common] { return sweep_command(common, *options); };
 }
 

@@ -78,21 +78,29 @@ RowDivergence BlockScores::divergence_of(int model, int64_t row) const {
   return result;
 }
 
-std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
-                                                 std::span<const LogitSource> sources) {
+RowSums row_sums(std::span<const TokenRow> rows, std::span<const LogitSource> sources) {
   const int models = static_cast<int>(sources.size());
   BlockScores scores(rows, models);
   visit_logits(sources, [&](const LogitPiece& piece, int) { scores.add(piece); });
-  std::vector<std::vector<double>> sums;
-  for (int m = 1; m < models; ++m) {
-    std::vector<double>& of_rows = sums.emplace_back();
+  RowSums sums;
+  for (int m = 0; m < models; ++m) {
+    std::vector<double>& losses = sums.nll.emplace_back();
+    std::vector<double> divergences;
     for (int64_t row = 0; row < std::ssize(rows); ++row) {
+      losses.push_back(scores.score(m, row).nll_sum);
+      if (m == 0) continue;
       double sum = 0;
       for (const float kl : scores.divergence_of(m, row).kl) sum += static_cast<double>(kl);
-      of_rows.push_back(sum);
+      divergences.push_back(sum);
     }
+    if (m > 0) sums.kl.push_back(std::move(divergences));
   }
   return sums;
+}
+
+std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
+                                                 std::span<const LogitSource> sources) {
+  return row_sums(rows, sources).kl;
 }
 
 }  // namespace ram

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Running the model before planning, from outside: measured plans, feedback, resumption, overlap."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+import harness  # noqa: E402
+
+DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "models/demo"
+USAGE = 2
+LITTLE = ("--calibration-rows", 8, "--calibration-length", 64)
+BUDGET = 2_700_000
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+class Calibrate(harness.ProgramTest):
+    def fit(self, name, *options):
+        ran = self.ram("fit", DEMO, "--budget", BUDGET, "-o", name, *LITTLE, *options, "--json")
+        self.assertEqual(ran.status, 0, ran)
+        return ran.json
+
+    def test_best_effort_keeps_the_budget_is_verified_and_says_what_it_was_calibrated_on(self):
+        found = self.fit("best", "--effort", "best")
+        self.assertEqual((found["method"], found["encoder"]), ("measured", "feedback"))
+        self.assertLessEqual(found["total_bytes"], BUDGET)
+        self.assertEqual(harness.folder_bytes(self.folder / "best"), found["total_bytes"])
+        self.assertTrue(found["verified"])
+        self.assertEqual(found["objective"], found["lower_bound"])
+        calibration = found["calibration"]
+        self.assertEqual(calibration["tokens"], 8 * 64)
+        for unit in calibration["coefficients"]:
+            self.assertGreater(unit["log_error"], 0)
+        plan = json.loads((self.folder / "best/plan.json").read_text())
+        self.assertIn(calibration["digest"], plan["request"]["calibration"])
+        self.assertFalse((self.folder / ".best.ram-encoded").exists())
+        ran = self.ram("verify", "best", "--source", DEMO, "--json")
+        self.assertEqual(ran.json["problems"], [])
+
+    def test_the_bytes_do_not_depend_on_threads_and_plan_and_quantize_give_what_fit_gives(self):
+        self.fit("one", "--effort", "best", "--threads", 1, "--study", "one.db")
+        self.fit("two", "--effort", "best", "--threads", 2, "--study", "two.db")
+        self.assertEqual(content(self.folder / "one"), content(self.folder / "two"))
+        options = ("--method", "measured", "--encoder", "feedback", *LITTLE)
+        ran = self.ram("plan", DEMO, "--budget", BUDGET, "-o", "plan.json", *options)
+        self.assertEqual(ran.status, 0, ran)
+        ran = self.ram("quantize", DEMO, "--plan", "plan.json", "-o", "three")
+        self.assertEqual(ran.status, 0, ran)
+        self.assertEqual(content(self.folder / "one"), content(self.folder / "three"))
+
+    def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(self):
+        self.fit("whole", "--effort", "best", "--study", "whole.db")
+        command = [harness.PROGRAM, "fit", str(DEMO), "--budget", str(BUDGET), "-o", "cut",
+                   "--effort", "best", "--study", "cut.db", *map(str, LITTLE)]
+        for seconds in (0.4, 0.9, 1.6, 2.5):
+            running = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            time.sleep(seconds)
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+        self.fit("cut", "--effort", "best", "--study", "cut.db")
+        self.assertEqual(content(self.folder / "whole"), content(self.folder / "cut"))
+
+    def test_a_model_is_not_scored_on_what_it_was_calibrated_on(self):
+        text = self.folder / "text.txt"
+        lines = (DEMO / "heldout.txt").read_text(encoding="utf-8")
+        text.write_text(lines[:20000], encoding="utf-8")
+        part = self.folder / "part.txt"
+        part.write_text(lines[40000:44000] + lines[2000:6000], encoding="utf-8")
+        other = self.folder / "other.txt"
+        other.write_text(lines[40000:52000], encoding="utf-8")
+        self.fit("out", "--encoder", "feedback", "--calibration", text)
+        score = ("--length", 64)
+        for bad in (text, part):
+            for command in (("perplexity", "out"), ("compare", DEMO, "out")):
+                ran = self.ram(*command, "--text", bad, *score)
+                self.assert_refused(ran, USAGE, "calibrated on", bad.name)
+        ran = self.ram("compare", DEMO, "out", "--text", other, *score)
+        self.assertEqual(ran.status, 0, ran)
+
+    def test_gptq_matches_formats_and_noise_matches_sizes(self):
+        text = self.folder / "text.txt"
+        text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:12000],
+                        encoding="utf-8")
+        score = ("--text", text, "--length", 64)
+        ran = self.ram("gptq", DEMO, *score, *LITTLE, "--json")
+        self.assertEqual(ran.status, 0, ran)
+        kl = {model["name"]: model["kl_mean"] for model in ran.json["models"]}
+        self.assertEqual(set(kl), {"4-128", "4-128-own", "4-64", "4-64-own", "4-32", "4-32-own",
+                                   "plan", "plan-own"})
+        plans = [json.loads((self.folder / "ram-gptq" / name / "plan.json").read_text())
+                 for name in ("plan", "plan-own")]
+        formats = [[unit["format"] for unit in plan["units"]] for plan in plans]
+        self.assertEqual(formats[0], formats[1])
+        ran = self.ram("noise", DEMO, "ram-gptq/4-64", *score, "--seeds", 3, "--json")
+        self.assertEqual(ran.status, 0, ran)
+        ratio = ran.json["quantized"]["kl"] / ran.json["noise"]["kl_mean"]
+        self.assertGreater(ratio, 0.3)
+        self.assertLess(ratio, 3)
+
+    def test_options_out_of_range_are_refused(self):
+        for options, word in ((("--calibration-rows", 1), "--calibration-rows"),
+                              (("--calibration-length", 4), "--calibration-length"),
+                              (("--probe-time", "soon"), "--probe-time"),
+                              (("--calibration", "nothing.txt"), "nothing.txt")):
+            ran = self.ram("fit", DEMO, "--budget", BUDGET, "-o", "out", "--method", "measured",
+                           *options)
+            self.assertNotEqual(ran.status, 0, ran)
+            self.assertIn(word, ran.err)
+            self.assertFalse((self.folder / "out").exists())
+
+
+if __name__ == "__main__":
+    harness.main()
