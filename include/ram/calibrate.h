@@ -76,6 +76,10 @@ struct ProbeOptions {
   double seconds = 0;        ///< what it may take, about; 0: no bound
   int64_t memory_bytes = 0;  ///< hidden states of variants that travel together
   uint64_t seed = 42;
+  /// Other values than noise: what a unit's weights are replaced by; then relative_noise is what
+  /// these errors are called, seeds is 1, and `disturbance` names them in the study.
+  std::function<std::vector<float>(int unit)> values = {};
+  std::string disturbance = {};
 };
 
 /// KL(original || disturbed) per token and squared relative error, of one unit.
@@ -169,6 +173,10 @@ struct NoiseResult {
 /// @throws as LanguageModel and visit_logits; {kInterrupted}.
 NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relative,
                            std::span<const TokenRow> rows, uint64_t seed);
+
+/// @return a compressed unit's weights as they will be read, all parts one after another.
+std::vector<float> decode_unit(const Checkpoint& checkpoint, const CompressedUnit& unit,
+                               AffineFormat format, DType dtype);
 
 /// Compressed units on disk, one file each: what compress_units made waits there for the folder to
 /// be written, and a killed run finds it again.

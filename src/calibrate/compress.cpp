@@ -284,16 +284,9 @@ class Compressor {
     return -1;
   }
 
-  std::vector<float> decode(const CompressedUnit& unit) {
-    const Unit& use = checkpoint_.units[static_cast<size_t>(unit.unit)];
-    std::vector<float> values(static_cast<size_t>(use.weights()));
-    pool_.run(std::ssize(unit.parts), [&](int64_t part, int) {
-      const EncodedMatrix& encoded = unit.parts[static_cast<size_t>(part)];
-      affine_decode(encoded.codes.data(), encoded.scales.data(), encoded.biases.data(),
-                    options_.dtype, use.rows, use.cols, *formats_[static_cast<size_t>(unit.unit)],
-                    values.data() + part * use.part_weights());
-    });
-    return values;
+  std::vector<float> decode(const CompressedUnit& unit) const {
+    return decode_unit(checkpoint_, unit, *formats_[static_cast<size_t>(unit.unit)],
+                       options_.dtype);
   }
 
   void place(LanguageModel& model, const CompressedUnit& unit) {
@@ -332,6 +325,19 @@ class Compressor {
 };
 
 }  // namespace
+
+std::vector<float> decode_unit(const Checkpoint& checkpoint, const CompressedUnit& unit,
+                               AffineFormat format, DType dtype) {
+  const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
+  std::vector<float> values(static_cast<size_t>(use.weights()));
+  for (size_t part = 0; part < unit.parts.size(); ++part) {
+    const EncodedMatrix& encoded = unit.parts[part];
+    affine_decode(encoded.codes.data(), encoded.scales.data(), encoded.biases.data(), dtype,
+                  use.rows, use.cols, format,
+                  values.data() + static_cast<int64_t>(part) * use.part_weights());
+  }
+  return values;
+}
 
 CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,
                               const CalibrationText& text, const CompressOptions& options,

@@ -59,10 +59,12 @@ class Prober {
         study_(study),
         progress_(progress),
         pool_(model.options().threads),
-        key_{
-            .fingerprint = fingerprint,
-            .text = text.digest,
-            .disturbance = fmt::format("gaussian {} rule {}", options.relative_noise, kProbeRule)} {
+        key_{.fingerprint = fingerprint,
+             .text = text.digest,
+             .disturbance =
+                 options.values
+                     ? fmt::format("{} rule {}", options.disturbance, kProbeRule)
+                     : fmt::format("gaussian {} rule {}", options.relative_noise, kProbeRule)} {
     std::map<std::string, int> names;
     for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
       names[checkpoint_.units[u].name] = static_cast<int>(u);
@@ -133,6 +135,7 @@ class Prober {
   }
 
   std::vector<float> disturbed(int unit, int seed) {
+    if (options_.values) return options_.values(unit);
     std::vector<float> weights = read_unit(checkpoint_, unit, std::nullopt, pool_);
     add_noise(weights, std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts),
               options_.relative_noise, noise_seed(options_.seed, unit, seed), pool_);

@@ -11,6 +11,7 @@
 
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/hash.h"
 #include "ram/tokenizer.h"
 
 #include "engine_options.h"
@@ -121,6 +122,9 @@ void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
   option("--calibration-length", arguments.length, "N", "tokens of a row (default 256)");
   option("--probe-time", arguments.probe_time, "TIME",
          "what measuring coefficients may take, as 20min");
+  app.add_flag("--sequential", arguments.sequential,
+               "a layer's inputs come from the compressed layers before it")
+      ->group(group);
 }
 
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
@@ -137,6 +141,7 @@ CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
   for (std::string word; words >> word;) {
     if (word == "rows") words >> arguments.rows;
     if (word == "length") words >> arguments.length;
+    if (word == "sequential") arguments.sequential = true;
     if (word == "seed") words >> arguments.seed.emplace();
   }
   return arguments;
@@ -155,12 +160,14 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
       fingerprint_(fingerprint),
       study_(study),
       probe_seconds_(parse_seconds(arguments.probe_time)),
+      sequential_(arguments.sequential),
       model_(Checkpoint::open(checkpoint.folder.string()),
              engine_options(common, "f32", kModelShare)),
       text_(make_text(common, model_, fingerprint, arguments, study)) {}
 
 void Calibration::complete(const PlanInput& input, PlanRequest& request) {
-  request.calibration = fmt::format("{} digest {}", text_.spec, text_.digest);
+  request.calibration =
+      fmt::format("{}{} digest {}", text_.spec, sequential_ ? " sequential" : "", text_.digest);
   if (request.method != Method::kMeasured) return;
   PlanRequest prior = request;
   prior.method = Method::kSquared;
@@ -209,16 +216,21 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
 std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
   std::vector<UnitFormat> formats;
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
-  CompressOptions options{.encoder = plan.encoder, .dtype = plan.dtype};
+  CompressOptions options{.encoder = plan.encoder, .dtype = plan.dtype, .sequential = sequential_};
+  // What a layer's inputs are then depends on every format before it.
+  std::string before;
+  for (const PlannedUnit& unit : plan.units) {
+    if (sequential_ && unit.format) before += format_name(*unit.format) + " ";
+  }
   if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 2;
   fs::path folder = fs::absolute(out).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   folder = folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
   auto store = std::make_unique<EncodedStore>(
       checkpoint_, formats, plan.dtype, folder,
-      fmt::format("{} {} {} shrink {} damping {} {} rule 1", fingerprint_, text_.digest,
+      fmt::format("{} {} {} shrink {} damping {} {} rule 1 {}", fingerprint_, text_.digest,
                   encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
-                  weight_dtype_name(plan.dtype)));
+                  weight_dtype_name(plan.dtype), before));
   {
     ProgressLine line(common_);
     compressed_ = compress_units(
@@ -230,6 +242,46 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
         unit.sum_squares > 0 ? std::sqrt(unit.squared_error / unit.sum_squares) : 0;
   }
   return store;
+}
+
+bool Calibration::adds_up(const Plan& plan) const {
+  if (plan.method != Method::kMeasured || !compressed_) return true;
+  const double ratio = compressed_->kl / predicted_kl(plan);
+  return ratio >= kAdditiveLow && ratio <= kAdditiveHigh;
+}
+
+void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
+                                 PlanRequest& request) {
+  std::vector<int> units;
+  std::string formats;
+  for (const CompressedUnit& unit : compressed_->units) {
+    units.push_back(unit.unit);
+    formats += format_name(*plan.units[static_cast<size_t>(unit.unit)].format) + " ";
+  }
+  ProbeOptions options{.relative_noise = 1,
+                       .seeds = 1,
+                       .first_rows = std::ssize(text_.rows),
+                       .seconds = probe_seconds_,
+                       .seed = common_.seed};
+  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 4;
+  options.values = [&](int unit) {
+    const std::optional<CompressedUnit> stored = store.find(unit);
+    RAM_CHECK(stored.has_value());
+    return decode_unit(checkpoint_, *stored, *plan.units[static_cast<size_t>(unit)].format,
+                       plan.dtype);
+  };
+  options.disturbance = fmt::format("stored {} {} {}", encoder_name(plan.encoder),
+                                    weight_dtype_name(plan.dtype), hash_text(formats));
+  ProgressLine line(common_);
+  const Coefficients found =
+      measure_coefficients(model_, fingerprint_, units, text_, options, study_, line.function());
+  for (const CompressedUnit& unit : compressed_->units) {
+    const double kl = found.units[static_cast<size_t>(unit.unit)]->value;
+    const std::string& name = plan.units[static_cast<size_t>(unit.unit)].name;
+    if (unit.output_error > 0 && kl > 0) {
+      request.coefficients[name] = rounded(kl / unit.output_error);
+    }
+  }
 }
 
 double Calibration::predicted_kl(const Plan& plan) const {
@@ -318,7 +370,9 @@ void refuse_overlap(std::span<const std::string> models, const fs::path& text, S
           "{}: this text is what {} was calibrated on (its plan.json says so): score it on another",
           text.string(), model);
     }
-    const std::string spec = calibration.substr(0, calibration.rfind(" digest "));
+    std::string spec = calibration.substr(0, calibration.rfind(" digest "));
+    constexpr std::string_view kSequential = " sequential";
+    if (spec.ends_with(kSequential)) spec.resize(spec.size() - kSequential.size());
     const auto known = study.calibration_text(plan.fingerprint, spec);
     if (!known) continue;
     std::unordered_set<uint64_t> runs;

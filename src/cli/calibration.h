@@ -23,6 +23,7 @@ struct CalibrationArguments {
   int64_t rows = 64;
   int64_t length = 256;
   std::string probe_time;
+  bool sequential = false;
   std::optional<uint64_t> seed = {};  ///< nothing: that of all commands
 };
 
@@ -52,6 +53,13 @@ class Calibration {
   /// errors in the plan to what is stored.
   std::unique_ptr<EncodedStore> compress(Plan& plan, const std::filesystem::path& out);
 
+  /// Whether the divergence of the last plan compressed is within a factor of two of what its
+  /// coefficients add up to; true where there are none.
+  bool adds_up(const Plan& plan) const;
+
+  /// Measures the coefficients again, each unit disturbed by the very errors that `store` holds.
+  void measure_stored(const Plan& plan, const EncodedStore& store, PlanRequest& request);
+
   const CalibrationText& text() const { return text_; }
   const std::optional<Coefficients>& coefficients() const { return coefficients_; }
   const std::optional<CompressResult>& compressed() const { return compressed_; }
@@ -68,6 +76,7 @@ class Calibration {
   std::string fingerprint_;
   Study& study_;
   double probe_seconds_ = 0;
+  bool sequential_ = false;
   LanguageModel model_;
   CalibrationText text_;
   std::optional<Coefficients> coefficients_;

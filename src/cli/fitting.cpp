@@ -66,6 +66,44 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
        out.string(), plan->model_name, request_options(plan->request));
 }
 
+// The coefficients do not add up to what the plan does: they are measured again at the plan's own
+// errors, and if that does not help, the priors are tried. What is taken is what diverges least on
+// the text.
+std::unique_ptr<EncodedStore> plan_again(const Common& common, const PlanInput& input,
+                                         const PlanRequest& request, Calibration& calibration,
+                                         const fs::path& out, std::unique_ptr<EncodedStore> store,
+                                         PlanResult& planned) {
+  note(common,
+       "the coefficients do not add up to the plan's divergence: they are measured again "
+       "at its own errors");
+  const Plan first = *planned.plan;
+  double least = calibration.compressed()->kl;
+  PlanRequest measured = request;
+  calibration.measure_stored(first, *store, measured);
+  PlanRequest priors = request;
+  priors.method = Method::kSquared;
+  priors.coefficients.clear();
+  bool current = true;  // `store` and the calibration's result are those of planned.plan
+  for (const PlanRequest* next : {&measured, &priors}) {
+    PlanResult other = make_plan(input, *next);
+    if (!other.plan) continue;
+    std::unique_ptr<EncodedStore> its = calibration.compress(*other.plan, out);
+    current = calibration.compressed()->kl < least;
+    if (current) {
+      least = calibration.compressed()->kl;
+      planned = std::move(other);
+      store = std::move(its);
+      if (next == &priors) {
+        note(common, "measuring again did not help: the plan is that of the priors");
+      } else if (calibration.adds_up(*planned.plan)) {
+        break;
+      }
+    }
+  }
+  if (!current) store = calibration.compress(*planned.plan, out);  // all of it is still there
+  return store;
+}
+
 }  // namespace
 
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
@@ -121,6 +159,10 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
   std::unique_ptr<EncodedStore> store;
   if (result.planned.plan->encoder != Encoder::kMlx) {
     store = result.calibration->compress(*result.planned.plan, out);
+    if (!result.calibration->adds_up(*result.planned.plan)) {
+      store = plan_again(common, curves.input(checkpoint), request, *result.calibration, out,
+                         std::move(store), result.planned);
+    }
     result.seconds.compress = watch.lap();
   }
   result.outcome =
