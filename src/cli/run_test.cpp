@@ -153,6 +153,8 @@ TEST(Run, ProgressSaysShareRateAndRest) {
   const Progress half = {.phase = "analyze", .done_bytes = 3000000000, .total_bytes = 5000000000};
   EXPECT_EQ(progress_text(half, 1000000000, 2), "analyze 60 %, 1.00 GB/s, 2.0 s left");
   EXPECT_EQ(progress_text({.phase = "write", .done_bytes = 0, .total_bytes = 0}, 0, 0), "write");
+  const Progress slow{.phase = "ask", .done_bytes = 5, .total_bytes = 10, .unit = "questions"};
+  EXPECT_EQ(progress_text(slow, 0, 10), "ask 50 %, 0.5 questions/s, 10 s left");
   EXPECT_EQ(format_seconds(0.123), "0.12 s");
   EXPECT_EQ(format_seconds(3.14), "3.1 s");
   EXPECT_EQ(format_seconds(200), "3 min 20 s");

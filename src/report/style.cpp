@@ -48,7 +48,8 @@ svg .bar{stroke:var(--c);stroke-width:2}
 svg .path{fill:none;stroke:var(--c);stroke-width:2}
 svg .dash{stroke-dasharray:5 4}
 svg .fill{fill:var(--c)}
-svg .faded{opacity:.45}
+svg .fill.faded,svg .faded .mark,svg .faded .bar{opacity:.45}
+svg .faded text{fill:var(--soft)}
 .o0{opacity:1}.o1{opacity:.72}.o2{opacity:.5}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.85rem;padding:4px;margin:0;list-style:none}
 .legend svg{width:14px;height:14px;display:inline-block;vertical-align:-2px;margin-right:4px}

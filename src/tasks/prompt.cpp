@@ -1,5 +1,6 @@
 // From a question's text to the tokens that are scored.
 #include <algorithm>
+#include <map>
 
 #include "ram/error.h"
 #include "ram/tasks.h"
@@ -124,13 +125,18 @@ std::vector<double> Answerer::log_likelihoods(const PromptTokens& prompt) {
       continuations.push_back(continuation(c, common));
     return score({first.begin(), first.begin() + common}, prompt.shared, continuations);
   }
-  // Cut to different beginnings: each by itself.
-  std::vector<double> scores;
+  // Cut to different beginnings: those with the same context together.
+  std::map<TokenRow, std::vector<size_t>> contexts;
   for (size_t c = 0; c < prompt.rows.size(); ++c) {
     const TokenRow& row = prompt.rows[c];
-    const int64_t before = std::ssize(row) - prompt.scored[c];
-    const Continuation own = continuation(c, before);
-    scores.push_back(score({row.begin(), row.begin() + before}, 0, {&own, 1}).front());
+    contexts[{row.begin(), row.end() - prompt.scored[c]}].push_back(c);
+  }
+  std::vector<double> scores(prompt.rows.size());
+  for (const auto& [context, members] : contexts) {
+    continuations.clear();
+    for (const size_t c : members) continuations.push_back(continuation(c, std::ssize(context)));
+    const std::vector<double> own = score(context, 0, continuations);
+    for (size_t i = 0; i < members.size(); ++i) scores[members[i]] = own[i];
   }
   return scores;
 }

@@ -100,6 +100,9 @@ TEST(Answers, OfQuestionsLongerThanTheContextAreThoseOfTheirEnd) {
     }
     EXPECT_NEAR(found[c], expected, 1e-4);
   }
+  const int64_t longest = std::ssize(cut.rows.back()) - 1;
+  EXPECT_LT(answerer.tokens(), cut.naive_tokens()) << "choices of one length share their context";
+  EXPECT_GE(answerer.tokens(), 2 * (longest - cut.scored.back()));
   EXPECT_THROW(tokenize_question(question, demo().tokenizer, 1), Error);
 }
 
