@@ -154,6 +154,7 @@ TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, 
 
 void judge(TaskRun& run) {
   std::vector<double> p_values;
+  p_values.reserve(run.pairs.size());
   for (const TaskPair& pair : run.pairs) p_values.push_back(pair.mcnemar_p);
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < adjusted.size(); ++i) run.pairs[i].p_holm = adjusted[i];
@@ -161,6 +162,7 @@ void judge(TaskRun& run) {
     std::optional<LadderVerdict>& verdict = run.verdicts.emplace_back();
     if (run.models.size() < 2) continue;
     std::vector<LadderStep> steps;
+    steps.reserve(run.models.size());
     for (const AskedModel& model : run.models) {
       steps.push_back(
           {.bits = model.model.bits_per_weight, .accuracy = model.tasks[t].summary.accuracy});
@@ -225,6 +227,7 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
   }
   for (size_t t = 0; t < run.tasks.size(); ++t) {
     std::vector<std::span<const TaskAnswer>> answers;
+    answers.reserve(run.models.size());
     for (const AskedModel& model : run.models) answers.emplace_back(model.tasks[t].answers);
     for (const AnswerPair& pair : compare_answers(answers, seed, options.threads)) {
       run.pairs.push_back({pair, static_cast<int>(t)});

@@ -131,12 +131,13 @@ std::string example_text(const std::string& text, const std::string& answer) {
 }
 
 std::span<const TaskInfo> known_tasks() {
-  static const std::vector<TaskInfo> infos = [] {
+  static const std::vector<TaskInfo> kInfos = [] {
     std::vector<TaskInfo> all;
+    all.reserve(kTasks.size());
     for (const TaskSpec* spec : kTasks) all.push_back(spec->info);
     return all;
   }();
-  return infos;
+  return kInfos;
 }
 
 TaskData load_task(std::string_view name, const fs::path& path, const TaskOptions& options) {
