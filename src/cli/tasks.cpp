@@ -65,6 +65,7 @@ TaskOptions task_options(const Common& common, const Options& options) {
 /// For people and in JSON: the models' names, or what was typed where two share one.
 std::vector<std::string> labels_of(const TaskRun& run, const Options& options) {
   std::vector<std::string> labels;
+  labels.reserve(run.models.size());
   for (const AskedModel& model : run.models) labels.push_back(model.model.name);
   if (std::set<std::string>(labels.begin(), labels.end()).size() == labels.size()) return labels;
   return options.models;
@@ -314,6 +315,7 @@ std::string prompt_lines(const std::vector<TaskData>& tasks) {
   for (const TaskData& task : tasks) {
     for (const TaskQuestion& question : task.questions) {
       std::vector<std::string> contexts;
+      contexts.reserve(question.contexts.size());
       for (const std::string& own : question.contexts) contexts.push_back(question.shared + own);
       text += Json{{"task", task.info.name},
                    {"index", question.index},
