@@ -56,6 +56,25 @@ class SecondMoment {
   std::vector<float> values_;
 };
 
+/// How inputs have moved since the original model: sum over tokens of (x - x') x'^T, x the inputs
+/// of a linear there and x' what the compressed layers before it make of them.
+class Drift {
+ public:
+  /// All zero. @param cols >= 1; takes 4 cols^2 bytes.
+  explicit Drift(int64_t cols);
+
+  /// As SecondMoment::add; twice its cost. @param original, compressed [tokens, cols], the same
+  /// tokens.
+  void add(const float* original, const float* compressed, int64_t tokens, ThreadPool& pool);
+
+  int64_t cols() const { return cols_; }
+  std::span<const float> values() const { return values_; }  ///< [cols, cols]
+
+ private:
+  int64_t cols_ = 0;
+  std::vector<float> values_;
+};
+
 /// A matrix as the affine format stores it; see affine_encode for the shapes.
 struct EncodedMatrix {
   std::vector<uint32_t> codes;    ///< [rows, cols * bits / 32]
@@ -66,7 +85,8 @@ struct EncodedMatrix {
 
 /// The matrix to be encoded, and what it is to become.
 struct EncodeRequest {
-  std::span<const float> weights;  ///< [rows, cols] row-major, finite, already cast to `dtype`
+  /// [rows, cols] row-major, finite; those of a model already cast to `dtype`.
+  std::span<const float> weights;
   int64_t rows = 0;
   int64_t cols = 0;  ///< a multiple of format.group_size
   AffineFormat format;
@@ -129,6 +149,18 @@ class FeedbackEncoder {
   /// the two. The same bits whatever the number of threads.
   /// @pre request.cols is the moment's.
   EncodedMatrix encode(const EncodeRequest& request, ThreadPool& pool) const;
+
+  /// The weights to encode instead so that outputs are those of the original though the inputs are
+  /// not: W + share W drift (moment + damping)^-1; at share 1 the W* with the least |W x - W* x'|^2
+  /// over the tokens plus damping |W* - W|^2.
+  /// @param weights [rows, cols]. @param drift of the same tokens as the moment, which is that of
+  /// x'.
+  /// @param share 0 to 1: less than 1 serves better on text that was not calibrated on.
+  /// @return [rows, cols]; rows that come out infinite are left as they were.
+  /// @cost   2 cols multiply-adds a weight.
+  /// @source the aim of Li et al. 2025, arXiv 2504.02692 (GPTAQ), in closed form
+  std::vector<float> aim(std::span<const float> weights, int64_t rows, const Drift& drift,
+                         double share, ThreadPool& pool) const;
 
  private:
   struct State;

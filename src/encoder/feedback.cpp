@@ -7,6 +7,7 @@
 #include "ram/encoder.h"
 #include "ram/error.h"
 
+#include "aim.h"
 #include "factor.h"
 #include "product.h"
 #include "tile.h"
@@ -298,6 +299,44 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     result.store(tile, encoded);
   });
   return encoded;
+}
+
+std::vector<float> FeedbackEncoder::aim(std::span<const float> weights, int64_t rows,
+                                        const Drift& drift, double share, ThreadPool& pool) const {
+  const State& state = *state_;
+  const int64_t cols = state.cols();
+  RAM_CHECK(drift.cols() == cols && static_cast<int64_t>(weights.size()) == rows * cols);
+  RAM_CHECK(share >= 0 && share <= 1);
+  std::vector<float> result(weights.begin(), weights.end());
+  if (state.factor.pivots.empty() || share == 0) return result;
+  pool.run(tile_count(rows), [&](int64_t index, int) {
+    const int64_t first = index * kTileRows;
+    const int64_t here = std::min(kTileRows, rows - first);
+    const Aligned<float> change(cols * kTileRows);
+    std::fill_n(change.data(), cols * kTileRows, 0.0F);
+    multiply({.transpose_a = true,
+              .transpose_b = true,
+              .m = cols,
+              .n = here,
+              .k = cols,
+              .a = drift.values().data(),
+              .a_stride = cols,
+              .b = weights.data() + first * cols,
+              .b_stride = cols,
+              .c = change.data(),
+              .c_stride = kTileRows});
+    solve_factored(state.factor, state.feedback, cols, change.data());
+    for (int64_t r = 0; r < here; ++r) {
+      float* row = result.data() + (first + r) * cols;
+      bool finite = true;
+      for (int64_t k = 0; k < cols; ++k) {
+        row[k] += static_cast<float>(share) * change[k * kTileRows + r];
+        finite = finite && std::isfinite(row[k]);
+      }
+      if (!finite) std::copy_n(weights.data() + (first + r) * cols, cols, row);
+    }
+  });
+  return result;
 }
 
 }  // namespace ram

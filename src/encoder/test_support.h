@@ -71,8 +71,10 @@ inline float shaped(Rows rows, float x, size_t index) {
       return 5 + x * 0.05F;
     case Rows::kZero:
       return 0;
-    case Rows::kConstant:
-      return static_cast<float>(index / 256) * 0.37F - 1;
+    case Rows::kConstant: {
+      const size_t row = index / 256;
+      return static_cast<float>(row) * 0.37F - 1;
+    }
     case Rows::kSparse:
       return std::abs(x) < 1.5F ? 0 : x;
     case Rows::kTiny:

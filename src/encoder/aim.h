@@ -1,0 +1,15 @@
+// Solving with the factor of a damped second moment, tiles of rows side by side.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "factor.h"
+
+namespace ram {
+
+/// tile [cols, kTileRows] becomes the inverse of U D U^T times it.
+/// @param blocks [cols, kBlock]: the blocks on the diagonal of U.
+void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t cols, float* tile);
+
+}  // namespace ram
