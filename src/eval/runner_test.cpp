@@ -56,10 +56,11 @@ MakeRunner made_up_runner(Calls& calls, std::span<const Scored> all, int64_t row
           std::vector<const float*> pointers;
           for (const size_t m : which) {
             std::vector<float>& values = logits.emplace_back();
-            values.reserve(row.size() * static_cast<size_t>(ids));
+            values.resize(row.size() * static_cast<size_t>(ids));
+            auto next = values.begin();
             for (const TokenId token : row) {
               for (int64_t i = 0; i < ids; ++i) {
-                values.push_back(static_cast<float>(made_up_logit(m, token, first + i)));
+                *next++ = static_cast<float>(made_up_logit(m, token, first + i));
               }
             }
           }

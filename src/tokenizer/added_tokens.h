@@ -28,6 +28,7 @@ struct AddedToken {
   bool special = false;
 };
 
+// NOLINTNEXTLINE(readability-identifier-naming): a loop of the implicit assignment, not ours
 class AddedTokens {
  public:
   /// Gives ids as `tokenizers` does: the vocabulary's where it has the token, else the next free
