@@ -2,14 +2,17 @@
 """Asks a model the questions of a task with lm-evaluation-harness 0.4.11 and with ram, and compares
 prompts to the character, log-likelihoods, and choices.
 
-    tasks_vs_lm_eval.py --ram build/release/ram --model MODEL --data FOLDER [--tasks mmlu,...]
-        [--questions 20] [--batch 16] [--choice FILE]
+    tasks_vs_lm_eval.py [--ram build/release/ram] [--model models/demo] [--data FOLDER]
+        [--tasks mmlu,...] [--questions 20] [--batch 16] [--choice FILE]
+
+Without --data the bundled model's own questions are asked, nothing else.
 
 The harness reads its own task files, pointed at the local data. Needs lm-eval==0.4.11, torch and
 transformers. Exits 1 if anything differs.
 """
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -17,9 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import harness_tasks
-
 TOLERANCE = 1e-3
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def ram_tasks(options, task, data, work, *more):
@@ -30,14 +32,19 @@ def ram_tasks(options, task, data, work, *more):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--ram", required=True)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--ram", default=str(ROOT / "build/release/ram"))
+    parser.add_argument("--model", default=str(ROOT / "models/demo"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tasks", default="arc_challenge,winogrande,hellaswag,mmlu")
     parser.add_argument("--choice", type=Path, help="questions of one's own, asked besides")
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
+    if importlib.util.find_spec("lm_eval") is None:
+        print("SKIPPED: lm-eval is not installed: pip install lm-eval==0.4.11 accelerate")
+        return
+    if options.data is None and options.choice is None:
+        options.choice = ROOT / "models/demo/questions.jsonl"
     with tempfile.TemporaryDirectory() as work:
         if not compare(options, Path(work)):
             sys.exit(1)
@@ -59,10 +66,13 @@ def compare(options, work):
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
+    import harness_tasks
+
     model = HFLM(pretrained=options.model, dtype="float32", device="cpu", batch_size=options.batch)
     torch.set_grad_enabled(False)
     fine = True
-    tasks = [(name, options.data) for name in options.tasks.split(",") if name]
+    named = options.tasks.split(",") if options.data else []
+    tasks = [(name, options.data) for name in named if name]
     if options.choice:
         tasks.append(("choice", options.choice))
     for name, data in tasks:
