@@ -19,7 +19,7 @@ constexpr int64_t kPackingBytes = int64_t{40} << 20;
 // Experts' weights that come at a time, where not all are kept.
 constexpr int64_t kExpertBytes = int64_t{64} << 20;
 // What may lie idle in the pool of buffers is this part of the memory.
-constexpr int64_t kIdlePart = 8;
+constexpr int64_t kIdlePart = 32;
 
 constexpr std::align_val_t kAlignment{64};
 
