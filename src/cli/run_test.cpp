@@ -144,7 +144,7 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
     for (const char* option : {"allow-unsafe", "points", "rehash", "csv", "study"}) {
       EXPECT_THAT(ran.out, HasSubstr(option)) << shell;
     }
-    EXPECT_THAT(ran.out, HasSubstr("squared ram")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("squared measured ram")) << shell;
   }
   expect_one_line_error(ram({"completion", "tcsh"}), 2);
 }
