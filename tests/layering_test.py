@@ -40,6 +40,7 @@ HEADERS = {
     "thread": "base",
     "hash": "base",
     "random": "base",
+    "csv": "base",
     "file": "base",
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",

@@ -45,6 +45,10 @@ class ThreadPool {
   std::unique_ptr<State> state_;
 };
 
+/// Libraries that split their work by OpenMP use the calling thread alone, from now on, when they
+/// are called from it: whoever has workers of his own calls this on each. Cheap to call again.
+void use_one_openmp_thread();
+
 /// Asks all long work to stop; async-signal-safe.
 void request_interrupt();
 

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include "ram/error.h"
@@ -81,6 +82,18 @@ void parallel_for(int threads, int64_t count,
   work(0);
   for (std::thread& other : others) other.join();
   if (first) std::rethrow_exception(first);
+}
+
+void use_one_openmp_thread() {
+  // We need nothing else of OpenMP, which is there only if a library brought it: its one function
+  // is taken from whichever runtime came along.
+  thread_local bool done = false;
+  if (done) return;
+  done = true;
+  using SetThreads = void (*)(int);
+  static const auto kSetThreads =
+      reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+  if (kSetThreads != nullptr) kSetThreads(1);
 }
 
 void request_interrupt() {

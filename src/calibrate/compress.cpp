@@ -153,7 +153,7 @@ class Compressor {
     return search_encode(request, importance, pool_);
   }
 
-  /// @param moments of each part, undrawn; empty: nothing is known of the inputs.
+  /// @param moments of each part as gathered, null where no token came; empty: nothing is known.
   void finish(CompressedUnit& unit, std::span<const float> weights,
               std::span<const SecondMoment* const> moments) {
     for (size_t part = 0; part < unit.parts.size(); ++part) {
@@ -166,8 +166,8 @@ class Compressor {
     double noise = 0;
     for (size_t part = 0; part < moments.size(); ++part) {
       const EncodeRequest request = request_of(unit.unit, weights, static_cast<int>(part));
+      if (moments[part] == nullptr) continue;
       const SecondMoment& moment = *moments[part];
-      if (moment.tokens() == 0) continue;
       double squares = 0;
       double trace = 0;
       for (const float weight : request.weights) squares += double{weight} * double{weight};
@@ -231,13 +231,11 @@ class Compressor {
         const bool starved = moments.tokens(group[i], static_cast<int>(part)) < kStarvedTokens;
         results[i].starved_parts += starved ? 1 : 0;
       }
-      std::vector<SecondMoment> own;
-      std::vector<const SecondMoment*> pointers;
+      std::vector<const SecondMoment*> own;
       for (int64_t part = 0; part < parts; ++part) {
-        own.push_back(moments.of(group[i], static_cast<int>(part), 0));
+        own.push_back(moments.gathered(group[i], static_cast<int>(part)));
       }
-      for (const SecondMoment& moment : own) pointers.push_back(&moment);
-      finish(results[i], weights[i], pointers);
+      finish(results[i], weights[i], own);
     }
     return results;
   }

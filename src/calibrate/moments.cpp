@@ -79,6 +79,11 @@ SecondMoment Moments::of(int unit, int part, double shrink_tokens) {
   return moment;
 }
 
+const SecondMoment* Moments::gathered(int unit, int part) const {
+  const Inputs& inputs = inputs_.at(leaders_.at(unit));
+  return inputs.parts[inputs.parts.size() == 1 ? 0 : static_cast<size_t>(part)].get();
+}
+
 int64_t Moments::tokens(int unit, int part) const {
   return inputs_.at(leaders_.at(unit)).tokens[static_cast<size_t>(part)];
 }

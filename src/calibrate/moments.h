@@ -32,6 +32,8 @@ class Moments {
   /// The moment of one part drawn towards that of all its unit's parts (encoder.h,
   /// shrink_towards). @pre the unit came.
   SecondMoment of(int unit, int part, double shrink_tokens);
+  /// The moment as it was gathered; null where no token came. @pre the unit came.
+  const SecondMoment* gathered(int unit, int part) const;
   /// Tokens that came to a part.
   int64_t tokens(int unit, int part) const;
 

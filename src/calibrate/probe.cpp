@@ -136,7 +136,9 @@ class Prober {
 
   std::vector<float> disturbed(int unit, int seed) {
     if (options_.values) return options_.values(unit);
-    std::vector<float> weights = read_unit(checkpoint_, unit, std::nullopt, pool_);
+    if (read_ != unit) original_ = read_unit(checkpoint_, unit, std::nullopt, pool_);
+    read_ = unit;
+    std::vector<float> weights = original_;
     add_noise(weights, std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts),
               options_.relative_noise, noise_seed(options_.seed, unit, seed), pool_);
     return weights;
@@ -240,6 +242,8 @@ class Prober {
   ProbeKey key_;
   Known known_;
   std::vector<ProbeRow> fresh_;
+  int read_ = -1;  // the unit whose weights these are: a unit's seeds follow each other
+  std::vector<float> original_;
   std::vector<TokenRow> rows_;
   int64_t first_row_ = 0;
   HiddenRows last_hidden_;  // of the original, after the last layer

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "ram/csv.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/size.h"
@@ -48,17 +49,6 @@ std::string formats_cell(const std::map<std::string, int64_t>& formats) {
 
 double bits(int64_t bytes, int64_t weights) {
   return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
-}
-
-// A field of RFC 4180: quoted only where it must be.
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + "\"";
 }
 
 }  // namespace

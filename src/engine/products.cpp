@@ -9,10 +9,10 @@
 #include <tuple>
 #include <vector>
 
-#include <dlfcn.h>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "ram/error.h"
+#include "ram/thread.h"
 
 namespace ram {
 namespace {
@@ -78,18 +78,6 @@ void check(dnnl_status_t status, const char* what) {
 
 }  // namespace
 
-void use_one_thread_for_products() {
-  // oneDNN is built with OpenMP on most systems, and we need nothing else of it: its one function
-  // is taken from whichever runtime came along.
-  thread_local bool done = false;
-  if (done) return;
-  done = true;
-  using SetThreads = void (*)(int);
-  static const auto kSetThreads =
-      reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (kSetThreads != nullptr) kSetThreads(1);
-}
-
 struct Products::State {
   using Key = std::tuple<int64_t, int64_t, int64_t>;  // rows, n, k
 
@@ -111,7 +99,7 @@ struct Products::State {
   const Desc& layout(int64_t n, int64_t k) {
     const auto [at, fresh] = layouts.try_emplace({n, k});
     if (fresh) {
-      use_one_thread_for_products();
+      use_one_openmp_thread();
       at->second =
           matmul_desc(Desc({kRowBlock, k}, type(), Tag::ab), Desc({k, n}, type(), Tag::any),
                       Desc({kRowBlock, n}, Type::f32, Tag::ab))
@@ -152,7 +140,7 @@ int64_t Products::packed_bytes(int64_t n, int64_t k) {
 }
 
 void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packed) {
-  use_one_thread_for_products();
+  use_one_openmp_thread();
   Desc layout;
   {
     const std::lock_guard lock(state_->mutex);
@@ -167,7 +155,7 @@ void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packe
 
 void Products::multiply(const Product& product) {
   RAM_CHECK(product.rows >= 1 && product.rows <= kRowBlock);
-  use_one_thread_for_products();
+  use_one_openmp_thread();
   thread_local ThreadBuffer scratch;
   thread_local ThreadBuffer dense;
   const int64_t rows = padded_rows(product.rows);
@@ -199,7 +187,7 @@ void Products::multiply(const Product& product) {
 }
 
 void multiply_small(const SmallProduct& p) {
-  use_one_thread_for_products();
+  use_one_openmp_thread();
   check(dnnl_sgemm('N', p.transposed ? 'T' : 'N', p.m, p.n, p.k, p.alpha, p.a, p.a_stride, p.b,
                    p.b_stride, 0.0F, p.c, p.c_stride),
         "sgemm");

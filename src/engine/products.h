@@ -75,7 +75,4 @@ struct SmallProduct {
 };
 void multiply_small(const SmallProduct& product);
 
-/// oneDNN's products on this thread use this thread alone, from now on. Cheap to call again.
-void use_one_thread_for_products();
-
 }  // namespace ram

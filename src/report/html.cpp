@@ -5,20 +5,11 @@
 
 #include <fmt/format.h>
 
+#include "ram/csv.h"
 #include "ram/error.h"
 
 namespace ram {
 namespace {
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"') quoted += '"';
-    quoted += c;
-  }
-  return quoted + "\"";
-}
 
 // Percent-encoding of all but letters and digits.
 std::string uri_component(std::string_view text) {
