@@ -1,35 +1,14 @@
 // What models answered to a task's questions.
-#include <bit>
 #include <cmath>
 #include <cstddef>
 
 #include "ram/error.h"
 
+#include "blob.h"
 #include "state.h"
 
 namespace ram {
 namespace {
-
-// Little-endian doubles, one after another.
-std::vector<std::byte> pack_doubles(std::span<const double> values) {
-  std::vector<std::byte> blob;
-  blob.reserve(values.size() * sizeof(double));
-  for (const double value : values) {
-    const auto bits = std::bit_cast<uint64_t>(value);
-    for (int i = 0; i < 8; ++i) blob.push_back(static_cast<std::byte>(bits >> (8 * i)));
-  }
-  return blob;
-}
-
-std::vector<double> unpack_doubles(std::span<const std::byte> blob) {
-  std::vector<double> values(blob.size() / sizeof(double));
-  for (size_t v = 0; v < values.size(); ++v) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < 8; ++i) bits |= static_cast<uint64_t>(blob[v * 8 + i]) << (8 * i);
-    values[v] = std::bit_cast<double>(bits);
-  }
-  return values;
-}
 
 bool is_sound(const TaskAnswer& answer) {
   const auto choices = static_cast<int64_t>(answer.log_likelihoods.size());
@@ -91,7 +70,7 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
                       .answer = find.number(2),
                       .choice = find.number(3),
                       .cut = find.number(4),
-                      .log_likelihoods = unpack_doubles(find.blob(5))};
+                      .log_likelihoods = unpack_blob<double>(find.blob(5))};
     if (find.blob(5).size() % sizeof(double) != 0 || !is_sound(answer)) {
       fail(Code::kCorrupt, "study {}: damaged (question {} of {}); remove it to ask again",
            state_->database.path().string(), answer.question, key.task);
@@ -123,7 +102,7 @@ void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answ
         .bind(4, answer.answer)
         .bind(5, answer.choice)
         .bind(6, answer.cut)
-        .bind(7, std::span<const std::byte>(pack_doubles(answer.log_likelihoods)))
+        .bind(7, std::span<const std::byte>(pack_blob<double>(answer.log_likelihoods)))
         .bind(8, run)
         .run();
   }

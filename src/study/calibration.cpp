@@ -1,39 +1,14 @@
 // The texts that plans are calibrated on, and what disturbing a unit did to the model's
 // predictions.
-#include <bit>
 #include <cmath>
 #include <cstddef>
 
 #include "ram/error.h"
 
+#include "blob.h"
 #include "state.h"
 
 namespace ram {
-namespace {
-
-// Little-endian int32, one after another.
-std::vector<std::byte> pack_ids(std::span<const int32_t> ids) {
-  std::vector<std::byte> blob;
-  blob.reserve(ids.size() * sizeof(int32_t));
-  for (const int32_t id : ids) {
-    const auto bits = static_cast<uint32_t>(id);
-    for (int i = 0; i < 4; ++i) blob.push_back(static_cast<std::byte>(bits >> (8 * i)));
-  }
-  return blob;
-}
-
-std::vector<int32_t> unpack_ids(std::span<const std::byte> blob) {
-  std::vector<int32_t> ids(blob.size() / sizeof(int32_t));
-  for (size_t v = 0; v < ids.size(); ++v) {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 4; ++i) bits |= static_cast<uint32_t>(blob[v * 4 + i]) << (8 * i);
-    ids[v] = static_cast<int32_t>(bits);
-  }
-  return ids;
-}
-
-}  // namespace
-
 std::optional<CalibrationRecord> Study::calibration_text(const std::string& fingerprint,
                                                          const std::string& spec) {
   if (!state_->has_calibration()) return std::nullopt;
@@ -45,7 +20,7 @@ std::optional<CalibrationRecord> Study::calibration_text(const std::string& fing
                          .spec = spec,
                          .digest = find.text(0),
                          .row_length = find.number(1),
-                         .ids = unpack_ids(find.blob(2))};
+                         .ids = unpack_blob<int32_t>(find.blob(2))};
   const bool whole = find.blob(2).size() % sizeof(int32_t) == 0;
   find.reset();
   if (!whole || text.row_length < 1 || std::ssize(text.ids) % text.row_length != 0) {
@@ -66,7 +41,7 @@ void Study::put_calibration_text(const CalibrationRecord& text) {
       .bind(2, text.spec)
       .bind(3, text.digest)
       .bind(4, text.row_length)
-      .bind(5, std::span<const std::byte>(pack_ids(text.ids)))
+      .bind(5, std::span<const std::byte>(pack_blob<int32_t>(text.ids)))
       .bind(6, run)
       .run();
   state_->commit(transaction, run);

@@ -1,37 +1,16 @@
 // What models lost on texts, row by row, and how far they lie from their reference.
-#include <bit>
 #include <cmath>
 #include <cstddef>
 
 #include "ram/error.h"
 
+#include "blob.h"
 #include "state.h"
 
 namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Little-endian float32, one after another.
-std::vector<std::byte> pack_floats(std::span<const float> values) {
-  std::vector<std::byte> blob;
-  blob.reserve(values.size() * sizeof(float));
-  for (const float value : values) {
-    const auto bits = std::bit_cast<uint32_t>(value);
-    for (int i = 0; i < 4; ++i) blob.push_back(static_cast<std::byte>(bits >> (8 * i)));
-  }
-  return blob;
-}
-
-std::vector<float> unpack_floats(std::span<const std::byte> blob) {
-  std::vector<float> values(blob.size() / sizeof(float));
-  for (size_t v = 0; v < values.size(); ++v) {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 4; ++i) bits |= static_cast<uint32_t>(blob[v * 4 + i]) << (8 * i);
-    values[v] = std::bit_cast<float>(bits);
-  }
-  return values;
-}
 
 Statement& bind_key(Statement& statement, const EvaluationKey& key) {
   return statement.bind(1, key.model)
@@ -168,7 +147,7 @@ std::map<int64_t, RowDivergence> Study::row_divergences(const EvaluationKey& ref
                       .same_top1 = find.number(1),
                       .change_sum = find.real(2),
                       .change_squares = find.real(3),
-                      .kl = unpack_floats(find.blob(4))};
+                      .kl = unpack_blob<float>(find.blob(4))};
     const auto tokens = static_cast<int64_t>(row.kl.size());
     if (find.blob(4).size() % sizeof(float) != 0 || row.same_top1 < 0 || row.same_top1 > tokens) {
       fail_damaged(state_->database, "divergence", row.row);
@@ -214,7 +193,7 @@ void Study::put_rows(std::span<const EvaluatedRows> scores,
           .bind(4, row.same_top1)
           .bind(5, row.change_sum)
           .bind(6, row.change_squares)
-          .bind(7, std::span<const std::byte>(pack_floats(row.kl)))
+          .bind(7, std::span<const std::byte>(pack_blob<float>(row.kl)))
           .bind(8, run)
           .run();
     }
