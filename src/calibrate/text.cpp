@@ -59,8 +59,8 @@ std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfi
   if (config.bos_id) return {*config.bos_id};
   if (!config.eos_ids.empty()) return {config.eos_ids.front()};
   fail(Code::kUnsupported,
-       "neither tokenizer.json nor config.json name a token that begins or ends a text: give one "
-       "to begin with");
+       "neither tokenizer.json nor config.json name a token that begins or ends a text: give a "
+       "text, by --prompt (ram generate) or --calibration FILE");
 }
 
 CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,

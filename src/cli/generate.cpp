@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/tokenizer.h"
@@ -28,17 +29,6 @@ struct Options {
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
-/// separator.
-std::vector<TokenId> beginning(const Tokenizer& tokenizer, const ModelConfig& config) {
-  if (!tokenizer.prefix_ids().empty()) return tokenizer.prefix_ids();
-  if (config.bos_id) return {*config.bos_id};
-  if (!config.eos_ids.empty()) return {config.eos_ids.front()};
-  fail(Code::kUnsupported,
-       "neither tokenizer.json nor config.json name a token that begins or ends a text: give a "
-       "--prompt");
 }
 
 struct Text {
@@ -86,8 +76,8 @@ int generate_command(const Common& common, const Options& options) {
                              tokenizer.id_end() - 1, config.vocab - 1));
   }
   const bool nothing = options.from_nothing > 0;
-  const std::vector<TokenId> prompt =
-      nothing ? beginning(tokenizer, config) : tokenizer.encode(options.prompt, Specials::kAdd);
+  const std::vector<TokenId> prompt = nothing ? text_beginning(tokenizer, config)
+                                              : tokenizer.encode(options.prompt, Specials::kAdd);
   if (prompt.empty()) {
     fail(Code::kUsage, "--prompt '{}': it has no tokens; give some text, or --from-nothing 1",
          options.prompt);
