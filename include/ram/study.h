@@ -122,7 +122,7 @@ struct CalibrationRecord {
 struct ProbeKey {
   std::string fingerprint;  ///< of the model
   std::string text;         ///< CalibrationRecord::digest
-  std::string disturbance;  ///< "gaussian 0.08 rule 1"
+  std::string disturbance;  ///< "gaussian 0.08 seed 42 rule 1"
 };
 struct ProbeRow {
   std::string unit;

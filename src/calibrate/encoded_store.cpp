@@ -142,7 +142,7 @@ void EncodedStore::put(const CompressedUnit& unit) {
   const fs::path path = state_->path(unit.unit);
   const fs::path beside = path.string() + ".part";
   Hasher hasher;
-  {
+  try {
     OutputFile file(beside);
     auto at = static_cast<int64_t>(kHeadBytes);
     const auto give = [&](std::span<const std::byte> bytes) {
@@ -163,6 +163,10 @@ void EncodedStore::put(const CompressedUnit& unit) {
                                      .starved_parts = unit.starved_parts});
     file.write(0, std::as_bytes(std::span(head)));
     file.finish();
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove(beside, ignored);
+    throw;
   }
   rename_durably(beside, path);
 }

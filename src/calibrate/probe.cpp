@@ -61,10 +61,10 @@ class Prober {
         pool_(model.options().threads),
         key_{.fingerprint = fingerprint,
              .text = text.digest,
-             .disturbance =
-                 options.values
-                     ? fmt::format("{} rule {}", options.disturbance, kProbeRule)
-                     : fmt::format("gaussian {} rule {}", options.relative_noise, kProbeRule)} {
+             .disturbance = options.values
+                                ? fmt::format("{} rule {}", options.disturbance, kProbeRule)
+                                : fmt::format("gaussian {} seed {} rule {}", options.relative_noise,
+                                              options.seed, kProbeRule)} {
     std::map<std::string, int> names;
     for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
       names[checkpoint_.units[u].name] = static_cast<int>(u);

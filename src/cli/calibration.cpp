@@ -11,7 +11,9 @@
 
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/file.h"
 #include "ram/hash.h"
+#include "ram/size.h"
 #include "ram/tokenizer.h"
 
 #include "engine_options.h"
@@ -72,12 +74,6 @@ void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
 CalibrationText make_text(const Common& common, LanguageModel& model,
                           const std::string& fingerprint, const CalibrationArguments& arguments,
                           Study& study) {
-  if (arguments.rows < 2 || arguments.rows > 65536) {
-    fail(Code::kUsage, "--calibration-rows {}: use 2 to 65536", arguments.rows);
-  }
-  if (arguments.length < 16 || arguments.length > 8192) {
-    fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
-  }
   const CalibrationTextOptions options{.rows = arguments.rows,
                                        .length = arguments.length,
                                        .seed = arguments.seed.value_or(common.seed)};
@@ -125,6 +121,22 @@ void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
   app.add_flag("--sequential", arguments.sequential,
                "a layer's inputs come from the compressed layers before it")
       ->group(group);
+}
+
+void check_calibration(const CalibrationArguments& arguments) {
+  if (arguments.rows < 2 || arguments.rows > 65536) {
+    fail(Code::kUsage, "--calibration-rows {}: use 2 to 65536", arguments.rows);
+  }
+  if (arguments.length < 16 || arguments.length > 8192) {
+    fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
+  }
+  parse_seconds(arguments.probe_time);
+  std::error_code ignored;
+  const bool made = arguments.text == "own" || arguments.text == "random";
+  if (!made && !fs::is_regular_file(arguments.text, ignored)) {
+    fail(Code::kMissing, "--calibration {}: no such file; use own, random, or a text file",
+         arguments.text);
+  }
 }
 
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
@@ -226,6 +238,14 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   fs::path folder = fs::absolute(out).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   folder = folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
+  const int64_t room = free_bytes(folder);
+  if (room < 2 * plan.weight_bytes) {
+    fail(Code::kWriteFailed,
+         "{}: {} needed, half of it until the folder is written, and {} free: free {} and run the "
+         "same command again",
+         out.string(), format_bytes(2 * plan.weight_bytes), format_bytes(room),
+         format_bytes(2 * plan.weight_bytes - room));
+  }
   auto store = std::make_unique<EncodedStore>(
       checkpoint_, formats, plan.dtype, folder,
       fmt::format("{} {} {} shrink {} damping {} {} rule 1 {}", fingerprint_, text_.digest,
@@ -246,7 +266,9 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
 
 bool Calibration::adds_up(const Plan& plan) const {
   if (plan.method != Method::kMeasured || !compressed_) return true;
-  const double ratio = compressed_->kl / predicted_kl(plan);
+  const double predicted = predicted_kl(plan);
+  if (predicted <= 0) return true;  // nothing is compressed, or nothing of it matters
+  const double ratio = compressed_->kl / predicted;
   return ratio >= kAdditiveLow && ratio <= kAdditiveHigh;
 }
 
@@ -270,8 +292,9 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
     return decode_unit(checkpoint_, *stored, *plan.units[static_cast<size_t>(unit)].format,
                        plan.dtype);
   };
-  options.disturbance = fmt::format("stored {} {} {}", encoder_name(plan.encoder),
-                                    weight_dtype_name(plan.dtype), hash_text(formats));
+  options.disturbance =
+      fmt::format("stored {}{} {} {}", encoder_name(plan.encoder), sequential_ ? " sequential" : "",
+                  weight_dtype_name(plan.dtype), hash_text(formats));
   ProgressLine line(common_);
   const Coefficients found =
       measure_coefficients(model_, fingerprint_, units, text_, options, study_, line.function());
@@ -311,12 +334,11 @@ std::string Calibration::summary(const Plan& plan) const {
   }
   if (compressed_) {
     text += fmt::format("{:<18}{:.3g} nats per token on that text", "divergence", compressed_->kl);
-    if (plan.method == Method::kMeasured) {
-      const double ratio = compressed_->kl / predicted_kl(plan);
-      text += fmt::format(", {:.2f} times what the coefficients add up to{}", ratio,
-                          ratio < kAdditiveLow || ratio > kAdditiveHigh
-                              ? " (outside 0.5 to 2: they do not add up well here)"
-                              : "");
+    const double predicted = predicted_kl(plan);
+    if (predicted > 0) {
+      text += fmt::format(", {:.2f} times what the coefficients add up to{}",
+                          compressed_->kl / predicted,
+                          adds_up(plan) ? "" : " (outside 0.5 to 2: they do not add up well here)");
     }
     text += '\n';
     if (compressed_->starved_parts > 0) {

@@ -27,6 +27,10 @@ struct CalibrationArguments {
   std::optional<uint64_t> seed = {};  ///< nothing: that of all commands
 };
 
+/// Refuses at once what would be refused when the model is run.
+/// @throws Error{kUsage} a value out of range; {kMissing} no such file.
+void check_calibration(const CalibrationArguments& arguments);
+
 /// @return the arguments that gave a plan its text, as its plan.json says; a file has to be named
 /// again.
 /// @throws Error{kUsage} it was calibrated on a file and `file` is empty.

@@ -78,6 +78,7 @@ int fit(const Common& common, const Options& options) {
     if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
   }
   threads(common);
+  check_calibration(options.calibration);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   const PlanRequest request = resolve(planning, checkpoint);
   check_output_folder(checkpoint, request, options.out, options.force);

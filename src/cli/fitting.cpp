@@ -58,8 +58,11 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
   if (!plan) {
     fail(Code::kUsage, "{} exists: give another name, or --force to replace it", out.string());
   }
+  PlanRequest made = plan->request;
+  const bool fell_back = made.method == Method::kSquared && !made.calibration.empty();
+  if (fell_back && request.method == Method::kMeasured) made.method = Method::kMeasured;
   const bool same = plan->model_type == checkpoint.model_type && plan->dtype == request.dtype &&
-                    request_options(plan->request) == request_options(request);
+                    request_options(made) == request_options(request);
   if (same) return;
   fail(Code::kUsage,
        "{} was made from something else ({}, {}): give another name, or --force to replace it",

@@ -119,6 +119,12 @@ class Experiment {
 
 int gptq(const Common& common, const Options& options) {
   threads(common);
+  check_calibration(options.calibration);
+  if (!options.real_text.empty()) {
+    CalibrationArguments real = options.calibration;
+    real.text = options.real_text;
+    check_calibration(real);
+  }
   const RowOptions rows = row_options(common, options.text);
   std::error_code failed;
   fs::create_directories(options.out, failed);

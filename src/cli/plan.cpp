@@ -17,6 +17,7 @@ struct Options {
 int plan_command(const Common& common, const Options& options) {
   const Planning planning = parse_planning(options.planning, true);
   threads(common);
+  check_calibration(options.calibration);
   check_output_file(options.output);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   PlanRequest request = resolve(planning, checkpoint);

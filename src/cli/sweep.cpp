@@ -91,6 +91,7 @@ int sweep_command(const Common& common, const Options& options) {
     fail(Code::kUsage, "--points {}: use a number from 2 to {}", options.points, kMostPoints);
   }
   threads(common);
+  check_calibration(options.calibration);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   PlanRequest request = resolve(planning, checkpoint);
   Study study = open_study(common, "sweep " + request_options(request));
