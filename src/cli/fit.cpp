@@ -72,9 +72,10 @@ int fit(const Common& common, const Options& options) {
   if (options.effort != "fast" && options.effort != "best") {
     fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
   }
-  if (options.effort == "best" && !planning.request.uniform) {
-    // What was asked for by name stays.
-    if (options.planning.method.empty()) planning.request.method = Method::kMeasured;
+  if (options.effort == "best") {
+    // What was asked for by name stays, and a uniform format is a method of its own.
+    const bool named = !options.planning.method.empty() || planning.request.uniform.has_value();
+    if (!named) planning.request.method = Method::kMeasured;
     if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
   }
   threads(common);

@@ -146,8 +146,8 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
     sequence.cache = &cache;
   }
   // All write their keys into the same room behind what is held, and read them before the next one
-  // does: that is so as long as they are run one after another, as they are for an observer.
-  if (!sequences.empty()) use.run(sequences, 0, model.layers(), [](const LinearInput&) {});
+  // does.
+  if (!sequences.empty()) use.run(sequences, 0, model.layers(), {}, /*in_turn=*/true);
   return sequences;
 }
 

@@ -143,7 +143,7 @@ void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, 
 }
 
 void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
-                               const InputObserver& observe) {
+                               const InputObserver& observe, bool in_turn) {
   bool few = false;
   bool many = false;
   int64_t positions = 0;
@@ -152,7 +152,7 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
     positions = std::max(positions, sequence.position + sequence.hidden.rows);
   }
   rope.ensure(positions);
-  const bool side_by_side = !observe && std::ssize(sequences) >= threads.threads();
+  const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));
     for (size_t s = 0; s < stages.size(); ++s) {
