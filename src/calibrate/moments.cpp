@@ -59,6 +59,7 @@ std::vector<std::vector<int>> Moments::groups() const {
     if (leader >= 0) by_leader[leader].push_back(unit);
   }
   std::vector<std::vector<int>> groups;
+  groups.reserve(by_leader.size());
   for (auto& entry : by_leader) groups.push_back(std::move(entry.second));
   return groups;
 }

@@ -227,6 +227,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
 
 std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
   std::vector<UnitFormat> formats;
+  formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
   CompressOptions options{.encoder = plan.encoder, .dtype = plan.dtype, .sequential = sequential_};
   // What a layer's inputs are then depends on every format before it.

@@ -64,6 +64,7 @@ MakeRunner made_up_runner(Calls& calls, std::span<const Scored> all, int64_t row
               }
             }
           }
+          pointers.reserve(logits.size());
           for (const auto& values : logits) pointers.push_back(values.data());
           visit({.row = r,
                  .first_token = 0,

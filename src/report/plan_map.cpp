@@ -39,7 +39,7 @@ Place place_of(const std::string& name) {
 // "4:64" is 4; what is no such format is left as it is, 16 bits or more.
 int bits_of(const std::string& format) {
   const size_t colon = format.find(':');
-  if (colon == std::string::npos || colon > 2) return 16;
+  if (colon > 2) return 16;  // no colon too
   int bits = 0;
   for (size_t i = 0; i < colon; ++i) {
     if (std::isdigit(static_cast<unsigned char>(format[i])) == 0) return 16;
@@ -283,6 +283,7 @@ std::vector<const ReportCurve*> chosen_curves(const ReportData& data) {
     if (best == nullptr || error_at_4(curve) > error_at_4(*best)) best = &curve;
   }
   std::vector<std::pair<int64_t, const ReportCurve*>> sorted;
+  sorted.reserve(roles.size());
   for (const auto& [role, entry] : roles) sorted.push_back(entry);
   std::stable_sort(sorted.begin(), sorted.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -342,6 +343,78 @@ std::string plan_section(const ReportData& data) {
           bits_legend() + body + roles_part(data));
 }
 
+namespace {
+
+double curve_bits(const ReportCurve& curve, const ReportCurve::Point& point) {
+  return 8.0 * static_cast<double>(point.bytes) / static_cast<double>(curve.weights);
+}
+
+std::string curve_numbers(const std::vector<const ReportCurve*>& chosen) {
+  HtmlTable table("curves", {{"unit", false},
+                             {"role", false},
+                             {"format", false},
+                             {"bytes"},
+                             {"bits per weight"},
+                             {"relative error"}});
+  for (const ReportCurve* curve : chosen) {
+    for (const ReportCurve::Point& point : curve->points) {
+      const double bits = curve_bits(*curve, point);
+      table.add({Cell::text(curve->unit), Cell::text(curve->role), Cell::text(point.format),
+                 Cell::integer(point.bytes), Cell::number(fmt::format("{:.3f}", bits), bits),
+                 Cell::number(fmt::format("{:.4g}", point.nrmse), point.nrmse)});
+    }
+  }
+  return table.render();
+}
+
+/// Error against bits, and the same beside the mean of all units.
+std::string curve_plots(const ReportData& data, const std::vector<const ReportCurve*>& chosen) {
+  constexpr Series kLooks[] = {Series::kOwn, Series::kUniform, Series::kPublished, Series::kOther};
+  const std::map<std::string, double> means = mean_errors(data);
+  std::vector<double> x;
+  std::vector<double> y;
+  std::vector<double> ratios = {1};
+  for (const ReportCurve* curve : chosen) {
+    for (const ReportCurve::Point& point : curve->points) {
+      if (point.nrmse <= 0) continue;
+      x.push_back(curve_bits(*curve, point));
+      y.push_back(point.nrmse);
+      ratios.push_back(point.nrmse / means.at(point.format));
+    }
+  }
+  if (x.empty()) return "";
+  Plot relative("The same, beside the mean of all units", axis_around("bits per weight", x),
+                axis_around("error / mean error of that format", ratios));
+  relative.across(1, "mean of all units");
+  Plot plot("Error against bits of some units", axis_around("bits per weight", x),
+            axis_around("relative error (NRMSE)", y, true));
+  std::vector<std::pair<Series, std::string>> entries;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const ReportCurve& curve = *chosen[i];
+    entries.emplace_back(kLooks[i], fmt::format("{} ({})", curve.unit, curve.role));
+    for (const ReportCurve::Point& point : curve.points) {
+      if (point.nrmse <= 0) continue;
+      const double bits = curve_bits(curve, point);
+      PlotMark mark{.x = bits,
+                    .y = point.nrmse,
+                    .series = kLooks[i],
+                    .tip = fmt::format("{}\n{}: {:.3f} bits per weight, relative error {:.4g}",
+                                       curve.unit, point.format, bits, point.nrmse)};
+      plot.mark(mark);
+      mark.y = point.nrmse / means.at(point.format);
+      relative.mark(mark);
+    }
+  }
+  return "<div class=\"grid\">" +
+         plot.render(
+             "Of the four largest roles, the unit that 4 bits hurt most. Every format that "
+             "the unit's rows allow is a mark.") +
+         relative.render("Above the line a unit suffers more than others from the same format.") +
+         "</div>\n" + legend(entries);
+}
+
+}  // namespace
+
 std::string curves_section(const ReportData& data) {
   const std::vector<const ReportCurve*> chosen = chosen_curves(data);
   if (chosen.empty()) {
@@ -349,70 +422,9 @@ std::string curves_section(const ReportData& data) {
                    missing_data("The curves are not in the study. Run",
                                 command_of(data, "ram analyze ORIGINAL")));
   }
-  constexpr Series kLooks[] = {Series::kOwn, Series::kUniform, Series::kPublished, Series::kOther};
-  std::vector<double> x;
-  std::vector<double> y;
-  HtmlTable table("curves", {{"unit", false},
-                             {"role", false},
-                             {"format", false},
-                             {"bytes"},
-                             {"bits per weight"},
-                             {"relative error"}});
-  const auto bits = [](const ReportCurve& curve, const ReportCurve::Point& point) {
-    return 8.0 * static_cast<double>(point.bytes) / static_cast<double>(curve.weights);
-  };
-  for (const ReportCurve* curve : chosen) {
-    for (const ReportCurve::Point& point : curve->points) {
-      table.add({Cell::text(curve->unit), Cell::text(curve->role), Cell::text(point.format),
-                 Cell::integer(point.bytes),
-                 Cell::number(fmt::format("{:.3f}", bits(*curve, point)), bits(*curve, point)),
-                 Cell::number(fmt::format("{:.4g}", point.nrmse), point.nrmse)});
-      if (point.nrmse <= 0) continue;
-      x.push_back(bits(*curve, point));
-      y.push_back(point.nrmse);
-    }
-  }
-  std::string plots;
-  std::vector<std::pair<Series, std::string>> entries;
-  const std::map<std::string, double> means = mean_errors(data);
-  std::vector<double> ratios = {1};
-  for (const ReportCurve* curve : chosen) {
-    for (const ReportCurve::Point& point : curve->points) {
-      if (point.nrmse > 0) ratios.push_back(point.nrmse / means.at(point.format));
-    }
-  }
-  if (!x.empty()) {
-    Plot relative("The same, beside the mean of all units", axis_around("bits per weight", x),
-                  axis_around("error / mean error of that format", ratios));
-    relative.across(1, "mean of all units");
-    Plot plot("Error against bits of some units", axis_around("bits per weight", x),
-              axis_around("relative error (NRMSE)", y, true));
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      const ReportCurve& curve = *chosen[i];
-      entries.emplace_back(kLooks[i], fmt::format("{} ({})", curve.unit, curve.role));
-      for (const ReportCurve::Point& point : curve.points) {
-        if (point.nrmse <= 0) continue;
-        PlotMark mark{
-            .x = bits(curve, point),
-            .y = point.nrmse,
-            .series = kLooks[i],
-            .tip = fmt::format("{}\n{}: {:.3f} bits per weight, relative error {:.4g}", curve.unit,
-                               point.format, bits(curve, point), point.nrmse)};
-        plot.mark(mark);
-        mark.y = point.nrmse / means.at(point.format);
-        relative.mark(mark);
-      }
-    }
-    plots =
-        "<div class=\"grid\">" +
-        plot.render(
-            "Of the four largest roles, the unit that 4 bits hurt most. Every format that "
-            "the unit's rows allow is a mark.") +
-        relative.render("Above the line a unit suffers more than others from the same format.") +
-        "</div>\n" + legend(entries);
-  }
   return section("curves", "What each format loses",
-                 plots + "<details><summary>numbers</summary>" + table.render() + "</details>\n");
+                 curve_plots(data, chosen) + "<details><summary>numbers</summary>" +
+                     curve_numbers(chosen) + "</details>\n");
 }
 
 }  // namespace ram

@@ -48,8 +48,9 @@ std::vector<double> linear_ticks(double low, double high, int most) {
     }
   }
   std::vector<double> ticks;
-  for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) {
-    ticks.push_back(k * step);
+  const auto last = static_cast<int64_t>(std::floor(high / step + 1e-9));
+  for (auto k = static_cast<int64_t>(std::ceil(low / step - 1e-9)); k <= last; ++k) {
+    ticks.push_back(static_cast<double>(k) * step);
   }
   return ticks;
 }
@@ -60,9 +61,10 @@ std::vector<double> logarithmic_ticks(double low, double high) {
   if (decades < 3) factors = {1, 2, 5};
   if (decades < 0.7) return linear_ticks(low, high, 5);
   std::vector<double> ticks;
-  for (double k = std::floor(std::log10(low)); k <= std::ceil(std::log10(high)); ++k) {
+  const int last = static_cast<int>(std::ceil(std::log10(high)));
+  for (int k = static_cast<int>(std::floor(std::log10(low))); k <= last; ++k) {
     for (const double factor : factors) {
-      const double tick = factor * std::pow(10, k);
+      const double tick = factor * std::pow(10.0, k);
       if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push_back(tick);
     }
   }
