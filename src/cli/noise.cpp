@@ -61,14 +61,86 @@ std::vector<double> errors_of(const Checkpoint& checkpoint, const Plan& plan,
   return relative;
 }
 
+/// Draws noise once per seed and takes the text's rows through it.
+/// @param original loss of the undisturbed model on them, nats in all.
+std::vector<Drawn> draw_noise(const Common& common, const Options& options,
+                              const std::vector<double>& relative, const TextRows& text,
+                              double original) {
+  LanguageModel model = open_language_model(options.model, engine_options(common, "f32"));
+  const auto at_once =
+      static_cast<size_t>(std::max<int64_t>(1, model.rows_at_once(text.length) / 4));
+  const auto tokens = static_cast<double>(text.scored_tokens());
+  std::vector<Drawn> drawn;
+  ProgressLine line(common);
+  const ProgressFn progress = line.function();
+  for (int seed = 0; seed < options.seeds; ++seed) {
+    double kl = 0;
+    double nll = 0;
+    const std::span<const TokenRow> all = text.rows;
+    for (size_t begin = 0; begin < all.size();) {
+      const size_t count = std::min(at_once, all.size() - begin);
+      const NoiseResult result = run_with_noise(model, relative, all.subspan(begin, count),
+                                                common.seed + static_cast<uint64_t>(seed));
+      for (const double value : result.row_kl) kl += value;
+      for (const double value : result.row_nll) nll += value;
+      begin += count;
+    }
+    drawn.push_back({.kl = kl / tokens, .delta_nll = (nll - original) / tokens});
+    progress(
+        {.phase = "noise", .done_bytes = seed + 1, .total_bytes = options.seeds, .unit = "seeds"});
+  }
+  return drawn;
+}
+
+std::string noise_document(const Options& options, const Comparison& comparison,
+                           const std::vector<double>& kls, const std::vector<double>& deltas) {
+  const ComparedModel& stored = comparison.models.front();
+  const Spread kl = spread_of(kls);
+  const Spread delta = spread_of(deltas);
+  const Json document = {
+      {"model", comparison.reference.model.name},
+      {"folder", options.folder},
+      {"seeds", options.seeds},
+      {"rows", comparison.text.rows.size()},
+      {"quantized",
+       {{"kl", stored.divergence.mean}, {"delta_nll", stored.against_reference.difference.delta}}},
+      {"noise",
+       {{"kl", kls},
+        {"kl_mean", kl.mean},
+        {"kl_sd", kl.deviation},
+        {"delta_nll", deltas},
+        {"delta_nll_mean", delta.mean},
+        {"delta_nll_sd", delta.deviation}}}};
+  return document.dump(2) + "\n";
+}
+
+std::string noise_text(const Options& options, const Comparison& comparison,
+                       const std::vector<double>& kls, const std::vector<double>& deltas) {
+  const ComparedModel& stored = comparison.models.front();
+  const Spread kl = spread_of(kls);
+  const Spread delta = spread_of(deltas);
+  Table table({{"", Align::kLeft}, {"KL"}, {"mean NLL"}});
+  table.add({"what is stored", fmt::format("{:.3g}", stored.divergence.mean),
+             fmt::format("{:+.3g}", stored.against_reference.difference.delta)});
+  table.add({fmt::format("noise, mean of {} seeds", options.seeds), fmt::format("{:.3g}", kl.mean),
+             fmt::format("{:+.3g}", delta.mean)});
+  table.add({"standard deviation", fmt::format("{:.2g}", kl.deviation),
+             fmt::format("{:.2g}", delta.deviation)});
+  return text_line(options.text, comparison.text) + "\n\n" + table.render() +
+         fmt::format(
+             "\nThe errors that are stored do {:.2f} times the harm of noise of their size "
+             "(KL).\n",
+             stored.divergence.mean / kl.mean);
+}
+
 int noise(const Common& common, const Options& options) {
   if (options.seeds < 2 || options.seeds > 1000) {
     fail(Code::kUsage, "--seeds {}: use 2 to 1000", options.seeds);
   }
   const RowOptions rows = row_options(common, options.text);
   const Plan plan = read_plan(options.folder);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
-  const std::vector<double> relative = errors_of(checkpoint, plan, options.folder);
+  const std::vector<double> relative =
+      errors_of(Checkpoint::open(options.model), plan, options.folder);
   Study study = open_study(common, fmt::format("noise --seeds {}", options.seeds));
   const std::vector<std::string> models = {options.model, options.folder};
   refuse_overlap(models, options.text.text, study);
@@ -78,73 +150,16 @@ int noise(const Common& common, const Options& options) {
     comparison = compare_models(models, options.text.text, rows, common.seed,
                                 engine_options(common, "f32"), study, line.function());
   }
-  const double tokens = static_cast<double>(comparison.text.scored_tokens());
   double original = 0;
   for (const RowScore& row : comparison.reference.rows) original += row.nll_sum;
-  LanguageModel model = open_language_model(options.model, engine_options(common, "f32"));
-  const int64_t at_once = std::max<int64_t>(1, model.rows_at_once(comparison.text.length) / 4);
-  std::vector<Drawn> drawn;
-  {
-    ProgressLine line(common);
-    const ProgressFn progress = line.function();
-    for (int seed = 0; seed < options.seeds; ++seed) {
-      double kl = 0;
-      double nll = 0;
-      const std::span<const TokenRow> all = comparison.text.rows;
-      for (size_t begin = 0; begin < all.size();) {
-        const size_t count = std::min<size_t>(at_once, all.size() - begin);
-        const NoiseResult result = run_with_noise(model, relative, all.subspan(begin, count),
-                                                  common.seed + static_cast<uint64_t>(seed));
-        for (const double value : result.row_kl) kl += value;
-        for (const double value : result.row_nll) nll += value;
-        begin += count;
-      }
-      drawn.push_back({.kl = kl / tokens, .delta_nll = (nll - original) / tokens});
-      progress({.phase = "noise",
-                .done_bytes = seed + 1,
-                .total_bytes = options.seeds,
-                .unit = "seeds"});
-    }
-  }
   std::vector<double> kls;
   std::vector<double> deltas;
-  for (const Drawn& one : drawn) {
+  for (const Drawn& one : draw_noise(common, options, relative, comparison.text, original)) {
     kls.push_back(one.kl);
     deltas.push_back(one.delta_nll);
   }
-  const Spread kl = spread_of(kls);
-  const Spread delta = spread_of(deltas);
-  const ComparedModel& stored = comparison.models.front();
-  const double stored_delta = stored.against_reference.difference.delta;
-  if (common.json) {
-    const Json document = {
-        {"model", checkpoint.name},
-        {"folder", options.folder},
-        {"seeds", options.seeds},
-        {"rows", comparison.text.rows.size()},
-        {"quantized", {{"kl", stored.divergence.mean}, {"delta_nll", stored_delta}}},
-        {"noise",
-         {{"kl", kls},
-          {"kl_mean", kl.mean},
-          {"kl_sd", kl.deviation},
-          {"delta_nll", deltas},
-          {"delta_nll_mean", delta.mean},
-          {"delta_nll_sd", delta.deviation}}}};
-    print_result(common, document.dump(2) + "\n");
-    return kDone;
-  }
-  Table table({{"", Align::kLeft}, {"KL"}, {"mean NLL"}});
-  table.add({"what is stored", fmt::format("{:.3g}", stored.divergence.mean),
-             fmt::format("{:+.3g}", stored_delta)});
-  table.add({fmt::format("noise, mean of {} seeds", options.seeds), fmt::format("{:.3g}", kl.mean),
-             fmt::format("{:+.3g}", delta.mean)});
-  table.add({"standard deviation", fmt::format("{:.2g}", kl.deviation),
-             fmt::format("{:.2g}", delta.deviation)});
-  print_result(common,
-               text_line(options.text, comparison.text) + "\n\n" + table.render() +
-                   fmt::format("\nThe errors that are stored do {:.2f} times the harm of noise of "
-                               "their size (KL).\n",
-                               stored.divergence.mean / kl.mean));
+  print_result(common, common.json ? noise_document(options, comparison, kls, deltas)
+                                   : noise_text(options, comparison, kls, deltas));
   return kDone;
 }
 
