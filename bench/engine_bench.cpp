@@ -21,6 +21,7 @@
 
 #include "ram/engine.h"
 #include "ram/error.h"
+#include "ram/file.h"
 #include "ram/thread.h"
 
 #include "buffer.h"
@@ -219,7 +220,7 @@ void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
 
 /// Memory as the engine takes it, every byte written.
 std::shared_ptr<std::byte> filled(int64_t bytes, std::byte value) {
-  static const auto buffers = std::make_shared<BufferPool>(0);
+  static const auto buffers = std::make_shared<BufferPool>();
   auto memory = buffers->take(bytes);
   std::fill_n(memory.get(), bytes + kSlackBytes, value);
   return memory;
@@ -443,4 +444,10 @@ BENCHMARK_CAPTURE(decode, 3_32, 3, 32)->Unit(benchmark::kMillisecond);
 }  // namespace
 }  // namespace ram
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  ram::return_freed_blocks();  // as the program does
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

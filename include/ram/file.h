@@ -128,6 +128,12 @@ int64_t physical_memory_bytes();
 /// @return the most this process has had resident so far, bytes.
 int64_t peak_resident_bytes();
 
+/// From now on freed blocks of half a megabyte and more go back to the system at once, whatever
+/// their order. By default glibc raises that limit to 32 MiB as blocks are freed and keeps the rest
+/// in heaps of each thread, twice what is in use, which no bound on memory can promise. To be
+/// called before threads start; does nothing where the C library has no such setting.
+void return_freed_blocks();
+
 /// An advisory lock on a file, held as long as the object lives; released by the system if the
 /// process dies.
 class FileLock {

@@ -13,6 +13,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "ram/error.h"
 
@@ -248,6 +251,13 @@ int64_t peak_resident_bytes() {
   return usage.ru_maxrss;
 #else
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+#endif
+}
+
+void return_freed_blocks() {
+#if defined(__GLIBC__)
+  constexpr int kSmallestOfItsOwn = 512 << 10;
+  mallopt(M_MMAP_THRESHOLD, kSmallestOfItsOwn);
 #endif
 }
 

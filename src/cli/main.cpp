@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "ram/file.h"
 #include "ram/thread.h"
 
 #include "commands.h"
@@ -36,5 +37,6 @@ int main(int argc, char** argv) {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  ram::return_freed_blocks();
   return ram::cli::run(argc, argv);
 }

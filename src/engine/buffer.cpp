@@ -1,5 +1,6 @@
 #include "buffer.h"
 
+#include <algorithm>
 #include <new>
 
 #if defined(__linux__)
@@ -47,30 +48,47 @@ BufferPool::~BufferPool() {
 std::shared_ptr<std::byte> BufferPool::take(int64_t bytes) {
   const int64_t size = size_class(bytes + kSlackBytes);
   std::byte* buffer = nullptr;
+  std::vector<std::pair<std::byte*, int64_t>> dropped;
   {
     const std::lock_guard lock(mutex_);
+    used_bytes_ += size;
+    most_used_bytes_ = std::max(most_used_bytes_, used_bytes_);
     const auto at = free_.find(size);
     if (at != free_.end() && !at->second.empty()) {
       buffer = at->second.back();
       at->second.pop_back();
       idle_bytes_ -= size;
     }
+    dropped = drop_idle(most_used_bytes_ - used_bytes_);
   }
+  // Before the new one, so that both are never there together.
+  for (const auto& [old, old_size] : dropped) release(old, old_size);
   if (buffer == nullptr) buffer = allocate(size);
   return {buffer,
           [pool = shared_from_this(), size](std::byte* done) { pool->give_back(done, size); }};
 }
 
-void BufferPool::give_back(std::byte* buffer, int64_t bytes) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (idle_bytes_ + bytes <= most_idle_bytes_) {
-      free_[bytes].push_back(buffer);
-      idle_bytes_ += bytes;
-      return;
+/// Takes idle buffers out, the largest first, until at most `at_most` bytes are idle.
+/// @pre mutex_ held.
+std::vector<std::pair<std::byte*, int64_t>> BufferPool::drop_idle(int64_t at_most) {
+  std::vector<std::pair<std::byte*, int64_t>> dropped;
+  for (auto at = free_.rbegin(); at != free_.rend() && idle_bytes_ > at_most; ++at) {
+    auto& [size, buffers] = *at;
+    while (!buffers.empty() && idle_bytes_ > at_most) {
+      dropped.emplace_back(buffers.back(), size);
+      buffers.pop_back();
+      idle_bytes_ -= size;
     }
   }
-  release(buffer, bytes);
+  return dropped;
+}
+
+void BufferPool::give_back(std::byte* buffer, int64_t bytes) {
+  // used + idle stays what it was, hence within the bound.
+  const std::lock_guard lock(mutex_);
+  used_bytes_ -= bytes;
+  free_[bytes].push_back(buffer);
+  idle_bytes_ += bytes;
 }
 
 }  // namespace ram

@@ -18,8 +18,8 @@ constexpr int64_t kBaseBytes = int64_t{96} << 20;
 constexpr int64_t kPackingBytes = int64_t{40} << 20;
 // Experts' weights that come at a time, where not all are kept.
 constexpr int64_t kExpertBytes = int64_t{64} << 20;
-// What may lie idle in the pool of buffers is this part of the memory.
-constexpr int64_t kIdlePart = 32;
+// This part of the memory stays free, for what the allocators round up and keep.
+constexpr int64_t kSparePart = 32;
 
 constexpr std::align_val_t kAlignment{64};
 
@@ -55,7 +55,7 @@ LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& optio
     : checkpoint(std::move(checkpoint_in)),
       options(options_in),
       memory_bytes(resolve_memory(options_in)),
-      buffers(std::make_shared<BufferPool>(memory_bytes / kIdlePart)),
+      buffers(std::make_shared<BufferPool>()),
       threads(options_in.threads),
       products(options_in.precision),
       rope(checkpoint.config.rope, checkpoint.config.head_dim, checkpoint.config.max_positions),
@@ -226,14 +226,14 @@ int64_t LanguageModel::rows_at_once(int64_t length) const {
       padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
   const int64_t fixed = kBaseBytes + state_->weights_at_hand() +
                         state_->options.threads * state_->scratch_bytes(length);
-  const int64_t usable = state_->memory_bytes - state_->memory_bytes / kIdlePart;
+  const int64_t usable = state_->memory_bytes - state_->memory_bytes / kSparePart;
   const int64_t rows = (usable - fixed) / row;
   if (rows >= 1) return rows;
   fail(Code::kUsage,
        "memory {}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "
        "shorter rows",
        format_bytes(state_->memory_bytes), length, state_->checkpoint.name,
-       format_bytes((fixed + row) * kIdlePart / (kIdlePart - 1)), state_->options.threads);
+       format_bytes((fixed + row) * kSparePart / (kSparePart - 1)), state_->options.threads);
 }
 
 HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {

@@ -139,6 +139,10 @@ class Memory(harness.ProgramTest):
         print(f"{model.name}: --memory {memory / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB; "
               f"without a bound {free_peak / 1e6:.0f} MB", flush=True)
         if not self.sanitized:
+            # More memory holds more rows or weights at once: the promise has more than one edge.
+            for more in (1.1, 1.25):
+                _, peak_of_more = self.logits(model, "--memory", int(memory * more))
+                self.assertLessEqual(peak_of_more, memory * more)
             self.assertGreater(free_peak, LEAST_RATIO * memory, "the model is too small to say anything")
             self.assertLessEqual(peak, memory)
 
