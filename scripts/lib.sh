@@ -6,8 +6,10 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # What a build needs, what the tests need besides, and what the tidy and fuzz presets need besides.
+# ocl-icd-opencl-dev: not used, but the CMake file of libdnnl-dev will not do without.
 DEBIAN_BUILD="g++ cmake ninja-build pkg-config git libfmt-dev nlohmann-json3-dev libcli11-dev
-  libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev libeigen3-dev libpcre2-dev
+  libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev ocl-icd-opencl-dev
+  libeigen3-dev libpcre2-dev
   libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev"
 DEBIAN_TEST="python3 python3-venv clang-format-16"
 DEBIAN_CLANG="clang-16 clang-tidy-16 libclang-rt-16-dev"
