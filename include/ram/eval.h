@@ -99,6 +99,7 @@ struct Divergence {
   double same_top1 = 0;    ///< share of tokens at which both hold the same one for the likeliest
   double mean_change = 0;  ///< of the correct token's probability, model minus reference
   double rms_change = 0;
+  std::vector<double> row_sums;  ///< [rows] in the order of TextRows::indices, nats
 };
 
 /// One row among the worst, for people.
@@ -158,7 +159,10 @@ struct PairTest {
   double median_difference = 0;  ///< over rows, of a's loss per token minus b's
   double sign_p = 1;
   double wilcoxon_p = 1;
-  double p_holm = 1;                    ///< of difference.p, over all pairs
+  double p_holm = 1;    ///< of difference.p, over all pairs
+  PairedDifference kl;  ///< mean KL from the reference, a's minus b's; the reference's own is 0
+  std::optional<double> kl_ratio;       ///< a's mean KL over b's; nothing where b's is 0
+  Interval kl_ratio95;                  ///< rows resampled as for bootstrap95; where kl_ratio is
   Verdict verdict = Verdict::kUnknown;  ///< of a against b
 };
 

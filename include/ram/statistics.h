@@ -68,6 +68,13 @@ struct BootstrapOptions {
 Interval bootstrap_interval(std::span<const double> differences, std::span<const int64_t> tokens,
                             const BootstrapOptions& options);
 
+/// The same for the ratio of two sums over the same rows, of a's divergences to b's. It excludes 1
+/// exactly if the interval of the difference excludes 0.
+/// @pre the sums are of one length; b's are positive together in every resample that matters: one
+///      in which they sum to zero counts as infinite.
+Interval bootstrap_ratio_interval(std::span<const double> a_sums, std::span<const double> b_sums,
+                                  const BootstrapOptions& options);
+
 /// Two-sided exact binomial test of one half: how likely a split at least as uneven is.
 /// @return 1 for total = 0. @pre 0 <= successes <= total.
 /// @source scipy.stats.binomtest(successes, total, 0.5)

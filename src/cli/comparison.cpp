@@ -86,6 +86,7 @@ Json test_json(const PairTest& test) {
           {"wilcoxon_p", test.wilcoxon_p},
           {"p", test.difference.p},
           {"p_holm", test.p_holm},
+          {"kl_ci95", interval_json(test.kl.t95)},
           {"verdict", verdict_name(test.verdict)}};
 }
 
@@ -141,13 +142,19 @@ bool is_inverted(const Comparison& comparison, int a, int b) {
                      });
 }
 
+std::string ratio_text(const PairTest& test) {
+  if (!test.kl_ratio) return "";
+  return fmt::format("; {:.3g} times its KL ({:.3g} to {:.3g})", *test.kl_ratio,
+                     test.kl_ratio95.low, test.kl_ratio95.high);
+}
+
 std::string pairs_text(const Comparison& comparison, const std::vector<std::string>& labels) {
   std::string text;
   for (const PairTest& test : comparison.pairs) {
     if (test.b == 0) continue;
-    text += fmt::format("{} against {}: {} (p = {:.2g}){}\n", labels[static_cast<size_t>(test.a)],
+    text += fmt::format("{} against {}: {} (p = {:.2g}){}{}\n", labels[static_cast<size_t>(test.a)],
                         labels[static_cast<size_t>(test.b)], verdict_text(test), test.p_holm,
-                        is_inverted(comparison, test.a, test.b) ? " *" : "");
+                        is_inverted(comparison, test.a, test.b) ? " *" : "", ratio_text(test));
   }
   return text.empty() ? text : "\n" + text;
 }
@@ -210,16 +217,21 @@ Json comparison_json(const RowOptions& options, const Comparison& comparison,
   document["models"] = std::move(models);
   Json pairs = Json::array();
   for (const PairTest& test : comparison.pairs) {
-    pairs.push_back({{"a", labels[static_cast<size_t>(test.a)]},
-                     {"b", labels[static_cast<size_t>(test.b)]},
-                     {"delta_nll", test.difference.delta},
-                     {"ci95", interval_json(test.difference.t95)},
-                     {"bootstrap_ci95", interval_json(test.bootstrap95)},
-                     {"p", test.difference.p},
-                     {"p_holm", test.p_holm},
-                     {"sign_test_p", test.sign_p},
-                     {"wilcoxon_p", test.wilcoxon_p},
-                     {"verdict", verdict_name(test.verdict)}});
+    pairs.push_back(
+        {{"a", labels[static_cast<size_t>(test.a)]},
+         {"b", labels[static_cast<size_t>(test.b)]},
+         {"delta_nll", test.difference.delta},
+         {"ci95", interval_json(test.difference.t95)},
+         {"bootstrap_ci95", interval_json(test.bootstrap95)},
+         {"p", test.difference.p},
+         {"p_holm", test.p_holm},
+         {"sign_test_p", test.sign_p},
+         {"wilcoxon_p", test.wilcoxon_p},
+         {"kl_difference", test.kl.delta},
+         {"kl_difference_ci95", interval_json(test.kl.t95)},
+         {"kl_ratio", test.kl_ratio ? Json(*test.kl_ratio) : Json(nullptr)},
+         {"kl_ratio_ci95", test.kl_ratio ? interval_json(test.kl_ratio95) : Json(nullptr)},
+         {"verdict", verdict_name(test.verdict)}});
   }
   document["pairs"] = std::move(pairs);
   document["comparisons"] = comparison.pairs.size();

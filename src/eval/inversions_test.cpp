@@ -62,6 +62,10 @@ Comparison compared(const std::vector<std::vector<double>>& models, double kl = 
     ComparedModel model;
     model.perplexity = perplexity_with(values);
     model.divergence.mean = kl;
+    for (size_t row = 0; row < values.size(); ++row) {
+      const double spread = row % 2 == 0 ? 1.2 : 0.8;
+      model.divergence.row_sums.push_back(kl * spread * static_cast<double>(kTokens));
+    }
     comparison.models.push_back(std::move(model));
   }
   comparison.noise_floor.mean = floor;
@@ -83,6 +87,28 @@ TEST(Verdicts, ADifferenceBeyondChanceIsNamedAndOneWithinItIsATie) {
   EXPECT_EQ(comparison.pairs[2].b, 1);
   EXPECT_EQ(comparison.pairs[2].verdict, Verdict::kBetter);
   for (const PairTest& test : comparison.pairs) EXPECT_GE(test.p_holm, test.difference.p);
+}
+
+TEST(Verdicts, DivergencesOfAPairHaveTheirRatioAndItsInterval) {
+  const std::vector<double> reference = perplexities(8, 1);
+  Comparison comparison = compared({reference, times(reference, 1.1), times(reference, 1.2)});
+  // Half of the first model's, row by row but for one row.
+  for (size_t row = 0; row < reference.size(); ++row) {
+    comparison.models[1].divergence.row_sums[row] *= row == 0 ? 0.6 : 0.5;
+  }
+  comparison.pairs.clear();
+  test_pairs(comparison, 42, 1);
+  const PairTest& against_reference = comparison.pairs[1];
+  EXPECT_FALSE(against_reference.kl_ratio);
+  EXPECT_NEAR(against_reference.kl.delta, 0.05, 0.01);
+  const PairTest& pair = comparison.pairs[2];
+  ASSERT_TRUE(pair.kl_ratio);
+  EXPECT_GT(*pair.kl_ratio, 0.5);
+  EXPECT_LT(*pair.kl_ratio, 0.6);
+  EXPECT_TRUE(pair.kl_ratio95.holds(*pair.kl_ratio));
+  EXPECT_DOUBLE_EQ(pair.kl_ratio95.low, 0.5);  // resamples without that row
+  EXPECT_LT(pair.kl_ratio95.high, 0.6);
+  EXPECT_LT(pair.kl.t95.high, 0);
 }
 
 TEST(Verdicts, WhatLiesWithinTheNoiseIsATieHoweverSurelyItDiffers) {

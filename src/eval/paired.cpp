@@ -24,15 +24,15 @@ uint64_t mix(uint64_t z) {
 
 // Sums of one resample. Each has a stream of its own, so that it does not matter who draws it. Two
 // indices from each draw; what 32 bits leave uneven is below rows / 2^32.
-double resampled(std::span<const double> differences, std::span<const int64_t> tokens,
-                 uint64_t stream) {
-  const uint64_t rows = differences.size();
+template <typename Weight>
+double resampled(std::span<const double> sums, std::span<const Weight> weights, uint64_t stream) {
+  const uint64_t rows = sums.size();
   double sum = 0;
-  int64_t weight = 0;
+  Weight weight = 0;
   const auto take = [&](uint64_t bits) {
     const uint64_t row = (bits * rows) >> 32;
-    sum += differences[row];
-    weight += tokens[row];
+    sum += sums[row];
+    weight += weights[row];
   };
   uint64_t state = stream;
   for (uint64_t drawn = 0; drawn + 1 < rows; drawn += 2) {
@@ -41,7 +41,27 @@ double resampled(std::span<const double> differences, std::span<const int64_t> t
     take(bits & 0xffffffffU);
   }
   if (rows % 2 == 1) take(mix(state + kGolden) >> 32);
+  if (weight == 0) return std::numeric_limits<double>::infinity();
   return sum / static_cast<double>(weight);
+}
+
+template <typename Weight>
+Interval resampled_interval(std::span<const double> sums, std::span<const Weight> weights,
+                            const BootstrapOptions& options) {
+  RAM_CHECK(!sums.empty() && sums.size() == weights.size());
+  RAM_CHECK(options.resamples > 0);
+  constexpr int64_t kChunk = 256;
+  std::vector<double> found(static_cast<size_t>(options.resamples));
+  const int64_t chunks = (options.resamples + kChunk - 1) / kChunk;
+  parallel_for(options.threads, chunks, [&](int64_t chunk, int) {
+    const int64_t end = std::min(options.resamples, (chunk + 1) * kChunk);
+    for (int64_t i = chunk * kChunk; i < end; ++i) {
+      const uint64_t stream = mix(options.seed + mix(static_cast<uint64_t>(i) * kGolden));
+      found[static_cast<size_t>(i)] = resampled(sums, weights, stream);
+    }
+  });
+  std::sort(found.begin(), found.end());
+  return {percentile(found, 100 * kLevel / 2), percentile(found, 100 * (1 - kLevel / 2))};
 }
 
 }  // namespace
@@ -78,20 +98,12 @@ PairedDifference paired_difference(std::span<const double> differences,
 
 Interval bootstrap_interval(std::span<const double> differences, std::span<const int64_t> tokens,
                             const BootstrapOptions& options) {
-  RAM_CHECK(!differences.empty() && differences.size() == tokens.size());
-  RAM_CHECK(options.resamples > 0);
-  constexpr int64_t kChunk = 256;
-  std::vector<double> deltas(static_cast<size_t>(options.resamples));
-  const int64_t chunks = (options.resamples + kChunk - 1) / kChunk;
-  parallel_for(options.threads, chunks, [&](int64_t chunk, int) {
-    const int64_t end = std::min(options.resamples, (chunk + 1) * kChunk);
-    for (int64_t i = chunk * kChunk; i < end; ++i) {
-      const uint64_t stream = mix(options.seed + mix(static_cast<uint64_t>(i) * kGolden));
-      deltas[static_cast<size_t>(i)] = resampled(differences, tokens, stream);
-    }
-  });
-  std::sort(deltas.begin(), deltas.end());
-  return {percentile(deltas, 100 * kLevel / 2), percentile(deltas, 100 * (1 - kLevel / 2))};
+  return resampled_interval(differences, tokens, options);
+}
+
+Interval bootstrap_ratio_interval(std::span<const double> a_sums, std::span<const double> b_sums,
+                                  const BootstrapOptions& options) {
+  return resampled_interval(a_sums, b_sums, options);
 }
 
 }  // namespace ram

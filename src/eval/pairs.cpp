@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace ram {
 namespace {
@@ -28,6 +29,21 @@ PairTest test_pair(const Perplexity& a, const Perplexity& b, uint64_t seed, int 
   return test;
 }
 
+void compare_divergences(PairTest& test, std::span<const double> a, std::span<const double> b,
+                         const Perplexity& rows, const BootstrapOptions& options) {
+  std::vector<double> differences;
+  std::vector<int64_t> tokens;
+  for (size_t i = 0; i < rows.rows.size(); ++i) {
+    differences.push_back(a[i] - (b.empty() ? 0 : b[i]));
+    tokens.push_back(rows.rows[i].tokens);
+  }
+  test.kl = paired_difference(differences, tokens);
+  const double below = std::accumulate(b.begin(), b.end(), 0.0);
+  if (below <= 0) return;
+  test.kl_ratio = std::accumulate(a.begin(), a.end(), 0.0) / below;
+  test.kl_ratio95 = bootstrap_ratio_interval(a, b, options);
+}
+
 Verdict verdict_of(const PairTest& test, bool within_noise) {
   if (std::isnan(test.difference.standard_error)) return Verdict::kUnknown;
   if (within_noise) return Verdict::kWithinNoise;
@@ -42,6 +58,16 @@ const Perplexity& perplexity_of(const Comparison& comparison, int which) {
   return comparison.models[static_cast<size_t>(which - 1)].perplexity;
 }
 
+namespace {
+
+/// Nothing of the reference, which does not diverge from itself.
+std::span<const double> row_divergences(const Comparison& comparison, int which) {
+  if (which == 0) return {};
+  return comparison.models[static_cast<size_t>(which - 1)].divergence.row_sums;
+}
+
+}  // namespace
+
 void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
   const auto count = static_cast<int>(comparison.models.size()) + 1;
   std::vector<double> p_values;
@@ -51,6 +77,8 @@ void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
           test_pair(perplexity_of(comparison, a), perplexity_of(comparison, b), seed, threads);
       test.a = a;
       test.b = b;
+      compare_divergences(test, row_divergences(comparison, a), row_divergences(comparison, b),
+                          comparison.reference, {.seed = seed, .threads = threads});
       p_values.push_back(test.difference.p);
       comparison.pairs.push_back(test);
     }

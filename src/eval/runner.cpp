@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -252,6 +253,7 @@ Divergence collect_divergence(const TextRows& text, const Scored& reference, con
            study.path().string(), index, row.kl.size());
     }
     kl.insert(kl.end(), row.kl.begin(), row.kl.end());
+    result.row_sums.push_back(std::accumulate(row.kl.begin(), row.kl.end(), 0.0));
     same += row.same_top1;
     result.mean_change += row.change_sum;
     squares += row.change_squares;

@@ -99,6 +99,30 @@ TEST(PairedDifference, AModelAgainstItselfDiffersByNothing) {
   EXPECT_EQ(sign_test(differences), 1);
 }
 
+TEST(Bootstrap, TheRatioExcludesOneWhereTheDifferenceExcludesZero) {
+  // b is 0.9 to 1.1 of a by row: some of these pairs are told apart, others are not.
+  int told = 0;
+  for (int shift = -10; shift <= 10; ++shift) {
+    std::vector<double> a(40);
+    std::vector<double> b(40);
+    std::vector<double> differences(40);
+    for (size_t i = 0; i < a.size(); ++i) {
+      a[i] = 2 + std::sin(static_cast<double>(7 * i * i));
+      b[i] = a[i] * (1 + 0.005 * shift + 0.1 * std::cos(static_cast<double>(3 * i)));
+      differences[i] = a[i] - b[i];
+    }
+    const std::vector<int64_t> tokens(40, 9);
+    const Interval ratio = bootstrap_ratio_interval(a, b, {});
+    EXPECT_EQ(ratio.holds(1), bootstrap_interval(differences, tokens, {}).holds(0)) << shift;
+    const double whole =
+        std::accumulate(a.begin(), a.end(), 0.0) / std::accumulate(b.begin(), b.end(), 0.0);
+    EXPECT_TRUE(ratio.holds(whole));
+    told += ratio.holds(1) ? 0 : 1;
+  }
+  EXPECT_GT(told, 5);
+  EXPECT_LT(told, 20);
+}
+
 TEST(Bootstrap, TheIntervalDoesNotDependOnTheThreads) {
   std::vector<double> differences(151);
   std::vector<int64_t> tokens(151);
