@@ -125,6 +125,9 @@ int64_t free_bytes(const std::filesystem::path& path);
 /// @return bytes of memory that the machine has.
 int64_t physical_memory_bytes();
 
+/// @return the machine in words: "Intel(R) Xeon(R) Gold 6338, 2 processors, 25.0 GB, Linux x86_64".
+std::string machine_name();
+
 /// @return the most this process has had resident so far, bytes.
 int64_t peak_resident_bytes();
 

@@ -179,9 +179,11 @@ struct DivergencePair {
 
 /// A program that wrote to the study.
 struct RunRecord {
-  std::string program;  ///< with its version
-  int64_t started_ms = 0;
-  std::string options;  ///< what it was asked to do
+  std::string program;        ///< with its version
+  int64_t started_ms = 0;     ///< that it opened the study
+  std::string options;        ///< what it was asked to do
+  std::string machine;        ///< empty: not known
+  int64_t last_write_ms = 0;  ///< that it last kept something; 0: not known
 };
 
 class Study {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <fstream>
 #include <limits>
 #include <utility>
 
@@ -12,12 +13,19 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
+#include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/size.h"
 
 namespace ram {
 namespace {
@@ -242,6 +250,36 @@ int64_t free_bytes(const fs::path& path) {
 
 int64_t physical_memory_bytes() {
   return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+namespace {
+
+std::string processor_name() {
+#if defined(__APPLE__)
+  char name[256] = {};
+  size_t size = sizeof(name) - 1;
+  if (sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
+#else
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+#endif
+  return "";
+}
+
+}  // namespace
+
+std::string machine_name() {
+  std::string name = processor_name();
+  if (!name.empty()) name += ", ";
+  const auto processors = sysconf(_SC_NPROCESSORS_ONLN);
+  name += fmt::format("{} processor{}, {}", processors, processors == 1 ? "" : "s",
+                      format_bytes(physical_memory_bytes()));
+  struct utsname system = {};
+  if (uname(&system) == 0) name += fmt::format(", {} {}", system.sysname, system.machine);
+  return name;
 }
 
 int64_t peak_resident_bytes() {

@@ -1,5 +1,7 @@
 // Where all of it comes from.
+#include <algorithm>
 #include <ctime>
+#include <vector>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -15,11 +17,34 @@ std::string time_text(int64_t ms) {
   return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(seconds));
 }
 
-std::string commands_table(const ReportData& data) {
-  HtmlTable table("commands", {{"started", false}, {"program", false}, {"asked to do", false}});
+double seconds_of(const RunRecord& run) {
+  return static_cast<double>(std::max<int64_t>(0, run.last_write_ms - run.started_ms)) / 1000;
+}
+
+Cell seconds_cell(const RunRecord& run) {
+  if (run.last_write_ms == 0) return Cell::text("");
+  return Cell::number(fmt::format("{:.1f}", seconds_of(run)), seconds_of(run));
+}
+
+// One machine mostly: its name once.
+std::string machines_text(const ReportData& data) {
+  std::vector<std::string> names;
   for (const RunRecord& run : data.runs) {
-    table.add(
-        {Cell::text(time_text(run.started_ms)), Cell::text(run.program), Cell::text(run.options)});
+    const bool known = std::find(names.begin(), names.end(), run.machine) != names.end();
+    if (!run.machine.empty() && !known) names.push_back(run.machine);
+  }
+  return fmt::format("{}", fmt::join(names, "; "));
+}
+
+std::string commands_table(const ReportData& data) {
+  HtmlTable table("commands", {{"started", false},
+                               {"seconds"},
+                               {"program", false},
+                               {"asked to do", false},
+                               {"machine", false}});
+  for (const RunRecord& run : data.runs) {
+    table.add({Cell::text(time_text(run.started_ms)), seconds_cell(run), Cell::text(run.program),
+               Cell::text(run.options), Cell::text(run.machine)});
   }
   return table.empty() ? "" : "<h3>Commands that wrote to the study</h3>\n" + table.render();
 }
@@ -61,6 +86,10 @@ std::string provenance_section(const ReportData& data) {
                Cell::text(task.record.key.data)});
   }
   if (!data.runs.empty()) {
+    double seconds = 0;
+    for (const RunRecord& run : data.runs) seconds += seconds_of(run);
+    fact("machine", machines_text(data));
+    fact("time spent, all commands", fmt::format("{:.0f} s", seconds));
     fact("first and last work", fmt::format("{} to {}", time_text(data.runs.front().started_ms),
                                             time_text(data.runs.back().started_ms)));
   }

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include "ram/error.h"
+#include "ram/file.h"
 #include "ram/study.h"
 
 #include "support/temp_folder.h"
@@ -80,9 +81,13 @@ TEST_F(AnswersTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
     study.put_rows({&rows, 1}, {});
   }
   run_sql(path_,
+          "ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms;"
           "DROP TABLE document; DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
   Study study(path_);
   EXPECT_TRUE(study.tasks().empty());
+  ASSERT_EQ(study.runs().size(), 1U);
+  EXPECT_EQ(study.runs()[0].machine, "");
+  EXPECT_EQ(study.runs()[0].last_write_ms, 0);
   study.put_answers(kTask, some_answers(0, 2));
   EXPECT_EQ(study.answers(kTask.key).size(), 2U);
   EXPECT_EQ(study.row_scores(key).size(), 1U);
@@ -131,6 +136,8 @@ TEST_F(AnswersTest, DocumentsAndWhatThereIsAreListed) {
   EXPECT_EQ(study.divergences()[0].model, model);
   ASSERT_EQ(study.runs().size(), 1U);
   EXPECT_EQ(study.runs()[0].options, "compare");
+  EXPECT_EQ(study.runs()[0].machine, machine_name());
+  EXPECT_GE(study.runs()[0].last_write_ms, study.runs()[0].started_ms);
 }
 
 }  // namespace

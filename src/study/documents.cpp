@@ -1,4 +1,6 @@
 // What a report asks a study for besides numbers: texts that commands wrote, and what there is.
+#include <fmt/format.h>
+
 #include "state.h"
 
 namespace ram {
@@ -67,10 +69,20 @@ std::vector<StudyDocument> Study::documents(const std::string& kind) {
 
 std::vector<RunRecord> Study::runs() {
   std::vector<RunRecord> found;
-  Statement find(state_->database, "SELECT program, started_ms, options FROM run ORDER BY id");
+  const bool machines = state_->has_machines();
+  Statement find(state_->database,
+                 fmt::format("SELECT program, started_ms, options{} FROM run ORDER BY id",
+                             machines ? ", machine, last_write_ms" : ""));
   while (find.step()) {
-    found.push_back(
-        {.program = find.text(0), .started_ms = find.number(1), .options = find.text(2)});
+    RunRecord run;
+    run.program = find.text(0);
+    run.started_ms = find.number(1);
+    run.options = find.text(2);
+    if (machines) {
+      run.machine = find.text(3);
+      run.last_write_ms = find.number(4);
+    }
+    found.push_back(std::move(run));
   }
   return found;
 }

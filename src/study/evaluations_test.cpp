@@ -63,6 +63,7 @@ Error error_of(const std::function<void()>& action) {
 // The schema as version 1 left it.
 void make_version_1(const fs::path& path) {
   run_sql(path,
+          "ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms;"
           "DROP TABLE document; DROP TABLE task_answer; DROP TABLE task;"
           "DROP TABLE divergence_row; DROP TABLE evaluation_row; DROP TABLE evaluation;"
           "DROP TABLE evaluated_model; DROP TABLE file_hash; DROP TABLE calibration_text; "

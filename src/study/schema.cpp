@@ -7,7 +7,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kApplicationId = 0x52414d53;  // "RAMS"
-constexpr int64_t kSchemaVersion = 4;
+constexpr int64_t kSchemaVersion = 5;
 
 constexpr const char* kVersion1 = R"sql(
 CREATE TABLE run (
@@ -90,6 +90,12 @@ CREATE TABLE document (
   run INTEGER NOT NULL REFERENCES run (id), PRIMARY KEY (kind, key)) WITHOUT ROWID;
 )sql";
 
+// Where and how long programs worked.
+constexpr const char* kVersion5 = R"sql(
+ALTER TABLE run ADD COLUMN machine TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN last_write_ms INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 bool is_empty(Database& database) {
   return database.number("SELECT count(*) FROM sqlite_schema") == 0 &&
          database.number("PRAGMA application_id") == 0 &&
@@ -128,6 +134,7 @@ void create_schema(Database& database) {
   database.exec(kVersion2);
   database.exec(kVersion3);
   database.exec(kVersion4);
+  database.exec(kVersion5);
   database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
@@ -140,6 +147,7 @@ void upgrade(Database& database) {
   if (version < 2) database.exec(kVersion2);
   if (version < 3) database.exec(kVersion3);
   if (version < 4) database.exec(kVersion4);
+  if (version < 5) database.exec(kVersion5);
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
 }

@@ -14,11 +14,11 @@
 namespace ram {
 
 struct Study::State {
-  explicit State(const std::filesystem::path& path)
-      : database(path), version(prepare_schema(database)) {}
+  explicit State(const std::filesystem::path& path);
 
   /// The row that says which program wrote the others; made inside the first transaction.
   int64_t run_in_transaction();
+  /// Also notes that this run worked until now.
   void commit(Transaction& transaction, int64_t new_run);
 
   /// The row of a file of exactly this identity, made if it is new.
@@ -35,9 +35,11 @@ struct Study::State {
   bool has_evaluations() const { return version >= 2; }
   bool has_calibration() const { return version >= 3; }
   bool has_tasks() const { return version >= 4; }
+  bool has_machines() const { return version >= 5; }
 
   Database database;
   int64_t version;  ///< of the schema
+  int64_t opened_ms;
   std::string options;
   int64_t run = 0;  ///< 0: none yet
 };

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "ram/error.h"
+#include "ram/file.h"
 
 #include "state.h"
 
@@ -69,14 +70,24 @@ Statement& bind_identity(Statement& statement, int first, const FileIdentity& id
       .bind(first + 4, static_cast<int64_t>(identity.device));
 }
 
+Study::State::State(const std::filesystem::path& path)
+    : database(path), version(prepare_schema(database)), opened_ms(now_ms()) {}
+
 int64_t Study::State::run_in_transaction() {
   if (run != 0) return run;
-  Statement insert(database, "INSERT INTO run (program, started_ms, options) VALUES (?, ?, ?)");
-  insert.bind(1, std::string_view("ram " RAM_VERSION)).bind(2, now_ms()).bind(3, options).run();
+  Statement insert(database,
+                   "INSERT INTO run (program, started_ms, options, machine) VALUES (?, ?, ?, ?)");
+  insert.bind(1, std::string_view("ram " RAM_VERSION))
+      .bind(2, opened_ms)
+      .bind(3, options)
+      .bind(4, machine_name())
+      .run();
   return sqlite3_last_insert_rowid(database.handle());
 }
 
 void Study::State::commit(Transaction& transaction, int64_t new_run) {
+  Statement update(database, "UPDATE run SET last_write_ms = ? WHERE id = ?");
+  update.bind(1, now_ms()).bind(2, new_run).run();
   transaction.commit();
   run = new_run;
 }

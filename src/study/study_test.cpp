@@ -233,7 +233,7 @@ TEST_F(StudyTest, ALaterVersionIsUnsupportedAndNotTouched) {
   { Study study(path_); }
   run_sql(path_, "PRAGMA user_version = 99");
   EXPECT_EQ(error_of([&] { Study study(path_); }).code(), Code::kUnsupported);
-  run_sql(path_, "PRAGMA user_version = 4");
+  run_sql(path_, "PRAGMA user_version = 5");
   EXPECT_NO_THROW(Study study(path_));
 }
 
