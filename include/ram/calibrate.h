@@ -68,18 +68,29 @@ CalibrationText file_text(const std::filesystem::path& file, const Tokenizer& to
 void add_noise(std::span<float> weights, int64_t parts, double relative, uint64_t seed,
                ThreadPool& pool);
 
+/// What a block of probing is about to take, from one pass of its text through the model.
+struct ProbeForecast {
+  int64_t variants = 0;  ///< units times seeds, as far as they are not known
+  int64_t rows = 0;      ///< of the text
+  double seconds = 0;
+};
+
 struct ProbeOptions {
   double relative_noise = 0.08;  ///< norm of the disturbance over that of the weights
-  int seeds = 2;
+  int seeds = 2;                 ///< units uncertain on all rows get more, up to most_seeds
+  int most_seeds = 8;
   int64_t first_rows = 8;    ///< of the text; units that stay uncertain get more, up to all
   double aimed_error = 0.3;  ///< of the coefficient's logarithm, one standard error
-  double seconds = 0;        ///< what it may take, about; 0: no bound
+  double seconds = 0;        ///< what it may take, about, by cutting rows; 0: no bound
   int64_t memory_bytes = 0;  ///< hidden states of variants that travel together
   uint64_t seed = 42;
   /// Other values than noise: what a unit's weights are replaced by; then relative_noise is what
-  /// these errors are called, seeds is 1, and `disturbance` names them in the study.
+  /// these errors are called, seeds and most_seeds are 1, and `disturbance` names them in the
+  /// study.
   std::function<std::vector<float>(int unit)> values = {};
   std::string disturbance = {};
+  /// Called before the variants of each block of rows.
+  std::function<void(const ProbeForecast&)> forecast = {};
 };
 
 /// KL(original || disturbed) per token and squared relative error, of one unit.
@@ -87,6 +98,7 @@ struct Coefficient {
   double value = 0;
   double log_error = 0;  ///< standard error of its logarithm, over rows and seeds
   int64_t rows = 0;      ///< that it was measured on
+  int seeds = 0;
   /// The same from the even and from the odd rows alone; 0 where there are none.
   double even = 0;
   double odd = 0;

@@ -2,11 +2,11 @@
 // each layer the variants of its units branch off and travel on together, so that each weight is
 // read and unpacked once for all of them, and what comes before a unit's layer is never repeated.
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <map>
 #include <tuple>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -25,6 +25,10 @@ using Clock = std::chrono::steady_clock;
 constexpr int kProbeRule = 1;
 // Variants whose logits are computed beside the original's in one go.
 constexpr size_t kLogitsAtOnce = 8;
+// A unit is done a little before the error aimed at: what all units say of the seeds still moves.
+constexpr double kMargin = 0.9;
+// Below it a half of the rows says nothing of the other.
+constexpr int64_t kLeastRows = 2;
 
 struct Variant {
   int unit = 0;
@@ -79,15 +83,17 @@ class Prober {
   const Known& known() const { return known_; }
   double layers_run() const { return layers_run_; }
 
-  /// Measures units on rows [first, last) of the text, as far as they are not known there.
-  void run(std::span<const int> units, int64_t first, int64_t last) {
+  /// Measures units on rows [first, last) of the text with seeds [0, seeds), as far as that is not
+  /// known; on fewer rows where all would take longer than `seconds`.
+  /// @param seconds 0: no bound. @return the end of the rows measured.
+  int64_t run(std::span<const int> units, int64_t first, int64_t last, int seeds, double seconds) {
     rows_.assign(text_.rows.begin() + first, text_.rows.begin() + last);
     first_row_ = first;
     const int layers = model_.layers();
     std::vector<std::vector<Variant>> by_layer(static_cast<size_t>(layers));
     std::vector<Variant> outside;
     for (const int unit : units) {
-      for (int seed = 0; seed < options_.seeds; ++seed) {
+      for (int seed = 0; seed < seeds; ++seed) {
         if (is_known(unit, seed)) continue;
         const int layer = checkpoint_.units[static_cast<size_t>(unit)].layer;
         (layer < 0 ? outside : by_layer[static_cast<size_t>(layer)])
@@ -96,11 +102,25 @@ class Prober {
     }
     int64_t wanted = std::ssize(outside);
     for (const auto& variants : by_layer) wanted += std::ssize(variants);
-    if (wanted == 0) return;
+    if (wanted == 0) return last;
     total_ += wanted;
     HiddenRows base = model_.embed(rows_);
     last_hidden_ = copy_rows(base);
+    if (model_.keeps_weights()) warm_up();  // packing them is not what variants will take
+    const auto start = Clock::now();
     run_layers(last_hidden_, 0, layers);
+    const double layer_seconds = seconds_since(start) / static_cast<double>(layers);
+    ProbeForecast forecast = forecast_of(outside, by_layer, layer_seconds);
+    if (seconds > 0 && forecast.seconds > seconds) {
+      const int64_t rows = std::ssize(rows_);
+      const auto within =
+          static_cast<int64_t>(static_cast<double>(rows) * seconds / forecast.seconds);
+      forecast.rows = std::clamp(within / 2 * 2, std::min(kLeastRows, rows), rows);
+      forecast.seconds *= static_cast<double>(forecast.rows) / static_cast<double>(rows);
+      for (auto* cut : {&base, &last_hidden_}) cut->resize(static_cast<size_t>(forecast.rows));
+      rows_.resize(static_cast<size_t>(forecast.rows));
+    }
+    if (options_.forecast) options_.forecast(forecast);
     run_outside(outside);
 
     const int64_t memory = options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 8;
@@ -119,9 +139,52 @@ class Prober {
       if (layer + 1 < layers) travel(travelling, layer + 1, layer + 2);
     }
     arrive(travelling, layers);
+    return first + std::ssize(rows_);
   }
 
  private:
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
+  void warm_up() {
+    HiddenRows one = model_.embed(std::span(rows_).first(1));
+    model_.run_layers(one, 0, model_.layers());
+    divergence_sums(std::span(rows_).first(1),
+                    std::vector<LogitSource>(2, {.model = &model_, .hidden = &one}));
+  }
+
+  /// @param layer_seconds what a layer takes for all rows.
+  ProbeForecast forecast_of(const std::vector<Variant>& outside,
+                            const std::vector<std::vector<Variant>>& by_layer,
+                            double layer_seconds) {
+    const int layers = model_.layers();
+    ProbeForecast forecast{.rows = std::ssize(rows_)};
+    double layer_passes = 0;
+    for (const Variant& variant : outside) {
+      const Unit& unit = checkpoint_.units[static_cast<size_t>(variant.unit)];
+      if (unit.role == Role::kEmbedding) layer_passes += layers;
+    }
+    forecast.variants = std::ssize(outside);
+    for (size_t layer = 0; layer < by_layer.size(); ++layer) {
+      const int64_t count = std::ssize(by_layer[layer]);
+      forecast.variants += count;
+      layer_passes += static_cast<double>(count * (layers - static_cast<int64_t>(layer)));
+    }
+    // Logits of one row beside the original's own: two sources of which a variant is one, and the
+    // original one of every kLogitsAtOnce.
+    HiddenRows one;
+    one.push_back(last_hidden_.front().copy());
+    const std::vector<LogitSource> sources(2, {.model = &model_, .hidden = &one});
+    const auto start = Clock::now();
+    divergence_sums(std::span(rows_).first(1), sources);
+    const double share = 0.5 * (1 + 1 / static_cast<double>(kLogitsAtOnce));
+    const double logits = seconds_since(start) * static_cast<double>(forecast.rows) * share;
+    forecast.seconds =
+        layer_passes * layer_seconds + static_cast<double>(forecast.variants) * logits;
+    return forecast;
+  }
+
   bool is_known(int unit, int seed) const {
     for (int64_t row = 0; row < std::ssize(rows_); ++row) {
       if (!known_.contains({unit, seed, first_row_ + row})) return false;
@@ -252,80 +315,102 @@ class Prober {
   int64_t total_ = 0;
 };
 
-struct Sample {
-  double tokens = 0;
-  double sum = 0;
-  double mean() const { return tokens > 0 ? sum / tokens : 0; }
+/// KL per token of one unit, by seed and row.
+class Measured {
+ public:
+  /// As far as all seeds are known, from the first row on.
+  Measured(const Known& known, int unit, const CalibrationText& text, int seeds, int64_t rows)
+      : by_seed_(static_cast<size_t>(seeds)) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto tokens = static_cast<double>(text.rows[static_cast<size_t>(row)].size() - 1);
+      std::vector<double> values;
+      for (int seed = 0; seed < seeds; ++seed) {
+        const auto found = known.find({unit, seed, row});
+        if (found == known.end()) return;
+        values.push_back(found->second / tokens);
+      }
+      for (size_t seed = 0; seed < values.size(); ++seed) by_seed_[seed].push_back(values[seed]);
+      row_means_.push_back(mean_of(values));
+    }
+  }
+
+  int64_t rows() const { return std::ssize(row_means_); }
+  double mean() const { return mean_of(row_means_); }
+  /// Of every other row, from `first` on; 0 where there is none.
+  double half(size_t first) const {
+    std::vector<double> values;
+    for (size_t row = first; row < row_means_.size(); row += 2) values.push_back(row_means_[row]);
+    return values.empty() ? 0 : mean_of(values);
+  }
+
+  /// Variance of the mean over its square, rows being drawn; the noise of each row's own with it.
+  double of_rows() const {
+    if (row_means_.size() < 2 || mean() <= 0) return 0;
+    return spread(row_means_) / static_cast<double>(row_means_.size()) / (mean() * mean());
+  }
+
+  /// Variance over the square of the mean, of what a seed does to all rows alike: what the means of
+  /// the seeds vary more than their rows account for. Unbiased, hence possibly below 0.
+  /// @source the method of moments for two crossed random effects without replication
+  double of_seed() const {
+    if (by_seed_.size() < 2 || row_means_.size() < 2 || mean() <= 0) return 0;
+    std::vector<double> seed_means;
+    for (const auto& values : by_seed_) seed_means.push_back(mean_of(values));
+    const double all = mean();
+    double rest = 0;
+    for (size_t seed = 0; seed < by_seed_.size(); ++seed) {
+      for (size_t row = 0; row < row_means_.size(); ++row) {
+        rest += std::pow(by_seed_[seed][row] - seed_means[seed] - row_means_[row] + all, 2);
+      }
+    }
+    const auto count = static_cast<double>(row_means_.size());
+    rest /= static_cast<double>(by_seed_.size() - 1) * (count - 1);
+    return (spread(seed_means) - rest / count) / (all * all);
+  }
+
+ private:
+  static double mean_of(const std::vector<double>& values) {
+    double sum = 0;
+    for (const double value : values) sum += value;
+    return values.empty() ? 0 : sum / static_cast<double>(values.size());
+  }
+  static double spread(const std::vector<double>& values) {
+    double squares = 0;
+    for (const double value : values) squares += std::pow(value - mean_of(values), 2);
+    return squares / static_cast<double>(values.size() - 1);
+  }
+
+  std::vector<std::vector<double>> by_seed_;
+  std::vector<double> row_means_;  ///< over seeds
 };
 
-/// @param seed_variance set to the variance of the seeds' logarithms, where there are several.
-/// @return the coefficient of a unit from the first `rows` rows; its error as far as they tell.
-Coefficient summarize(const Known& known, int unit, const CalibrationText& text,
-                      const ProbeOptions& options, int64_t rows, double& seed_variance) {
-  std::vector<double> row_means;  // over seeds, per token
-  std::vector<Sample> seeds(static_cast<size_t>(options.seeds));
-  std::array<Sample, 2> halves;
-  Coefficient result;
-  for (int64_t row = 0; row < rows; ++row) {
-    const auto tokens = static_cast<double>(text.rows[static_cast<size_t>(row)].size() - 1);
-    double sum = 0;
-    bool whole = true;
-    for (int seed = 0; seed < options.seeds && whole; ++seed) {
-      const auto found = known.find({unit, seed, row});
-      whole = found != known.end();
-      if (whole) sum += found->second;
-    }
-    if (!whole) break;
-    for (int seed = 0; seed < options.seeds; ++seed) {
-      Sample& sample = seeds[static_cast<size_t>(seed)];
-      sample.sum += known.at({unit, seed, row});
-      sample.tokens += tokens;
-    }
-    row_means.push_back(sum / options.seeds / tokens);
-    Sample& half = halves[static_cast<size_t>(row % 2)];
-    half.sum += sum / options.seeds;
-    half.tokens += tokens;
-  }
-  result.rows = std::ssize(row_means);
-  if (row_means.empty()) return result;
-  const double square = options.relative_noise * options.relative_noise;
-  const double mean = (halves[0].sum + halves[1].sum) / (halves[0].tokens + halves[1].tokens);
-  result.value = mean / square;
-  result.even = halves[0].mean() / square;
-  result.odd = halves[1].mean() / square;
-  if (mean <= 0) return result;
-  double variance = 0;
-  const auto count = static_cast<double>(row_means.size());
-  if (row_means.size() > 1) {
-    for (const double value : row_means) variance += (value - mean) * (value - mean);
-    variance /= (count - 1) * count * mean * mean;
-  }
-  seed_variance = 0;
-  for (const Sample& seed : seeds) {
-    if (options.seeds > 1)
-      seed_variance += std::pow(seed.mean() / mean - 1, 2) / (options.seeds - 1);
-  }
-  result.log_error = std::sqrt(variance);
-  return result;
-}
+/// How far a unit has come.
+struct Progressed {
+  int64_t rows = 0;
+  int seeds = 0;
+};
 
-/// Summaries from the first `rows` rows. Two seeds of one unit say little of how much seeds matter;
-/// those of all units together do, so the seeds' share of every error is the mean over all.
-/// @param of_seeds that share; worked out where it is negative.
+/// Two seeds of one unit say little of how much seeds matter; those of all units together do, so
+/// that share of every error comes from all.
 void summarize_units(const Known& known, std::span<const int> units, const CalibrationText& text,
-                     const ProbeOptions& options, int64_t rows, double& of_seeds,
+                     const ProbeOptions& options, const std::map<int, Progressed>& progressed,
                      Coefficients& result) {
-  double sum = 0;
+  const double square = options.relative_noise * options.relative_noise;
+  double of_seed = 0;
   for (const int unit : units) {
-    double seed_variance = 0;
-    result.units[static_cast<size_t>(unit)] =
-        summarize(known, unit, text, options, rows, seed_variance);
-    sum += seed_variance;
+    const Progressed& at = progressed.at(unit);
+    const Measured measured(known, unit, text, at.seeds, at.rows);
+    result.units[static_cast<size_t>(unit)] = {.value = measured.mean() / square,
+                                               .log_error = measured.of_rows(),
+                                               .rows = measured.rows(),
+                                               .seeds = at.seeds,
+                                               .even = measured.half(0) / square,
+                                               .odd = measured.half(1) / square};
+    of_seed += measured.of_seed() / static_cast<double>(units.size());
   }
-  if (of_seeds < 0) of_seeds = sum / static_cast<double>(units.size()) / options.seeds;
   for (const int unit : units) {
-    double& error = result.units[static_cast<size_t>(unit)]->log_error;
-    error = std::sqrt(error * error + of_seeds);
+    Coefficient& found = *result.units[static_cast<size_t>(unit)];
+    found.log_error = std::sqrt(found.log_error + std::max(0.0, of_seed) / found.seeds);
   }
 }
 
@@ -341,28 +426,41 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
   Coefficients result;
   result.units.resize(model.checkpoint().units.size());
   Prober prober(model, fingerprint, text, options, study, progress);
+  std::map<int, Progressed> progressed;
   std::vector<int> pending(units.begin(), units.end());
   const int64_t rows = std::ssize(text.rows);
-  double of_seeds = -1;
-  for (int64_t first = 0; first < rows && !pending.empty();) {
-    const int64_t last = std::min(rows, std::max(options.first_rows, 2 * first));
-    const double before = elapsed();
-    prober.run(pending, first, last);
-    result.layers_naive += static_cast<double>(std::ssize(pending)) * options.seeds *
-                           static_cast<double>(last - first) * model.layers();
-    std::vector<int> uncertain;
-    summarize_units(prober.known(), pending, text, options, last, of_seeds, result);
-    for (const int unit : pending) {
-      const double error = result.units[static_cast<size_t>(unit)]->log_error;
-      if (error > options.aimed_error) uncertain.push_back(unit);
+  // Rows double until all are used, then seeds: what is uncertain is so by its rows mostly.
+  int64_t first = 0;
+  int64_t last = std::min(rows, options.first_rows);
+  int known_seeds = 0;
+  int seeds = options.seeds;
+  while (!pending.empty()) {
+    const double left = options.seconds > 0 ? std::max(1e-3, options.seconds - elapsed()) : 0;
+    const int64_t reached = prober.run(pending, first, last, seeds, left);
+    // Fewer rows with more seeds than before are no progress.
+    const bool whole = reached == last;
+    if (known_seeds == 0 || whole) {
+      for (const int unit : pending) progressed[unit] = {.rows = reached, .seeds = seeds};
     }
-    const double block = elapsed() - before;
-    first = last;
-    pending = std::move(uncertain);
-    // The next block has as many rows as all before it, for the units that are left.
-    if (options.seconds > 0 && !pending.empty() && first < rows &&
-        elapsed() + block > options.seconds) {
+    result.layers_naive += static_cast<double>(std::ssize(pending)) * (seeds - known_seeds) *
+                           static_cast<double>(reached - first) * model.layers();
+    summarize_units(prober.known(), units, text, options, progressed, result);
+    std::erase_if(pending, [&](int unit) {
+      return result.units[static_cast<size_t>(unit)]->log_error <= kMargin * options.aimed_error;
+    });
+    if (pending.empty()) break;
+    if (options.seconds > 0 && (!whole || elapsed() >= options.seconds)) {
       result.cut_short = true;
+      break;
+    }
+    if (last < rows) {
+      first = last;
+      last = std::min(rows, 2 * first);
+    } else if (seeds < options.most_seeds) {
+      first = 0;
+      known_seeds = seeds;
+      seeds = std::min(options.most_seeds, 2 * seeds);
+    } else {
       break;
     }
   }

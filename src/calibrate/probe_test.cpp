@@ -86,7 +86,7 @@ TEST_P(Probe, FindsWhatAPassFromTheEmbeddingOnFinds) {
   LanguageModel twin = open();
   Study study(folder_ / "ram.db");
   const CalibrationText text = some_text(3, 20, spec_.vocab);
-  const ProbeOptions options{.seeds = 2, .first_rows = 3};
+  const ProbeOptions options{.seeds = 2, .most_seeds = 2, .first_rows = 3};
   const std::vector<int> units = quantizable_units(model.checkpoint());
   const Coefficients found = measure_coefficients(model, "f", units, text, options, study, {});
   ThreadPool pool(2);
@@ -132,6 +132,35 @@ TEST_P(Probe, DoesNotMeasureAgainWhatTheStudyKnows) {
   }
   const Coefficients other = measure_coefficients(model, "g", units, text, options, study, {});
   EXPECT_GT(other.layers_run, 0);
+}
+
+TEST_P(Probe, KeepsToItsTimeByTakingFewerRows) {
+  LanguageModel model = open();
+  const std::vector<int> units = quantizable_units(model.checkpoint());
+  const CalibrationText text = some_text(16, 20, spec_.vocab);
+  std::vector<ProbeForecast> forecasts;
+  ProbeOptions options{.most_seeds = 4, .first_rows = 16, .aimed_error = 1e-6, .seconds = 1e-6};
+  options.forecast = [&](const ProbeForecast& forecast) { forecasts.push_back(forecast); };
+  Study study(folder_ / "ram.db");
+  const Coefficients hurried = measure_coefficients(model, "f", units, text, options, study, {});
+  ASSERT_EQ(forecasts.size(), 1U);
+  EXPECT_EQ(forecasts[0].rows, 2);
+  EXPECT_EQ(forecasts[0].variants, 2 * std::ssize(units));
+  EXPECT_GT(forecasts[0].seconds, 0);
+  EXPECT_TRUE(hurried.cut_short);
+  for (const int unit : units) EXPECT_EQ(hurried.units[static_cast<size_t>(unit)]->rows, 2);
+  // What a hurried run kept does not change what a patient one finds.
+  options.seconds = 0;
+  const Coefficients whole = measure_coefficients(model, "f", units, text, options, study, {});
+  EXPECT_FALSE(whole.cut_short);
+  Study fresh(folder_ / "fresh.db");
+  const Coefficients at_once = measure_coefficients(model, "f", units, text, options, fresh, {});
+  for (const int unit : units) {
+    EXPECT_EQ(whole.units[static_cast<size_t>(unit)]->rows, 16);
+    EXPECT_EQ(whole.units[static_cast<size_t>(unit)]->seeds, 4);
+    EXPECT_EQ(whole.units[static_cast<size_t>(unit)]->value,
+              at_once.units[static_cast<size_t>(unit)]->value);
+  }
 }
 
 TEST_P(Probe, GivesTheSameWhenFewVariantsFitTheMemoryAndWeightsAreReadAgain) {

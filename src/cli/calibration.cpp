@@ -177,6 +177,13 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
              engine_options(common, "f32", kModelShare)),
       text_(make_text(common, model_, fingerprint, arguments, study)) {}
 
+std::function<void(const ProbeForecast&)> Calibration::forecast_note() const {
+  return [this](const ProbeForecast& forecast) {
+    note(common_, fmt::format("probing: {} variants on {} rows of text, about {}",
+                              forecast.variants, forecast.rows, format_seconds(forecast.seconds)));
+  };
+}
+
 void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   request.calibration =
       fmt::format("{}{} digest {}", text_.spec, sequential_ ? " sequential" : "", text_.digest);
@@ -193,6 +200,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   }
   ProbeOptions options{.seconds = probe_seconds_, .seed = common_.seed};
   if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 4;
+  options.forecast = forecast_note();
   {
     ProgressLine line(common_);
     coefficients_ =
@@ -283,6 +291,7 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
   }
   ProbeOptions options{.relative_noise = 1,
                        .seeds = 1,
+                       .most_seeds = 1,
                        .first_rows = std::ssize(text_.rows),
                        .seconds = probe_seconds_,
                        .seed = common_.seed};
@@ -296,6 +305,7 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
   options.disturbance =
       fmt::format("stored {}{} {} {}", encoder_name(plan.encoder), sequential_ ? " sequential" : "",
                   weight_dtype_name(plan.dtype), hash_text(formats));
+  options.forecast = forecast_note();
   ProgressLine line(common_);
   const Coefficients found =
       measure_coefficients(model_, fingerprint_, units, text_, options, study_, line.function());
@@ -360,6 +370,7 @@ Json Calibration::json(const Plan& plan) const {
       units.push_back({{"name", checkpoint_.units[u].name},
                        {"coefficient", unit->value},
                        {"log_error", unit->log_error},
+                       {"seeds", unit->seeds},
                        {"rows", unit->rows}});
     }
     document["coefficients"] = std::move(units);

@@ -74,6 +74,8 @@ class Calibration {
 
  private:
   double predicted_kl(const Plan& plan) const;
+  /// Tells people what probing is about to take.
+  std::function<void(const ProbeForecast&)> forecast_note() const;
 
   const Common& common_;
   const Checkpoint& checkpoint_;
