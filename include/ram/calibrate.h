@@ -37,15 +37,19 @@ struct CalibrationTextOptions {
   int64_t rows = 64;
   int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
   uint64_t seed = 42;
+  /// Rows of own text that are written side by side, a token each at a time: an interrupted run
+  /// loses as many. 0: a few, or, of a model that memory does not hold, as many as their keys and
+  /// values have room for.
+  int64_t rows_at_once = 0;
 };
 
 /// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
 /// separator. @throws Error{kUnsupported} there is none of these.
 std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfig& config);
 
-/// Text that the model writes itself, at temperature 1 from text_beginning, row by row; an end of
-/// text is a token like any other, and the next text follows in the row. Kept in the study row by
-/// row: what is there is not written again.
+/// Text that the model writes itself, at temperature 1 from text_beginning; an end of text is a
+/// token like any other, and the next text follows in the row. The same whatever rows_at_once. Kept
+/// in the study as rows are done: what is there is not written again.
 ///
 /// @param fingerprint of the model, as the study knows it.
 /// @param progress    phase "own text", in tokens.

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/random.h"
 
 namespace ram {
 
@@ -162,11 +163,21 @@ class Decoder {
   /// @param capacity the most tokens it will hold; memory is taken as they come.
   Decoder(LanguageModel& model, int64_t capacity);
   ~Decoder();
+  Decoder(Decoder&&) noexcept;
 
   /// Feeds ids after those it holds.
   /// @return the logits [vocabulary] after the last of them.
   /// @throws as embed and run_layers; Error{kUsage} above the capacity.
   std::span<const float> feed(std::span<const int32_t> ids);
+
+  /// Feeds one id to each of several decoders, each as `feed` would, and with the same result.
+  /// Every weight is brought to hand once for all of them: what a model that memory does not hold
+  /// needs.
+  /// @param decoders distinct, of one model. @param ids as many.
+  /// @throws as feed.
+  static void feed_each(std::span<Decoder> decoders, std::span<const int32_t> ids);
+  /// @return the logits [vocabulary] after the last id fed. @pre one was.
+  std::span<const float> logits() const;
 
   /// Feeds ids after those it holds, which stay, and scores continuations of all that, which do
   /// not: each continues the same tokens and knows nothing of the others. Each weight is brought to
@@ -192,6 +203,11 @@ struct SampleOptions {
   uint64_t seed = 42;
   std::vector<int32_t> stop_ids = {};  ///< these end a text, and are not part of it
 };
+
+/// @return an id drawn from the softmax of the logits over the temperature; one draw of `random` is
+///         used, whatever the temperature.
+/// @pre temperature >= 0; at 0 it is the likeliest id, ties the lower one.
+int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random);
 
 /// Continues `prompt` after what the decoder holds, drawing each token from the softmax of its
 /// logits over the temperature. The draws depend on seed and logits alone.

@@ -1,5 +1,7 @@
 // Texts to calibrate on: written by the model itself, drawn at random, or from a file.
 #include <algorithm>
+#include <functional>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -14,6 +16,10 @@ namespace {
 
 /// Numbers the way own text is drawn: with another, what older versions kept is not found.
 constexpr int kTextRule = 1;
+// Side by side each thread has a row of its own, which small models need more than memory reads.
+constexpr int64_t kRowsAtOnce = 8;
+// Of the memory, for keys and values.
+constexpr int64_t kCachePart = 4;
 
 std::string digest_of(std::span<const TokenRow> rows) {
   Hasher hasher;
@@ -44,6 +50,42 @@ void keep(Study& study, const std::string& fingerprint, const CalibrationText& t
                            .ids = {}};
   for (const TokenRow& row : text.rows) record.ids.insert(record.ids.end(), row.begin(), row.end());
   study.put_calibration_text(record);
+}
+
+int64_t rows_at_once(const LanguageModel& model, int64_t length) {
+  if (model.keeps_weights()) return kRowsAtOnce;
+  const ModelConfig& config = model.checkpoint().config;
+  const int64_t row = 2 * 4 * length * model.layers() * config.kv_heads * config.head_dim;
+  const int64_t memory =
+      model.options().memory_bytes > 0 ? model.options().memory_bytes : memory_bytes() / 2;
+  return std::max<int64_t>(1, memory / kCachePart / row);
+}
+
+/// @param on_position called after each position, with how many tokens every row has.
+std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId>& beginning,
+                                 const CalibrationTextOptions& options, int64_t first,
+                                 int64_t count, const std::function<void(int64_t)>& on_position) {
+  std::vector<Decoder> decoders;
+  std::vector<SplitMix64> random;
+  std::vector<TokenRow> rows(static_cast<size_t>(count));
+  for (int64_t row = first; row < first + count; ++row) {
+    decoders.emplace_back(model, options.length);
+    random.emplace_back(options.seed + static_cast<uint64_t>(row));
+  }
+  for (int64_t position = 0; position < options.length; ++position) {
+    check_interrupted();
+    std::vector<int32_t> ids;
+    for (size_t row = 0; row < rows.size(); ++row) {
+      const bool given = position < std::ssize(beginning);
+      rows[row].push_back(given ? beginning[static_cast<size_t>(position)]
+                                : draw_token(decoders[row].logits(), 1, random[row]));
+      ids.push_back(rows[row].back());
+    }
+    // The last one is drawn, not fed.
+    if (position + 1 < options.length) Decoder::feed_each(decoders, ids);
+    on_position(position + 1);
+  }
+  return rows;
 }
 
 }  // namespace
@@ -78,26 +120,19 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
     }
   }
   const int64_t total = use.rows * use.length;
+  const int64_t at_once = use.rows_at_once > 0 ? use.rows_at_once : rows_at_once(model, use.length);
   while (std::ssize(text.rows) < use.rows) {
-    Decoder decoder(model, use.length);
-    const int64_t done = std::ssize(text.rows) * use.length;
-    int64_t drawn = std::ssize(beginning);
-    const SampleOptions sampling{.max_tokens = use.length - drawn,
-                                 .temperature = 1,
-                                 .seed = use.seed + static_cast<uint64_t>(text.rows.size())};
-    TokenRow row = beginning;
-    sample_tokens(decoder, beginning, sampling, [&](int32_t id) {
-      row.push_back(id);
-      ++drawn;
-      check_interrupted();
-      if (progress) {
-        progress({.phase = "own text",
-                  .done_bytes = done + drawn,
-                  .total_bytes = total,
-                  .unit = "tokens"});
-      }
-    });
-    text.rows.push_back(std::move(row));
+    const int64_t first = std::ssize(text.rows);
+    const int64_t count = std::min(at_once, use.rows - first);
+    std::vector<TokenRow> rows =
+        write_rows(model, beginning, use, first, count, [&](int64_t drawn) {
+          if (!progress) return;
+          progress({.phase = "own text",
+                    .done_bytes = first * use.length + drawn * count,
+                    .total_bytes = total,
+                    .unit = "tokens"});
+        });
+    std::move(rows.begin(), rows.end(), std::back_inserter(text.rows));
     keep(study, fingerprint, text, use.length);
   }
   text.digest = digest_of(text.rows);

@@ -57,6 +57,7 @@ struct Decoder::State {
   void make_room(int64_t tokens);
   void check_room(int64_t more) const;
   Tensor forward(std::span<const int32_t> ids);
+  void take_logits(const Tensor& hidden);
   /// Takes all but the last id of each continuation through the layers; none for one of one id.
   std::vector<Sequence> branches(std::span<const Continuation> continuations);
 };
@@ -88,6 +89,7 @@ Decoder::Decoder(LanguageModel& model, int64_t capacity)
 }
 
 Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
 
 int64_t Decoder::length() const {
   return state_->length;
@@ -151,22 +153,59 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
   return sequences;
 }
 
+/// Logits after the last row of a hidden state. @pre the head is at hand.
+void Decoder::State::take_logits(const Tensor& hidden) {
+  LanguageModel::State& use = model.state();
+  Matrix last(1, use.config().hidden);
+  const auto normed = use.normed(cpu_data(hidden) + (hidden.rows - 1) * hidden.cols, 1);
+  std::memcpy(last.data(), normed.get(), static_cast<size_t>(hidden.cols) * 4);
+  const Tensor product = use.backend.product(use.backend.from_matrix(last), use.head);
+  std::memcpy(logits.data(), cpu_data(product), static_cast<size_t>(product.cols) * 4);
+  if (find_non_finite_float(logits.data(), product.cols) >= 0) {
+    fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
+         use.checkpoint.name, length - 1);
+  }
+}
+
 std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
   const Tensor hidden = state_->forward(ids);
   LanguageModel::State& use = state_->model.state();
   const WeightSlice head{.unit = use.head};
   use.weights.acquire({&head, 1}, Form::kStored);
-  Matrix last(1, use.config().hidden);
-  const auto normed = use.normed(cpu_data(hidden) + (hidden.rows - 1) * hidden.cols, 1);
-  std::memcpy(last.data(), normed.get(), static_cast<size_t>(hidden.cols) * 4);
-  const Tensor logits = use.backend.product(use.backend.from_matrix(last), use.head);
-  std::memcpy(state_->logits.data(), cpu_data(logits), static_cast<size_t>(logits.cols) * 4);
+  state_->take_logits(hidden);
   use.weights.release();
-  if (find_non_finite_float(state_->logits.data(), logits.cols) >= 0) {
-    fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
-         use.checkpoint.name, state_->length - 1);
+  return logits();
+}
+
+void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> ids) {
+  RAM_CHECK(!decoders.empty() && decoders.size() == ids.size());
+  LanguageModel& model = decoders.front().state_->model;
+  LanguageModel::State& use = model.state();
+  std::vector<Sequence> sequences(decoders.size());
+  for (size_t i = 0; i < decoders.size(); ++i) {
+    State& state = *decoders[i].state_;
+    RAM_CHECK(&state.model == &model);
+    state.check_room(1);
+    use.check_ids(ids.subspan(i, 1), state.length);
+    state.make_room(state.length + 1);
+    sequences[i].hidden = use.backend.embed(use.embedding, ids.subspan(i, 1));
+    sequences[i].position = state.length;
+    sequences[i].cache = &state.cache;
   }
-  return {state_->logits.data(), static_cast<size_t>(logits.cols)};
+  use.run(sequences, 0, model.layers(), {});
+  const WeightSlice head{.unit = use.head};
+  use.weights.acquire({&head, 1}, Form::kStored);
+  const auto one = [&](int64_t i, int) {
+    State& state = *decoders[static_cast<size_t>(i)].state_;
+    ++state.length;
+    state.take_logits(sequences[static_cast<size_t>(i)].hidden);
+  };
+  use.threads.run(std::ssize(decoders), one);
+  use.weights.release();
+}
+
+std::span<const float> Decoder::logits() const {
+  return {state_->logits.data(), static_cast<size_t>(state_->model.state().vocabulary())};
 }
 
 std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,

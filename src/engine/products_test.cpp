@@ -20,8 +20,7 @@ std::vector<float> random_values(int64_t count, uint64_t seed) {
 
 struct Packed {
   Packed(Products& products, const std::vector<float>& weights, int64_t n, int64_t k)
-      : buffers(std::make_shared<BufferPool>()),
-        bytes(buffers->take(products.packed_bytes(n, k))) {
+      : buffers(std::make_shared<BufferPool>()), bytes(buffers->take(products.packed_bytes(n, k))) {
     products.pack(weights.data(), n, k, bytes.get());
   }
   std::shared_ptr<BufferPool> buffers;

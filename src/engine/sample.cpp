@@ -10,9 +10,8 @@
 #include "ram/thread.h"
 
 namespace ram {
-namespace {
 
-int32_t draw(std::span<const float> logits, double temperature, SplitMix64& random) {
+int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random) {
   const auto largest = std::max_element(logits.begin(), logits.end());
   const double at = random.uniform();  // drawn in any case, so that temperatures can be compared
   if (temperature == 0) return static_cast<int32_t>(largest - logits.begin());
@@ -30,8 +29,6 @@ int32_t draw(std::span<const float> logits, double temperature, SplitMix64& rand
   return static_cast<int32_t>(largest - logits.begin());  // rounding at the very end
 }
 
-}  // namespace
-
 std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> prompt,
                                    const SampleOptions& options,
                                    const std::function<void(int32_t id)>& on_token) {
@@ -44,7 +41,7 @@ std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> pr
   std::span<const float> logits = decoder.feed(prompt);
   while (true) {
     check_interrupted();
-    const int32_t id = draw(logits, options.temperature, random);
+    const int32_t id = draw_token(logits, options.temperature, random);
     const auto& stops = options.stop_ids;
     if (std::find(stops.begin(), stops.end(), id) != stops.end()) break;
     drawn.push_back(id);
