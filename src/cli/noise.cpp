@@ -3,12 +3,12 @@
 // encoder puts its errors where they matter less.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/statistics.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -28,22 +28,64 @@ struct Options {
   TextArguments text;
 };
 
-struct Drawn {
+/// One draw of noise in all units, or what is stored in its place.
+struct Harm {
   double kl = 0;         // nats per token
-  double delta_nll = 0;  // the same, disturbed minus original
+  double delta_nll = 0;  // the same, minus the original's
+  double mean = 0;       // perplexities
+  double median = 0;
 };
+
+constexpr struct {
+  const char* key;
+  double Harm::*value;
+} kMeasures[] = {{"kl", &Harm::kl},
+                 {"delta_nll", &Harm::delta_nll},
+                 {"mean_perplexity", &Harm::mean},
+                 {"median_perplexity", &Harm::median}};
 
 struct Spread {
   double mean = 0;
   double deviation = 0;
+  double reach = 0;  // a further draw lies within mean +- reach in 95 % of cases
 };
 
-Spread spread_of(const std::vector<double>& values) {
+Spread spread_of(const std::vector<Harm>& drawn, double Harm::*value) {
+  std::vector<double> values;
+  for (const Harm& harm : drawn) values.push_back(harm.*value);
   const auto count = static_cast<double>(values.size());
-  Spread spread{.mean = std::accumulate(values.begin(), values.end(), 0.0) / count};
-  for (const double value : values) spread.deviation += std::pow(value - spread.mean, 2);
-  spread.deviation = std::sqrt(spread.deviation / (count - 1));
-  return spread;
+  const PairedDifference found = paired_difference(values, std::vector<int64_t>(values.size(), 1));
+  return {.mean = found.delta,
+          .deviation = found.standard_error * std::sqrt(count),
+          .reach = (found.t95.high - found.delta) * std::sqrt(count + 1)};
+}
+
+/// What a noise experiment amounts to.
+struct Findings {
+  Harm stored;
+  std::vector<Harm> drawn;
+  std::string verdict;
+};
+
+/// Whether what the mean says of the stored errors is more than noise of their size would make it
+/// say.
+std::string verdict_of(const Harm& stored, const std::vector<Harm>& drawn) {
+  const Spread spread = spread_of(drawn, &Harm::delta_nll);
+  const bool usual = std::fabs(stored.delta_nll - spread.mean) <= spread.reach;
+  const auto lucky = std::count_if(drawn.begin(), drawn.end(),
+                                   [](const Harm& harm) { return harm.delta_nll < 0; });
+  if (stored.delta_nll >= 0) {
+    return usual ? "the mean is worse than the original's, as with noise of that size"
+           : stored.delta_nll < spread.mean
+               ? "the mean is worse than the original's, but less so than with noise of that size"
+               : "the mean is worse than the original's, and more so than with noise of that size";
+  }
+  if (!usual)
+    return "the mean is better than the original's, and noise of that size does not do it";
+  return fmt::format(
+      "the mean is better than the original's, as {} of {} draws of noise are: chance, nothing "
+      "that compressing does",
+      lucky, drawn.size());
 }
 
 std::vector<double> errors_of(const Checkpoint& checkpoint, const Plan& plan,
@@ -61,76 +103,88 @@ std::vector<double> errors_of(const Checkpoint& checkpoint, const Plan& plan,
   return relative;
 }
 
+Harm harm_of(double kl, const Losses& losses, double original_nll) {
+  const PerplexitySummary summary = summarize_perplexity(losses);
+  return {.kl = kl,
+          .delta_nll = std::log(summary.mean) - original_nll,
+          .mean = summary.mean,
+          .median = summary.median};
+}
+
 /// Draws noise once per seed and takes the text's rows through it.
-/// @param original loss of the undisturbed model on them, nats in all.
-std::vector<Drawn> draw_noise(const Common& common, const Options& options,
-                              const std::vector<double>& relative, const TextRows& text,
-                              double original) {
+/// @param original loss of the undisturbed model on them, nats per token.
+std::vector<Harm> draw_noise(const Common& common, const Options& options,
+                             const std::vector<double>& relative, const TextRows& text,
+                             double original) {
   LanguageModel model = open_language_model(options.model, engine_options(common, "f32"));
   const auto at_once =
       static_cast<size_t>(std::max<int64_t>(1, model.rows_at_once(text.length) / 4));
-  const auto tokens = static_cast<double>(text.scored_tokens());
-  std::vector<Drawn> drawn;
+  const std::vector<int64_t> tokens(text.rows.size(), text.length - 1);
+  std::vector<Harm> drawn;
   ProgressLine line(common);
   const ProgressFn progress = line.function();
   for (int seed = 0; seed < options.seeds; ++seed) {
     double kl = 0;
-    double nll = 0;
+    std::vector<double> nll;
     const std::span<const TokenRow> all = text.rows;
     for (size_t begin = 0; begin < all.size();) {
       const size_t count = std::min(at_once, all.size() - begin);
       const NoiseResult result = run_with_noise(model, relative, all.subspan(begin, count),
                                                 common.seed + static_cast<uint64_t>(seed));
       for (const double value : result.row_kl) kl += value;
-      for (const double value : result.row_nll) nll += value;
+      nll.insert(nll.end(), result.row_nll.begin(), result.row_nll.end());
       begin += count;
     }
-    drawn.push_back({.kl = kl / tokens, .delta_nll = (nll - original) / tokens});
+    drawn.push_back(
+        harm_of(kl / static_cast<double>(text.scored_tokens()), {nll, tokens}, original));
+    if (!progress) continue;
     progress(
         {.phase = "noise", .done_bytes = seed + 1, .total_bytes = options.seeds, .unit = "seeds"});
   }
   return drawn;
 }
 
-std::string noise_document(const Options& options, const Comparison& comparison,
-                           const std::vector<double>& kls, const std::vector<double>& deltas) {
-  const ComparedModel& stored = comparison.models.front();
-  const Spread kl = spread_of(kls);
-  const Spread delta = spread_of(deltas);
-  const Json document = {
-      {"model", comparison.reference.model.name},
-      {"folder", options.folder},
-      {"seeds", options.seeds},
-      {"rows", comparison.text.rows.size()},
-      {"quantized",
-       {{"kl", stored.divergence.mean}, {"delta_nll", stored.against_reference.difference.delta}}},
-      {"noise",
-       {{"kl", kls},
-        {"kl_mean", kl.mean},
-        {"kl_sd", kl.deviation},
-        {"delta_nll", deltas},
-        {"delta_nll_mean", delta.mean},
-        {"delta_nll_sd", delta.deviation}}}};
-  return document.dump(2) + "\n";
+Json noise_json(const Options& options, const Comparison& comparison, const Findings& findings) {
+  Json stored;
+  Json noise;
+  for (const auto& [key, value] : kMeasures) {
+    const Spread spread = spread_of(findings.drawn, value);
+    stored[key] = findings.stored.*value;
+    noise[key] = Json::array();
+    for (const Harm& harm : findings.drawn) noise[key].push_back(harm.*value);
+    noise[fmt::format("{}_mean", key)] = spread.mean;
+    noise[fmt::format("{}_sd", key)] = spread.deviation;
+  }
+  return {{"model", comparison.reference.model.name},
+          {"folder", options.folder},
+          {"seeds", options.seeds},
+          {"rows", comparison.text.rows.size()},
+          {"quantized", stored},
+          {"noise", noise},
+          {"verdict", findings.verdict}};
 }
 
 std::string noise_text(const Options& options, const Comparison& comparison,
-                       const std::vector<double>& kls, const std::vector<double>& deltas) {
-  const ComparedModel& stored = comparison.models.front();
-  const Spread kl = spread_of(kls);
-  const Spread delta = spread_of(deltas);
-  Table table({{"", Align::kLeft}, {"KL"}, {"mean NLL"}});
-  table.add({"what is stored", fmt::format("{:.3g}", stored.divergence.mean),
-             fmt::format("{:+.3g}", stored.against_reference.difference.delta)});
-  table.add({fmt::format("noise, mean of {} seeds", options.seeds), fmt::format("{:.3g}", kl.mean),
-             fmt::format("{:+.3g}", delta.mean)});
-  table.add({"standard deviation", fmt::format("{:.2g}", kl.deviation),
-             fmt::format("{:.2g}", delta.deviation)});
+                       const Findings& findings) {
+  Table table({{"", Align::kLeft}, {"KL"}, {"mean NLL"}, {"mean"}, {"median"}});
+  const auto add = [&](const std::string& what, const auto& value) {
+    table.add({what, fmt::format("{:.3g}", value(&Harm::kl)),
+               fmt::format("{:+.3g}", value(&Harm::delta_nll)), four_digits(value(&Harm::mean)),
+               four_digits(value(&Harm::median))});
+  };
+  add("what is stored", [&](double Harm::*value) { return findings.stored.*value; });
+  add(fmt::format("noise, mean of {} seeds", options.seeds),
+      [&](double Harm::*value) { return spread_of(findings.drawn, value).mean; });
+  const auto deviation = [&](double Harm::*value) {
+    return fmt::format("{:.2g}", spread_of(findings.drawn, value).deviation);
+  };
+  table.add({"standard deviation", deviation(&Harm::kl), deviation(&Harm::delta_nll),
+             deviation(&Harm::mean), deviation(&Harm::median)});
   return text_line(options.text, comparison.text) + "\n\n" + table.render() +
          fmt::format(
              "\nThe errors that are stored do {:.2f} times the harm of noise of their size "
-             "(KL).\n",
-             stored.divergence.mean / kl.mean);
+             "(KL);\n{}.\n",
+             findings.stored.kl / spread_of(findings.drawn, &Harm::kl).mean, findings.verdict);
 }
 
 int noise(const Common& common, const Options& options) {
@@ -150,16 +204,20 @@ int noise(const Common& common, const Options& options) {
     comparison = compare_models(models, options.text.text, rows, common.seed,
                                 engine_options(common, "f32"), study, line.function());
   }
-  double original = 0;
-  for (const RowScore& row : comparison.reference.rows) original += row.nll_sum;
-  std::vector<double> kls;
-  std::vector<double> deltas;
-  for (const Drawn& one : draw_noise(common, options, relative, comparison.text, original)) {
-    kls.push_back(one.kl);
-    deltas.push_back(one.delta_nll);
-  }
-  print_result(common, common.json ? noise_document(options, comparison, kls, deltas)
-                                   : noise_text(options, comparison, kls, deltas));
+  std::vector<double> sums;
+  std::vector<int64_t> tokens;
+  const ComparedModel& compared = comparison.models.front();
+  const double original = std::log(comparison.reference.summary.mean);
+  Findings findings;
+  findings.stored =
+      harm_of(compared.divergence.mean, compared.perplexity.losses(sums, tokens), original);
+  findings.drawn = draw_noise(common, options, relative, comparison.text, original);
+  findings.verdict = verdict_of(findings.stored, findings.drawn);
+  const Json document = noise_json(options, comparison, findings);
+  study.put_document(
+      {.kind = "noise", .key = compared.perplexity.model.digest, .text = document.dump(2) + "\n"});
+  print_result(common,
+               common.json ? document.dump(2) + "\n" : noise_text(options, comparison, findings));
   return kDone;
 }
 

@@ -51,6 +51,7 @@ ReportPlan read_plan_document(const StudyDocument& document, const std::string& 
     const Json json = Json::parse(document.text);
     ReportPlan plan{.method = json.at("method").get<std::string>(),
                     .encoder = json.at("encoder").get<std::string>(),
+                    .calibration = json.value("request", Json::object()).value("calibration", ""),
                     .fingerprint = json.at("model").at("fingerprint").get<std::string>(),
                     .budget_bytes = json.at("budget_bytes").get<int64_t>(),
                     .total_bytes = json.at("total_bytes").get<int64_t>(),
@@ -86,6 +87,33 @@ ReportSweep read_sweep_document(const StudyDocument& document, const std::string
     }
     if (sweep.points.empty()) fail_damaged(document, study, "no point");
     return sweep;
+  } catch (const Json::exception& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
+ReportNoise read_noise_document(const StudyDocument& document, const std::string& study) {
+  try {
+    const Json json = Json::parse(document.text);
+    const auto harm_of = [](const auto& number) {
+      return ReportNoise::Harm{.kl = number("kl"),
+                               .delta_nll = number("delta_nll"),
+                               .mean = number("mean_perplexity"),
+                               .median = number("median_perplexity")};
+    };
+    const Json& stored = json.at("quantized");
+    const Json& drawn = json.at("noise");
+    ReportNoise noise{
+        .digest = document.key,
+        .stored = harm_of([&](const char* key) { return stored.at(key).get<double>(); }),
+        .drawn = {},
+        .verdict = json.at("verdict").get<std::string>()};
+    for (size_t seed = 0; seed < drawn.at("kl").size(); ++seed) {
+      noise.drawn.push_back(
+          harm_of([&](const char* key) { return drawn.at(key).at(seed).get<double>(); }));
+    }
+    if (noise.drawn.empty()) fail_damaged(document, study, "no draw");
+    return noise;
   } catch (const Json::exception& error) {
     fail_damaged(document, study, error.what());
   }

@@ -290,6 +290,14 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
       data.sweeps.push_back(read_sweep_document(document, options.study));
     }
   }
+  for (const StudyDocument& document : study.documents("noise")) {
+    for (size_t i = 0; i < data.models.size(); ++i) {
+      if (data.models[i].record.digest != document.key) continue;
+      data.noises.emplace_back(i, read_noise_document(document, options.study));
+    }
+  }
+  std::sort(data.noises.begin(), data.noises.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const StudyDocument& document : study.documents("curves")) {
     if (document.key == fingerprint) data.curves = read_curves_document(document, options.study);
   }

@@ -28,6 +28,7 @@ struct PlannedPiece {
 struct ReportPlan {
   std::string method;
   std::string encoder;
+  std::string calibration;  ///< the text it was calibrated on; empty: none
   std::string fingerprint;  ///< of the source
   int64_t budget_bytes = 0;
   int64_t total_bytes = 0;
@@ -75,6 +76,20 @@ struct ReportCurve {
   std::vector<Point> points;
 };
 
+/// What noise of the size of a folder's errors does in their place.
+struct ReportNoise {
+  struct Harm {
+    double kl = 0;
+    double delta_nll = 0;
+    double mean = 0;  ///< perplexities
+    double median = 0;
+  };
+  std::string digest;  ///< of the folder
+  Harm stored;
+  std::vector<Harm> drawn;
+  std::string verdict;
+};
+
 /// One task that several models were asked.
 struct ReportTask {
   TaskRecord record;  ///< of the first model
@@ -95,6 +110,7 @@ struct ReportData {
   std::optional<double> noise_floor;
   std::vector<ReportSweep> sweeps;
   std::vector<ReportCurve> curves;
+  std::vector<std::pair<size_t, ReportNoise>> noises;  ///< with the position of its model
   std::vector<ReportTask> tasks;
   std::vector<RunRecord> runs;
   std::string study;

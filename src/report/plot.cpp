@@ -16,7 +16,7 @@ namespace {
 // Drawn at this size and scaled to the page: letters stay readable on a phone.
 constexpr double kWidth = 480;
 constexpr double kHeight = 330;
-constexpr double kLeft = 58;
+constexpr double kLeft = 64;
 constexpr double kRight = 16;
 constexpr double kTop = 14;
 constexpr double kBottom = 46;

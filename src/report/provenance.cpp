@@ -55,13 +55,15 @@ std::string folders_table(const ReportData& data) {
                               {"content (XXH3-128)", false},
                               {"method", false},
                               {"encoder", false},
+                              {"calibrated on", false},
                               {"bytes"},
                               {"place", false}});
   for (const ReportModel& model : data.models) {
     table.add({Cell::text(model.label), Cell::text(model.record.model_type),
                Cell::text(model.record.digest), Cell::text(model.plan ? model.plan->method : ""),
-               Cell::text(model.plan ? model.plan->encoder : ""), Cell::integer(model.record.bytes),
-               Cell::text(model.record.folder)});
+               Cell::text(model.plan ? model.plan->encoder : ""),
+               Cell::text(model.plan ? model.plan->calibration : ""),
+               Cell::integer(model.record.bytes), Cell::text(model.record.folder)});
   }
   return table.empty() ? "" : table.render();
 }

@@ -142,6 +142,26 @@ TEST_F(ReportTest, EscapesWhatComesFromFiles) {
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"));
 }
 
+TEST_F(ReportTest, ShowsErrorsBesideNoise) {
+  fill();
+  EXPECT_THAT(make_report(study_, {}), Not(HasSubstr("id=\"noise\"")));
+  study_.put_document({.kind = "noise", .key = "small", .text = R"({
+    "quantized": {"kl": 0.1, "delta_nll": -0.01, "mean_perplexity": 90, "median_perplexity": 91},
+    "noise": {"kl": [0.2, 0.3], "delta_nll": [-0.02, 0.01], "mean_perplexity": [92, 93],
+              "median_perplexity": [94, 95.125]}, "verdict": "said & done"})"});
+  study_.put_document({.kind = "noise", .key = "nobody", .text = "of a folder that is not shown"});
+  const ReportData data = gather(study_, {});
+  ASSERT_EQ(data.noises.size(), 1U);
+  EXPECT_EQ(data.models[data.noises[0].first].label, "small");
+  EXPECT_EQ(data.noises[0].second.drawn[1].median, 95.125);
+  const std::string page = make_report(study_, {});
+  EXPECT_THAT(page, HasSubstr("small: its errors do 0.40 times the harm"));
+  EXPECT_THAT(page, HasSubstr("said &amp; done"));
+  EXPECT_THAT(page, HasSubstr("95.125"));
+  study_.put_document({.kind = "noise", .key = "small", .text = R"({"quantized": {}})"});
+  EXPECT_EQ(error_of().code(), Code::kCorrupt);
+}
+
 TEST_F(ReportTest, RefusesAnEmptyStudyAndADamagedDocument) {
   EXPECT_EQ(error_of().code(), Code::kMissing);
   EXPECT_THAT(error_of().what(), HasSubstr("ram compare"));

@@ -2,6 +2,7 @@
 """Running the model before planning, from outside: measured plans, feedback, resumption, overlap."""
 
 import json
+import math
 import pathlib
 import shutil
 import signal
@@ -108,11 +109,23 @@ class Calibrate(harness.ProgramTest):
                  for name in ("plan", "plan-own")]
         formats = [[unit["format"] for unit in plan["units"]] for plan in plans]
         self.assertEqual(formats[0], formats[1])
-        ran = self.ram("noise", self.model, "ram-gptq/4-64", *score, "--seeds", 3, "--json")
+        ran = self.ram("noise", self.model, "ram-gptq/4-64", *score, "--seeds", 3, "--json", "--quiet")
         self.assertEqual(ran.status, 0, ran)
         ratio = ran.json["quantized"]["kl"] / ran.json["noise"]["kl_mean"]
         self.assertGreater(ratio, 0.3)
         self.assertLess(ratio, 3)
+        noise = ran.json["noise"]
+        self.assertEqual(len(noise["median_perplexity"]), 3)
+        for mean, delta in zip(noise["mean_perplexity"], noise["delta_nll"]):
+            original = ran.json["quantized"]["mean_perplexity"] / math.exp(ran.json["quantized"]["delta_nll"])
+            self.assertAlmostEqual(math.log(mean / original), delta, places=9)
+        self.assertRegex(ran.json["verdict"], "^the mean is (better|worse) than the original's")
+        report = self.ram("report", "-o", "report.html")
+        self.assertEqual(report.status, 0, report)
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        self.assertIn('id="noise"', page)
+        self.assertIn("calibrated on", page)
+        self.assertRegex(page, "own rows [0-9]+ length")
 
     def test_options_out_of_range_are_refused(self):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),

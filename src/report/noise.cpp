@@ -1,0 +1,95 @@
+// Errors beside noise of their size.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "html.h"
+#include "plot.h"
+#include "sections.h"
+
+namespace ram {
+namespace {
+
+std::string noise_plot(const ReportData& data) {
+  std::vector<double> values;
+  for (const auto& [model, noise] : data.noises) {
+    values.push_back(noise.stored.kl);
+    for (const ReportNoise::Harm& harm : noise.drawn) values.push_back(harm.kl);
+  }
+  std::erase_if(values, [](double value) { return value <= 0; });
+  if (values.empty()) return "";
+  std::vector<double> sizes;
+  for (const auto& [model, noise] : data.noises) {
+    sizes.push_back(megabytes(static_cast<double>(data.models[model].record.bytes)));
+  }
+  Plot plot("Errors and noise", axis_around("size, MB", sizes),
+            axis_around("KL from the original, nats per token", values, /*logarithmic=*/true));
+  for (size_t i = 0; i < data.noises.size(); ++i) {
+    const auto& [at, noise] = data.noises[i];
+    const ReportModel& model = data.models[at];
+    for (const ReportNoise::Harm& harm : noise.drawn) {
+      if (harm.kl <= 0) continue;
+      plot.mark({.x = sizes[i],
+                 .y = harm.kl,
+                 .series = Series::kOther,
+                 .tip = fmt::format("{}: noise\nKL {:.4g}, mean {:.5g}, median {:.5g}", model.label,
+                                    harm.kl, harm.mean, harm.median),
+                 .hollow = true,
+                 .small = true});
+    }
+    if (noise.stored.kl <= 0) continue;
+    plot.mark(
+        {.x = sizes[i],
+         .y = noise.stored.kl,
+         .series = model.series,
+         .label = model.label,
+         .tip = fmt::format("{}: what is stored\nKL {:.4g}, mean {:.5g}, median {:.5g}",
+                            model.label, noise.stored.kl, noise.stored.mean, noise.stored.median)});
+  }
+  return plot.render(
+      "Filled: the errors that are stored. Hollow: draws of Gaussian noise of the same "
+      "norm, unit by unit.");
+}
+
+std::string noise_table(const ReportData& data) {
+  HtmlTable table("noise", {{"folder", false},
+                            {"what", false},
+                            {"KL"},
+                            {"change of mean, nats"},
+                            {"mean perplexity"},
+                            {"median perplexity"}});
+  const auto add = [&](const std::string& label, const std::string& what,
+                       const ReportNoise::Harm& harm) {
+    table.add({Cell::text(label), Cell::text(what),
+               Cell::number(fmt::format("{:.3g}", harm.kl), harm.kl),
+               Cell::number(fmt::format("{:+.5f}", harm.delta_nll), harm.delta_nll),
+               Cell::number(fmt::format("{:.4f}", harm.mean), harm.mean),
+               Cell::number(fmt::format("{:.4f}", harm.median), harm.median)});
+  };
+  for (const auto& [at, noise] : data.noises) {
+    const std::string& label = data.models[at].label;
+    add(label, "what is stored", noise.stored);
+    for (size_t i = 0; i < noise.drawn.size(); ++i) {
+      add(label, fmt::format("noise {}", i + 1), noise.drawn[i]);
+    }
+  }
+  return table.render();
+}
+
+}  // namespace
+
+std::string noise_section(const ReportData& data) {
+  if (data.noises.empty()) return "";
+  std::string html;
+  for (const auto& [at, noise] : data.noises) {
+    double sum = 0;
+    for (const ReportNoise::Harm& harm : noise.drawn) sum += harm.kl;
+    html += paragraph(fmt::format(
+        "{}: its errors do {:.2f} times the harm of noise of their size (KL); {}.",
+        data.models[at].label, noise.stored.kl * static_cast<double>(noise.drawn.size()) / sum,
+        noise.verdict));
+  }
+  return section("noise", "Errors against noise", html + noise_plot(data) + noise_table(data));
+}
+
+}  // namespace ram
