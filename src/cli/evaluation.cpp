@@ -49,8 +49,10 @@ std::string special_tokens(const TextRows& text) {
 
 }  // namespace
 
-void add_text_options(CLI::App& app, TextArguments& arguments) {
-  app.add_option("--text", arguments.text, "UTF-8 text to score")->type_name("FILE")->required();
+void add_text_options(CLI::App& app, TextArguments& arguments, bool required) {
+  app.add_option("--text", arguments.text, "UTF-8 text to score")
+      ->type_name("FILE")
+      ->required(required);
   app.add_option("--length", arguments.length, "tokens of a row (default 2048)")->type_name("N");
   app.add_option("--rows", arguments.rows,
                  "how many rows, drawn with --seed (default all; 128 is the published protocol)")

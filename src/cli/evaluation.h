@@ -21,7 +21,7 @@ struct TextArguments {
   int64_t length = 2048;
 };
 
-void add_text_options(CLI::App& app, TextArguments& arguments);
+void add_text_options(CLI::App& app, TextArguments& arguments, bool required = true);
 
 /// @throws Error{kUsage}
 RowOptions row_options(const Common& common, const TextArguments& arguments);

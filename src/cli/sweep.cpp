@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 
 #include "calibration.h"
 #include "commands.h"
+#include "measured_sweep.h"
 #include "model.h"
 #include "planning.h"
 #include "table.h"
@@ -26,6 +28,7 @@ struct Options {
   int points = 24;
   PlanningArguments planning;
   CalibrationArguments calibration;
+  MeasuredSweepArguments measured;
 };
 
 Json sweep_json(const Checkpoint& checkpoint, const PlanRequest& request, const Sweep& sweep) {
@@ -92,6 +95,7 @@ int sweep_command(const Common& common, const Options& options) {
   }
   threads(common);
   check_calibration(options.calibration);
+  check_measured_sweep(options.measured);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   PlanRequest request = resolve(planning, checkpoint);
   Study study = open_study(common, "sweep " + request_options(request));
@@ -104,12 +108,19 @@ int sweep_command(const Common& common, const Options& options) {
   }
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
   const std::string document = keep_sweep(study, checkpoint, curves, request, sweep);
+  std::optional<MeasuredSweep> measured;
+  if (options.measured.sizes > 0) {
+    measured = measure_sweep(common, checkpoint, study, curves, request, options.measured);
+  }
   if (common.json) {
-    print_result(common, document);
+    Json shown = Json::parse(document);
+    if (measured) shown["measured"] = measured->json;
+    print_result(common, shown.dump(2) + "\n");
   } else {
     print_result(common, sweep_table(sweep) +
                              "\nThe knee is the size beyond which a further byte buys less than "
-                             "the average byte of this range.\n");
+                             "the average byte of this range.\n" +
+                             (measured ? "\n" + measured->text : ""));
   }
   return kDone;
 }
@@ -132,6 +143,7 @@ Action setup_sweep(CLI::App& app, const Common& common) {
   app.add_option("--points", options->points, "how many sizes (default 24)")->type_name("N");
   add_planning_options(app, options->planning, false);
   add_calibration_options(app, options->calibration);
+  add_measured_sweep_options(app, options->measured);
   return [options, &common] { return sweep_command(common, *options); };
 }
 

@@ -127,6 +127,40 @@ class Calibrate(harness.ProgramTest):
         self.assertIn("calibrated on", page)
         self.assertRegex(page, "own rows [0-9]+ length")
 
+    def test_a_sweep_is_measured(self):
+        text = self.folder / "text.txt"
+        text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:12000],
+                        encoding="utf-8")
+        ran = self.ram("sweep", self.model, "--points", 4, "--measure", 3, "--text", text, "--length", 64,
+                       "--rows", 8, "--quiet", "--json")
+        self.assertEqual(ran.status, 0, ran)
+        measured = ran.json["measured"]
+        own = [point for point in measured["points"] if not point["uniform"]]
+        self.assertEqual(len(own), 3)
+        self.assertGreater(len(measured["points"]), 3)
+        for point in measured["points"]:
+            folder = self.folder / "ram-sweep" / point["folder"]
+            self.assertEqual(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+                             point["total_bytes"])
+        # The least squares line, worked out again.
+        x = [math.log1p(point["loss"]) for point in own]
+        y = [point["mean_perplexity"] for point in own]
+        mean_x, mean_y = sum(x) / 3, sum(y) / 3
+        slope = (sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y)) /
+                 sum((a - mean_x) ** 2 for a in x))
+        self.assertAlmostEqual(measured["fit"]["b"], slope, places=6)
+        rms = math.sqrt(sum((b - mean_y - slope * (a - mean_x)) ** 2 for a, b in zip(x, y)) / 3)
+        self.assertAlmostEqual(measured["fit"]["rms"], rms, places=6)
+        self.assertAlmostEqual(math.log(measured["kl_per_loss"]),
+                               sum(math.log(p["kl_mean"] / p["loss"]) for p in own) / 3, places=6)
+        saved = (own[0]["kl_mean"] - own[1]["kl_mean"]) * 1e6
+        self.assertAlmostEqual(measured["first_step_kl_per_mb"] * (own[1]["total_bytes"] - own[0]["total_bytes"]),
+                               saved, places=9)
+        for options in (("--measure", 1, "--text", text), ("--measure", 3)):
+            ran = self.ram("sweep", self.model, *options)
+            self.assertEqual(ran.status, 2, ran)
+            self.assertIn("--measure", ran.err)
+
     def test_options_out_of_range_are_refused(self):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),
                               (("--calibration-length", 4), "--calibration-length"),
