@@ -184,6 +184,23 @@ TEST_P(Probe, GivesTheSameWhenFewVariantsFitTheMemoryAndWeightsAreReadAgain) {
   }
 }
 
+// What comes before a unit's layer is run once for all units.
+TEST(ProbeOfManyLayers, CostsAtMostThreeFifthsOfWholePasses) {
+  const TempFolder folder;
+  TinyModel spec;
+  spec.model_type = "qwen3";
+  spec.layers = 12;
+  write_tiny_model(folder / "model", spec);
+  LanguageModel model(Checkpoint::open((folder / "model").string()), {.threads = 2});
+  Study study(folder / "ram.db");
+  const Coefficients found = measure_coefficients(model, "f", quantizable_units(model.checkpoint()),
+                                                  some_text(32, 24, spec.vocab), {}, study);
+  const double share = found.layers_run / found.layers_naive;
+  std::printf("%.1f %% of the naive token-layers\n", 100 * share);
+  EXPECT_LE(share, 0.6);
+  EXPECT_GT(share, 0.5);
+}
+
 // For small noise: KL = half the variance, under the model's own distribution, of what the noise
 // adds to the logits; over noise, sigma^2 |h|^2 (1 - sum p^2) / 2.
 TEST(ProbeOfAHead, AgreesWithTheClosedForm) {
