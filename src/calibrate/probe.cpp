@@ -355,6 +355,7 @@ class Measured {
   double of_seed() const {
     if (by_seed_.size() < 2 || row_means_.size() < 2 || mean() <= 0) return 0;
     std::vector<double> seed_means;
+    seed_means.reserve(by_seed_.size());
     for (const auto& values : by_seed_) seed_means.push_back(mean_of(values));
     const double all = mean();
     double rest = 0;

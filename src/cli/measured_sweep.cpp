@@ -80,6 +80,7 @@ std::vector<int64_t> sizes_of(const PlanInput& input, const PlanRequest& request
   const int64_t high =
       std::max(low, largest.plan ? largest.plan->total_bytes : ends.points.back().total_bytes);
   std::vector<int64_t> sizes;
+  sizes.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) sizes.push_back(low + (high - low) * i / (count - 1));
   sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
   return sizes;

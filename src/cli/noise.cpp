@@ -52,6 +52,7 @@ struct Spread {
 
 Spread spread_of(const std::vector<Harm>& drawn, double Harm::*value) {
   std::vector<double> values;
+  values.reserve(drawn.size());
   for (const Harm& harm : drawn) values.push_back(harm.*value);
   const auto count = static_cast<double>(values.size());
   const PairedDifference found = paired_difference(values, std::vector<int64_t>(values.size(), 1));
