@@ -19,6 +19,7 @@ std::string noise_plot(const ReportData& data) {
   std::erase_if(values, [](double value) { return value <= 0; });
   if (values.empty()) return "";
   std::vector<double> sizes;
+  sizes.reserve(data.noises.size());
   for (const auto& [model, noise] : data.noises) {
     sizes.push_back(megabytes(static_cast<double>(data.models[model].record.bytes)));
   }
