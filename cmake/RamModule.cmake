@@ -75,7 +75,8 @@ function(ram_module name)
     target_include_directories(ram_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src/${name}
                                                         ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(ram_${name}_test PRIVATE RAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-    target_link_libraries(ram_${name}_test PRIVATE ram_${name} GTest::gmock GTest::gtest_main)
+    target_link_libraries(ram_${name}_test PRIVATE ram_${name} ram_test_support GTest::gmock
+                                                     GTest::gtest_main)
     gtest_discover_tests(ram_${name}_test DISCOVERY_TIMEOUT 120 PROPERTIES LABELS fast)
   endif()
 endfunction()

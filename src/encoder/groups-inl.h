@@ -91,6 +91,8 @@ HWY_INLINE void spread_group(const float* HWY_RESTRICT from, const float* HWY_RE
 
 /// What feeding a group back comes to: errors, codes and costs.
 struct Fed {
+  HWY_INLINE Fed() {}  // uninitialised; as with Rules
+
   alignas(64) float error[kBlock * kWidth];
   alignas(64) float code[kBlock * kWidth];
   VF cost;

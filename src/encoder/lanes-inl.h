@@ -23,8 +23,12 @@ using VF = hn::Vec<F>;
 using M = hn::Mask<F>;
 inline constexpr int kWidth = static_cast<int>(hn::MaxLanes(F()));
 
-/// A scale and a bias per lane, and how they are stored.
+/// A scale and a bias per lane, and how they are stored. Constructors are spelled out because GCC
+/// does not compile implicit ones for the target, and then cannot inline the vectors' own (NEON).
 struct Rules {
+  HWY_INLINE Rules() {}  // uninitialised, as a float is
+  HWY_INLINE Rules(VF a_scale, VF a_bias) : scale(a_scale), bias(a_bias) {}
+
   VF scale;
   VF bias;
 };

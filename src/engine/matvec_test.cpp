@@ -8,7 +8,7 @@
 
 #include "buffer.h"
 #include "support/each_target.h"
-#include "support/tiny_model.h"
+#include "support/random_values.h"
 
 namespace ram {
 namespace {

@@ -2,7 +2,6 @@
 // src/checkpoint/mlx_layout.cpp, so that the reader is held against something else than our writer.
 #pragma once
 
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -10,9 +9,7 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
-#include "ram/file.h"
+#include "ram/json.h"
 #include "ram/quant.h"
 #include "ram/safetensors.h"
 
@@ -28,77 +25,24 @@ struct StoredTensor {
 using StoredTensors = std::map<std::string, StoredTensor>;
 using FormatRule = std::function<std::optional<AffineFormat>(const std::string& module)>;
 
-inline void put_tensor(StoredTensors& out, const std::string& name, DType dtype,
-                       std::vector<int64_t> shape, std::vector<std::byte> bytes) {
-  out[name] = {{name, dtype, std::move(shape)}, std::move(bytes)};
-}
+void put_tensor(StoredTensors& out, const std::string& name, DType dtype,
+                std::vector<int64_t> shape, std::vector<std::byte> bytes);
 
 /// A matrix, or a stack of them, as MLX stores it: "<module>.weight", ".scales", ".biases".
 /// @param weight name "<module>.weight", dtype and shape of the matrix.
 /// @param bytes  its elements.
-inline void put_encoded(StoredTensors& out, const TensorSpec& weight,
-                        const std::vector<std::byte>& bytes, AffineFormat format) {
-  const std::string module = weight.name.substr(0, weight.name.rfind('.'));
-  const int64_t cols = weight.shape.back();
-  const int64_t rows = weight.elements() / cols;
-  const int64_t groups = cols / format.group_size;
-  std::vector<uint32_t> words(static_cast<size_t>(rows * cols / 32 * format.bits));
-  std::vector<std::byte> scales(static_cast<size_t>(rows * groups * dtype_bits(weight.dtype) / 8));
-  std::vector<std::byte> biases = scales;
-  affine_encode(bytes.data(), weight.dtype, rows, cols, format, weight.dtype, words.data(),
-                scales.data(), biases.data());
-  std::vector<std::byte> codes(words.size() * 4);
-  std::memcpy(codes.data(), words.data(), codes.size());
-  std::vector<int64_t> shape = weight.shape;
-  shape.back() = cols / 32 * format.bits;
-  put_tensor(out, module + ".weight", DType::kU32, shape, std::move(codes));
-  shape.back() = groups;
-  put_tensor(out, module + ".scales", weight.dtype, shape, std::move(scales));
-  put_tensor(out, module + ".biases", weight.dtype, shape, std::move(biases));
-}
+void put_encoded(StoredTensors& out, const TensorSpec& weight, const std::vector<std::byte>& bytes,
+                 AffineFormat format);
 
 /// The model's tensors, those of two and more axes in the format that `rule` gives their module.
 /// Experts should be ExpertLayout::kMlx (stacked) or kSeparate.
-inline StoredTensors mlx_tensors(const TinyModel& m, const FormatRule& rule) {
-  StoredTensors out;
-  for (const TensorSpec& spec : tiny_model_tensors(m)) {
-    const std::vector<float> values = tiny_model_values(m, spec);
-    std::vector<std::byte> bytes(static_cast<size_t>(spec.bytes()));
-    from_f32(values.data(), spec.dtype, spec.elements(), bytes.data());
-    const std::string module = spec.name.substr(0, spec.name.rfind('.'));
-    const auto format = spec.shape.size() < 2 ? std::nullopt : rule(module);
-    if (format) {
-      put_encoded(out, spec, bytes, *format);
-    } else {
-      put_tensor(out, spec.name, spec.dtype, spec.shape, std::move(bytes));
-    }
-  }
-  return out;
-}
+StoredTensors mlx_tensors(const TinyModel& m, const FormatRule& rule);
 
 /// The entry of a format in config.json.
-inline nlohmann::json format_json(AffineFormat format, bool with_mode = true) {
-  nlohmann::json entry = {{"group_size", format.group_size}, {"bits", format.bits}};
-  if (with_mode) entry["mode"] = "affine";
-  return entry;
-}
+nlohmann::json format_json(AffineFormat format, bool with_mode = true);
 
 /// Writes a folder with config.json as given and one file of weights.
-inline void write_mlx_model(const std::filesystem::path& folder, const nlohmann::json& config,
-                            const StoredTensors& tensors) {
-  std::filesystem::create_directories(folder);
-  write_file_atomic(folder / "config.json", config.dump(2));
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, tensor] : tensors) specs.push_back(tensor.spec);
-  const std::string header = render_safetensors_header(specs, {{"format", "mlx"}});
-  OutputFile file(folder / "model.safetensors");
-  file.write(0, std::as_bytes(std::span(header)));
-  auto offset = static_cast<int64_t>(header.size());
-  for (const auto& [name, tensor] : tensors) {
-    file.write(offset, tensor.bytes);
-    offset += static_cast<int64_t>(tensor.bytes.size());
-  }
-  file.finish();
-}
+void write_mlx_model(const std::filesystem::path& folder, const nlohmann::json& config,
+                     const StoredTensors& tensors);
 
 }  // namespace ram::testing

@@ -1,0 +1,175 @@
+// Each kernel against the same in double by plain loops, at every length around a vector's.
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/dtype.h"
+
+#include "support/each_target.h"
+#include "support/random_values.h"
+
+namespace ram {
+namespace {
+
+std::vector<float> values_of(int64_t count, uint64_t seed) {
+  return testing::random_values(seed, "values", count, 0, 3);
+}
+
+/// Calls check(count, target) at lengths that end before, at and past a vector of each target.
+template <typename Check>
+void at_each_length(const Check& check) {
+  on_each_target([&](const std::string& target) {
+    for (int64_t count = 1; count <= 70; ++count) check(count, target);
+    check(int64_t{1000}, target);
+  });
+}
+
+void expect_near(const std::vector<float>& found, const std::vector<double>& expected,
+                 double relative, const std::string& target) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    ASSERT_NEAR(found[i], expected[i], relative * std::max(1e-3, std::abs(expected[i])))
+        << i << " of " << found.size() << ", " << target;
+  }
+}
+
+TEST(Kernels, NormIsByTheRootOfTheMeanSquare) {
+  at_each_length([](int64_t count, const std::string& target) {
+    const auto x = values_of(count, 1);
+    const auto weight = values_of(count, 2);
+    double squares = 0;
+    for (const float v : x) squares += double{v} * double{v};
+    const double root = std::sqrt(squares / static_cast<double>(count) + 1e-5);
+    std::vector<double> expected;
+    for (size_t i = 0; i < x.size(); ++i) expected.push_back(x[i] / root * weight[i]);
+    std::vector<float> out(x.size());
+    rms_norm_row(x.data(), weight.data(), count, 1e-5F, out.data());
+    expect_near(out, expected, 2e-6, target);
+    auto in_place = x;
+    rms_norm_row(in_place.data(), weight.data(), count, 1e-5F, in_place.data());
+    EXPECT_EQ(in_place, out) << target;
+  });
+}
+
+TEST(Kernels, RotationTurnsTheFirstHalfWithTheSecond) {
+  at_each_length([](int64_t half, const std::string& target) {
+    const auto x = values_of(2 * half, 3);
+    std::vector<float> cosines;
+    std::vector<float> sines;
+    std::vector<double> expected(x.size());
+    for (int64_t i = 0; i < half; ++i) {
+      const auto angle = static_cast<float>(i);
+      cosines.push_back(std::cos(angle));
+      sines.push_back(std::sin(angle));
+      const double a = x[i];
+      const double b = x[i + half];
+      expected[i] = a * cosines[i] - b * sines[i];
+      expected[i + half] = b * cosines[i] + a * sines[i];
+    }
+    auto found = x;
+    rotate_head(found.data(), cosines.data(), sines.data(), 2 * half);
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], expected[i], 4e-6) << i << ", " << target;
+    }
+  });
+}
+
+TEST(Kernels, GateIsSiluTimesUpAndKeepsItsEnds) {
+  at_each_length([](int64_t count, const std::string& target) {
+    auto gate = values_of(count, 4);
+    const auto up = values_of(count, 5);
+    gate[0] = -100;  // exp overflows nothing
+    std::vector<double> expected;
+    for (size_t i = 0; i < gate.size(); ++i) {
+      expected.push_back(double{gate[i]} / (1 + std::exp(-double{gate[i]})) * up[i]);
+    }
+    gate_row(gate.data(), up.data(), count);
+    expect_near(gate, expected, 1e-5, target);
+  });
+}
+
+TEST(Kernels, SoftmaxSumsToOneAndTakesLargeAndMaskedScores) {
+  at_each_length([](int64_t count, const std::string& target) {
+    auto x = values_of(count, 6);
+    for (float& v : x) v += 1e4F;
+    if (count > 3) x[2] = -std::numeric_limits<float>::infinity();
+    const double most = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (const float v : x) sum += std::exp(double{v} - most);
+    std::vector<double> expected;
+    for (const float v : x) expected.push_back(std::exp(double{v} - most) / sum);
+    softmax_row(x.data(), count);
+    expect_near(x, expected, 1e-5, target);
+    if (count > 3) {
+      EXPECT_EQ(x[2], 0.0F) << target;
+    }
+  });
+}
+
+TEST(Kernels, SumsAndScalings) {
+  at_each_length([](int64_t count, const std::string& target) {
+    const auto x = values_of(count, 7);
+    const auto y = values_of(count, 8);
+    double product = 0;
+    std::vector<double> added;
+    std::vector<float> scaled;
+    for (size_t i = 0; i < x.size(); ++i) {
+      product += double{x[i]} * double{y[i]};
+      added.push_back(double{x[i]} - 0.7 * y[i]);
+      scaled.push_back(x[i] * 0.3F);
+    }
+    EXPECT_NEAR(dot(x.data(), y.data(), count), product, 2e-5 * static_cast<double>(count))
+        << target;
+    auto found = x;
+    scale_row(found.data(), 0.3F, count);
+    EXPECT_EQ(found, scaled) << target;
+    found = x;
+    add_scaled_row(found.data(), y.data(), -0.7F, count);
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], added[i], 2e-6) << i << ", " << target;
+    }
+  });
+}
+
+TEST(Kernels, RoundingToBf16IsThatOfTheStoredFormat) {
+  at_each_length([](int64_t count, const std::string& target) {
+    auto x = values_of(count, 9);
+    x[0] = 1.00390625F;  // a tie, which goes to the even neighbour
+    std::vector<uint16_t> expected(x.size());
+    from_f32(x.data(), DType::kBF16, count, reinterpret_cast<std::byte*>(expected.data()));
+    std::vector<float> rounded(x.size());
+    to_f32(reinterpret_cast<const std::byte*>(expected.data()), DType::kBF16, count,
+           rounded.data());
+    round_row_to_bf16(x.data(), count);
+    EXPECT_EQ(x, rounded) << target;
+    std::vector<uint16_t> narrow(x.size());
+    narrow_row_to_bf16(x.data(), count, narrow.data());
+    EXPECT_EQ(narrow, expected) << target;
+  });
+}
+
+TEST(Kernels, TheFirstValueThatIsNoNumberIsFound) {
+  at_each_length([](int64_t count, const std::string& target) {
+    const auto x = values_of(count, 10);
+    EXPECT_EQ(find_non_finite_float(x.data(), count), -1) << target;
+    for (const float bad :
+         {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+          std::numeric_limits<float>::quiet_NaN()}) {
+      for (const int64_t where : {count - 1, count / 2, int64_t{0}}) {
+        auto broken = x;
+        broken[count - 1] = bad;
+        broken[where] = bad;
+        EXPECT_EQ(find_non_finite_float(broken.data(), count), where) << target;
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace ram
