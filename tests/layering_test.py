@@ -42,6 +42,7 @@ HEADERS = {
     "random": "base",
     "csv": "base",
     "file": "base",
+    "json": "base",
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "statistics": "eval",

@@ -5,9 +5,8 @@
 #include <cmath>
 #include <system_error>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/error.h"
+#include "ram/json.h"
 
 namespace ram {
 namespace {

@@ -4,9 +4,8 @@
 #include <system_error>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/error.h"
+#include "ram/json.h"
 
 namespace ram {
 namespace {

@@ -8,9 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/dtype.h"
+#include "ram/json.h"
 #include "ram/model_config.h"
 
 #include "families.h"

@@ -7,9 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/error.h"
+#include "ram/json.h"
 
 namespace ram {
 

@@ -10,9 +10,9 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
+#include "ram/json.h"
 
 namespace ram {
 namespace {

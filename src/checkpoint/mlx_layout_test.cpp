@@ -7,7 +7,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
+
+#include "ram/json.h"
 
 #include "support/tiny_model.h"
 

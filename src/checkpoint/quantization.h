@@ -4,9 +4,8 @@
 #include <optional>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/checkpoint.h"
+#include "ram/json.h"
 #include "ram/quant.h"
 
 namespace ram {

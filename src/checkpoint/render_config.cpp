@@ -3,10 +3,9 @@
 #include <array>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/checkpoint.h"
 #include "ram/error.h"
+#include "ram/json.h"
 
 #include "config.h"
 #include "json_text.h"

@@ -97,14 +97,14 @@ int analyze_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_analyze(CLI::App& app, const Common& common) {
+Action setup_analyze(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
-  app.add_option("--csv", options->csv, "all curves as a table; - is stdout")->type_name("FILE");
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
+  app.add_option("--csv", options->csv, "all curves as a table; - is stdout").type_name("FILE");
   app.add_option("--encoder", options->encoder, "mlx: as stored (default); reference: as published")
-      ->type_name("mlx|reference");
+      .type_name("mlx|reference");
   app.add_option("--dtype", options->dtype, "of scales, biases and unquantized tensors")
-      ->type_name("bf16|f16|f32");
+      .type_name("bf16|f16|f32");
   app.add_flag("--rehash", options->rehash, "read every tensor again");
   return [options, &common] { return analyze_command(common, *options); };
 }

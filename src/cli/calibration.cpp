@@ -107,10 +107,10 @@ double loss_of(const Plan& plan, const std::map<std::string, double>& coefficien
 
 }  // namespace
 
-void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
+void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
   const char* group = "Calibration (--method measured, --encoder search and feedback)";
   const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
-    app.add_option(name, value, help)->type_name(type)->group(group);
+    app.add_option(name, value, help).type_name(type).group(group);
   };
   option("--calibration", arguments.text, "own|random|FILE",
          "text to run the model on (default own: it writes its own)");
@@ -120,7 +120,7 @@ void add_calibration_options(CLI::App& app, CalibrationArguments& arguments) {
          "what measuring coefficients may take, as 20min");
   app.add_flag("--sequential", arguments.sequential,
                "a layer's inputs come from the compressed layers before it")
-      ->group(group);
+      .group(group);
 }
 
 void check_calibration(const CalibrationArguments& arguments) {

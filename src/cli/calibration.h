@@ -7,11 +7,10 @@
 #include <span>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "ram/build.h"
 #include "ram/calibrate.h"
 
+#include "arguments.h"
 #include "common.h"
 #include "model.h"
 
@@ -36,7 +35,7 @@ void check_calibration(const CalibrationArguments& arguments);
 /// @throws Error{kUsage} it was calibrated on a file and `file` is empty.
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file);
 
-void add_calibration_options(CLI::App& app, CalibrationArguments& arguments);
+void add_calibration_options(Arguments app, CalibrationArguments& arguments);
 
 /// Whether a request needs the model to be run before it can be planned or written.
 bool needs_calibration(const PlanRequest& request);

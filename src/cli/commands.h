@@ -5,8 +5,7 @@
 #include <functional>
 #include <span>
 
-#include <CLI/CLI.hpp>
-
+#include "arguments.h"
 #include "common.h"
 
 namespace ram::cli {
@@ -19,31 +18,31 @@ struct Command {
   const char* help;     ///< one line
   const char* example;  ///< one line that works as it stands
   /// Adds the subcommand's own options. The action refers to `common`, which outlives it.
-  Action (*setup)(CLI::App& app, const Common& common);
+  Action (*setup)(Arguments app, const Common& common);
 };
 
 /// In the order in which --help lists them.
 std::span<const Command> commands();
 
-Action setup_fit(CLI::App& app, const Common& common);
-Action setup_inspect(CLI::App& app, const Common& common);
-Action setup_analyze(CLI::App& app, const Common& common);
-Action setup_plan(CLI::App& app, const Common& common);
-Action setup_sweep(CLI::App& app, const Common& common);
-Action setup_explain(CLI::App& app, const Common& common);
-Action setup_quantize(CLI::App& app, const Common& common);
-Action setup_verify(CLI::App& app, const Common& common);
-Action setup_logits(CLI::App& app, const Common& common);
-Action setup_tokenize(CLI::App& app, const Common& common);
-Action setup_generate(CLI::App& app, const Common& common);
-Action setup_perplexity(CLI::App& app, const Common& common);
-Action setup_compare(CLI::App& app, const Common& common);
-Action setup_tasks(CLI::App& app, const Common& common);
-Action setup_gptq(CLI::App& app, const Common& common);
-Action setup_noise(CLI::App& app, const Common& common);
-Action setup_report(CLI::App& app, const Common& common);
-Action setup_demo(CLI::App& app, const Common& common);
-Action setup_completion(CLI::App& app, const Common& common);
+Action setup_fit(Arguments app, const Common& common);
+Action setup_inspect(Arguments app, const Common& common);
+Action setup_analyze(Arguments app, const Common& common);
+Action setup_plan(Arguments app, const Common& common);
+Action setup_sweep(Arguments app, const Common& common);
+Action setup_explain(Arguments app, const Common& common);
+Action setup_quantize(Arguments app, const Common& common);
+Action setup_verify(Arguments app, const Common& common);
+Action setup_logits(Arguments app, const Common& common);
+Action setup_tokenize(Arguments app, const Common& common);
+Action setup_generate(Arguments app, const Common& common);
+Action setup_perplexity(Arguments app, const Common& common);
+Action setup_compare(Arguments app, const Common& common);
+Action setup_tasks(Arguments app, const Common& common);
+Action setup_gptq(Arguments app, const Common& common);
+Action setup_noise(Arguments app, const Common& common);
+Action setup_report(Arguments app, const Common& common);
+Action setup_demo(Arguments app, const Common& common);
+Action setup_completion(Arguments app, const Common& common);
 
 /// Reads the command line, runs the subcommand, reports what went wrong in one line on stderr.
 /// @return the exit status. Throws nothing.

@@ -52,12 +52,12 @@ int compare_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_compare(CLI::App& app, const Common& common) {
+Action setup_compare(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODELS", options->models, "the reference, then the models to compare with it")
-      ->type_name("REFERENCE MODEL...")
-      ->expected(2, 1000)
-      ->required();
+      .type_name("REFERENCE MODEL...")
+      .expected(2, 1000)
+      .required();
   add_text_options(app, options->text);
   return [options, &common] { return compare_command(common, *options); };
 }

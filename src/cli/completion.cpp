@@ -13,20 +13,13 @@
 namespace ram::cli {
 namespace {
 
-struct OptionInfo {
-  std::vector<std::string> names;  ///< "--study", "-o"
-  std::string help;
-  bool takes_value = false;
-  std::vector<std::string> choices;  ///< the values there are; empty: a file, or anything
-};
-
 struct CommandInfo {
   std::string name;
   std::string help;
   std::vector<OptionInfo> options;
 };
 
-// A type name "squared|ram" lists the values.
+// A type name "squared|ram" lists the values; otherwise it is a file, or anything.
 std::vector<std::string> split_choices(const std::string& type) {
   std::vector<std::string> choices;
   if (type.find('|') == std::string::npos) return choices;
@@ -39,21 +32,10 @@ std::vector<std::string> split_choices(const std::string& type) {
   return choices;
 }
 
-std::vector<CommandInfo> describe(const CLI::App& root) {
+std::vector<CommandInfo> describe(const Arguments& any) {
   std::vector<CommandInfo> out;
   for (const Command& command : commands()) {
-    CommandInfo info = {.name = command.name, .help = command.help, .options = {}};
-    for (const CLI::Option* option : root.get_subcommand(command.name)->get_options()) {
-      OptionInfo described;
-      for (const std::string& name : option->get_lnames()) described.names.push_back("--" + name);
-      for (const std::string& name : option->get_snames()) described.names.push_back("-" + name);
-      if (described.names.empty()) continue;  // a positional
-      described.help = option->get_description();
-      described.takes_value = option->get_items_expected_max() > 0;
-      described.choices = split_choices(option->get_type_name());
-      info.options.push_back(std::move(described));
-    }
-    out.push_back(std::move(info));
+    out.push_back({command.name, command.help, any.sibling(command.name).options()});
   }
   return out;
 }
@@ -68,9 +50,10 @@ std::string bash_script(const std::vector<CommandInfo>& all) {
     for (const OptionInfo& option : command.options) {
       for (const std::string& name : option.names) {
         options += (options.empty() ? "" : " ") + name;
-        if (option.choices.empty()) continue;
+        const std::vector<std::string> choices = split_choices(option.type_name);
+        if (choices.empty()) continue;
         values += fmt::format("    {}:{}) words=\"{}\" ;;\n", command.name, name,
-                              fmt::join(option.choices, " "));
+                              fmt::join(choices, " "));
       }
     }
     cases += fmt::format("    {}) options=\"{}\" ;;\n", command.name, options);
@@ -120,10 +103,11 @@ std::string zsh_script(const std::vector<CommandInfo>& all) {
     names += fmt::format("    '{}:{}'\n", command.name, quoted(command.help, true));
     cases += fmt::format("    {})\n      _arguments", command.name);
     for (const OptionInfo& option : command.options) {
+      const std::vector<std::string> choices = split_choices(option.type_name);
       for (const std::string& name : option.names) {
         cases += fmt::format(" \\\n        '*{}[{}]", name, quoted(option.help, true));
-        if (!option.choices.empty()) {
-          cases += fmt::format(":value:({})", fmt::join(option.choices, " "));
+        if (!choices.empty()) {
+          cases += fmt::format(":value:({})", fmt::join(choices, " "));
         } else if (option.takes_value) {
           cases += ":value:_files";
         }
@@ -158,8 +142,9 @@ std::string fish_script(const std::vector<CommandInfo>& all) {
         script += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
       }
       if (option.takes_value) script += " -r";
-      if (!option.choices.empty()) {
-        script += fmt::format(" -f -a '{}'", fmt::join(option.choices, " "));
+      const std::vector<std::string> choices = split_choices(option.type_name);
+      if (!choices.empty()) {
+        script += fmt::format(" -f -a '{}'", fmt::join(choices, " "));
       }
       script += fmt::format(" -d '{}'\n", quoted(option.help, false));
     }
@@ -168,9 +153,9 @@ std::string fish_script(const std::vector<CommandInfo>& all) {
          "complete -c ram -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'\n";
 }
 
-int completion(const Common& common, const CLI::App& root, const std::string& shell) {
+int completion(const Common& common, const Arguments& any, const std::string& shell) {
   if (common.json) fail(Code::kUsage, "ram completion prints a script: leave --json out");
-  const std::vector<CommandInfo> all = describe(root);
+  const std::vector<CommandInfo> all = describe(any);
   if (shell == "bash") {
     print_result(common, bash_script(all));
   } else if (shell == "zsh") {
@@ -185,10 +170,10 @@ int completion(const Common& common, const CLI::App& root, const std::string& sh
 
 }  // namespace
 
-Action setup_completion(CLI::App& app, const Common& common) {
+Action setup_completion(Arguments app, const Common& common) {
   auto shell = std::make_shared<std::string>();
-  app.add_option("SHELL", *shell, "bash, zsh or fish")->type_name("")->required();
-  return [shell, &app, &common] { return completion(common, *app.get_parent(), *shell); };
+  app.add_option("SHELL", *shell, "bash, zsh or fish").type_name("").required();
+  return [shell, app, &common] { return completion(common, app, *shell); };
 }
 
 }  // namespace ram::cli

@@ -313,12 +313,12 @@ int demo(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_demo(CLI::App& app, const Common& common) {
+Action setup_demo(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("--model", options->model, "another model than the bundled one")
-      ->type_name("MODEL");
+      .type_name("MODEL");
   app.add_option("-o,--out,--output", options->out, "where the folders go (default ./ram-demo)")
-      ->type_name("FOLDER");
+      .type_name("FOLDER");
   return [options, &common] { return demo(common, *options); };
 }
 

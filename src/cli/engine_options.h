@@ -3,16 +3,15 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "ram/engine.h"
 
+#include "arguments.h"
 #include "common.h"
 
 namespace ram::cli {
 
 /// Adds --precision f32|bf16, kept in `precision`.
-void add_precision_option(CLI::App& app, std::string& precision);
+void add_precision_option(Arguments app, std::string& precision);
 
 /// @return the options of an engine that may take `share` of --memory (of half of the machine's
 /// memory where that is not given).

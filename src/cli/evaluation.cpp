@@ -49,20 +49,20 @@ std::string special_tokens(const TextRows& text) {
 
 }  // namespace
 
-void add_text_options(CLI::App& app, TextArguments& arguments, bool required) {
+void add_text_options(Arguments app, TextArguments& arguments, bool required) {
   app.add_option("--text", arguments.text, "UTF-8 text to score")
-      ->type_name("FILE")
-      ->required(required);
-  app.add_option("--length", arguments.length, "tokens of a row (default 2048)")->type_name("N");
+      .type_name("FILE")
+      .required(required);
+  app.add_option("--length", arguments.length, "tokens of a row (default 2048)").type_name("N");
   app.add_option("--rows", arguments.rows,
                  "how many rows, drawn with --seed (default all; 128 is the published protocol)")
-      ->type_name("N|all");
+      .type_name("N|all");
   app.add_option("--bos", arguments.bos, "where the tokenizer's own special tokens go")
-      ->type_name("start|every-row|none");
+      .type_name("start|every-row|none");
   app.add_option(
          "--text-format", arguments.format,
          "wikitext: lines that are not blank, joined by two newlines (default: as it looks)")
-      ->type_name("wikitext|plain");
+      .type_name("wikitext|plain");
 }
 
 RowOptions row_options(const Common& common, const TextArguments& arguments) {

@@ -3,11 +3,10 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
-
 #include "ram/eval.h"
+#include "ram/json.h"
 
+#include "arguments.h"
 #include "common.h"
 
 namespace ram::cli {
@@ -21,7 +20,7 @@ struct TextArguments {
   int64_t length = 2048;
 };
 
-void add_text_options(CLI::App& app, TextArguments& arguments, bool required = true);
+void add_text_options(Arguments app, TextArguments& arguments, bool required = true);
 
 /// @throws Error{kUsage}
 RowOptions row_options(const Common& common, const TextArguments& arguments);

@@ -204,14 +204,12 @@ int explain(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_explain(CLI::App& app, const Common& common) {
+Action setup_explain(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("PLAN", options->plan, "plan.json, or a folder with one")
-      ->type_name("")
-      ->required();
-  app.add_option("UNIT", options->unit, "name of a unit, as in the plan")->type_name("");
+  app.add_option("PLAN", options->plan, "plan.json, or a folder with one").type_name("").required();
+  app.add_option("UNIT", options->unit, "name of a unit, as in the plan").type_name("");
   app.add_option("--model", options->model, "where the model is, if the study does not know")
-      ->type_name("MODEL");
+      .type_name("MODEL");
   return [options, &common] { return explain(common, *options); };
 }
 

@@ -102,14 +102,14 @@ int fit(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_fit(CLI::App& app, const Common& common) {
+Action setup_fit(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
-  app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
+  app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
   app.add_option("--effort", options->effort,
                  "fast: weights only (default); best: --method measured --encoder feedback")
-      ->type_name("fast|best");
+      .type_name("fast|best");
   add_planning_options(app, options->planning, true);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return fit(common, *options); };

@@ -122,21 +122,21 @@ int generate_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_generate(CLI::App& app, const Common& common) {
+Action setup_generate(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
-      ->type_name("")
-      ->required();
-  app.add_option("--prompt", options->prompt, "the text to continue")->type_name("TEXT");
+      .type_name("")
+      .required();
+  app.add_option("--prompt", options->prompt, "the text to continue").type_name("TEXT");
   app.add_option("--from-nothing", options->from_nothing,
                  "N texts of the model's own, each from the token that begins a text")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1000000}));
+      .type_name("N")
+      .range(1, 1000000);
   app.add_option("--max-tokens", options->max_tokens, "of each text (default 256)")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      .type_name("N")
+      .range(1, int64_t{1} << 20);
   app.add_option("--temperature", options->temperature, "0: the likeliest token (default 1)")
-      ->type_name("T");
+      .type_name("T");
   add_precision_option(app, options->precision);
   return [options, &common] { return generate_command(common, *options); };
 }

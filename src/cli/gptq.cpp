@@ -164,13 +164,13 @@ int gptq(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_gptq(CLI::App& app, const Common& common) {
+Action setup_gptq(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->out, "where the folders go (default ./ram-gptq)")
-      ->type_name("FOLDER");
+      .type_name("FOLDER");
   app.add_option("--real", options->real_text, "real text to calibrate on beside the own one")
-      ->type_name("FILE");
+      .type_name("FILE");
   add_text_options(app, options->text);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return gptq(common, *options); };

@@ -145,9 +145,9 @@ int inspect(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_inspect(CLI::App& app, const Common& common) {
+Action setup_inspect(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   return [options, &common] { return inspect(common, *options); };
 }
 

@@ -3,10 +3,10 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
 #include "ram/safetensors.h"
 #include "ram/size.h"
 
@@ -116,17 +116,17 @@ int logits_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_logits(CLI::App& app, const Common& common) {
+Action setup_logits(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
-      ->type_name("")
-      ->required();
+      .type_name("")
+      .required();
   app.add_option("--ids", options->ids, "JSON: a list of lists of token ids, of one length")
-      ->type_name("FILE")
-      ->required();
+      .type_name("FILE")
+      .required();
   app.add_option("-o,--out", options->out, "written as safetensors: logits [sequences, length, V]")
-      ->type_name("FILE")
-      ->required();
+      .type_name("FILE")
+      .required();
   add_precision_option(app, options->precision);
   return [options, &common] { return logits_command(common, *options); };
 }

@@ -184,12 +184,12 @@ std::string table_text(const std::vector<Made>& made, const Comparison& comparis
 
 }  // namespace
 
-void add_measured_sweep_options(CLI::App& app, MeasuredSweepArguments& arguments) {
+void add_measured_sweep_options(Arguments app, MeasuredSweepArguments& arguments) {
   app.add_option("--measure", arguments.sizes,
                  "also build and score folders of so many sizes, with --text")
-      ->type_name("N");
+      .type_name("N");
   app.add_option("-o,--output", arguments.out, "where these folders go (default ./ram-sweep)")
-      ->type_name("FOLDER");
+      .type_name("FOLDER");
   add_text_options(app, arguments.text, /*required=*/false);
 }
 

@@ -3,12 +3,11 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "ram/checkpoint.h"
 #include "ram/plan.h"
 #include "ram/study.h"
 
+#include "arguments.h"
 #include "common.h"
 #include "evaluation.h"
 #include "model.h"
@@ -21,7 +20,7 @@ struct MeasuredSweepArguments {
   TextArguments text;
 };
 
-void add_measured_sweep_options(CLI::App& app, MeasuredSweepArguments& arguments);
+void add_measured_sweep_options(Arguments app, MeasuredSweepArguments& arguments);
 
 /// @throws Error{kUsage} what would be refused after the long work.
 void check_measured_sweep(const MeasuredSweepArguments& arguments);

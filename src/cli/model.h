@@ -6,10 +6,9 @@
 #include <optional>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/checkpoint.h"
 #include "ram/curve.h"
+#include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/study.h"
 

@@ -105,11 +105,11 @@ int perplexity_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_perplexity(CLI::App& app, const Common& common) {
+Action setup_perplexity(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
-      ->type_name("")
-      ->required();
+      .type_name("")
+      .required();
   add_text_options(app, options->text);
   add_precision_option(app, options->precision);
   return [options, &common] { return perplexity_command(common, *options); };

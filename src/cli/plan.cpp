@@ -45,11 +45,11 @@ int plan_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_plan(CLI::App& app, const Common& common) {
+Action setup_plan(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->output, "where plan.json goes; - is stdout")
-      ->type_name("FILE");
+      .type_name("FILE");
   add_planning_options(app, options->planning, true);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return plan_command(common, *options); };

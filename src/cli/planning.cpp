@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
+#include "ram/json.h"
 
 #include "commands.h"
 #include "suggest.h"
@@ -135,23 +135,23 @@ void parse_method_option(const PlanningArguments& arguments, PlanRequest& reques
 
 }  // namespace
 
-void add_planning_options(CLI::App& app, PlanningArguments& arguments, bool with_budget) {
+void add_planning_options(Arguments app, PlanningArguments& arguments, bool with_budget) {
   if (with_budget) {
     const char* group = "Size (one of)";
     app.add_option("--budget", arguments.budget,
                    "of all files together: 19GB, 17.5GiB, bytes, or 35% of the source's weights")
-        ->type_name("SIZE")
-        ->group(group);
+        .type_name("SIZE")
+        .group(group);
     app.add_option("--bpw", arguments.bpw, "bits per weight, as mlx_lm prints them")
-        ->type_name("X")
-        ->group(group);
+        .type_name("X")
+        .group(group);
     app.add_option("--uniform", arguments.uniform, "what mlx_lm.convert -q does with this format")
-        ->type_name("BITS:GROUP")
-        ->group(group);
+        .type_name("BITS:GROUP")
+        .group(group);
   }
   const char* group = "Planning";
   const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
-    return app.add_option(name, value, help)->type_name(type)->group(group);
+    return app.add_option(name, value, help).type_name(type).group(group);
   };
   option("--method", arguments.method, "squared|measured|ram",
          "loss to minimise (default squared)");
@@ -161,15 +161,15 @@ void add_planning_options(CLI::App& app, PlanningArguments& arguments, bool with
   option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits");
   option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)");
   option("--pin", arguments.pins, "PATTERN=FORMAT", "fix units by name, as '*.v_proj=6:64'; again")
-      ->allow_extra_args(false);
+      .one_value_each();
   option("--prior", arguments.priors, "ROLE=X",
          "weight of a role, first_layer or last_layer; again")
-      ->allow_extra_args(false);
+      .one_value_each();
   option("--veto", arguments.veto_db, "DB", "no format below this SQNR (default 9)");
-  app.add_flag("--allow-unsafe", arguments.allow_unsafe, "lift the veto")->group(group);
+  app.add_flag("--allow-unsafe", arguments.allow_unsafe, "lift the veto").group(group);
   option("--dtype", arguments.dtype, "bf16|f16|f32", "of scales, biases and unquantized tensors");
   option("--time-limit", arguments.time_limit_s, "SECONDS", "of the solver (default 10)");
-  app.add_flag("--rehash", arguments.rehash, "read every tensor again")->group(group);
+  app.add_flag("--rehash", arguments.rehash, "read every tensor again").group(group);
 }
 
 Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {

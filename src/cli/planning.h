@@ -6,12 +6,11 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "ram/checkpoint.h"
 #include "ram/plan.h"
 #include "ram/size.h"
 
+#include "arguments.h"
 #include "common.h"
 
 namespace ram::cli {
@@ -36,7 +35,7 @@ struct PlanningArguments {
 };
 
 /// @param with_budget also --budget, --bpw and --uniform.
-void add_planning_options(CLI::App& app, PlanningArguments& arguments, bool with_budget);
+void add_planning_options(Arguments app, PlanningArguments& arguments, bool with_budget);
 
 /// A request whose size still waits for the model.
 struct Planning {

@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -104,7 +105,7 @@ TEST(Planning, WhatAPlanSaysOfItsRequestCanBeTypedAgain) {
   const std::string typed = request_options(parse_planning(arguments, true).request);
   CLI::App app;
   PlanningArguments again;
-  add_planning_options(app, again, true);
+  add_planning_options(Arguments(app), again, true);
   app.parse(typed);
   EXPECT_EQ(request_options(parse_planning(again, true).request), typed);
 }

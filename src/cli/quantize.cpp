@@ -66,18 +66,18 @@ int quantize(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_quantize(CLI::App& app, const Common& common) {
+Action setup_quantize(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("--plan", options->plan, "plan.json, or a folder with one")
-      ->type_name("FILE")
-      ->required();
-  app.add_option("-o,--output", options->out, "the folder to write")->type_name("OUT")->required();
+      .type_name("FILE")
+      .required();
+  app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
   app.add_flag("--rehash", options->rehash, "read every tensor again");
   app.add_option("--calibration", options->calibration_file,
                  "the text of a plan that was calibrated on a file")
-      ->type_name("FILE");
+      .type_name("FILE");
   return [options, &common] { return quantize(common, *options); };
 }
 

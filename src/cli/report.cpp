@@ -34,12 +34,12 @@ int report_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_report(CLI::App& app, const Common& common) {
+Action setup_report(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("--model", options->model,
                  "name of the original (default: the one that most folders were compared with)")
-      ->type_name("NAME");
-  app.add_option("-o,--out", options->out, "the page; - is stdout")->type_name("FILE")->required();
+      .type_name("NAME");
+  app.add_option("-o,--out", options->out, "the page; - is stdout").type_name("FILE").required();
   return [options, &common] { return report_command(common, *options); };
 }
 

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "ram/error.h"
@@ -27,25 +28,26 @@ std::string check_threads(const std::string& text) {
   return fmt::format("{}: use a number from 1 to {}", text, kMostThreads);
 }
 
-void add_common_options(CLI::App& app, Common& common) {
-  app.set_help_flag("-h,--help", "print this help");
-  app.set_version_flag("--version", "ram " RAM_VERSION, "print the version");
+void add_common_options(CLI::App& parser, Common& common) {
+  parser.set_help_flag("-h,--help", "print this help");
+  parser.set_version_flag("--version", "ram " RAM_VERSION, "print the version");
+  Arguments app(parser);
   const char* group = "Common options";
   app.add_option("--study", common.study, "the study, an SQLite file (default ./ram.db)")
-      ->type_name("FILE")
-      ->group(group);
+      .type_name("FILE")
+      .group(group);
   app.add_option("--threads", common.thread_count, "default: all processors")
-      ->type_name("N")
-      ->check(check_threads)
-      ->group(group);
+      .type_name("N")
+      .check(check_threads)
+      .group(group);
   app.add_option("--memory", common.memory, "working memory that may be taken, as 1GiB")
-      ->type_name("SIZE")
-      ->group(group);
+      .type_name("SIZE")
+      .group(group);
   app.add_option("--seed", common.seed, "of whatever is drawn at random (default 42)")
-      ->type_name("N")
-      ->group(group);
-  app.add_flag("--quiet", common.quiet, "no progress and no notes on stderr")->group(group);
-  app.add_flag("--json", common.json, "the result as one JSON document")->group(group);
+      .type_name("N")
+      .group(group);
+  app.add_flag("--quiet", common.quiet, "no progress and no notes on stderr").group(group);
+  app.add_flag("--json", common.json, "the result as one JSON document").group(group);
 }
 
 std::vector<std::string> command_names() {
@@ -54,18 +56,17 @@ std::vector<std::string> command_names() {
   return names;
 }
 
-std::vector<std::string> option_names(const CLI::App& app) {
+std::vector<std::string> option_names(CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  for (const OptionInfo& option : Arguments(app).options()) {
+    names.insert(names.end(), option.names.begin(), option.names.end());
   }
   return names;
 }
 
 // What was typed and has no place. A command's unknown option comes before an unexpected argument,
 // which may be its value.
-void check_extras(const CLI::App& app, const std::string& command) {
+void check_extras(CLI::App& app, const std::string& command) {
   std::vector<std::string> extras = app.remaining(false);
   if (extras.empty()) return;
   const auto is_option = [](const std::string& s) { return s.size() > 1 && s.front() == '-'; };
@@ -109,7 +110,7 @@ void grow(Tree& tree, Common& common) {
     CLI::App* sub = tree.app.add_subcommand(command.name, command.help);
     sub->allow_extras();
     sub->footer(std::string("Example: ") + command.example);
-    tree.actions.emplace_back(sub, command.setup(*sub, common));
+    tree.actions.emplace_back(sub, command.setup(Arguments(*sub), common));
     add_common_options(*sub, common);
   }
 }

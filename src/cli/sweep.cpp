@@ -137,10 +137,10 @@ std::string keep_sweep(Study& study, const Checkpoint& checkpoint, const Curves&
   return document;
 }
 
-Action setup_sweep(CLI::App& app, const Common& common) {
+Action setup_sweep(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "folder or repository id")->type_name("")->required();
-  app.add_option("--points", options->points, "how many sizes (default 24)")->type_name("N");
+  app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
+  app.add_option("--points", options->points, "how many sizes (default 24)").type_name("N");
   add_planning_options(app, options->planning, false);
   add_calibration_options(app, options->calibration);
   add_measured_sweep_options(app, options->measured);

@@ -357,27 +357,27 @@ int tasks_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_tasks(CLI::App& app, const Common& common) {
+Action setup_tasks(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODELS", options->models, "the reference, then the models to compare with it")
-      ->type_name("REFERENCE [MODEL...]")
-      ->expected(1, 1000)
-      ->required();
+      .type_name("REFERENCE [MODEL...]")
+      .expected(1, 1000)
+      .required();
   std::vector<std::string> names;
   for (const TaskInfo& task : known_tasks()) names.emplace_back(task.name);
   app.add_option("--task", options->tasks,
                  "one or several, by commas (choice: questions of your own)")
-      ->type_name(fmt::format("{}", fmt::join(names, "|")))
-      ->required();
+      .type_name(fmt::format("{}", fmt::join(names, "|")))
+      .required();
   app.add_option("--data", options->data,
                  "folder with <task>_<split>.jsonl or .jsonl.gz; for choice the file")
-      ->type_name("FOLDER")
-      ->required();
+      .type_name("FOLDER")
+      .required();
   app.add_option("--limit", options->limit,
                  "how many questions of each task, drawn with --seed (default all)")
-      ->type_name("N|all");
+      .type_name("N|all");
   app.add_option("--prompts", options->prompts, "writes what the models are asked, as JSON lines")
-      ->type_name("FILE");
+      .type_name("FILE");
   add_precision_option(app, options->precision);
   return [options, &common] { return tasks_command(common, *options); };
 }

@@ -99,11 +99,11 @@ int tokenize(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_tokenize(CLI::App& app, const Common& common) {
+Action setup_tokenize(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "folder or repository id; only tokenizer.json is read")
-      ->type_name("")
-      ->required();
+      .type_name("")
+      .required();
   app.add_flag("--decode", options->decode, "ids on stdin to text on stdout");
   app.add_flag("--special", options->special,
                "add the special tokens of the template; with --decode, take them away");

@@ -62,11 +62,11 @@ int verify_command(const Common& common, const Options& options) {
 
 }  // namespace
 
-Action setup_verify(CLI::App& app, const Common& common) {
+Action setup_verify(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("OUT", options->folder, "a folder that ram made")->type_name("")->required();
+  app.add_option("OUT", options->folder, "a folder that ram made").type_name("").required();
   app.add_option("--source", options->source, "decode every unit and compare it with this model")
-      ->type_name("MODEL");
+      .type_name("MODEL");
   return [options, &common] { return verify_command(common, *options); };
 }
 

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/engine.h"
 #include "ram/file.h"
+#include "ram/json.h"
 #include "ram/quant.h"
 #include "ram/safetensors.h"
 

@@ -4,8 +4,8 @@
 #include <random>
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
+#include "ram/json.h"
 #include "ram/statistics.h"
 
 namespace ram {

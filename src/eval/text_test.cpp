@@ -4,10 +4,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/json.h"
 
 #include "support/temp_folder.h"
 

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
+#include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/size.h"
 

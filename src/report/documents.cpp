@@ -3,9 +3,8 @@
 
 #include <charconv>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/error.h"
+#include "ram/json.h"
 
 namespace ram {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
+#include "ram/json.h"
 #include "ram/safetensors.h"
 #include "ram/size.h"
 

@@ -11,10 +11,9 @@
 #include <tuple>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
 #include "ram/size.h"
 
 namespace ram {

@@ -6,11 +6,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <zlib.h>
 
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/json.h"
 #include "ram/tasks.h"
 
 #include "python_random.h"

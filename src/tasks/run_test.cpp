@@ -6,9 +6,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
+#include "ram/json.h"
 #include "ram/tasks.h"
 
 #include "support/temp_folder.h"

@@ -6,8 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "ram/json.h"
 #include "ram/tasks.h"
 
 #include "documents.h"

@@ -5,10 +5,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
 
 #include "unicode.h"
 

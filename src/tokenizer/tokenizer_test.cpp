@@ -9,10 +9,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
 
 #include "support/corrupt_inputs.h"
 #include "support/temp_folder.h"
