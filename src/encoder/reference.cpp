@@ -271,16 +271,19 @@ double weighted_error_ref(const EncodeRequest& request, const EncodedMatrix& enc
   double mean = 0;
   for (const float d : moment.diagonal()) mean += d;
   mean /= static_cast<double>(n);
+  // Pointers, not containers' operators: the sanitized tests spend their time here.
+  const float* values = moment.values().data();
+  std::vector<double> errors(n);
   double total = 0;
   for (size_t row = 0; row < static_cast<size_t>(request.rows); ++row) {
+    for (size_t j = 0; j < n; ++j) {
+      errors[j] = double{decoded[row * n + j]} - request.weights[row * n + j];
+    }
+    const double* e = errors.data();
     for (size_t i = 0; i < n; ++i) {
-      const double e = double{decoded[row * n + i]} - request.weights[row * n + i];
-      double product = damping * mean * e;
-      for (size_t j = 0; j < n; ++j) {
-        product += double{moment.values()[i * n + j]} *
-                   (double{decoded[row * n + j]} - request.weights[row * n + j]);
-      }
-      total += e * product;
+      double product = damping * mean * e[i];
+      for (size_t j = 0; j < n; ++j) product += double{values[i * n + j]} * e[j];
+      total += e[i] * product;
     }
   }
   return total;
