@@ -131,7 +131,7 @@ std::string machine_name();
 /// @return the most this process has had resident so far, bytes.
 int64_t peak_resident_bytes();
 
-/// From now on freed blocks of half a megabyte and more go back to the system at once, whatever
+/// From now on freed blocks of two megabytes and more go back to the system at once, whatever
 /// their order. By default glibc raises that limit to 32 MiB as blocks are freed and keeps the rest
 /// in heaps of each thread, twice what is in use, which no bound on memory can promise. To be
 /// called before threads start; does nothing where the C library has no such setting.

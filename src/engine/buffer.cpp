@@ -59,13 +59,18 @@ std::shared_ptr<std::byte> BufferPool::take(int64_t bytes) {
       at->second.pop_back();
       idle_bytes_ -= size;
     }
-    dropped = drop_idle(most_used_bytes_ - used_bytes_);
+    dropped = drop_idle(spare_bytes_ + most_used_bytes_ - used_bytes_);
   }
   // Before the new one, so that both are never there together.
   for (const auto& [old, old_size] : dropped) release(old, old_size);
   if (buffer == nullptr) buffer = allocate(size);
   return {buffer,
           [pool = shared_from_this(), size](std::byte* done) { pool->give_back(done, size); }};
+}
+
+void BufferPool::keep_idle(int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  spare_bytes_ = bytes;
 }
 
 /// Takes idle buffers out, the largest first, until at most `at_most` bytes are idle.
@@ -84,7 +89,7 @@ std::vector<std::pair<std::byte*, int64_t>> BufferPool::drop_idle(int64_t at_mos
 }
 
 void BufferPool::give_back(std::byte* buffer, int64_t bytes) {
-  // used + idle stays what it was, hence within the bound.
+  // used + idle stays what it was: within the bound, or above it until the next take.
   const std::lock_guard lock(mutex_);
   used_bytes_ -= bytes;
   free_[bytes].push_back(buffer);

@@ -16,20 +16,23 @@ namespace ram {
 inline constexpr int64_t kSlackBytes = 64;
 
 /// Hands out 64-byte aligned buffers, takes them back, and hands them out again. What it holds, in
-/// use and idle, is never more than the most that was ever in use at one time: keeping buffers
-/// costs time when they are first touched, never memory that was not needed once. Safe to use from
-/// several threads; outlives its buffers by being shared.
+/// use and idle, is at most keep_idle more than the most that was ever in use at one time. Safe to
+/// use from several threads; outlives its buffers by being shared.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   ~BufferPool();
   /// @return at least `bytes` bytes, not initialised; returned to the pool by the last owner.
   std::shared_ptr<std::byte> take(int64_t bytes);
+  /// Buffers that nobody uses while the most are in use are kept up to so many bytes (at first 0):
+  /// the steps of a layer want other sizes each, and cleared pages cost as much as a small product.
+  void keep_idle(int64_t bytes);
 
  private:
   void give_back(std::byte* buffer, int64_t bytes);
   std::vector<std::pair<std::byte*, int64_t>> drop_idle(int64_t at_most);
 
   std::mutex mutex_;
+  int64_t spare_bytes_ = 0;
   int64_t used_bytes_ = 0;
   int64_t most_used_bytes_ = 0;
   int64_t idle_bytes_ = 0;

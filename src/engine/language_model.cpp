@@ -101,24 +101,30 @@ int64_t LanguageModel::State::weights_at_hand() const {
   return most;
 }
 
-int64_t LanguageModel::State::scratch_bytes(int64_t length) const {
+LanguageModel::State::Scratch LanguageModel::State::scratch(int64_t length) const {
   const ModelConfig& c = config();
   const int64_t rows = padded_rows(length);
   const int64_t attention =
       rows * (2 * c.hidden + 2 * (c.heads + c.kv_heads) * c.head_dim) + 128 * rows;
-  const int64_t dense = rows * (2 * c.hidden + 2 * c.intermediate);
+  int64_t dense = 0;
   int64_t experts = 0;
   for (const auto& stages : layers) {
     for (const Stage& stage : stages) {
       for (const WeightSlice& slice : stage.weights) {
-        if (checkpoint.units.at(static_cast<size_t>(slice.unit)).role != Role::kExpert) continue;
-        const int64_t parts = slice.last_part - slice.first_part;
-        const int64_t gathered = length * std::min(parts, c.experts_per_token) + parts * kRowStep;
-        experts = std::max(experts, gathered * 2 * (c.hidden + c.expert_width));
+        const Unit& unit = checkpoint.units.at(static_cast<size_t>(slice.unit));
+        if (unit.role == Role::kMlp || unit.role == Role::kSharedExpert) {
+          dense = std::max(dense, rows * 2 * (unit.rows + unit.cols));
+        } else if (unit.role == Role::kExpert) {
+          const int64_t parts = slice.last_part - slice.first_part;
+          const int64_t gathered = length * std::min(parts, c.experts_per_token) + parts * kRowStep;
+          experts = std::max(experts, gathered * 2 * (c.hidden + c.expert_width));
+        }
       }
     }
   }
-  return 4 * std::max({attention, dense, experts}) + kPackingBytes;
+  const int64_t all = attention + dense + experts;
+  const int64_t at_once = std::max({attention, dense, experts});
+  return {.bytes = 4 * all + kPackingBytes, .idle_bytes = 4 * (all - at_once)};
 }
 
 void LanguageModel::State::check_ids(std::span<const int32_t> ids, int64_t first_position) const {
@@ -225,7 +231,7 @@ int64_t LanguageModel::rows_at_once(int64_t length) const {
   const int64_t row =
       padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
   const int64_t fixed = kBaseBytes + state_->weights_at_hand() +
-                        state_->options.threads * state_->scratch_bytes(length);
+                        state_->options.threads * state_->scratch(length).bytes;
   const int64_t usable = state_->memory_bytes - state_->memory_bytes / kSparePart;
   const int64_t rows = (usable - fixed) / row;
   if (rows >= 1) return rows;
@@ -253,10 +259,13 @@ void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
   RAM_CHECK(first >= 0 && first <= last && last <= layers());
   std::vector<Sequence> sequences;
   sequences.reserve(rows.size());
+  int64_t longest = 0;
   for (Matrix& row : rows) {
     RAM_CHECK(row.cols() == state_->config().hidden);
+    longest = std::max(longest, row.rows());
     sequences.emplace_back().hidden = state_->backend.from_matrix(row);
   }
+  state_->buffers->keep_idle(state_->options.threads * state_->scratch(longest).idle_bytes);
   state_->run(sequences, first, last, observe);
 }
 

@@ -41,8 +41,13 @@ struct LanguageModel::State {
   /// The final norm of some rows of a hidden state, [padded_rows(count), hidden].
   std::shared_ptr<std::byte> normed(const float* hidden, int64_t count);
 
-  /// Bytes that one worker takes beside the weights for a sequence of `length` tokens.
-  int64_t scratch_bytes(int64_t length) const;
+  /// What one worker takes beside the weights for a sequence of `length` tokens: the buffers of
+  /// each step of a layer, kept for the next layer.
+  struct Scratch {
+    int64_t bytes = 0;
+    int64_t idle_bytes = 0;  ///< of these, in use by no step while the largest one runs
+  };
+  Scratch scratch(int64_t length) const;
   /// Bytes of weights at hand at a time, at most.
   int64_t weights_at_hand() const;
 };
