@@ -103,6 +103,7 @@ TEST(Kernels, SoftmaxSumsToOneAndTakesLargeAndMaskedScores) {
     double sum = 0;
     for (const float v : x) sum += std::exp(double{v} - most);
     std::vector<double> expected;
+    expected.reserve(x.size());
     for (const float v : x) expected.push_back(std::exp(double{v} - most) / sum);
     softmax_row(x.data(), count);
     expect_near(x, expected, 1e-5, target);
