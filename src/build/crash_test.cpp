@@ -29,7 +29,7 @@ using ::testing::IsEmpty;
 constexpr int kOtherFailure = 99;
 
 /// Runs an action in a child. @return its exit status: an Error's code, or 0. The study of the
-/// parent must not be used in it.
+/// parent must not be used in it, and no other thread may run: it could hold the allocator's lock.
 template <typename Action>
 pid_t start_child(const Action& action) {
   const pid_t child = fork();
@@ -183,6 +183,7 @@ TEST_F(Crash, AFormerFolderStrandedInTheTwoStepExchangeComesBack) {
 }
 
 TEST_F(Crash, TwoProgramsDoNotWriteOneFolder) {
+  made.options.threads = 1;  // start_child forks while it writes
   bool tried = false;
   made.build(plan, out, [&](const Progress&) {
     if (std::exchange(tried, true)) return;
