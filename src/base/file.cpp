@@ -294,8 +294,8 @@ int64_t peak_resident_bytes() {
 
 void return_freed_blocks() {
 #if defined(__GLIBC__)
-  // Above oneDNN's scratch (it asks anew for each product, up to 1.2 MiB), which as fresh pages each
-  // time took a tenth of a forward pass.
+  // Above oneDNN's scratch: it asks anew for each product, for up to 1.2 MiB, and clearing pages
+  // each time takes longer than what they are for.
   constexpr int kSmallestOfItsOwn = 2 << 20;
   constexpr int kMostKeptAtTheTop = 8 << 20;
   mallopt(M_MMAP_THRESHOLD, kSmallestOfItsOwn);
