@@ -41,6 +41,9 @@ struct CalibrationTextOptions {
   /// loses as many. 0: a few, or, of a model that memory does not hold, as many as their keys and
   /// values have room for.
   int64_t rows_at_once = 0;
+  /// The first token of own text after text_beginning is drawn uniformly from the vocabulary's
+  /// ordinary tokens, so that rows start anywhere and not as texts begin.
+  bool random_start = false;
 };
 
 /// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document

@@ -61,8 +61,22 @@ int64_t rows_at_once(const LanguageModel& model, int64_t length) {
   return std::max<int64_t>(1, memory / kCachePart / row);
 }
 
+/// Ids that stand for text, which a row may start with.
+std::vector<TokenId> ordinary_ids(const Tokenizer& tokenizer, const ModelConfig& config) {
+  std::vector<TokenId> ids;
+  const auto end = static_cast<TokenId>(std::min<int64_t>(tokenizer.id_end(), config.vocab));
+  for (TokenId id = 0; id < end; ++id) {
+    const bool ends =
+        std::find(config.eos_ids.begin(), config.eos_ids.end(), id) != config.eos_ids.end();
+    if (!ends && !tokenizer.is_special(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+/// @param starts what the first token after the beginning is drawn from; empty: the model draws it.
 /// @param on_position called after each position, with how many tokens every row has.
 std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId>& beginning,
+                                 const std::vector<TokenId>& starts,
                                  const CalibrationTextOptions& options, int64_t first,
                                  int64_t count, const std::function<void(int64_t)>& on_position) {
   std::vector<Decoder> decoders;
@@ -76,9 +90,16 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
     check_interrupted();
     std::vector<int32_t> ids;
     for (size_t row = 0; row < rows.size(); ++row) {
-      const bool given = position < std::ssize(beginning);
-      rows[row].push_back(given ? beginning[static_cast<size_t>(position)]
-                                : draw_token(decoders[row].logits(), 1, random[row]));
+      TokenId id = 0;
+      if (position < std::ssize(beginning)) {
+        id = beginning[static_cast<size_t>(position)];
+      } else if (position == std::ssize(beginning) && !starts.empty()) {
+        id =
+            starts[static_cast<size_t>(random[row].uniform() * static_cast<double>(starts.size()))];
+      } else {
+        id = draw_token(decoders[row].logits(), 1, random[row]);
+      }
+      rows[row].push_back(id);
       ids.push_back(rows[row].back());
     }
     // The last one is drawn, not fed.
@@ -113,7 +134,11 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
   if (config.max_positions > 0) use.length = std::min(use.length, config.max_positions);
   const std::vector<TokenId> beginning = text_beginning(tokenizer, config);
   RAM_CHECK(use.rows >= 1 && use.length > std::ssize(beginning));
-  CalibrationText text{.spec = spec_of("own", use), .digest = {}, .rows = {}};
+  const std::vector<TokenId> starts =
+      use.random_start ? ordinary_ids(tokenizer, config) : std::vector<TokenId>();
+  CalibrationText text{.spec = spec_of(use.random_start ? "own random-start" : "own", use),
+                       .digest = {},
+                       .rows = {}};
   if (const auto known = study.calibration_text(fingerprint, text.spec)) {
     for (auto at = known->ids.begin(); at != known->ids.end(); at += known->row_length) {
       text.rows.emplace_back(at, at + known->row_length);
@@ -125,7 +150,7 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
     const int64_t first = std::ssize(text.rows);
     const int64_t count = std::min(at_once, use.rows - first);
     std::vector<TokenRow> rows =
-        write_rows(model, beginning, use, first, count, [&](int64_t drawn) {
+        write_rows(model, beginning, starts, use, first, count, [&](int64_t drawn) {
           if (!progress) return;
           progress({.phase = "own text",
                     .done_bytes = first * use.length + drawn * count,

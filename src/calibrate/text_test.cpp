@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -68,6 +70,27 @@ TEST_F(OwnText, IsTheSameHoweverManyRowsAreWrittenSideBySide) {
     Study again(folder_ / fmt::format("again-{}.db", at_once));
     EXPECT_EQ(own_text(little, tokenizer_, "f", options_, again).rows, text.rows) << at_once;
   }
+}
+
+TEST_F(OwnText, StartsAnywhereWhereAskedTo) {
+  options_.rows = 12;
+  options_.length = 8;
+  options_.random_start = true;
+  Study study(folder_ / "a.db");
+  const CalibrationText text = own_text(model_, tokenizer_, "f", options_, study);
+  const auto beginning = text_beginning(tokenizer_, model_.checkpoint().config);
+  std::set<TokenId> starts;
+  for (const TokenRow& row : text.rows) {
+    ASSERT_EQ(std::ssize(row), options_.length);
+    EXPECT_TRUE(std::equal(beginning.begin(), beginning.end(), row.begin()));
+    const TokenId start = row[beginning.size()];
+    EXPECT_FALSE(tokenizer_.is_special(start));
+    starts.insert(start);
+  }
+  EXPECT_GE(starts.size(), 10U);  // of 12, from some thousand tokens
+  EXPECT_EQ(own_text(model_, tokenizer_, "f", options_, study).rows, text.rows);
+  options_.random_start = false;  // the same study keeps both apart
+  EXPECT_NE(own_text(model_, tokenizer_, "f", options_, study).rows, text.rows);
 }
 
 TEST_F(OwnText, GoesOnWhereAnInterruptedRunWas) {

@@ -76,7 +76,8 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
                           Study& study) {
   const CalibrationTextOptions options{.rows = arguments.rows,
                                        .length = arguments.length,
-                                       .seed = arguments.seed.value_or(common.seed)};
+                                       .seed = arguments.seed.value_or(common.seed),
+                                       .random_start = arguments.random_start};
   const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
   if (arguments.text == "own") {
     ProgressLine line(common);
@@ -121,6 +122,9 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
   app.add_flag("--sequential", arguments.sequential,
                "a layer's inputs come from the compressed layers before it")
       .group(group);
+  app.add_flag("--random-start", arguments.random_start,
+               "own text starts with a token drawn at random")
+      .group(group);
 }
 
 void check_calibration(const CalibrationArguments& arguments) {
@@ -131,6 +135,10 @@ void check_calibration(const CalibrationArguments& arguments) {
     fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
   }
   parse_seconds(arguments.probe_time);
+  if (arguments.random_start && arguments.text != "own") {
+    fail(Code::kUsage, "--random-start is for own text: leave --calibration {} out",
+         arguments.text);
+  }
   std::error_code ignored;
   const bool made = arguments.text == "own" || arguments.text == "random";
   if (!made && !fs::is_regular_file(arguments.text, ignored)) {
@@ -154,6 +162,7 @@ CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
     if (word == "rows") words >> arguments.rows;
     if (word == "length") words >> arguments.length;
     if (word == "sequential") arguments.sequential = true;
+    if (word == "random-start") arguments.random_start = true;
     if (word == "seed") words >> arguments.seed.emplace();
   }
   return arguments;

@@ -23,6 +23,7 @@ struct CalibrationArguments {
   int64_t length = 256;
   std::string probe_time;
   bool sequential = false;
+  bool random_start = false;
   std::optional<uint64_t> seed = {};  ///< nothing: that of all commands
 };
 
