@@ -70,7 +70,7 @@ std::shared_ptr<std::byte> BufferPool::take(int64_t bytes) {
 
 void BufferPool::keep_idle(int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  spare_bytes_ = bytes;
+  spare_bytes_ = std::max(spare_bytes_, bytes);
 }
 
 /// Takes idle buffers out, the largest first, until at most `at_most` bytes are idle.

@@ -23,8 +23,9 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   ~BufferPool();
   /// @return at least `bytes` bytes, not initialised; returned to the pool by the last owner.
   std::shared_ptr<std::byte> take(int64_t bytes);
-  /// Buffers that nobody uses while the most are in use are kept up to so many bytes (at first 0):
-  /// the steps of a layer want other sizes each, and cleared pages cost as much as a small product.
+  /// Buffers that nobody uses while the most are in use are kept up to so many bytes, the most that
+  /// was ever asked for: the steps of a layer want other sizes each, and clearing pages costs as
+  /// much as a small product does.
   void keep_idle(int64_t bytes);
 
  private:

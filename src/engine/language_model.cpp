@@ -153,11 +153,14 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
   bool few = false;
   bool many = false;
   int64_t positions = 0;
+  int64_t longest = 0;
   for (const Sequence& sequence : sequences) {
+    longest = std::max(longest, sequence.hidden.rows);
     (sequence.hidden.rows <= kFewRows ? few : many) = true;
     positions = std::max(positions, sequence.position + sequence.hidden.rows);
   }
   rope.ensure(positions);
+  buffers->keep_idle(options.threads * scratch(longest).idle_bytes);
   const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));
@@ -259,13 +262,10 @@ void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
   RAM_CHECK(first >= 0 && first <= last && last <= layers());
   std::vector<Sequence> sequences;
   sequences.reserve(rows.size());
-  int64_t longest = 0;
   for (Matrix& row : rows) {
     RAM_CHECK(row.cols() == state_->config().hidden);
-    longest = std::max(longest, row.rows());
     sequences.emplace_back().hidden = state_->backend.from_matrix(row);
   }
-  state_->buffers->keep_idle(state_->options.threads * state_->scratch(longest).idle_bytes);
   state_->run(sequences, first, last, observe);
 }
 
