@@ -43,6 +43,7 @@ HEADERS = {
     "csv": "base",
     "file": "base",
     "json": "base",
+    "simd_targets": "base",
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "statistics": "eval",

@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ram/simd_targets.h"
+
 #include "lanes.h"
-#include "simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "descent.cpp"

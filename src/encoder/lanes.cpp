@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "simd_targets.h"
+#include "ram/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lanes.cpp"

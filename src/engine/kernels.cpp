@@ -2,9 +2,7 @@
 
 #include <cmath>
 
-#if defined(__aarch64__)  // NEON only: one vector length, known when compiled
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
-#endif
+#include "ram/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels.cpp"

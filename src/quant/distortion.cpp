@@ -2,7 +2,7 @@
 // the sums are ordered; distortion_plain.cpp is the same in plain C++.
 #include "distortion.h"
 
-#include "simd_targets.h"
+#include "ram/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "distortion.cpp"

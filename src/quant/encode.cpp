@@ -4,8 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "ram/simd_targets.h"
+
 #include "affine_ref.h"
-#include "simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "encode.cpp"

@@ -15,7 +15,6 @@
 #include "ram/error.h"
 #include "ram/quant.h"
 
-#include "simd_targets.h"
 #include "support/each_target.h"
 
 namespace ram {

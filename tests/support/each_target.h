@@ -3,10 +3,7 @@
 
 #include <cstdint>
 
-#if defined(__aarch64__) && !defined(HWY_DISABLED_TARGETS)  // as the modules are compiled
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
-#endif
-#include <hwy/targets.h>
+#include "ram/simd_targets.h"
 
 namespace ram {
 

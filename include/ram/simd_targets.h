@@ -1,4 +1,4 @@
-// Which of Highway's targets this module is compiled for. Included before any header of Highway's.
+// Which of Highway's targets vector code is compiled for. Included before any header of Highway's.
 #pragma once
 
 #if defined(__aarch64__)  // NEON only: one vector length, known when compiled
