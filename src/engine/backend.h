@@ -92,8 +92,8 @@ class Backend {
   /// x += y.
   virtual void add(Tensor& x, const Tensor& y) = 0;
 
-  /// silu(gate) * up.
-  virtual Tensor gated(const Tensor& gate, const Tensor& up) = 0;
+  /// silu(linear(x, gate)) * linear(x, up).
+  virtual Tensor gated_linear(const Tensor& x, int gate, int up) = 0;
 
   /// Each row of x times sigmoid of that row's only gate value; gate [tokens, 1].
   virtual void scale_by_sigmoid(Tensor& x, const Tensor& gate) = 0;
@@ -108,6 +108,10 @@ class Backend {
   /// Each expert's gathered rows times that expert's matrix of a stacked unit.
   virtual Tensor grouped_linear(const Tensor& x, int unit, const Routing& routing,
                                 ExpertRange range) = 0;
+
+  /// gated_linear() of each expert.
+  virtual Tensor grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
+                                      ExpertRange range) = 0;
 
   /// sum[token] += weight * y for the gathered rows of the range, experts in increasing order.
   virtual void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,

@@ -19,18 +19,15 @@ struct CpuStorage : Storage {
   std::shared_ptr<std::byte> owner;  // null where the memory is somebody else's
 };
 
+Form form_for(int64_t tokens) {
+  return tokens <= kFewRows ? Form::kStored : Form::kPacked;
+}
+
 }  // namespace
 
 float* cpu_data(const Tensor& tensor) {
   return static_cast<CpuStorage*>(tensor.storage.get())->data;
 }
-
-/// Rows [begin, begin + count) of x times one part of a unit.
-struct CpuBackend::Block {
-  int part = 0;
-  int64_t begin = 0;
-  int64_t count = 0;
-};
 
 CpuBackend::CpuBackend(CpuResources resources) : use_(std::move(resources)) {}
 
@@ -83,22 +80,30 @@ Tensor CpuBackend::linear(const Tensor& x, int unit) {
 Tensor CpuBackend::product(const Tensor& x, int unit) {
   Tensor y = make(x.rows, use_.weights.packed(unit, 0).rows);
   const Block block{.part = 0, .begin = 0, .count = x.rows};
-  multiply(x, unit, {&block, 1}, x.rows <= kFewRows ? Form::kStored : Form::kPacked, y);
-  const std::span<const float> bias = use_.weights.bias(unit);
-  if (!bias.empty()) {
-    float* out = cpu_data(y);
-    for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
-      for (int64_t i = first; i < first + count; ++i) {
-        add_scaled_row(out + i * y.cols, bias.data(), 1.0F, y.cols);
-      }
-    });
-  }
+  multiply(x, unit, {&block, 1}, form_for(x.rows), y);
   return y;
 }
 
 Tensor CpuBackend::grouped_linear(const Tensor& x, int unit, const Routing& routing,
                                   ExpertRange range) {
   Tensor y = make(x.rows, use_.weights.packed(unit, range.first).rows);
+  multiply(x, unit, expert_blocks(routing, range), form_for(routing.tokens), y);
+  round(y);
+  return y;
+}
+
+Tensor CpuBackend::gated_linear(const Tensor& x, int gate, int up) {
+  const Block block{.part = 0, .begin = 0, .count = x.rows};
+  return gated(x, gate, up, {&block, 1}, form_for(x.rows));
+}
+
+Tensor CpuBackend::grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
+                                        ExpertRange range) {
+  return gated(x, gate, up, expert_blocks(routing, range), form_for(routing.tokens));
+}
+
+std::vector<CpuBackend::Block> CpuBackend::expert_blocks(const Routing& routing,
+                                                         ExpertRange range) {
   const int64_t base = routing.segments.at(static_cast<size_t>(range.first)).begin;
   std::vector<Block> blocks;
   for (int expert = range.first; expert < range.last; ++expert) {
@@ -106,51 +111,84 @@ Tensor CpuBackend::grouped_linear(const Tensor& x, int unit, const Routing& rout
     if (segment.count == 0) continue;
     blocks.push_back({.part = expert, .begin = segment.begin - base, .count = segment.count});
   }
-  multiply(x, unit, blocks, routing.tokens <= kFewRows ? Form::kStored : Form::kPacked, y);
+  return blocks;
+}
+
+Tensor CpuBackend::gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
+                         Form form) {
+  Tensor y = make(x.rows, use_.weights.packed(gate, 0).rows);
+  const bool biased = !use_.weights.bias(gate).empty() || !use_.weights.bias(up).empty();
+  if (form == Form::kPacked && !biased) {
+    multiply_gated(x, gate, up, blocks, y);
+    return y;
+  }
+  const Tensor other = make(y.rows, y.cols);
+  multiply(x, gate, blocks, form, y);
+  multiply(x, up, blocks, form, other);
+  round(y);
+  round(other);
+  for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
+    gate_row(cpu_data(y) + first * y.cols, cpu_data(other) + first * y.cols, count * y.cols);
+  });
   round(y);
   return y;
 }
 
 void CpuBackend::multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form,
-                          Tensor& y) {
-  if (observe_ != nullptr) {
-    for (const Block& block : blocks) {
-      (*observe_)({.unit = unit,
-                   .part = block.part,
-                   .row = row_,
-                   .inputs = cpu_data(x) + block.begin * x.cols,
-                   .tokens = block.count,
-                   .cols = x.cols});
-    }
-  }
+                          const Tensor& y) {
+  show(x, unit, blocks);
   if (form == Form::kStored) {
     multiply_stored(x, unit, blocks, y);
   } else {
-    multiply_packed(x, unit, blocks, y);
+    const std::shared_ptr<std::byte> narrowed = narrow(x);
+    const std::vector<Product> products = packed_products(x, narrowed.get(), unit, blocks, y);
+    use_.threads.run(std::ssize(products), [&](int64_t i, int) {
+      use_.products.multiply(products[static_cast<size_t>(i)]);
+    });
+  }
+  const std::span<const float> bias = use_.weights.bias(unit);
+  if (bias.empty()) return;
+  for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      add_scaled_row(cpu_data(y) + i * y.cols, bias.data(), 1.0F, y.cols);
+    }
+  });
+}
+
+void CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) {
+  if (observe_ == nullptr) return;
+  for (const Block& block : blocks) {
+    (*observe_)({.unit = unit,
+                 .part = block.part,
+                 .row = row_,
+                 .inputs = cpu_data(x) + block.begin * x.cols,
+                 .tokens = block.count,
+                 .cols = x.cols});
   }
 }
 
-void CpuBackend::multiply_packed(const Tensor& x, int unit, std::span<const Block> blocks,
-                                 Tensor& y) {
-  const float* in = cpu_data(x);
-  std::shared_ptr<std::byte> narrowed;
-  const uint16_t* in_bf16 = nullptr;
-  if (use_.products.wants_bf16()) {
-    narrowed = use_.buffers->take(padded_rows(x.rows) * x.cols * 2);
-    auto* halves = reinterpret_cast<uint16_t*>(narrowed.get());
-    in_bf16 = halves;
-    for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
-      narrow_row_to_bf16(in + first * x.cols, count * x.cols, halves + first * x.cols);
-    });
-  }
+std::shared_ptr<std::byte> CpuBackend::narrow(const Tensor& x) {
+  if (!use_.products.wants_bf16()) return nullptr;
+  auto narrowed = use_.buffers->take(padded_rows(x.rows) * x.cols * 2);
+  auto* halves = reinterpret_cast<uint16_t*>(narrowed.get());
+  for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
+    narrow_row_to_bf16(cpu_data(x) + first * x.cols, count * x.cols, halves + first * x.cols);
+  });
+  return narrowed;
+}
+
+std::vector<Product> CpuBackend::packed_products(const Tensor& x, const std::byte* narrowed,
+                                                 int unit, std::span<const Block> blocks,
+                                                 const Tensor& y) const {
+  const auto* halves = reinterpret_cast<const uint16_t*>(narrowed);
   std::vector<Product> products;
   for (const Block& block : blocks) {
     const PackedMatrix& matrix = use_.weights.packed(unit, block.part);
     for (int64_t panel = 0; panel < std::ssize(matrix.panels); ++panel) {
       for (int64_t done = 0; done < block.count; done += kRowBlock) {
         const int64_t row = block.begin + done;
-        products.push_back({.x = in + row * x.cols,
-                            .x_bf16 = in_bf16 == nullptr ? nullptr : in_bf16 + row * x.cols,
+        products.push_back({.x = cpu_data(x) + row * x.cols,
+                            .x_bf16 = halves == nullptr ? nullptr : halves + row * x.cols,
                             .rows = std::min(kRowBlock, block.count - done),
                             .packed = matrix.panels[static_cast<size_t>(panel)].get(),
                             .n = matrix.rows_of(panel),
@@ -160,13 +198,47 @@ void CpuBackend::multiply_packed(const Tensor& x, int unit, std::span<const Bloc
       }
     }
   }
-  use_.threads.run(std::ssize(products), [&](int64_t i, int) {
-    use_.products.multiply(products[static_cast<size_t>(i)]);
+  return products;
+}
+
+void CpuBackend::multiply_gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
+                                const Tensor& y) {
+  show(x, gate, blocks);
+  show(x, up, blocks);
+  const std::shared_ptr<std::byte> narrowed = narrow(x);
+  const std::vector<Product> gates = packed_products(x, narrowed.get(), gate, blocks, y);
+  const std::vector<Product> ups = packed_products(x, narrowed.get(), up, blocks, y);
+  RAM_CHECK(gates.size() == ups.size());
+  const bool rounded = use_.precision == Precision::kBF16;
+  use_.threads.run(std::ssize(gates), [&](int64_t i, int) {
+    Product product = gates[static_cast<size_t>(i)];
+    float* out = product.y;
+    const int64_t n = product.n;
+    const int64_t count = padded_rows(product.rows) * n;
+    const auto buffer = use_.buffers->take(2 * count * 4);
+    auto* gated = reinterpret_cast<float*>(buffer.get());
+    float* other = gated + count;
+    product.y = gated;
+    product.y_stride = n;
+    use_.products.multiply(product);
+    product.packed = ups[static_cast<size_t>(i)].packed;
+    product.y = other;
+    use_.products.multiply(product);
+    for (int64_t row = 0; row < product.rows; ++row) {
+      float* values = gated + row * n;
+      if (rounded) {
+        round_row_to_bf16(values, n);
+        round_row_to_bf16(other + row * n, n);
+      }
+      gate_row(values, other + row * n, n);
+      if (rounded) round_row_to_bf16(values, n);
+      std::memcpy(out + row * y.cols, values, static_cast<size_t>(n) * 4);
+    }
   });
 }
 
 void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks,
-                                 Tensor& y) {
+                                 const Tensor& y) {
   struct Task {
     const StoredMatrix* matrix;
     const float* x;
@@ -274,17 +346,6 @@ void CpuBackend::add(Tensor& x, const Tensor& y) {
     add_scaled_row(sum + first * x.cols, other + first * x.cols, 1.0F, count * x.cols);
   });
   round(x);
-}
-
-Tensor CpuBackend::gated(const Tensor& gate, const Tensor& up) {
-  Tensor y = gate;  // worked on in place: a gate is used for nothing else
-  float* out = cpu_data(y);
-  const float* other = cpu_data(up);
-  for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
-    gate_row(out + first * y.cols, other + first * y.cols, count * y.cols);
-  });
-  round(y);
-  return y;
 }
 
 void CpuBackend::scale_by_sigmoid(Tensor& x, const Tensor& gate) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "ram/size.h"
 #include "ram/thread.h"
@@ -47,12 +48,14 @@ class CpuBackend : public Backend {
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
                    KvCache* cache, int64_t position) override;
   void add(Tensor& x, const Tensor& y) override;
-  Tensor gated(const Tensor& gate, const Tensor& up) override;
+  Tensor gated_linear(const Tensor& x, int gate, int up) override;
   void scale_by_sigmoid(Tensor& x, const Tensor& gate) override;
   Routing route(const Tensor& logits, const RouteSpec& spec) override;
   Tensor gather(const Tensor& x, const Routing& routing, ExpertRange range) override;
   Tensor grouped_linear(const Tensor& x, int unit, const Routing& routing,
                         ExpertRange range) override;
+  Tensor grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
+                              ExpertRange range) override;
   void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
                    ExpertRange range) override;
 
@@ -66,13 +69,29 @@ class CpuBackend : public Backend {
                      float* y);
 
  private:
-  struct Block;
+  /// Rows [begin, begin + count) of x times one part of a unit.
+  struct Block {
+    int part = 0;
+    int64_t begin = 0;
+    int64_t count = 0;
+  };
 
   Tensor make(int64_t rows, int64_t cols);
   void round(const Tensor& x);
-  void multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form, Tensor& y);
-  void multiply_packed(const Tensor& x, int unit, std::span<const Block> blocks, Tensor& y);
-  void multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks, Tensor& y);
+  static std::vector<Block> expert_blocks(const Routing& routing, ExpertRange range);
+  /// y = x W^T of each block, plus the bias.
+  void multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form,
+                const Tensor& y);
+  void multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks, const Tensor& y);
+  Tensor gated(const Tensor& x, int gate, int up, std::span<const Block> blocks, Form form);
+  /// Gates while the two products of a block and a panel are in the cache.
+  void multiply_gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
+                      const Tensor& y);
+  std::vector<Product> packed_products(const Tensor& x, const std::byte* narrowed, int unit,
+                                       std::span<const Block> blocks, const Tensor& y) const;
+  /// x as bf16 where products want it, else null.
+  std::shared_ptr<std::byte> narrow(const Tensor& x);
+  void show(const Tensor& x, int unit, std::span<const Block> blocks);
 
   // Elements below which handing work to another thread costs more than doing it.
   static constexpr int64_t kLeastElements = 32768;

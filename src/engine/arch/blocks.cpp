@@ -63,8 +63,7 @@ Stage dense_mlp_stage(const LayerContext& context) {
   for (const int unit : {gate_proj, up_proj, down_proj}) stage.weights.push_back({.unit = unit});
   stage.run = [=](Backend& backend, Sequence& sequence) {
     const Tensor normed = backend.rms_norm(sequence.hidden, norm, epsilon);
-    const Tensor inner =
-        backend.gated(backend.linear(normed, gate_proj), backend.linear(normed, up_proj));
+    const Tensor inner = backend.gated_linear(normed, gate_proj, up_proj);
     backend.add(sequence.hidden, backend.linear(inner, down_proj));
   };
   return stage;
@@ -99,8 +98,7 @@ Stage expert_range_stage(const LayerContext& context, const ExpertBlock& block, 
   stage.run = [=](Backend& backend, Sequence& sequence) {
     const Routing& routing = sequence.routing;
     const Tensor x = backend.gather(sequence.normed, routing, range);
-    const Tensor inner = backend.gated(backend.grouped_linear(x, gate_proj, routing, range),
-                                       backend.grouped_linear(x, up_proj, routing, range));
+    const Tensor inner = backend.grouped_gated_linear(x, gate_proj, up_proj, routing, range);
     backend.scatter_add(sequence.sum, backend.grouped_linear(inner, down_proj, routing, range),
                         routing, range);
   };
@@ -117,8 +115,7 @@ Stage shared_expert_stage(const LayerContext& context) {
     stage.weights.push_back({.unit = unit});
   }
   stage.run = [=](Backend& backend, Sequence& sequence) {
-    const Tensor inner = backend.gated(backend.linear(sequence.normed, gate_proj),
-                                       backend.linear(sequence.normed, up_proj));
+    const Tensor inner = backend.gated_linear(sequence.normed, gate_proj, up_proj);
     Tensor shared = backend.linear(inner, down_proj);
     backend.scale_by_sigmoid(shared, backend.linear(sequence.normed, gate));
     backend.add(sequence.sum, shared);
