@@ -3,7 +3,8 @@
 // from outside is needed.
 //
 // Hides the passes over the layers: what comes before a disturbed layer is computed once, weights
-// pass from disk a fixed number of times, second moments of one layer are held at a time.
+// pass from disk a fixed number of times, second moments of one layer are held at a time. What is
+// held at all grows with the text and the largest layer as stored, not with the model.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,21 @@ struct CalibrationText {
 
   int64_t tokens() const;
 };
+
+/// How memory is shared between a model and what learns from it.
+struct CalibrationMemory {
+  int64_t model = 0;     ///< EngineOptions::memory_bytes
+  int64_t variants = 0;  ///< ProbeOptions::memory_bytes
+  int64_t moments = 0;   ///< CompressOptions::memory_bytes
+};
+
+/// Shares `total` bytes so that own_text, measure_coefficients, compress_units and run_with_noise
+/// keep to it on a text of rows x length: each gets what it needs at least, and then the model one
+/// half of the rest.
+/// @param length cut to what the model was made for.
+/// @throws Error{kUsage} it is too little (says how much is needed, and what needs less).
+CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int threads,
+                               int64_t rows, int64_t length);
 
 struct CalibrationTextOptions {
   int64_t rows = 64;
@@ -69,12 +85,6 @@ CalibrationText random_text(int64_t vocabulary, const CalibrationTextOptions& op
 CalibrationText file_text(const std::filesystem::path& file, const Tokenizer& tokenizer,
                           const CalibrationTextOptions& options);
 
-/// Adds Gaussian noise to each of `parts` equal stretches of `weights`: the noise's norm is
-/// `relative` times that of the stretch, exactly up to rounding. The same for the same arguments,
-/// whatever the number of threads.
-void add_noise(std::span<float> weights, int64_t parts, double relative, uint64_t seed,
-               ThreadPool& pool);
-
 /// What a block of probing is about to take, from one pass of its text through the model.
 struct ProbeForecast {
   int64_t variants = 0;  ///< units times seeds, as far as they are not known
@@ -89,12 +99,13 @@ struct ProbeOptions {
   int64_t first_rows = 8;    ///< of the text; units that stay uncertain get more, up to all
   double aimed_error = 0.3;  ///< of the coefficient's logarithm, one standard error
   double seconds = 0;        ///< what it may take, about, by cutting rows; 0: no bound
-  int64_t memory_bytes = 0;  ///< hidden states of variants that travel together
+  /// Rows of variants that travel together, at least one's; 0: an eighth of the machine's.
+  int64_t memory_bytes = 0;
   uint64_t seed = 42;
   /// Other values than noise: what a unit's weights are replaced by; then relative_noise is what
   /// these errors are called, seeds and most_seeds are 1, and `disturbance` names them in the
   /// study.
-  std::function<std::vector<float>(int unit)> values = {};
+  std::function<UnitRows(int unit)> values = {};
   std::string disturbance = {};
   /// Called before the variants of each block of rows.
   std::function<void(const ProbeForecast&)> forecast = {};
@@ -140,7 +151,9 @@ struct CompressOptions {
   /// A part's (expert's) second moment is drawn towards its unit's by so many tokens' worth.
   double shrink_tokens = 64;
   FeedbackOptions feedback = {};
-  int64_t memory_bytes = 0;  ///< for the second moments; 0: a quarter of the machine's
+  /// Second moments at a time; where a layer's do not fit, it takes several passes, with the same
+  /// result. 0: a quarter of the machine's.
+  int64_t memory_bytes = 0;
 };
 
 /// A unit as it is stored, and what is known of it.
@@ -173,7 +186,8 @@ struct CompressResult {
 /// @param sink    takes each unit once, in the order in which they come; may be empty.
 /// @param progress phase "compress", in weights.
 /// @throws as LanguageModel; {kInterrupted}.
-/// @cost   two or three passes of the text; the second moments of one layer at a time.
+/// @cost   two or three passes of the text, and one more for as often as a layer's second moments
+///         do not fit.
 CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,
                               const CalibrationText& text, const CompressOptions& options,
                               const std::function<std::optional<CompressedUnit>(int unit)>& known,
@@ -193,9 +207,9 @@ struct NoiseResult {
 NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relative,
                            std::span<const TokenRow> rows, uint64_t seed);
 
-/// @return a compressed unit's weights as they will be read, all parts one after another.
-std::vector<float> decode_unit(const Checkpoint& checkpoint, const CompressedUnit& unit,
-                               AffineFormat format, DType dtype);
+/// A compressed unit's weights as they will be read.
+UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineFormat format,
+                      DType dtype);
 
 /// Compressed units on disk, one file each: what compress_units made waits there for the folder to
 /// be written, and a killed run finds it again.

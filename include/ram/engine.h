@@ -70,6 +70,10 @@ struct LinearInput {
   int64_t cols = 0;
 };
 
+/// Other values for a unit's weights: writes rows [first, first + count) of one part to `out`
+/// [count, cols], always the same. Called from several threads.
+using UnitRows = std::function<void(int part, int64_t first, int64_t count, float* out)>;
+
 /// What a caller may watch while layers run. Called from one thread at a time, rows in order, so
 /// that what it sums does not depend on the number of threads; it may use its own workers.
 using InputObserver = std::function<void(const LinearInput& input)>;
@@ -93,6 +97,15 @@ class LanguageModel {
   /// Rows of `length` tokens that fit the memory at a time, at least 1.
   int64_t rows_at_once(int64_t length) const;
 
+  /// Bytes that a pass over rows of `length` tokens takes, at most, beside what belongs to the
+  /// rows: the program, weights at hand, scratch of every thread.
+  int64_t pass_bytes(int64_t length) const;
+  /// Bytes of a row of `length` tokens while layers run: its hidden state, and what is kept of it
+  /// from one step of a layer to the next.
+  int64_t row_bytes(int64_t length) const;
+  /// Bytes of the weights of a layer's largest step, as they are multiplied.
+  int64_t step_bytes() const;
+
   /// The embedding of each row: hidden states of layer 0.
   /// @throws Error{kCorrupt} an id outside the vocabulary (names id, position and vocabulary).
   HiddenRows embed(std::span<const TokenRow> rows);
@@ -106,10 +119,11 @@ class LanguageModel {
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);
 
-  /// Uses other values for one unit's weights, all parts one after another, row-major float32,
-  /// until restore_unit. Nothing is read again.
-  /// @pre values.size() == unit.weights().
-  void set_unit(int unit, std::span<const float> values);
+  /// Uses other values for one unit's weights until restore_unit. They are asked for whenever they
+  /// are multiplied, and let go of: nothing is held for them. What is in memory of the unit's own
+  /// weights stays there.
+  /// @pre the unit is a matrix.
+  void set_unit(int unit, UnitRows values);
   void restore_unit(int unit);
 
   struct State;

@@ -2,10 +2,13 @@
 // their place, and take the text on through it.
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/size.h"
 
 #include "moments.h"
 #include "units.h"
@@ -14,6 +17,8 @@ namespace ram {
 namespace {
 
 constexpr int64_t kStarvedTokens = 64;
+// Rows of a matrix that one thread reads at a time.
+constexpr int64_t kReadRows = 256;
 
 class Compressor {
  public:
@@ -37,8 +42,7 @@ class Compressor {
   }
 
   CompressResult run() {
-    LanguageModel twin(Checkpoint::open(checkpoint_.folder.string(), Quantized::kAccept),
-                       model_.options());
+    LanguageModel twin = twin_of(model_);
     const int embedding = unit_of(Role::kEmbedding);
     const int head = checkpoint_.tied_embeddings ? embedding : unit_of(Role::kHead);
     HiddenRows base = model_.embed(text_.rows);
@@ -46,14 +50,15 @@ class Compressor {
     if (head == embedding && formats_[static_cast<size_t>(head)]) {
       HiddenRows end = model_.embed(text_.rows);
       model_.run_layers(end, 0, model_.layers());
-      compress_head(head, end, twin);
+      place(twin, compress_head(head, end));
     } else if (formats_[static_cast<size_t>(embedding)]) {
       place(twin, compress_alone(embedding));
     }
     HiddenRows compressed = twin.embed(text_.rows);
+    if (head != embedding) twin.restore_unit(embedding);
     for (int layer = 0; layer < model_.layers(); ++layer) run_layer(layer, base, compressed);
     if (head != embedding && formats_[static_cast<size_t>(head)]) {
-      compress_head(head, options_.sequential ? compressed : base, twin);
+      place(twin, compress_head(head, options_.sequential ? compressed : base));
     }
     return compare(base, compressed, twin);
   }
@@ -81,32 +86,47 @@ class Compressor {
         to_encode.push_back(unit);
       }
     }
-    const int64_t memory = options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 4;
     const bool watch = !to_encode.empty() && options_.encoder != Encoder::kMlx;
-    Moments moments(checkpoint_, to_encode, memory, pool_);
-    InputObserver observe;
-    if (watch) observe = [&](const LinearInput& input) { moments.add(input); };
-    if (options_.sequential && watch) {
-      HiddenRows passing;
-      for (const Matrix& row : compressed) passing.push_back(row.copy());
-      model_.run_layers(passing, layer, layer + 1, observe);
-      observe = {};
-    }
-    model_.run_layers(base, layer, layer + 1, observe);
-    std::vector<int> came;
-    for (const std::vector<int>& group : moments.groups()) {
-      for (CompressedUnit& unit : compress_group(group, moments)) {
-        came.push_back(unit.unit);
-        stored.push_back(std::move(unit));
-      }
-    }
+    const bool moved = watch && gather(layer, base, compressed, to_encode, stored);
+    if (!moved) model_.run_layers(base, layer, layer + 1);
     for (const int unit : to_encode) {
-      const bool done = std::find(came.begin(), came.end(), unit) != came.end();
+      const bool done = std::any_of(stored.begin(), stored.end(),
+                                    [&](const CompressedUnit& one) { return one.unit == unit; });
       if (!done) stored.push_back(compress_alone(unit));  // no token came to it
     }
-    for (const CompressedUnit& unit : stored) model_.set_unit(unit.unit, decode(unit));
+    for (CompressedUnit& unit : stored) place(model_, std::move(unit));
     model_.run_layers(compressed, layer, layer + 1);
     for (const int unit : wanted) model_.restore_unit(unit);
+  }
+
+  /// Encodes units by their inputs, in as many passes over the layer as memory makes of it.
+  /// @return whether `base` went through the layer meanwhile.
+  bool gather(int layer, HiddenRows& base, const HiddenRows& compressed,
+              std::span<const int> to_encode, std::vector<CompressedUnit>& stored) {
+    const int64_t memory = options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 4;
+    Moments moments(checkpoint_, to_encode, memory, pool_);
+    const InputObserver observe = [&](const LinearInput& input) { moments.add(input); };
+    const bool in_place = !options_.sequential && moments.fits_one_pass();
+    std::map<int, Unfinished> unfinished;
+    do {
+      if (in_place) {
+        model_.run_layers(base, layer, layer + 1, observe);
+      } else {
+        HiddenRows passing = copy_rows(options_.sequential ? compressed : base);
+        model_.run_layers(passing, layer, layer + 1, observe);
+      }
+      for (const Moments::Group& group : moments.groups()) {
+        compress_group(group, moments, unfinished);
+        for (const int unit : group.units) {
+          const auto at = unfinished.find(unit);
+          if (at == unfinished.end() || at->second.parts_left > 0) continue;
+          stored.push_back(finish(at->second));
+          unfinished.erase(at);
+        }
+      }
+    } while (moments.next_pass());
+    RAM_CHECK(unfinished.empty());
+    return in_place;
   }
 
   std::optional<CompressedUnit> recall(int unit) {
@@ -134,119 +154,166 @@ class Compressor {
     }
   }
 
-  EncodeRequest request_of(int unit, std::span<const float> weights, int part) const {
-    const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
-    const auto size = static_cast<size_t>(use.part_weights());
-    return {.weights = weights.subspan(static_cast<size_t>(part) * size, size),
-            .rows = use.rows,
-            .cols = use.cols,
-            .format = *formats_[static_cast<size_t>(unit)],
-            .dtype = options_.dtype};
-  }
+  AffineFormat format_of(int unit) const { return *formats_[static_cast<size_t>(unit)]; }
 
-  EncodedMatrix encode(const EncodeRequest& request, const SecondMoment* moment,
-                       const FeedbackEncoder* feedback) {
-    if (feedback != nullptr) return feedback->encode(request, pool_);
-    if (options_.encoder == Encoder::kMlx) return mlx_encode(request, pool_);
-    const std::vector<float> importance =
-        moment != nullptr && moment->tokens() > 0 ? moment->diagonal() : std::vector<float>();
-    return search_encode(request, importance, pool_);
-  }
-
-  /// @param moments of each part as gathered, null where no token came; empty: nothing is known.
-  void finish(CompressedUnit& unit, std::span<const float> weights,
-              std::span<const SecondMoment* const> moments) {
-    for (size_t part = 0; part < unit.parts.size(); ++part) {
-      const EncodeRequest request = request_of(unit.unit, weights, static_cast<int>(part));
-      unit.squared_error += squared_error(request, unit.parts[part], {});
-    }
-    for (const float weight : weights) unit.sum_squares += double{weight} * double{weight};
-    unit.output_error = unit.squared_error / std::max(unit.sum_squares, 1e-300);
+  /// What is known of a part once it is encoded.
+  struct PartSums {
+    double squared_error = 0;
+    double sum_squares = 0;
+    /// With the inputs that came: of the outputs, and of what independent noise as large as the
+    /// weights would make of them.
     double error = 0;
     double noise = 0;
-    for (size_t part = 0; part < moments.size(); ++part) {
-      const EncodeRequest request = request_of(unit.unit, weights, static_cast<int>(part));
-      if (moments[part] == nullptr) continue;
-      const SecondMoment& moment = *moments[part];
-      double squares = 0;
-      double trace = 0;
-      for (const float weight : request.weights) squares += double{weight} * double{weight};
-      for (const float value : moment.diagonal()) trace += double{value};
-      error += weighted_error(request, unit.parts[part], moment, pool_);
-      noise += squares * trace / static_cast<double>(moment.cols());
+  };
+
+  /// A unit of which some parts are encoded.
+  struct Unfinished {
+    CompressedUnit unit;
+    std::vector<PartSums> sums;  // by part
+    int64_t parts_left = 0;
+  };
+
+  Unfinished begin(int unit) const {
+    const auto parts = checkpoint_.units[static_cast<size_t>(unit)].parts.size();
+    Unfinished result;
+    result.unit.unit = unit;
+    result.unit.parts.resize(parts);
+    result.sums.resize(parts);
+    result.parts_left = static_cast<int64_t>(parts);
+    return result;
+  }
+
+  /// How a part is encoded, and by what its error counts: null is nothing known.
+  struct Inputs {
+    const SecondMoment* moment = nullptr;
+    const FeedbackEncoder* feedback = nullptr;
+    const SecondMoment* gathered = nullptr;
+  };
+
+  /// A block of rows at a time: a row's encoding knows nothing of the others.
+  void encode_part(Unfinished& to, int part, const Inputs& inputs) {
+    const Unit& use = checkpoint_.units[static_cast<size_t>(to.unit.unit)];
+    EncodedMatrix& encoded = to.unit.parts[static_cast<size_t>(part)];
+    PartSums& sums = to.sums[static_cast<size_t>(part)];
+    std::vector<float> importance;
+    if (inputs.moment != nullptr && inputs.moment->tokens() > 0) {
+      importance = inputs.moment->diagonal();
     }
-    if (noise > 0) unit.output_error = error / noise;
+    std::vector<float> weights;
+    const int64_t step = encoded_rows(use.rows, use.cols);
+    const int64_t blocks = ceil_div(step, kReadRows);
+    for (int64_t first = 0; first < use.rows; first += step) {
+      check_interrupted();
+      const int64_t rows = std::min(step, use.rows - first);
+      weights.resize(static_cast<size_t>(rows * use.cols));
+      pool_.run(blocks, [&](int64_t block, int) {
+        const int64_t row = block * kReadRows;
+        if (row >= rows) return;
+        read_rows(checkpoint_, to.unit.unit, part, first + row, std::min(kReadRows, rows - row),
+                  options_.dtype, weights.data() + row * use.cols);
+      });
+      const EncodeRequest request{.weights = weights,
+                                  .rows = rows,
+                                  .cols = use.cols,
+                                  .format = format_of(to.unit.unit),
+                                  .dtype = options_.dtype};
+      const EncodedMatrix block =
+          inputs.feedback != nullptr          ? inputs.feedback->encode(request, pool_)
+          : options_.encoder == Encoder::kMlx ? mlx_encode(request, pool_)
+                                              : search_encode(request, importance, pool_);
+      sums.squared_error += squared_error(request, block, {});
+      for (const float weight : weights) sums.sum_squares += double{weight} * double{weight};
+      if (inputs.gathered != nullptr) {
+        sums.error += weighted_error(request, block, *inputs.gathered, pool_);
+      }
+      encoded.codes.insert(encoded.codes.end(), block.codes.begin(), block.codes.end());
+      encoded.scales.insert(encoded.scales.end(), block.scales.begin(), block.scales.end());
+      encoded.biases.insert(encoded.biases.end(), block.biases.begin(), block.biases.end());
+    }
+    if (inputs.gathered == nullptr) return;
+    double trace = 0;
+    for (const float value : inputs.gathered->diagonal()) trace += double{value};
+    sums.noise = sums.sum_squares * trace / static_cast<double>(use.cols);
+  }
+
+  /// Adds up what the parts lost, and gives the unit away.
+  CompressedUnit finish(Unfinished& done) {
+    CompressedUnit& unit = done.unit;
+    double error = 0;
+    double noise = 0;
+    for (const PartSums& part : done.sums) {
+      unit.squared_error += part.squared_error;
+      unit.sum_squares += part.sum_squares;
+      error += part.error;
+      noise += part.noise;
+    }
+    unit.output_error =
+        noise > 0 ? error / noise : unit.squared_error / std::max(unit.sum_squares, 1e-300);
     count(unit, /*fresh=*/true);
+    return std::move(unit);
+  }
+
+  /// Calls work(part) for parts of a unit, side by side where there are enough of them.
+  void for_parts(std::span<const int> parts, const std::function<void(int)>& work) {
+    const auto one = [&](int64_t i, int) { work(parts[static_cast<size_t>(i)]); };
+    if (std::ssize(parts) >= pool_.threads()) {
+      pool_.run(std::ssize(parts), one);
+    } else {
+      for (int64_t i = 0; i < std::ssize(parts); ++i) one(i, 0);
+    }
   }
 
   /// A unit whose inputs say nothing: the embedding, or experts to which no token came.
   CompressedUnit compress_alone(int unit) {
     if (std::optional<CompressedUnit> found = recall(unit)) return std::move(*found);
-    const std::vector<float> weights = read_unit(checkpoint_, unit, options_.dtype, pool_);
-    const int64_t parts = std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts);
-    CompressedUnit result;
-    result.unit = unit;
-    for (int part = 0; part < parts; ++part) {
-      check_interrupted();
-      result.parts.push_back(encode(request_of(unit, weights, part), nullptr, nullptr));
-    }
-    result.starved_parts = parts > 1 ? parts : 0;
-    finish(result, weights, {});
-    return result;
+    Unfinished result = begin(unit);
+    std::vector<int> parts(result.sums.size());
+    std::iota(parts.begin(), parts.end(), 0);
+    for_parts(parts, [&](int part) { encode_part(result, part, {}); });
+    result.unit.starved_parts = parts.size() > 1 ? std::ssize(parts) : 0;
+    return finish(result);
   }
 
-  /// Units that share their inputs: one factor serves them all.
-  std::vector<CompressedUnit> compress_group(std::span<const int> group, Moments& moments) {
-    std::vector<CompressedUnit> results;
-    std::vector<std::vector<float>> weights;
-    for (const int unit : group) {
-      weights.push_back(read_unit(checkpoint_, unit, options_.dtype, pool_));
-      CompressedUnit& result = results.emplace_back();
-      result.unit = unit;
-      result.parts.resize(checkpoint_.units[static_cast<size_t>(unit)].parts.size());
+  /// Parts of units that share their inputs: one factor serves them all.
+  void compress_group(const Moments::Group& group, const Moments& moments,
+                      std::map<int, Unfinished>& unfinished) {
+    if (group.parts.empty()) return;
+    std::vector<Unfinished*> units;
+    for (const int unit : group.units) {
+      const auto at = unfinished.find(unit);
+      units.push_back(at != unfinished.end()
+                          ? &at->second
+                          : &unfinished.emplace(unit, begin(unit)).first->second);
     }
-    const auto one_part = [&](int64_t part, int) {
+    const int leader = group.units.front();
+    const bool several = units.front()->sums.size() > 1;
+    for_parts(group.parts, [&](int part) {
       check_interrupted();
-      const SecondMoment moment =
-          moments.of(group.front(), static_cast<int>(part), options_.shrink_tokens);
+      Inputs inputs{.gathered = moments.gathered(leader, part)};
+      inputs.moment = inputs.gathered;
+      std::optional<SecondMoment> drawn;
+      if (several) inputs.moment = &drawn.emplace(moments.of(leader, part, options_.shrink_tokens));
       std::optional<FeedbackEncoder> feedback;
       if (options_.encoder == Encoder::kFeedback) {
-        feedback.emplace(moment, options_.feedback, pool_);
+        inputs.feedback = &feedback.emplace(*inputs.moment, options_.feedback, pool_);
       }
-      for (size_t i = 0; i < group.size(); ++i) {
-        results[i].parts[static_cast<size_t>(part)] =
-            encode(request_of(group[i], weights[i], static_cast<int>(part)), &moment,
-                   feedback ? &*feedback : nullptr);
+      for (Unfinished* unit : units) encode_part(*unit, part, inputs);
+    });
+    for (Unfinished* unit : units) {
+      unit->parts_left -= std::ssize(group.parts);
+      for (const int part : group.parts) {
+        const bool starved = several && moments.tokens(leader, part) < kStarvedTokens;
+        unit->unit.starved_parts += starved ? 1 : 0;
       }
-    };
-    const int64_t parts = std::ssize(results.front().parts);
-    moments.of(group.front(), 0, options_.shrink_tokens);  // what all parts share is made once
-    if (parts >= pool_.threads()) {
-      pool_.run(parts, one_part);
-    } else {
-      for (int64_t part = 0; part < parts; ++part) one_part(part, 0);
     }
-    for (size_t i = 0; i < group.size(); ++i) {
-      for (int64_t part = 0; parts > 1 && part < parts; ++part) {
-        const bool starved = moments.tokens(group[i], static_cast<int>(part)) < kStarvedTokens;
-        results[i].starved_parts += starved ? 1 : 0;
-      }
-      std::vector<const SecondMoment*> own;
-      for (int64_t part = 0; part < parts; ++part) {
-        own.push_back(moments.gathered(group[i], static_cast<int>(part)));
-      }
-      finish(results[i], weights[i], own);
-    }
-    return results;
   }
 
   /// The head (and with it a tied embedding): its inputs are the normed states of the end.
-  void compress_head(int head, const HiddenRows& end, LanguageModel& twin) {
-    if (std::optional<CompressedUnit> found = recall(head)) return place(twin, *found);
+  CompressedUnit compress_head(int head, const HiddenRows& end) {
+    if (std::optional<CompressedUnit> found = recall(head)) return std::move(*found);
     const int64_t cols = checkpoint_.units[static_cast<size_t>(head)].cols;
     SecondMoment moment(cols);
-    const int norm = final_norm();
-    const std::vector<float> gain = read_unit(checkpoint_, norm, std::nullopt, pool_);
+    const std::vector<float> gain = read_unit(checkpoint_, final_norm());
     for (const Matrix& row : end) {
       Matrix normed(row.rows(), cols);
       for (int64_t t = 0; t < row.rows(); ++t) {
@@ -261,16 +328,14 @@ class Compressor {
       }
       moment.add(normed.data(), normed.rows(), pool_);
     }
-    const std::vector<float> weights = read_unit(checkpoint_, head, options_.dtype, pool_);
+    Inputs inputs{.moment = &moment, .gathered = &moment};
     std::optional<FeedbackEncoder> feedback;
-    if (options_.encoder == Encoder::kFeedback) feedback.emplace(moment, options_.feedback, pool_);
-    CompressedUnit result;
-    result.unit = head;
-    result.parts.push_back(
-        encode(request_of(head, weights, 0), &moment, feedback ? &*feedback : nullptr));
-    const SecondMoment* const moments[] = {&moment};
-    finish(result, weights, moments);
-    place(twin, result);
+    if (options_.encoder == Encoder::kFeedback) {
+      inputs.feedback = &feedback.emplace(moment, options_.feedback, pool_);
+    }
+    Unfinished result = begin(head);
+    encode_part(result, 0, inputs);
+    return finish(result);
   }
 
   int final_norm() const {
@@ -282,13 +347,10 @@ class Compressor {
     return -1;
   }
 
-  std::vector<float> decode(const CompressedUnit& unit) const {
-    return decode_unit(checkpoint_, unit, *formats_[static_cast<size_t>(unit.unit)],
-                       options_.dtype);
-  }
-
-  void place(LanguageModel& model, const CompressedUnit& unit) {
-    model.set_unit(unit.unit, decode(unit));
+  void place(LanguageModel& model, CompressedUnit unit) {
+    const int index = unit.unit;
+    model.set_unit(index,
+                   decoded_rows(checkpoint_, std::move(unit), format_of(index), options_.dtype));
   }
 
   CompressResult compare(const HiddenRows& base, const HiddenRows& compressed,
@@ -324,17 +386,17 @@ class Compressor {
 
 }  // namespace
 
-std::vector<float> decode_unit(const Checkpoint& checkpoint, const CompressedUnit& unit,
-                               AffineFormat format, DType dtype) {
-  const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
-  std::vector<float> values(static_cast<size_t>(use.weights()));
-  for (size_t part = 0; part < unit.parts.size(); ++part) {
-    const EncodedMatrix& encoded = unit.parts[part];
-    affine_decode(encoded.codes.data(), encoded.scales.data(), encoded.biases.data(), dtype,
-                  use.rows, use.cols, format,
-                  values.data() + static_cast<int64_t>(part) * use.part_weights());
-  }
-  return values;
+UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineFormat format,
+                      DType dtype) {
+  const int64_t cols = checkpoint.units.at(static_cast<size_t>(unit.unit)).cols;
+  const auto held = std::make_shared<const CompressedUnit>(std::move(unit));
+  return [=](int part, int64_t first, int64_t count, float* out) {
+    const EncodedMatrix& from = held->parts.at(static_cast<size_t>(part));
+    const int64_t scale_row = cols / format.group_size * (dtype_bits(dtype) / 8);
+    affine_decode(from.codes.data() + first * (cols * format.bits / 32),
+                  from.scales.data() + first * scale_row, from.biases.data() + first * scale_row,
+                  dtype, count, cols, format, out);
+  };
 }
 
 CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,

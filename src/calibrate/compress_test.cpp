@@ -2,6 +2,9 @@
 // what was compressed.
 #include <cmath>
 #include <fstream>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -59,15 +62,7 @@ TEST_P(Compress, TakesTheTextThroughWhatIsStored) {
         model, formats, text_, {.encoder = encoder, .dtype = DType::kF32}, {},
         [&](const CompressedUnit& unit) {
           seen.push_back(unit.unit);
-          const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
-          std::vector<float> values(static_cast<size_t>(use.weights()));
-          for (size_t part = 0; part < unit.parts.size(); ++part) {
-            const EncodedMatrix& encoded = unit.parts[part];
-            affine_decode(encoded.codes.data(), encoded.scales.data(), encoded.biases.data(),
-                          DType::kF32, use.rows, use.cols, {4, 32},
-                          values.data() + static_cast<int64_t>(part) * use.part_weights());
-          }
-          twin.set_unit(unit.unit, values);
+          twin.set_unit(unit.unit, decoded_rows(checkpoint, unit, {4, 32}, DType::kF32));
         });
     EXPECT_EQ(std::ssize(seen), std::count_if(formats.begin(), formats.end(),
                                               [](const UnitFormat& f) { return f.has_value(); }));
@@ -208,11 +203,87 @@ TEST_P(Compress, MomentsAreThoseOfTheInputsAndSharedByThoseThatShareThem) {
       ASSERT_NEAR(double{found.values()[i]}, sum[i], 1e-5 * largest);
     }
   }
-  const auto groups = moments.groups();
-  const auto largest =
-      std::max_element(groups.begin(), groups.end(),
-                       [](const auto& a, const auto& b) { return a.size() < b.size(); });
-  EXPECT_EQ(largest->size(), 3U);  // queries, keys, values
+  size_t most = 0;
+  for (const Moments::Group& group : moments.groups()) most = std::max(most, group.units.size());
+  EXPECT_EQ(most, 3U);  // queries, keys, values
+  EXPECT_FALSE(moments.next_pass());
+}
+
+TEST_P(Compress, GivesTheSameBitsWhateverTheMemory) {
+  std::map<int, std::vector<EncodedMatrix>> found[2];
+  std::map<int, std::pair<double, int64_t>> known[2];
+  int passes[2] = {0, 0};
+  for (const bool sequential : {false, true}) {
+    for (const bool little : {false, true}) {
+      LanguageModel model(Checkpoint::open((folder_ / "model").string()),
+                          {.threads = 2, .memory_bytes = little ? 1 : 0});
+      compress_units(model, formats_of(model.checkpoint(), {3, 32}), text_,
+                     {.sequential = sequential, .memory_bytes = little ? 1 : 0}, {},
+                     [&](const CompressedUnit& unit) {
+                       found[little ? 1 : 0][unit.unit] = unit.parts;
+                       known[little ? 1 : 0][unit.unit] = {unit.output_error, unit.starved_parts};
+                     });
+    }
+    EXPECT_EQ(found[0], found[1]);
+    EXPECT_EQ(known[0], known[1]);
+  }
+  // It did take more than one pass.
+  LanguageModel model = open();
+  std::vector<int> units;
+  for (size_t u = 0; u < model.checkpoint().units.size(); ++u) {
+    const Unit& unit = model.checkpoint().units[u];
+    if (unit.quantizable && unit.layer == 0) units.push_back(static_cast<int>(u));
+  }
+  ThreadPool pool(2);
+  for (const bool little : {false, true}) {
+    Moments moments(model.checkpoint(), units, little ? 1 : int64_t{1} << 30, pool);
+    EXPECT_EQ(moments.fits_one_pass(), !little);
+    do {
+      ++passes[little ? 1 : 0];
+      HiddenRows hidden = model.embed(text_.rows);
+      model.run_layers(hidden, 0, 1, [&](const LinearInput& input) { moments.add(input); });
+    } while (moments.next_pass());
+  }
+  EXPECT_EQ(passes[0], 1);
+  EXPECT_GT(passes[1], 3);  // attention's two inputs, the mlp's two at least
+}
+
+TEST_P(Compress, SharesMemoryOrSaysHowMuchItTakes) {
+  const Checkpoint checkpoint = Checkpoint::open((folder_ / "model").string());
+  std::string said;
+  try {
+    share_memory(checkpoint, 1, 2, 3, 24);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kUsage);
+    said = error.what();
+  }
+  EXPECT_NE(said.find("3 rows of 24 tokens needs"), std::string::npos) << said;
+  int64_t last_model = 0;
+  for (const int64_t total : {int64_t{1} << 30, int64_t{2} << 30, int64_t{8} << 30}) {
+    const CalibrationMemory memory = share_memory(checkpoint, total, 2, 3, 24);
+    EXPECT_GT(memory.model, last_model);
+    EXPECT_GT(memory.variants, 0);
+    EXPECT_GT(memory.moments, 0);
+    EXPECT_LT(memory.model + std::max(memory.variants, memory.moments), total);
+    LanguageModel model(Checkpoint::open((folder_ / "model").string()),
+                        {.threads = 2, .memory_bytes = memory.model});
+    EXPECT_GE(model.rows_at_once(24), 1);
+    last_model = memory.model;
+  }
+  // More rows and more threads need more.
+  const auto needs = [&](int threads, int64_t rows) {
+    int64_t least = 1;
+    for (int64_t step = int64_t{1} << 34; step > 0; step /= 2) {
+      try {
+        share_memory(checkpoint, least + step, threads, rows, 24);
+      } catch (const Error&) {
+        least += step;
+      }
+    }
+    return least;
+  };
+  EXPECT_LT(needs(2, 3), needs(3, 3));
+  EXPECT_LT(needs(2, 3), needs(2, 300));
 }
 
 }  // namespace

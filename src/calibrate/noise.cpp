@@ -1,13 +1,16 @@
 // Gaussian noise of an exact norm, drawn in stretches of fixed length with a seed of their own, so
-// that it can be drawn twice (once to know its norm, once to add it) and by any number of threads.
-#include <array>
+// that it can be drawn twice (once to know its norm, once to add it to the rows that are asked for)
+// and by any number of threads: it is never held.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <vector>
 
-#include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/random.h"
+#include "ram/size.h"
+
+#include "units.h"
 
 namespace ram {
 namespace {
@@ -28,29 +31,43 @@ void draw_stretch(uint64_t seed, int64_t stretch, int64_t count, const Add& add)
   }
 }
 
+/// What a stretch, and in the end a part, sums up to.
+struct Sums {
+  double weights = 0;
+  double noise = 0;
+};
+
 }  // namespace
 
-void add_noise(std::span<float> weights, int64_t parts, double relative, uint64_t seed,
-               ThreadPool& pool) {
-  RAM_CHECK(parts >= 1 && std::ssize(weights) % parts == 0 && relative >= 0);
-  const int64_t part_size = std::ssize(weights) / parts;
-  const int64_t stretches = (part_size + kStretch - 1) / kStretch;
-  struct Sums {
-    double weights = 0;
-    double noise = 0;
-  };
+UnitRows noisy_rows(const Checkpoint& checkpoint, int unit, double relative, uint64_t seed,
+                    ThreadPool& pool) {
+  RAM_CHECK(relative >= 0);
+  const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
+  const auto parts = std::ssize(use.parts);
+  const int64_t stretches = ceil_div(use.part_weights(), kStretch);
+  // Blocks of whole stretches that begin where a row does, or nearly: a stretch may need rows of
+  // which it takes a piece only.
   std::vector<Sums> sums(static_cast<size_t>(parts * stretches));
-  const auto stretch_of = [&](int64_t i) {
-    const int64_t first = i % stretches * kStretch;
-    return weights.subspan(static_cast<size_t>(i / stretches * part_size + first),
-                           static_cast<size_t>(std::min(kStretch, part_size - first)));
-  };
-  pool.run(parts * stretches, [&](int64_t i, int) {
-    Sums& sum = sums[static_cast<size_t>(i)];
-    const std::span<float> stretch = stretch_of(i);
-    for (const float weight : stretch) sum.weights += double{weight} * double{weight};
-    draw_stretch(seed, i, std::ssize(stretch),
-                 [&](int64_t, double value) { sum.noise += value * value; });
+  constexpr int64_t kStretchesAtOnce = 64;
+  const int64_t blocks = ceil_div(stretches, kStretchesAtOnce);
+  pool.run(parts * blocks, [&](int64_t i, int) {
+    check_interrupted();
+    const int64_t part = i / blocks;
+    const int64_t begin = i % blocks * kStretchesAtOnce * kStretch;
+    const int64_t end = std::min(use.part_weights(), begin + kStretchesAtOnce * kStretch);
+    const int64_t first = begin / use.cols;
+    const int64_t count = ceil_div(end, use.cols) - first;
+    std::vector<float> weights(static_cast<size_t>(count * use.cols));
+    read_rows(checkpoint, unit, static_cast<int>(part), first, count, std::nullopt, weights.data());
+    for (int64_t at = begin; at < end; at += kStretch) {
+      const int64_t stretch = part * stretches + at / kStretch;
+      Sums& sum = sums[static_cast<size_t>(stretch)];
+      const int64_t length = std::min(kStretch, end - at);
+      const float* values = weights.data() + at - first * use.cols;
+      for (int64_t j = 0; j < length; ++j) sum.weights += double{values[j]} * double{values[j]};
+      draw_stretch(seed, stretch, length,
+                   [&](int64_t, double value) { sum.noise += value * value; });
+    }
   });
   std::vector<double> scales(static_cast<size_t>(parts));
   for (int64_t part = 0; part < parts; ++part) {
@@ -63,14 +80,23 @@ void add_noise(std::span<float> weights, int64_t parts, double relative, uint64_
       scales[static_cast<size_t>(part)] = relative * std::sqrt(all.weights / all.noise);
     }
   }
-  pool.run(parts * stretches, [&](int64_t i, int) {
-    const std::span<float> stretch = stretch_of(i);
-    const double scale = scales[static_cast<size_t>(i / stretches)];
-    draw_stretch(seed, i, std::ssize(stretch), [&](int64_t at, double value) {
-      float& weight = stretch[static_cast<size_t>(at)];
-      weight = static_cast<float>(double{weight} + scale * value);
-    });
-  });
+  return [=, &checkpoint, scales = std::move(scales)](int part, int64_t first, int64_t count,
+                                                      float* out) {
+    read_rows(checkpoint, unit, part, first, count, std::nullopt, out);
+    const Unit& of = checkpoint.units.at(static_cast<size_t>(unit));
+    const int64_t begin = first * of.cols;
+    const int64_t end = begin + count * of.cols;
+    const double scale = scales[static_cast<size_t>(part)];
+    for (int64_t s = begin / kStretch; s * kStretch < end; ++s) {
+      const int64_t at = s * kStretch;
+      const int64_t length = std::min(kStretch, of.part_weights() - at);
+      draw_stretch(seed, part * stretches + s, length, [&](int64_t j, double value) {
+        if (at + j < begin || at + j >= end) return;
+        float& weight = out[at + j - begin];
+        weight = static_cast<float>(double{weight} + scale * value);
+      });
+    }
+  };
 }
 
 }  // namespace ram

@@ -14,8 +14,7 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
   ThreadPool pool(model.options().threads);
   // Embedding and head are disturbed in a second model, so that the original's logits can be
   // computed beside.
-  LanguageModel twin(Checkpoint::open(checkpoint.folder.string(), Quantized::kAccept),
-                     model.options());
+  LanguageModel twin = twin_of(model);
   const auto disturb = [&](LanguageModel& which, int layer) {
     std::vector<int> disturbed;
     for (size_t u = 0; u < relative.size(); ++u) {
@@ -23,9 +22,8 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
       if (unit.layer != layer || relative[u] <= 0) continue;
       check_interrupted();
       const int index = static_cast<int>(u);
-      std::vector<float> weights = read_unit(checkpoint, index, std::nullopt, pool);
-      add_noise(weights, std::ssize(unit.parts), relative[u], noise_seed(seed, index, 0), pool);
-      which.set_unit(index, weights);
+      which.set_unit(index,
+                     noisy_rows(checkpoint, index, relative[u], noise_seed(seed, index, 0), pool));
       disturbed.push_back(index);
     }
     return disturbed;

@@ -23,8 +23,6 @@ using Clock = std::chrono::steady_clock;
 
 /// Numbers the arithmetic: with another, what older versions kept is not found.
 constexpr int kProbeRule = 1;
-// Variants whose logits are computed beside the original's in one go.
-constexpr size_t kLogitsAtOnce = 8;
 // A unit is done a little before the error aimed at: what all units say of the seeds still moves.
 constexpr double kMargin = 0.9;
 // Below it a half of the rows says nothing of the other.
@@ -35,19 +33,6 @@ struct Variant {
   int seed = 0;
   HiddenRows hidden;
 };
-
-HiddenRows copy_rows(const HiddenRows& rows) {
-  HiddenRows copies;
-  copies.reserve(rows.size());
-  for (const Matrix& row : rows) copies.push_back(row.copy());
-  return copies;
-}
-
-int64_t bytes_of(const HiddenRows& rows) {
-  int64_t bytes = 0;
-  for (const Matrix& row : rows) bytes += row.rows() * row.cols() * 4;
-  return bytes;
-}
 
 /// KL sums per (unit, seed, row of the text).
 using Known = std::map<std::tuple<int, int, int64_t>, double>;
@@ -124,8 +109,9 @@ class Prober {
     run_outside(outside);
 
     const int64_t memory = options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 8;
-    const auto most =
-        static_cast<size_t>(std::max<int64_t>(1, memory / std::max<int64_t>(1, bytes_of(base))));
+    int64_t each = 0;
+    for (const TokenRow& row : rows_) each += model_.row_bytes(std::ssize(row));
+    const auto most = static_cast<size_t>(std::max<int64_t>(1, memory / each));
     std::vector<Variant> travelling;
     for (int layer = 0; layer < layers; ++layer) {
       for (Variant& variant : by_layer[static_cast<size_t>(layer)]) {
@@ -197,14 +183,10 @@ class Prober {
     layers_run_ += static_cast<double>(std::ssize(rows)) * (last - first);
   }
 
-  std::vector<float> disturbed(int unit, int seed) {
+  UnitRows disturbed(int unit, int seed) {
     if (options_.values) return options_.values(unit);
-    if (read_ != unit) original_ = read_unit(checkpoint_, unit, std::nullopt, pool_);
-    read_ = unit;
-    std::vector<float> weights = original_;
-    add_noise(weights, std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts),
-              options_.relative_noise, noise_seed(options_.seed, unit, seed), pool_);
-    return weights;
+    return noisy_rows(checkpoint_, unit, options_.relative_noise,
+                      noise_seed(options_.seed, unit, seed), pool_);
   }
 
   /// From the original's hidden states before `layer` to the variant's after it.
@@ -251,8 +233,7 @@ class Prober {
   void run_outside(std::vector<Variant>& variants) {
     if (variants.empty()) return;
     const auto& units = checkpoint_.units;
-    LanguageModel twin(Checkpoint::open(checkpoint_.folder.string(), Quantized::kAccept),
-                       model_.options());
+    LanguageModel twin = twin_of(model_);
     for (Variant& variant : variants) {
       check_interrupted();
       twin.set_unit(variant.unit, disturbed(variant.unit, variant.seed));
@@ -305,8 +286,6 @@ class Prober {
   ProbeKey key_;
   Known known_;
   std::vector<ProbeRow> fresh_;
-  int read_ = -1;  // the unit whose weights these are: a unit's seeds follow each other
-  std::vector<float> original_;
   std::vector<TokenRow> rows_;
   int64_t first_row_ = 0;
   HiddenRows last_hidden_;  // of the original, after the last layer

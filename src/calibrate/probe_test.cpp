@@ -38,30 +38,39 @@ double norm(std::span<const float> values) {
   return std::sqrt(sum);
 }
 
-TEST(Noise, HasTheNormAskedForInEachPartWhateverTheThreads) {
-  std::vector<float> weights(3 * 10007);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = std::sin(static_cast<float>(i)) * (i < 10007 ? 1.0F : 20.0F);
-  }
-  const std::vector<float> original = weights;
-  ThreadPool pool(2);
-  add_noise(weights, 3, 0.08, 5, pool);
-  for (size_t part = 0; part < 3; ++part) {
-    std::vector<float> difference;
-    for (size_t i = part * 10007; i < (part + 1) * 10007; ++i) {
-      difference.push_back(weights[i] - original[i]);
+TEST(Noise, HasTheNormAskedForInEachPartWhateverTheThreadsAndTheRows) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {.model_type = "qwen3_moe"});
+  const Checkpoint checkpoint = Checkpoint::open(folder.path().string());
+  for (const int unit : quantizable_units(checkpoint)) {
+    const Unit& use = checkpoint.units[static_cast<size_t>(unit)];
+    const std::vector<float> original = read_unit(checkpoint, unit);
+    const auto disturbed = [&](int threads, uint64_t seed, int64_t step) {
+      ThreadPool pool(threads);
+      const UnitRows rows = noisy_rows(checkpoint, unit, 0.08, seed, pool);
+      std::vector<float> weights(original.size());
+      for (size_t part = 0; part < use.parts.size(); ++part) {
+        float* out = weights.data() + static_cast<int64_t>(part) * use.part_weights();
+        for (int64_t first = 0; first < use.rows; first += step) {
+          rows(static_cast<int>(part), first, std::min(step, use.rows - first),
+               out + first * use.cols);
+        }
+      }
+      return weights;
+    };
+    const std::vector<float> weights = disturbed(2, 5, use.rows);
+    const auto size = static_cast<size_t>(use.part_weights());
+    for (size_t part = 0; part < use.parts.size(); ++part) {
+      std::vector<float> difference;
+      for (size_t i = part * size; i < (part + 1) * size; ++i) {
+        difference.push_back(weights[i] - original[i]);
+      }
+      const double expected = 0.08 * norm(std::span(original).subspan(part * size, size));
+      EXPECT_NEAR(norm(difference) / expected, 1, 1e-4) << use.name << " " << part;
     }
-    const double expected = 0.08 * norm(std::span(original).subspan(part * 10007, 10007));
-    EXPECT_NEAR(norm(difference) / expected, 1, 1e-5) << part;
-  }
-  for (const int threads : {1, 3}) {
-    ThreadPool other(threads);
-    std::vector<float> again = original;
-    add_noise(again, 3, 0.08, 5, other);
-    EXPECT_EQ(again, weights) << threads;
-    again = original;
-    add_noise(again, 3, 0.08, 6, other);
-    EXPECT_NE(again, weights);
+    EXPECT_EQ(disturbed(1, 5, 7), weights) << use.name;
+    EXPECT_EQ(disturbed(3, 5, 1), weights) << use.name;
+    EXPECT_NE(disturbed(2, 6, use.rows), weights) << use.name;
   }
 }
 
@@ -95,10 +104,8 @@ TEST_P(Probe, FindsWhatAPassFromTheEmbeddingOnFinds) {
   for (const int unit : units) {
     double sum = 0;
     for (int seed = 0; seed < 2; ++seed) {
-      std::vector<float> weights = read_unit(model.checkpoint(), unit, std::nullopt, pool);
-      add_noise(weights, std::ssize(model.checkpoint().units[static_cast<size_t>(unit)].parts),
-                0.08, noise_seed(options.seed, unit, seed), pool);
-      twin.set_unit(unit, weights);
+      twin.set_unit(unit, noisy_rows(model.checkpoint(), unit, 0.08,
+                                     noise_seed(options.seed, unit, seed), pool));
       HiddenRows disturbed = twin.embed(text.rows);
       twin.run_layers(disturbed, 0, twin.layers());
       const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
@@ -224,9 +231,8 @@ TEST(ProbeOfAHead, AgreesWithTheClosedForm) {
 
   HiddenRows hidden = model.embed(text.rows);
   model.run_layers(hidden, 0, model.layers());
-  const std::vector<float> gain =
-      read_unit(model.checkpoint(), named("model.norm"), std::nullopt, pool);
-  const std::vector<float> weights = read_unit(model.checkpoint(), head[0], std::nullopt, pool);
+  const std::vector<float> gain = read_unit(model.checkpoint(), named("model.norm"));
+  const std::vector<float> weights = read_unit(model.checkpoint(), head[0]);
   const double variance =
       norm(weights) * norm(weights) / static_cast<double>(weights.size());  // per relative noise^2
   double expected = 0;

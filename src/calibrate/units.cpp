@@ -5,29 +5,46 @@
 
 namespace ram {
 
-std::vector<float> read_unit(const Checkpoint& checkpoint, int unit, std::optional<DType> dtype,
-                             ThreadPool& pool) {
+void read_rows(const Checkpoint& checkpoint, int unit, int part, int64_t first, int64_t count,
+               std::optional<DType> dtype, float* out) {
+  const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
+  const int64_t elements = count * use.cols;
+  std::vector<std::byte> raw(static_cast<size_t>(elements * (dtype_bits(use.dtype) / 8)));
+  checkpoint.read_rows(use, part, first, count, raw.data());
+  to_f32(raw.data(), use.dtype, elements, out);
+  if (!dtype || *dtype == use.dtype) return;
+  raw.resize(static_cast<size_t>(elements * (dtype_bits(*dtype) / 8)));
+  from_f32(out, *dtype, elements, raw.data());
+  to_f32(raw.data(), *dtype, elements, out);
+}
+
+std::vector<float> read_unit(const Checkpoint& checkpoint, int unit) {
   const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
   std::vector<float> weights(static_cast<size_t>(use.weights()));
-  constexpr int64_t kBlockWeights = int64_t{1} << 18;
-  const int64_t step = std::max<int64_t>(1, kBlockWeights / use.cols);
-  const int64_t blocks = (use.rows + step - 1) / step;
-  pool.run(std::ssize(use.parts) * blocks, [&](int64_t i, int) {
-    check_interrupted();
-    const int64_t part = i / blocks;
-    const int64_t row = i % blocks * step;
-    const int64_t count = std::min(step, use.rows - row);
-    float* const out = weights.data() + (part * use.rows + row) * use.cols;
-    const auto elements = static_cast<size_t>(count * use.cols);
-    std::vector<std::byte> raw(elements * static_cast<size_t>(dtype_bits(use.dtype) / 8));
-    checkpoint.read_rows(use, static_cast<int>(part), row, count, raw.data());
-    to_f32(raw.data(), use.dtype, static_cast<int64_t>(elements), out);
-    if (!dtype || *dtype == use.dtype) return;
-    raw.resize(elements * static_cast<size_t>(dtype_bits(*dtype) / 8));
-    from_f32(out, *dtype, static_cast<int64_t>(elements), raw.data());
-    to_f32(raw.data(), *dtype, static_cast<int64_t>(elements), out);
-  });
+  for (size_t part = 0; part < use.parts.size(); ++part) {
+    read_rows(checkpoint, unit, static_cast<int>(part), 0, use.rows, std::nullopt,
+              weights.data() + static_cast<int64_t>(part) * use.part_weights());
+  }
   return weights;
+}
+
+int64_t encoded_rows(int64_t rows, int64_t cols) {
+  constexpr int64_t kBytes = int64_t{32} << 20;
+  constexpr int64_t kMultiple = 512;
+  return std::min(rows, std::max<int64_t>(1, kBytes / (4 * cols * kMultiple)) * kMultiple);
+}
+
+HiddenRows copy_rows(const HiddenRows& rows) {
+  HiddenRows copies;
+  copies.reserve(rows.size());
+  for (const Matrix& row : rows) copies.push_back(row.copy());
+  return copies;
+}
+
+LanguageModel twin_of(const LanguageModel& model) {
+  EngineOptions options = model.options();
+  options.memory_bytes = 1;
+  return {Checkpoint::open(model.checkpoint().folder.string(), Quantized::kAccept), options};
 }
 
 }  // namespace ram

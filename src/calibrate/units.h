@@ -1,4 +1,4 @@
-// A unit's weights as the engine takes them, and the seed of what disturbs them.
+// A unit's weights as the engine takes them: as they are, and disturbed.
 #pragma once
 
 #include <cstdint>
@@ -6,20 +6,42 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/engine.h"
 #include "ram/thread.h"
 
 namespace ram {
 
-/// @return all parts of a unit one after another, float32, cast to `dtype` first where that is
-///         given: [parts, rows, cols].
-/// @pre    the unit is stored unquantized.
-std::vector<float> read_unit(const Checkpoint& checkpoint, int unit, std::optional<DType> dtype,
-                             ThreadPool& pool);
+/// Rows [first, first + count) of one part, float32, cast to `dtype` first where that is given.
+/// @param out [count, cols]. @pre the unit is stored unquantized.
+void read_rows(const Checkpoint& checkpoint, int unit, int part, int64_t first, int64_t count,
+               std::optional<DType> dtype, float* out);
+
+/// All parts of a unit one after another: [parts, rows, cols]. For small ones.
+std::vector<float> read_unit(const Checkpoint& checkpoint, int unit);
+
+/// The unit with Gaussian noise: in each part the noise's norm is `relative` times that of the
+/// weights, exactly up to rounding. The same for the same arguments, whatever the number of threads
+/// and the rows asked for.
+/// @param checkpoint must outlive what is returned.
+/// @cost  reads the unit once and draws its noise, for the norms; rows draw theirs again.
+UnitRows noisy_rows(const Checkpoint& checkpoint, int unit, double relative, uint64_t seed,
+                    ThreadPool& pool);
 
 /// The seed of a unit's noise, from the seed of all and the number of the repetition.
 constexpr uint64_t noise_seed(uint64_t seed, int unit, int repetition) {
   return seed + static_cast<uint64_t>(repetition) * 1'000'003U +
          static_cast<uint64_t>(unit) * 7919U;
 }
+
+/// Variants whose logits are computed beside the original's in one go.
+inline constexpr int64_t kLogitsAtOnce = 8;
+
+/// Rows of a matrix that are encoded at a time: a whole number of the encoders' tiles, or all.
+int64_t encoded_rows(int64_t rows, int64_t cols);
+
+HiddenRows copy_rows(const HiddenRows& rows);
+
+/// The model once more, for an embedding and a head that are not the original's: nothing is kept.
+LanguageModel twin_of(const LanguageModel& model);
 
 }  // namespace ram

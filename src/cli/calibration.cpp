@@ -24,8 +24,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Of --memory: the rest is for second moments and for variants that travel together.
-constexpr double kModelShare = 0.5;
 // Outside of these the coefficients do not add up to what the plan does.
 constexpr double kAdditiveLow = 0.5;
 constexpr double kAdditiveHigh = 2;
@@ -97,6 +95,12 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
   return text;
 }
 
+EngineOptions model_options(const Common& common, const CalibrationMemory& memory) {
+  EngineOptions options = engine_options(common, "f32");
+  options.memory_bytes = memory.model;
+  return options;
+}
+
 double loss_of(const Plan& plan, const std::map<std::string, double>& coefficients) {
   double loss = 0;
   for (const PlannedUnit& unit : plan.units) {
@@ -147,6 +151,13 @@ void check_calibration(const CalibrationArguments& arguments) {
   }
 }
 
+CalibrationMemory calibration_memory(const Common& common, const Checkpoint& checkpoint,
+                                     const CalibrationArguments& arguments) {
+  const EngineOptions options = engine_options(common, "f32");
+  return share_memory(checkpoint, options.memory_bytes, options.threads, arguments.rows,
+                      arguments.length);
+}
+
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
   std::istringstream words(plan.request.calibration);
   CalibrationArguments arguments;
@@ -182,8 +193,8 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
       study_(study),
       probe_seconds_(parse_seconds(arguments.probe_time)),
       sequential_(arguments.sequential),
-      model_(Checkpoint::open(checkpoint.folder.string()),
-             engine_options(common, "f32", kModelShare)),
+      memory_(calibration_memory(common, checkpoint, arguments)),
+      model_(Checkpoint::open(checkpoint.folder.string()), model_options(common, memory_)),
       text_(make_text(common, model_, fingerprint, arguments, study)) {}
 
 std::function<void(const ProbeForecast&)> Calibration::forecast_note() const {
@@ -207,8 +218,8 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   for (size_t u = 0; u < usual.plan->units.size(); ++u) {
     if (usual.plan->units[u].prior) units.push_back(static_cast<int>(u));
   }
-  ProbeOptions options{.seconds = probe_seconds_, .seed = common_.seed};
-  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 4;
+  ProbeOptions options{
+      .seconds = probe_seconds_, .memory_bytes = memory_.variants, .seed = common_.seed};
   options.forecast = forecast_note();
   {
     ProgressLine line(common_);
@@ -246,13 +257,15 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   std::vector<UnitFormat> formats;
   formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
-  CompressOptions options{.encoder = plan.encoder, .dtype = plan.dtype, .sequential = sequential_};
+  CompressOptions options{.encoder = plan.encoder,
+                          .dtype = plan.dtype,
+                          .sequential = sequential_,
+                          .memory_bytes = memory_.moments};
   // What a layer's inputs are then depends on every format before it.
   std::string before;
   for (const PlannedUnit& unit : plan.units) {
     if (sequential_ && unit.format) before += format_name(*unit.format) + " ";
   }
-  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 2;
   fs::path folder = fs::absolute(out).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
   folder = folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
@@ -266,7 +279,7 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   }
   auto store = std::make_unique<EncodedStore>(
       checkpoint_, formats, plan.dtype, folder,
-      fmt::format("{} {} {} shrink {} damping {} {} rule 1 {}", fingerprint_, text_.digest,
+      fmt::format("{} {} {} shrink {} damping {} {} rule 2 {}", fingerprint_, text_.digest,
                   encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
                   weight_dtype_name(plan.dtype), before));
   {
@@ -303,13 +316,13 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
                        .most_seeds = 1,
                        .first_rows = std::ssize(text_.rows),
                        .seconds = probe_seconds_,
+                       .memory_bytes = memory_.variants,
                        .seed = common_.seed};
-  if (model_.options().memory_bytes > 0) options.memory_bytes = model_.options().memory_bytes / 4;
   options.values = [&](int unit) {
-    const std::optional<CompressedUnit> stored = store.find(unit);
+    std::optional<CompressedUnit> stored = store.find(unit);
     RAM_CHECK(stored.has_value());
-    return decode_unit(checkpoint_, *stored, *plan.units[static_cast<size_t>(unit)].format,
-                       plan.dtype);
+    return decoded_rows(checkpoint_, std::move(*stored),
+                        *plan.units[static_cast<size_t>(unit)].format, plan.dtype);
   };
   options.disturbance =
       fmt::format("stored {}{} {} {}", encoder_name(plan.encoder), sequential_ ? " sequential" : "",

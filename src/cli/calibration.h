@@ -31,6 +31,11 @@ struct CalibrationArguments {
 /// @throws Error{kUsage} a value out of range; {kMissing} no such file.
 void check_calibration(const CalibrationArguments& arguments);
 
+/// How --memory is shared while the model is run, known before anything is measured.
+/// @throws Error{kUsage} it is too little.
+CalibrationMemory calibration_memory(const Common& common, const Checkpoint& checkpoint,
+                                     const CalibrationArguments& arguments);
+
 /// @return the arguments that gave a plan its text, as its plan.json says; a file has to be named
 /// again.
 /// @throws Error{kUsage} it was calibrated on a file and `file` is empty.
@@ -44,8 +49,8 @@ bool needs_calibration(const PlanRequest& request);
 /// A model opened for running, with its text.
 class Calibration {
  public:
-  /// Writes or reads the text. @throws Error{kUsage} options; and what own_text and file_text
-  /// throw.
+  /// Writes or reads the text.
+  /// @throws Error{kUsage} options, too little memory; and what own_text and file_text throw.
   Calibration(const Common& common, const Checkpoint& checkpoint, const std::string& fingerprint,
               const CalibrationArguments& arguments, Study& study);
 
@@ -83,6 +88,7 @@ class Calibration {
   Study& study_;
   double probe_seconds_ = 0;
   bool sequential_ = false;
+  CalibrationMemory memory_;
   LanguageModel model_;
   CalibrationText text_;
   std::optional<Coefficients> coefficients_;

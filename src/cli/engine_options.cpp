@@ -12,7 +12,7 @@ void add_precision_option(Arguments app, std::string& precision) {
       .type_name("P");
 }
 
-EngineOptions engine_options(const Common& common, const std::string& precision, double share) {
+EngineOptions engine_options(const Common& common, const std::string& precision) {
   EngineOptions options;
   options.threads = common.thread_count > 0 ? common.thread_count : default_threads();
   if (precision == "bf16") {
@@ -20,15 +20,14 @@ EngineOptions engine_options(const Common& common, const std::string& precision,
   } else if (!precision.empty() && precision != "f32") {
     fail(Code::kUsage, "--precision {}: use f32 or bf16", precision);
   }
-  int64_t memory = memory_bytes() / 2;
+  options.memory_bytes = memory_bytes() / 2;
   if (!common.memory.empty()) {
     const Size size = parse_size(common.memory);
     if (size.percent > 0) {
       fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
     }
-    memory = size.bytes;
+    options.memory_bytes = size.bytes;
   }
-  options.memory_bytes = static_cast<int64_t>(static_cast<double>(memory) * share);
   return options;
 }
 

@@ -13,10 +13,10 @@ namespace ram::cli {
 /// Adds --precision f32|bf16, kept in `precision`.
 void add_precision_option(Arguments app, std::string& precision);
 
-/// @return the options of an engine that may take `share` of --memory (of half of the machine's
-/// memory where that is not given).
+/// @return the options of an engine that may take --memory (half of the machine's memory where that
+/// is not given).
 /// @throws Error{kUsage} an unknown precision; --memory in percent.
-EngineOptions engine_options(const Common& common, const std::string& precision, double share = 1);
+EngineOptions engine_options(const Common& common, const std::string& precision);
 
 /// Opens a source folder or an MLX folder.
 LanguageModel open_language_model(const std::string& model, const EngineOptions& options);

@@ -83,6 +83,7 @@ int fit(const Common& common, const Options& options) {
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   const PlanRequest request = resolve(planning, checkpoint);
   check_output_folder(checkpoint, request, options.out, options.force);
+  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "fit " + request_options(request));
   const FitResult result = fit_model(common, checkpoint, study, request, options.out, options.force,
                                      options.planning.rehash, options.calibration);

@@ -21,6 +21,7 @@ int plan_command(const Common& common, const Options& options) {
   check_output_file(options.output);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   PlanRequest request = resolve(planning, checkpoint);
+  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "plan " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);

@@ -98,6 +98,7 @@ int sweep_command(const Common& common, const Options& options) {
   check_measured_sweep(options.measured);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   PlanRequest request = resolve(planning, checkpoint);
+  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "sweep " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);

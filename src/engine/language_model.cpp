@@ -88,8 +88,7 @@ LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& optio
   }
 }
 
-int64_t LanguageModel::State::weights_at_hand() const {
-  if (weights.keeps(Form::kPacked)) return weights.kept_bytes();
+int64_t LanguageModel::State::step_bytes() const {
   int64_t most = kPieceRows * config().hidden * 4;
   for (const auto& stages : layers) {
     for (const Stage& stage : stages) {
@@ -228,13 +227,24 @@ bool LanguageModel::keeps_weights() const {
   return state_->weights.keeps(Form::kPacked);
 }
 
-int64_t LanguageModel::rows_at_once(int64_t length) const {
+int64_t LanguageModel::pass_bytes(int64_t length) const {
+  const int64_t weights = keeps_weights() ? state_->weights.kept_bytes() : state_->step_bytes();
+  return kBaseBytes + weights + state_->options.threads * state_->scratch(length).bytes;
+}
+
+int64_t LanguageModel::row_bytes(int64_t length) const {
   const ModelConfig& config = state_->config();
   const int64_t held = config.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum
-  const int64_t row =
-      padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
-  const int64_t fixed = kBaseBytes + state_->weights_at_hand() +
-                        state_->options.threads * state_->scratch(length).bytes;
+  return padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
+}
+
+int64_t LanguageModel::step_bytes() const {
+  return state_->step_bytes();
+}
+
+int64_t LanguageModel::rows_at_once(int64_t length) const {
+  const int64_t row = row_bytes(length);
+  const int64_t fixed = pass_bytes(length);
   const int64_t usable = state_->memory_bytes - state_->memory_bytes / kSparePart;
   const int64_t rows = (usable - fixed) / row;
   if (rows >= 1) return rows;
@@ -269,8 +279,8 @@ void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
   state_->run(sequences, first, last, observe);
 }
 
-void LanguageModel::set_unit(int unit, std::span<const float> values) {
-  state_->weights.set_unit(unit, values);
+void LanguageModel::set_unit(int unit, UnitRows values) {
+  state_->weights.set_unit(unit, std::move(values));
 }
 
 void LanguageModel::restore_unit(int unit) {

@@ -49,6 +49,14 @@ std::vector<float> logits_of(LanguageModel& model, std::span<const TokenRow> row
   return all;
 }
 
+/// A unit's weights, all parts one after another, as set_unit takes them.
+UnitRows rows_of(const std::vector<float>& values, const Unit& unit) {
+  return [values, size = unit.part_weights(), cols = unit.cols](int part, int64_t first,
+                                                                int64_t count, float* out) {
+    std::copy_n(values.data() + part * size + first * cols, count * cols, out);
+  };
+}
+
 class EveryFamily : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -222,10 +230,10 @@ TEST_P(EveryFamily, SwapsAUnitsWeightsAndPutsThemBack) {
                                    raw.data() + part * unit.part_weights() * 2);
     }
     to_f32(raw.data(), unit.dtype, std::ssize(values), values.data());
-    model.set_unit(static_cast<int>(u), values);
+    model.set_unit(static_cast<int>(u), rows_of(values, unit));
     EXPECT_EQ(logits_of(model, rows), expected) << unit.name;
     for (float& value : values) value *= 1.25F;
-    model.set_unit(static_cast<int>(u), values);
+    model.set_unit(static_cast<int>(u), rows_of(values, unit));
     // One row's gate of a shared expert moves the logits too, if only by a little.
     EXPECT_NE(logits_of(model, rows), expected) << unit.name;
     model.restore_unit(static_cast<int>(u));
@@ -274,7 +282,7 @@ TEST_P(EveryFamily, ComputesAnMlxFoldersDecodedWeights) {
       affine_decode(codes.data(), scales.data(), biases.data(), unit.dtype, unit.rows, unit.cols,
                     *unit.stored, values.data() + static_cast<int64_t>(part) * part_weights);
     }
-    model.set_unit(static_cast<int>(u), values);
+    model.set_unit(static_cast<int>(u), rows_of(values, unit));
     ++swapped;
   }
   EXPECT_GT(swapped, 10);

@@ -48,8 +48,8 @@ struct LanguageModel::State {
     int64_t idle_bytes = 0;  ///< of these, in use by no step while the largest one runs
   };
   Scratch scratch(int64_t length) const;
-  /// Bytes of weights at hand at a time, at most.
-  int64_t weights_at_hand() const;
+  /// Bytes of weights that a step of a layer or a piece of the head has at hand, at most.
+  int64_t step_bytes() const;
 };
 
 }  // namespace ram

@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kPanelBytes = int64_t{16} << 20;
 constexpr int64_t kMostPanelRows = kPieceRows;
 constexpr int64_t kLeastPanelRows = 64;
+// Rows that one thread reads at a time, where a panel is read by all.
+constexpr int64_t kReadRows = 256;
 
 int64_t panel_rows_for(int64_t cols) {
   int64_t rows = kMostPanelRows;
@@ -158,7 +160,7 @@ void WeightStore::want_packed(int unit, int part, int64_t first_panel, int64_t l
     wanted.push_back({.unit = unit, .part = part, .panel = panel});
     any = true;
   }
-  if (any && !keep_packed_) at_hand_.emplace_back(unit, part);
+  if (any && !stays(unit, Form::kPacked)) at_hand_.emplace_back(unit, part);
 }
 
 void WeightStore::acquire(std::span<const WeightSlice> slices, Form form) {
@@ -170,36 +172,45 @@ void WeightStore::acquire(std::span<const WeightSlice> slices, Form form) {
         want_packed(slice.unit, part, 0, static_cast<int64_t>(at.packed.panels.size()), wanted);
       } else if (!at.stored_bytes) {
         wanted.push_back({.unit = slice.unit, .part = part, .form = Form::kStored});
-        if (!keep_stored_) at_hand_.emplace_back(slice.unit, part);
+        if (!stays(slice.unit, Form::kStored)) at_hand_.emplace_back(slice.unit, part);
       }
     }
   }
-  threads_.run(static_cast<int64_t>(wanted.size()), [&](int64_t i, int) {
+  read(wanted);
+}
+
+void WeightStore::read(const std::vector<Wanted>& wanted) {
+  const auto one = [&](int64_t i, int) {
     check_interrupted();
-    const Wanted& one = wanted[static_cast<size_t>(i)];
-    if (one.form == Form::kPacked) {
-      read_panel(one);
+    const Wanted& at = wanted[static_cast<size_t>(i)];
+    if (at.form == Form::kPacked) {
+      read_panel(at);
     } else {
-      read_stored(one.unit, one.part);
+      read_stored(at.unit, at.part);
     }
-  });
+  };
+  // Fewer panels than threads: the rows of each are read side by side.
+  if (std::ssize(wanted) < threads_.threads()) {
+    for (int64_t i = 0; i < std::ssize(wanted); ++i) one(i, 0);
+  } else {
+    threads_.run(std::ssize(wanted), one);
+  }
 }
 
 void WeightStore::acquire_rows(int unit, int64_t first, int64_t last) {
   std::vector<Wanted> wanted;
   const int64_t panel_rows = packed(unit, 0).panel_rows;
   want_packed(unit, 0, first / panel_rows, ceil_div(last, panel_rows), wanted);
-  threads_.run(static_cast<int64_t>(wanted.size()), [&](int64_t i, int) {
-    check_interrupted();
-    read_panel(wanted[static_cast<size_t>(i)]);
-  });
+  read(wanted);
 }
 
 void WeightStore::release() {
   for (const auto& [unit, part] : at_hand_) {
     Entry& at = entry(unit, part);
-    if (!keep_packed_) std::fill(at.packed.panels.begin(), at.packed.panels.end(), nullptr);
-    if (!keep_stored_) at.stored_bytes.reset();
+    if (!stays(unit, Form::kPacked)) {
+      std::fill(at.packed.panels.begin(), at.packed.panels.end(), nullptr);
+    }
+    if (!stays(unit, Form::kStored)) at.stored_bytes.reset();
   }
   at_hand_.clear();
 }
@@ -218,7 +229,12 @@ void WeightStore::read_panel(const Wanted& wanted) {
   const int64_t rows = matrix.rows_of(wanted.panel);
   const auto values = buffers_->take(rows * matrix.cols * 4);
   auto* floats = reinterpret_cast<float*>(values.get());
-  read_rows(wanted.unit, wanted.part, wanted.panel * matrix.panel_rows, rows, floats);
+  const int64_t first = wanted.panel * matrix.panel_rows;
+  threads_.run(ceil_div(rows, kReadRows), [&](int64_t i, int) {
+    const int64_t row = i * kReadRows;
+    read_rows(wanted.unit, wanted.part, first + row, std::min(kReadRows, rows - row),
+              floats + row * matrix.cols);
+  });
   auto packed = buffers_->take(products_.packed_bytes(rows, matrix.cols));
   products_.pack(floats, rows, matrix.cols, packed.get());
   matrix.panels.at(static_cast<size_t>(wanted.panel)) = std::move(packed);
@@ -231,8 +247,7 @@ void WeightStore::read_stored(int unit_index, int part) {
   if (changed != overrides_.end()) {
     const int64_t bytes = unit.part_weights() * 4;
     at.stored_bytes = buffers_->take(bytes);
-    std::memcpy(at.stored_bytes.get(), changed->second.values.data() + part * unit.part_weights(),
-                static_cast<size_t>(bytes));
+    changed->second.values(part, 0, unit.rows, reinterpret_cast<float*>(at.stored_bytes.get()));
     at.stored = {.format = {},
                  .dtype = DType::kF32,
                  .rows = unit.rows,
@@ -266,8 +281,7 @@ void WeightStore::read_rows(int unit_index, int part, int64_t first, int64_t cou
   const int64_t elements = count * unit.cols;
   const auto changed = overrides_.find(unit_index);
   if (changed != overrides_.end()) {
-    const float* values = changed->second.values.data() + part * unit.part_weights();
-    std::memcpy(out, values + first * unit.cols, static_cast<size_t>(elements) * 4);
+    changed->second.values(part, first, count, out);
   } else if (unit.stored) {
     const int64_t code_bytes = elements * unit.stored->bits / 8;
     const int64_t scale_bytes =
@@ -290,12 +304,11 @@ void WeightStore::read_rows(int unit_index, int part, int64_t first, int64_t cou
   }
 }
 
-void WeightStore::set_unit(int unit, std::span<const float> values) {
+void WeightStore::set_unit(int unit, UnitRows values) {
   auto& entries = entries_.at(static_cast<size_t>(unit));
-  RAM_CHECK(!entries.empty() &&
-            std::ssize(values) == checkpoint_.units.at(static_cast<size_t>(unit)).weights());
+  RAM_CHECK(!entries.empty() && values);
   const auto [at, fresh] = overrides_.try_emplace(unit);
-  at->second.values.assign(values.begin(), values.end());
+  at->second.values = std::move(values);
   if (fresh) at->second.entries = std::move(entries);
   entries = new_entries(unit);
 }

@@ -1,5 +1,6 @@
 // The weights at hand: read from the files stage by stage, or kept where memory allows; packed for
-// products of many rows, or as stored for products of few. Other values may stand in for a unit's.
+// products of many rows, or as stored for products of few. Other values may stand in for a unit's;
+// these are never kept.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/engine.h"
 #include "ram/thread.h"
 
 #include "architecture.h"
@@ -68,7 +70,7 @@ class WeightStore {
   /// Rows of a matrix as float32 (rounded to bf16 for kBF16), read from the files.
   void read_rows(int unit, int part, int64_t first, int64_t count, float* out) const;
 
-  void set_unit(int unit, std::span<const float> values);
+  void set_unit(int unit, UnitRows values);
   void restore_unit(int unit);
 
   /// Bytes of a slice at hand.
@@ -83,15 +85,18 @@ class WeightStore {
     std::shared_ptr<std::byte> stored_bytes;  // what `stored` points into; null: not at hand
   };
   struct Override {
-    std::vector<float> values;
-    std::vector<Entry> entries;  // of the original values
+    UnitRows values;
+    std::vector<Entry> entries;  // of the unit's own
   };
   struct Wanted;
+
+  bool stays(int unit, Form form) const { return keeps(form) && !overrides_.contains(unit); }
 
   std::vector<Entry> new_entries(int unit) const;
   Entry& entry(int unit, int part);
   void want_packed(int unit, int part, int64_t first_panel, int64_t last_panel,
                    std::vector<Wanted>& wanted);
+  void read(const std::vector<Wanted>& wanted);
   void read_panel(const Wanted& wanted);
   void read_stored(int unit, int part);
   int64_t total_bytes(Form form) const;

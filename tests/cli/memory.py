@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import struct
 import sys
 
@@ -15,6 +16,7 @@ import harness  # noqa: E402
 
 LEAST_RATIO = 1.5  # of a model to the memory it is run in
 VOCABULARY = 4096
+DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "models/demo"
 
 
 def normal_bf16(count, seed):
@@ -61,9 +63,9 @@ class Writer:
                 file.write(window[:rest])
 
 
-def write_model(folder, experts):
+def write_model(folder, experts, sizes=None):
     folder.mkdir()
-    hidden, layers, heads, kv_heads, dim = (512, 8, 8, 2, 64) if experts else (1024, 16, 16, 4, 64)
+    hidden, layers, heads, kv_heads, dim = sizes or ((512, 8, 8, 2, 64) if experts else (1024, 16, 16, 4, 64))
     width = 512 if experts else 3072
     config = {"model_type": "qwen3_moe" if experts else "qwen3",
               "architectures": ["Qwen3MoeForCausalLM" if experts else "Qwen3ForCausalLM"],
@@ -162,6 +164,40 @@ class Memory(harness.ProgramTest):
         ran = self.ram("fit", model, "--uniform", "8:64", "-o", out, "--quiet")
         self.assertEqual(ran.status, 0, ran)
         self.check(out)
+
+
+class CalibrationMemory(harness.ProgramTest):
+    """fit --effort best: text, probing, moments, encoding and writing, in the least memory that is taken."""
+
+    TEXT = ("--calibration-rows", 32, "--calibration-length", 64, "--probe-time", "1s")
+
+    def fit(self, model, memory, *options):
+        return self.ram("fit", model, "--bpw", 4, "--effort", "best", *self.TEXT, "--memory", memory, "--threads", 2,
+                        "-o", "out", "--force", "--json", *options)
+
+    def test_the_least_memory_that_is_taken_is_kept_and_gives_the_same_bytes(self):
+        if b"__asan_init" in pathlib.Path(os.environ["RAM_PROGRAM"]).read_bytes():
+            self.skipTest("with sanitizers the peak is not the program's own")
+        for name, experts in (("dense", 0), ("experts", 8)):
+            model = write_model(self.folder / name, experts, (512, 1, 8, 2, 64))
+            shutil.copy(DEMO / "tokenizer.json", model)
+            config = json.loads((model / "config.json").read_text()) | {"bos_token_id": 0, "eos_token_id": 0}
+            (model / "config.json").write_text(json.dumps(config))
+            ran = self.fit(model, "120MB")
+            self.assertEqual(ran.status, 2, ran)
+            self.assertIn("--calibration-rows", ran.err)
+            memory = int((float(re.search(r"needs ([0-9.]+) MB", ran.err)[1]) + 0.1) * 1e6)
+            ran = self.fit(model, memory)
+            self.assertEqual(ran.status, 0, ran)
+            peak = ran.json["peak_resident_bytes"]
+            print(f"{name}: fit --effort best --memory {memory / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB", flush=True)
+            self.assertLessEqual(peak, memory)
+            within = (self.folder / "out/model.safetensors").read_bytes()
+            # What was measured is known by now: only what is encoded is done again.
+            ran = self.fit(model, "8GB")
+            self.assertEqual(ran.status, 0, ran)
+            self.assertEqual((self.folder / "out/model.safetensors").read_bytes() == within, True,
+                             "other weights within --memory")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+// What runs beside a model while it is measured and compressed, added up before it starts.
+#include <algorithm>
+#include <set>
+
+#include "ram/calibrate.h"
+#include "ram/error.h"
+#include "ram/size.h"
+
+#include "units.h"
+
+namespace ram {
+namespace {
+
+// This part of the memory stays free, for what the allocators round up and keep.
+constexpr int64_t kSparePart = 32;
+// The most that a stored weight takes: 8 bits and, for 32 of them, scale and bias in float32.
+constexpr double kStoredBytes = 1.25;
+// What tiles of the encoders hold of each column, in all.
+constexpr int64_t kTileBytes = 4096;
+// Of a token: what is summed up for each model whose logits are looked at.
+constexpr int64_t kSumBytes = 64;
+
+struct Needs {
+  int64_t states = 0;    ///< of all rows, a copy
+  int64_t passing = 0;   ///< the same while they pass through a layer
+  int64_t logits = 0;    ///< kLogitsAtOnce models' and the original's, and the twin's head
+  int64_t stored = 0;    ///< units as they are stored, the most that are held
+  int64_t encoding = 0;  ///< blocks of rows, factors, the moments of parts
+  int64_t moments = 0;   ///< the least that is gathered in a pass
+
+  int64_t to_probe() const { return 2 * states + passing + std::max(passing, logits) + stored; }
+  int64_t to_compress() const {
+    return 2 * states + std::max(passing + encoding + moments, logits) + stored;
+  }
+};
+
+int64_t stored_bytes(const Checkpoint& checkpoint) {
+  std::vector<int64_t> by_layer(static_cast<size_t>(checkpoint.layers));
+  int64_t alone = 0;
+  int64_t tied = 0;
+  for (const Unit& unit : checkpoint.units) {
+    if (!unit.quantizable) continue;
+    const auto bytes = static_cast<int64_t>(kStoredBytes * static_cast<double>(unit.weights()));
+    if (unit.layer >= 0) {
+      by_layer[static_cast<size_t>(unit.layer)] += bytes;
+    } else {
+      (checkpoint.tied_embeddings ? tied : alone) =
+          std::max(checkpoint.tied_embeddings ? tied : alone, bytes);
+    }
+  }
+  int64_t layer = 0;
+  for (const int64_t bytes : by_layer) layer = std::max(layer, bytes);
+  return tied + std::max(layer, alone);
+}
+
+Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  const ModelConfig& config = checkpoint.config;
+  const int64_t threads = model.options().threads;
+  Needs needs;
+  needs.states = rows * ceil_div(length, 16) * 16 * config.hidden * 4;
+  needs.passing = rows * model.row_bytes(length);
+  // A block of tokens times a piece of the head, of each model on each thread (logits.cpp).
+  constexpr int64_t kBlockTokens = 256;
+  constexpr int64_t kPieceIds = 4096;
+  const int64_t ids = std::min<int64_t>(config.vocab, kPieceIds);
+  const int64_t models = kLogitsAtOnce + 1;
+  constexpr int64_t kPackingBytes = int64_t{40} << 20;
+  needs.logits = threads * models * kBlockTokens * (ids + config.hidden) * 4 +
+                 rows * length * models * kSumBytes + ids * config.hidden * 4 +
+                 threads * kPackingBytes;
+  needs.stored = stored_bytes(checkpoint);
+  std::set<int64_t> shared;  // columns of units with several parts: sums over all of these
+  for (const Unit& unit : checkpoint.units) {
+    if (!unit.quantizable) continue;
+    const bool several = unit.parts.size() > 1;
+    const int64_t moment = 4 * unit.cols * unit.cols;
+    if (several) shared.insert(unit.cols);
+    needs.moments = std::max(needs.moments, moment);
+    // Of several parts side by side: weights, what they are drawn towards, factor.
+    const int64_t at_once = several ? threads : 1;
+    const int64_t weights = 4 * encoded_rows(unit.rows, unit.cols) * unit.cols;
+    const int64_t encoding =
+        at_once * (2 * weights + (several ? 2 : 1) * moment) + threads * kTileBytes * unit.cols;
+    needs.encoding = std::max(needs.encoding, encoding);
+  }
+  for (const int64_t cols : shared) needs.moments += 4 * cols * cols;
+  return needs;
+}
+
+}  // namespace
+
+CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int threads,
+                               int64_t rows, int64_t length) {
+  const ModelConfig& config = checkpoint.config;
+  if (config.max_positions > 0) length = std::min(length, config.max_positions);
+  const LanguageModel model(Checkpoint::open(checkpoint.folder.string(), Quantized::kAccept),
+                            {.threads = threads, .memory_bytes = 1});
+  const Needs needs = needs_of(model, rows, length);
+  // Beside what a pass takes: the weights that noise or encoding put in the place of kept ones.
+  const int64_t pass =
+      (model.pass_bytes(length) + model.row_bytes(length)) * kSparePart / (kSparePart - 1) + 1;
+  const int64_t beside = std::max(needs.to_probe(), needs.to_compress()) + model.step_bytes();
+  const int64_t needed = (pass + beside) * kSparePart / (kSparePart - 1);
+  if (total < needed) {
+    fail(Code::kUsage,
+         "memory {}: calibrating {} on {} rows of {} tokens needs {} with {} threads; give more, "
+         "fewer --calibration-rows or --threads, or do without (--method squared, --encoder mlx)",
+         format_bytes(total), checkpoint.name, rows, length, format_bytes(needed), threads);
+  }
+  const int64_t spare = total - total / kSparePart - pass - beside;
+  const int64_t rest = std::max<int64_t>(0, spare) / 2;
+  return {.model = pass + rest,
+          .variants = needs.passing + beside - needs.to_probe() + rest,
+          .moments = needs.moments + beside - needs.to_compress() + rest};
+}
+
+}  // namespace ram
