@@ -264,7 +264,7 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   // What a layer's inputs are then depends on every format before it.
   std::string before;
   for (const PlannedUnit& unit : plan.units) {
-    if (sequential_ && unit.format) before += format_name(*unit.format) + " ";
+    if (sequential_ && unit.format) before += fmt::format("{} ", format_name(*unit.format));
   }
   fs::path folder = fs::absolute(out).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
@@ -309,7 +309,8 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
   std::string formats;
   for (const CompressedUnit& unit : compressed_->units) {
     units.push_back(unit.unit);
-    formats += format_name(*plan.units[static_cast<size_t>(unit.unit)].format) + " ";
+    const AffineFormat format = *plan.units[static_cast<size_t>(unit.unit)].format;
+    formats += fmt::format("{} ", format_name(format));
   }
   ProbeOptions options{.relative_noise = 1,
                        .seeds = 1,

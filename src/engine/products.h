@@ -44,6 +44,10 @@ class Products {
   /// Whether x is taken as bf16: kBF16 on processors that multiply it themselves.
   bool wants_bf16() const;
 
+  /// The n up to which a product gets faster, or at least not slower: where oneDNN has no layout of
+  /// its own for weights, longer rows of them fall on the same lines of the cache.
+  int64_t best_rows() const;
+
   /// Bytes of a packed [n, k] matrix.
   int64_t packed_bytes(int64_t n, int64_t k);
 
