@@ -18,12 +18,17 @@ struct Attention {
   const float* queries;  // the first row at `position`
   const float* keys;     // from position 0
   const float* values;
+  int64_t value_stride;       // from one position to the next
+  int64_t value_head_stride;  // from one head to the next
   float* out;
   int64_t position;
   float scale;
 
   int64_t query_stride() const { return spec.heads * spec.head_dim; }
   int64_t key_stride() const { return spec.kv_heads * spec.head_dim; }
+  const float* values_from(int64_t key, int64_t kv_head) const {
+    return values + key * value_stride + kv_head * value_head_stride;
+  }
   int64_t first_key(int64_t query) const {
     return spec.window == 0 ? 0 : std::max<int64_t>(0, query - spec.window + 1);
   }
@@ -66,8 +71,8 @@ void attend(const Attention& attention, int64_t head, int64_t first, int64_t cou
                   .k = keys,
                   .a = scores,
                   .a_stride = keys,
-                  .b = attention.values + at_key,
-                  .b_stride = attention.key_stride(),
+                  .b = attention.values_from(base, kv_head),
+                  .b_stride = attention.value_stride,
                   .c = attention.out + at_query,
                   .c_stride = attention.query_stride()});
 }
@@ -80,7 +85,7 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const int64_t keys = attention.position + 1 - base;
   const int64_t at_query = kv_head * group * spec.head_dim;
   const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.head_dim;
-  const float* value = attention.values + base * attention.key_stride() + kv_head * spec.head_dim;
+  const float* value = attention.values_from(base, kv_head);
   for (int64_t j = 0; j < keys; ++j) {
     for (int64_t i = 0; i < group; ++i) {
       const float* query = attention.queries + at_query + i * spec.head_dim;
@@ -93,7 +98,7 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
     float* out = attention.out + at_query + i * spec.head_dim;
     std::fill(out, out + spec.head_dim, 0.0F);
     for (int64_t j = 0; j < keys; ++j) {
-      add_scaled_row(out, value + j * attention.key_stride(), scores[i * keys + j], spec.head_dim);
+      add_scaled_row(out, value + j * attention.value_stride, scores[i * keys + j], spec.head_dim);
     }
   }
 }
@@ -112,13 +117,15 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
     keys = cpu_data(cache->keys);
     values = cpu_data(cache->values);
   }
-  const Attention attention{.spec = spec,
-                            .queries = cpu_data(q),
-                            .keys = keys,
-                            .values = values,
-                            .out = cpu_data(out),
-                            .position = position,
-                            .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
+  Attention attention{.spec = spec,
+                      .queries = cpu_data(q),
+                      .keys = keys,
+                      .values = values,
+                      .value_stride = v.cols,
+                      .value_head_stride = spec.head_dim,
+                      .out = cpu_data(out),
+                      .position = position,
+                      .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     const int64_t scores = spec.heads / spec.kv_heads * most_keys;
@@ -127,14 +134,28 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
       attend_one(attention, kv_head, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
+    // Each head's values without gaps: products of rows that lie apart run at two thirds.
+    const auto buffer = use_.buffers->take(most_keys * v.cols * 4);
+    auto* dense = reinterpret_cast<float*>(buffer.get());
+    for_rows(most_keys, v.cols, [&](int64_t first, int64_t count, int) {
+      for (int64_t key = first; key < first + count; ++key) {
+        for (int64_t head = 0; head < spec.kv_heads; ++head) {
+          std::copy_n(attention.values_from(key, head), spec.head_dim,
+                      dense + (head * most_keys + key) * spec.head_dim);
+        }
+      }
+    });
+    attention.values = dense;
+    attention.value_stride = spec.head_dim;
+    attention.value_head_stride = most_keys * spec.head_dim;
     const int64_t blocks = ceil_div(q.rows, kQueryBlock);
     use_.threads.run(spec.heads * blocks, [&](int64_t task, int) {
       // The longest first, so that threads end together.
       const int64_t block = blocks - 1 - task / spec.heads;
       const int64_t first = block * kQueryBlock;
       const int64_t count = std::min(kQueryBlock, q.rows - first);
-      const auto buffer = use_.buffers->take(count * most_keys * 4);
-      attend(attention, task % spec.heads, first, count, reinterpret_cast<float*>(buffer.get()));
+      const auto scores = use_.buffers->take(count * most_keys * 4);
+      attend(attention, task % spec.heads, first, count, reinterpret_cast<float*>(scores.get()));
     });
   }
   round(out);
