@@ -108,6 +108,7 @@ class Compressor {
     const InputObserver observe = [&](const LinearInput& input) { moments.add(input); };
     const bool in_place = !options_.sequential && moments.fits_one_pass();
     std::map<int, Unfinished> unfinished;
+    bool more = false;
     do {
       if (in_place) {
         model_.run_layers(base, layer, layer + 1, observe);
@@ -124,7 +125,9 @@ class Compressor {
           unfinished.erase(at);
         }
       }
-    } while (moments.next_pass());
+      more = moments.next_pass();
+      RAM_CHECK(!(more && in_place));
+    } while (more);
     RAM_CHECK(unfinished.empty());
     return in_place;
   }
