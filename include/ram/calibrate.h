@@ -41,9 +41,9 @@ struct CalibrationMemory {
   int64_t moments = 0;   ///< CompressOptions::memory_bytes
 };
 
-/// Shares `total` bytes so that own_text, measure_coefficients, compress_units and run_with_noise
-/// keep to it on a text of rows x length: each gets what it needs at least, and then the model one
-/// half of the rest.
+/// Shares `total` bytes so that own_text, measure_coefficients and compress_units keep to it on a
+/// text of rows x length: each gets what it needs at least, and then the model one half of the
+/// rest.
 /// @param length cut to what the model was made for.
 /// @throws Error{kUsage} it is too little (says how much is needed, and what needs less).
 CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int threads,
