@@ -103,6 +103,9 @@ class LanguageModel {
   /// Bytes of a row of `length` tokens while layers run: its hidden state, and what is kept of it
   /// from one step of a layer to the next.
   int64_t row_bytes(int64_t length) const;
+  /// Bytes that visit_logits of `models` models takes at most, beside what a pass over layers
+  /// takes: pieces of logits on every thread, and a piece of a second model's head.
+  int64_t logits_bytes(int64_t models) const;
   /// Bytes of the weights of a layer's largest step, as they are multiplied.
   int64_t step_bytes() const;
 

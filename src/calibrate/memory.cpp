@@ -60,15 +60,8 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
   Needs needs;
   needs.states = rows * ceil_div(length, 16) * 16 * config.hidden * 4;
   needs.passing = rows * model.row_bytes(length);
-  // A block of tokens times a piece of the head, of each model on each thread (logits.cpp).
-  constexpr int64_t kBlockTokens = 256;
-  constexpr int64_t kPieceIds = 4096;
-  const int64_t ids = std::min<int64_t>(config.vocab, kPieceIds);
-  const int64_t models = kLogitsAtOnce + 1;
-  constexpr int64_t kPackingBytes = int64_t{40} << 20;
-  needs.logits = threads * models * kBlockTokens * (ids + config.hidden) * 4 +
-                 rows * length * models * kSumBytes + ids * config.hidden * 4 +
-                 threads * kPackingBytes;
+  constexpr int64_t kModels = kLogitsAtOnce + 1;
+  needs.logits = model.logits_bytes(kModels) + rows * length * kModels * kSumBytes;
   needs.stored = stored_bytes(checkpoint);
   std::set<int64_t> shared;  // columns of units with several parts: sums over all of these
   for (const Unit& unit : checkpoint.units) {

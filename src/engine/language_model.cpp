@@ -238,6 +238,13 @@ int64_t LanguageModel::row_bytes(int64_t length) const {
   return padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
 }
 
+int64_t LanguageModel::logits_bytes(int64_t models) const {
+  const int64_t hidden = state_->config().hidden;
+  const int64_t ids = std::min(state_->vocabulary(), kPieceRows);
+  const int64_t block = kRowBlock * (ids + hidden) * 4;
+  return state_->options.threads * (models * block + kPackingBytes) + ids * hidden * 4;
+}
+
 int64_t LanguageModel::step_bytes() const {
   return state_->step_bytes();
 }
