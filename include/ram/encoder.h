@@ -67,6 +67,10 @@ class Drift {
   /// tokens.
   void add(const float* original, const float* compressed, int64_t tokens, ThreadPool& pool);
 
+  /// Adds another one's sums `share` times: SecondMoment::shrink_towards for drifts.
+  /// @pre the same cols.
+  void add(const Drift& other, double share);
+
   int64_t cols() const { return cols_; }
   std::span<const float> values() const { return values_; }  ///< [cols, cols]
 

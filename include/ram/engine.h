@@ -68,6 +68,8 @@ struct LinearInput {
   const float* inputs = nullptr;  ///< [tokens, cols]
   int64_t tokens = 0;
   int64_t cols = 0;
+  /// Which tokens of the row they are, increasing; null: all of them in order.
+  const int32_t* positions = nullptr;
 };
 
 /// Other values for a unit's weights: writes rows [first, first + count) of one part to `out`

@@ -19,6 +19,8 @@ namespace {
 constexpr int64_t kStarvedTokens = 64;
 // Rows of a matrix that one thread reads at a time.
 constexpr int64_t kReadRows = 256;
+// Of what has moved, this is made up for: all of it fits the text too closely (docs/encoders.md).
+constexpr double kAimShare = 0.5;
 
 class Compressor {
  public:
@@ -36,6 +38,7 @@ class Compressor {
         progress_(progress),
         pool_(model.options().threads) {
     RAM_CHECK(formats.size() == checkpoint_.units.size());
+    in_turn_ = options.sequential && options.encoder == Encoder::kFeedback;
     for (size_t u = 0; u < formats.size(); ++u) {
       if (formats[u]) total_weights_ += checkpoint_.units[u].weights();
     }
@@ -58,12 +61,15 @@ class Compressor {
     if (head != embedding) twin.restore_unit(embedding);
     for (int layer = 0; layer < model_.layers(); ++layer) run_layer(layer, base, compressed);
     if (head != embedding && formats_[static_cast<size_t>(head)]) {
-      place(twin, compress_head(head, options_.sequential ? compressed : base));
+      place(twin, in_turn_ ? compress_head(head, compressed, &base) : compress_head(head, base));
     }
     return compare(base, compressed, twin);
   }
 
  private:
+  /// Units of a layer as they are stored, by their index.
+  using Stored = std::map<int, UnitRows>;
+
   int unit_of(Role role) const {
     for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
       if (checkpoint_.units[u].role == role) return static_cast<int>(u);
@@ -73,63 +79,126 @@ class Compressor {
   }
 
   void run_layer(int layer, HiddenRows& base, HiddenRows& compressed) {
-    std::vector<int> wanted;
     std::vector<int> to_encode;
-    std::vector<CompressedUnit> stored;
+    Stored stored;
     for (size_t u = 0; u < formats_.size(); ++u) {
       if (!formats_[u] || checkpoint_.units[u].layer != layer) continue;
       const int unit = static_cast<int>(u);
-      wanted.push_back(unit);
       if (std::optional<CompressedUnit> found = recall(unit)) {
-        stored.push_back(std::move(*found));
+        keep(std::move(*found), stored);
       } else {
         to_encode.push_back(unit);
       }
     }
     const bool watch = !to_encode.empty() && options_.encoder != Encoder::kMlx;
-    const bool moved = watch && gather(layer, base, compressed, to_encode, stored);
+    bool moved = false;
+    if (watch && in_turn_) {
+      gather_in_turn(layer, base, compressed, to_encode, stored);
+    } else if (watch) {
+      moved = gather(layer, base, to_encode, stored);
+    }
     if (!moved) model_.run_layers(base, layer, layer + 1);
     for (const int unit : to_encode) {
-      const bool done = std::any_of(stored.begin(), stored.end(),
-                                    [&](const CompressedUnit& one) { return one.unit == unit; });
-      if (!done) stored.push_back(compress_alone(unit));  // no token came to it
+      if (!stored.contains(unit)) keep(compress_alone(unit), stored);  // no token came to it
     }
-    for (CompressedUnit& unit : stored) place(model_, std::move(unit));
-    model_.run_layers(compressed, layer, layer + 1);
-    for (const int unit : wanted) model_.restore_unit(unit);
+    run_stored(compressed, layer, stored);
   }
 
-  /// Encodes units by their inputs, in as many passes over the layer as memory makes of it.
-  /// @return whether `base` went through the layer meanwhile.
-  bool gather(int layer, HiddenRows& base, const HiddenRows& compressed,
-              std::span<const int> to_encode, std::vector<CompressedUnit>& stored) {
-    const int64_t memory = options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 4;
-    Moments moments(checkpoint_, to_encode, memory, pool_);
+  /// Takes rows through a layer with what is stored of it in its place.
+  void run_stored(HiddenRows& rows, int layer, const Stored& stored,
+                  const InputObserver& observe = {}) {
+    for (const auto& [unit, values] : stored) model_.set_unit(unit, values);
+    model_.run_layers(rows, layer, layer + 1, observe);
+    for (const auto& [unit, values] : stored) model_.restore_unit(unit);
+  }
+
+  /// Encodes units by their inputs in the original model, in as many passes over the layer as
+  /// memory makes of it. @return whether `base` went through the layer meanwhile.
+  bool gather(int layer, HiddenRows& base, std::span<const int> to_encode, Stored& stored) {
+    Moments moments(checkpoint_, to_encode, moments_bytes(), pool_);
     const InputObserver observe = [&](const LinearInput& input) { moments.add(input); };
-    const bool in_place = !options_.sequential && moments.fits_one_pass();
-    std::map<int, Unfinished> unfinished;
-    bool more = false;
-    do {
+    const bool in_place = moments.fits_one_pass();
+    encode_by(moments, stored, [&] {
       if (in_place) {
         model_.run_layers(base, layer, layer + 1, observe);
       } else {
-        HiddenRows passing = copy_rows(options_.sequential ? compressed : base);
+        HiddenRows passing = copy_rows(base);
         model_.run_layers(passing, layer, layer + 1, observe);
       }
+    });
+    return in_place;
+  }
+
+  /// Encodes units one group of inputs after the other, each by what those before it make of its
+  /// inputs, and aimed at what the original would have made of its own.
+  void gather_in_turn(int layer, const HiddenRows& base, const HiddenRows& compressed,
+                      std::span<const int> to_encode, Stored& stored) {
+    InputGroups known(to_encode);
+    HiddenRows first;
+    first.push_back(base.front().copy());
+    model_.run_layers(first, layer, layer + 1, [&](const LinearInput& input) {
+      if (known.wants(input.unit) && input.tokens > 0) known.leader_of(input);
+    });
+    for (const std::vector<int>& group : known.groups()) {
+      const int leader = group.front();
+      const int64_t row = recorded_row_bytes(checkpoint_, leader, longest_row());
+      const int64_t step = std::max<int64_t>(1, moments_bytes() / kRecordedPart / row);
+      const int64_t left = moments_bytes() - moments_bytes() / kRecordedPart;
+      Moments moments(checkpoint_, group, left, pool_, /*drifts=*/true);
+      encode_by(moments, stored, [&] {
+        for (int64_t at = 0; at < std::ssize(base); at += step) {
+          const int64_t count = std::min(step, std::ssize(base) - at);
+          OriginalInputs originals;
+          {
+            HiddenRows passing = copy_rows(std::span(base).subspan(at, count));
+            model_.run_layers(passing, layer, layer + 1, [&](const LinearInput& input) {
+              if (input.unit == leader && input.tokens > 0) originals.record(input);
+            });
+          }
+          HiddenRows passing = copy_rows(std::span(compressed).subspan(at, count));
+          run_stored(passing, layer, stored,
+                     [&](const LinearInput& input) { moments.add(input, &originals); });
+        }
+      });
+    }
+  }
+
+  int64_t longest_row() const {
+    size_t longest = 1;
+    for (const TokenRow& row : text_.rows) longest = std::max(longest, row.size());
+    return static_cast<int64_t>(longest);
+  }
+
+  int64_t moments_bytes() const {
+    return options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 4;
+  }
+
+  /// Encodes what `pass` gathers moments for, and again for as long as there is more.
+  void encode_by(Moments& moments, Stored& stored, const std::function<void()>& pass) {
+    std::map<int, Unfinished> unfinished;
+    do {
+      pass();
       for (const Moments::Group& group : moments.groups()) {
         compress_group(group, moments, unfinished);
         for (const int unit : group.units) {
           const auto at = unfinished.find(unit);
           if (at == unfinished.end() || at->second.parts_left > 0) continue;
-          stored.push_back(finish(at->second));
+          keep(finish(at->second), stored);
           unfinished.erase(at);
         }
       }
-      more = moments.next_pass();
-      RAM_CHECK(!(more && in_place));
-    } while (more);
+    } while (moments.next_pass());
     RAM_CHECK(unfinished.empty());
-    return in_place;
+  }
+
+  void keep(CompressedUnit unit, Stored& stored) {
+    const int index = unit.unit;
+    stored[index] = values_of(std::move(unit));
+  }
+
+  UnitRows values_of(CompressedUnit unit) const {
+    const AffineFormat format = format_of(unit.unit);
+    return decoded_rows(checkpoint_, std::move(unit), format, options_.dtype);
   }
 
   std::optional<CompressedUnit> recall(int unit) {
@@ -191,6 +260,7 @@ class Compressor {
     const SecondMoment* moment = nullptr;
     const FeedbackEncoder* feedback = nullptr;
     const SecondMoment* gathered = nullptr;
+    const Drift* drift = nullptr;
   };
 
   /// A block of rows at a time: a row's encoding knows nothing of the others.
@@ -203,6 +273,7 @@ class Compressor {
       importance = inputs.moment->diagonal();
     }
     std::vector<float> weights;
+    std::vector<float> aimed;
     const int64_t step = encoded_rows(use.rows, use.cols);
     const int64_t blocks = ceil_div(step, kReadRows);
     for (int64_t first = 0; first < use.rows; first += step) {
@@ -215,18 +286,23 @@ class Compressor {
         read_rows(checkpoint_, to.unit.unit, part, first + row, std::min(kReadRows, rows - row),
                   options_.dtype, weights.data() + row * use.cols);
       });
-      const EncodeRequest request{.weights = weights,
-                                  .rows = rows,
-                                  .cols = use.cols,
-                                  .format = format_of(to.unit.unit),
-                                  .dtype = options_.dtype};
+      EncodeRequest request{.weights = weights,
+                            .rows = rows,
+                            .cols = use.cols,
+                            .format = format_of(to.unit.unit),
+                            .dtype = options_.dtype};
+      const EncodeRequest original = request;
+      if (inputs.feedback != nullptr && inputs.drift != nullptr) {
+        aimed = inputs.feedback->aim(weights, rows, *inputs.drift, kAimShare, pool_);
+        request.weights = aimed;
+      }
       const EncodedMatrix block =
           inputs.feedback != nullptr          ? inputs.feedback->encode(request, pool_)
           : options_.encoder == Encoder::kMlx ? mlx_encode(request, pool_)
                                               : search_encode(request, importance, pool_);
-      sums.squared_error += squared_error(request, block, {});
+      sums.squared_error += squared_error(original, block, {});
       for (const float weight : weights) sums.sum_squares += double{weight} * double{weight};
-      if (inputs.gathered != nullptr) {
+      if (inputs.gathered != nullptr) {  // what was made up for is no error
         sums.error += weighted_error(request, block, *inputs.gathered, pool_);
       }
       encoded.codes.insert(encoded.codes.end(), block.codes.begin(), block.codes.end());
@@ -296,6 +372,10 @@ class Compressor {
       inputs.moment = inputs.gathered;
       std::optional<SecondMoment> drawn;
       if (several) inputs.moment = &drawn.emplace(moments.of(leader, part, options_.shrink_tokens));
+      std::optional<Drift> drift;
+      if (in_turn_) {
+        inputs.drift = &drift.emplace(moments.drift_of(leader, part, options_.shrink_tokens));
+      }
       std::optional<FeedbackEncoder> feedback;
       if (options_.encoder == Encoder::kFeedback) {
         inputs.feedback = &feedback.emplace(*inputs.moment, options_.feedback, pool_);
@@ -312,26 +392,14 @@ class Compressor {
   }
 
   /// The head (and with it a tied embedding): its inputs are the normed states of the end.
-  CompressedUnit compress_head(int head, const HiddenRows& end) {
+  /// @param original the same of the original model, where the head is aimed at its outputs.
+  CompressedUnit compress_head(int head, const HiddenRows& end,
+                               const HiddenRows* original = nullptr) {
     if (std::optional<CompressedUnit> found = recall(head)) return std::move(*found);
-    const int64_t cols = checkpoint_.units[static_cast<size_t>(head)].cols;
-    SecondMoment moment(cols);
-    const std::vector<float> gain = read_unit(checkpoint_, final_norm());
-    for (const Matrix& row : end) {
-      Matrix normed(row.rows(), cols);
-      for (int64_t t = 0; t < row.rows(); ++t) {
-        double squares = 0;
-        for (int64_t i = 0; i < cols; ++i) squares += std::pow(double{row.row(t)[i]}, 2);
-        const double scale =
-            1 / std::sqrt(squares / static_cast<double>(cols) + checkpoint_.config.rms_norm_eps);
-        for (int64_t i = 0; i < cols; ++i) {
-          normed.row(t)[i] =
-              static_cast<float>(row.row(t)[i] * scale) * gain[static_cast<size_t>(i)];
-        }
-      }
-      moment.add(normed.data(), normed.rows(), pool_);
-    }
-    Inputs inputs{.moment = &moment, .gathered = &moment};
+    const SecondMoment moment = final_moment(checkpoint_, end, pool_);
+    std::optional<Drift> drift;
+    if (original != nullptr) drift = final_drift(checkpoint_, *original, end, pool_);
+    Inputs inputs{.moment = &moment, .gathered = &moment, .drift = drift ? &*drift : nullptr};
     std::optional<FeedbackEncoder> feedback;
     if (options_.encoder == Encoder::kFeedback) {
       inputs.feedback = &feedback.emplace(moment, options_.feedback, pool_);
@@ -341,19 +409,9 @@ class Compressor {
     return finish(result);
   }
 
-  int final_norm() const {
-    for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
-      const Unit& unit = checkpoint_.units[u];
-      if (unit.role == Role::kNorm && unit.layer < 0) return static_cast<int>(u);
-    }
-    RAM_CHECK(false);
-    return -1;
-  }
-
   void place(LanguageModel& model, CompressedUnit unit) {
     const int index = unit.unit;
-    model.set_unit(index,
-                   decoded_rows(checkpoint_, std::move(unit), format_of(index), options_.dtype));
+    model.set_unit(index, values_of(std::move(unit)));
   }
 
   CompressResult compare(const HiddenRows& base, const HiddenRows& compressed,
@@ -383,6 +441,7 @@ class Compressor {
   const ProgressFn& progress_;
   ThreadPool pool_;
   CompressResult result_;
+  bool in_turn_ = false;
   int64_t total_weights_ = 0;
   int64_t done_weights_ = 0;
 };

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -246,6 +248,123 @@ TEST_P(Compress, GivesTheSameBitsWhateverTheMemory) {
   }
   EXPECT_EQ(passes[0], 1);
   EXPECT_GT(passes[1], 3);  // attention's two inputs, the mlp's two at least
+}
+
+/// Inputs of one unit by part, row and position.
+using ByToken = std::map<std::tuple<int, int64_t, int32_t>, std::vector<float>>;
+
+ByToken inputs_of(LanguageModel& model, const CalibrationText& text, int unit) {
+  ByToken inputs;
+  HiddenRows hidden = model.embed(text.rows);
+  const int layer = model.checkpoint().units[static_cast<size_t>(unit)].layer;
+  model.run_layers(hidden, 0, layer + 1, [&](const LinearInput& input) {
+    if (input.unit != unit) return;
+    for (int64_t t = 0; t < input.tokens; ++t) {
+      const int32_t position =
+          input.positions == nullptr ? static_cast<int32_t>(t) : input.positions[t];
+      const float* x = input.inputs + t * input.cols;
+      inputs[{input.part, input.row, position}] = std::vector<float>(x, x + input.cols);
+    }
+  });
+  return inputs;
+}
+
+/// One part's, in order of rows and positions; of `original` those of the same tokens, or, where a
+/// token did not come there, `inputs` themselves.
+std::vector<float> matched(const ByToken& inputs, const ByToken& original, int part, int64_t row) {
+  std::vector<float> result;
+  for (const auto& [key, x] : inputs) {
+    if (std::get<0>(key) != part || std::get<1>(key) != row) continue;
+    const auto found = original.find(key);
+    const std::vector<float>& from = found == original.end() ? x : found->second;
+    result.insert(result.end(), from.begin(), from.end());
+  }
+  return result;
+}
+
+// The slow truth: both models from the embedding on for every unit, all others in their places.
+TEST_P(Compress, EncodesEachUnitForWhatThoseBeforeItMakeOfItsInputs) {
+  LanguageModel model = open();
+  LanguageModel original = open();
+  LanguageModel compressed = open();
+  const Checkpoint& checkpoint = model.checkpoint();
+  const AffineFormat format{3, 32};
+  std::vector<CompressedUnit> units;
+  compress_units(model, formats_of(checkpoint, format), text_, {.sequential = true}, {},
+                 [&](const CompressedUnit& unit) { units.push_back(unit); });
+  ThreadPool pool(2);
+  int compared = 0;
+  int moved = 0;
+  for (const CompressedUnit& unit : units) {
+    const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
+    if (use.layer >= 0) {
+      const ByToken after = inputs_of(compressed, text_, unit.unit);
+      const ByToken before = inputs_of(original, text_, unit.unit);
+      const auto parts = std::ssize(use.parts);
+      std::vector<SecondMoment> moments(static_cast<size_t>(parts) + 1, SecondMoment(use.cols));
+      std::vector<Drift> drifts(static_cast<size_t>(parts) + 1, Drift(use.cols));
+      for (int64_t row = 0; row < std::ssize(text_.rows); ++row) {
+        for (int part = 0; part < parts; ++part) {
+          const std::vector<float> now = matched(after, after, part, row);
+          const std::vector<float> then = matched(after, before, part, row);
+          const int64_t tokens = std::ssize(now) / use.cols;
+          for (const auto to : {static_cast<size_t>(part), static_cast<size_t>(parts)}) {
+            moments[to].add(now.data(), tokens, pool);
+            drifts[to].add(then.data(), now.data(), tokens, pool);
+          }
+          moved += now != then ? 1 : 0;
+        }
+      }
+      for (int part = 0; part < parts; ++part) {
+        SecondMoment& moment = moments[static_cast<size_t>(part)];
+        Drift& drift = drifts[static_cast<size_t>(part)];
+        if (parts > 1) {
+          moment.shrink_towards(moments.back(), 64);
+          drift.add(drifts.back(), 64.0 / static_cast<double>(moments.back().tokens()));
+        }
+        std::vector<float> weights(static_cast<size_t>(use.part_weights()));
+        read_rows(checkpoint, unit.unit, part, 0, use.rows, DType::kBF16, weights.data());
+        const FeedbackEncoder encoder(moment, {}, pool);
+        const std::vector<float> aimed = encoder.aim(weights, use.rows, drift, 0.5, pool);
+        const EncodeRequest request{.weights = aimed,
+                                    .rows = use.rows,
+                                    .cols = use.cols,
+                                    .format = format,
+                                    .dtype = DType::kBF16};
+        EXPECT_EQ(encoder.encode(request, pool), unit.parts[static_cast<size_t>(part)])
+            << use.name << " " << part;
+        ++compared;
+      }
+    }
+    compressed.set_unit(unit.unit, decoded_rows(checkpoint, unit, format, DType::kBF16));
+  }
+  EXPECT_GE(compared, 14);  // seven linears in each of two layers
+  EXPECT_GT(moved, 14);
+}
+
+TEST_P(Compress, AimingAtTheOriginalsOutputsLosesLess) {
+  const CalibrationText text = random_text(spec_.vocab, {.rows = 24, .length = 64, .seed = 3});
+  const CalibrationText other = random_text(spec_.vocab, {.rows = 24, .length = 64, .seed = 4});
+  double kl[2] = {0, 0};
+  for (const bool sequential : {false, true}) {
+    LanguageModel model = open();
+    LanguageModel twin = open();
+    const Checkpoint& checkpoint = model.checkpoint();
+    compress_units(
+        model, formats_of(checkpoint, {2, 32}), text, {.sequential = sequential}, {},
+        [&](const CompressedUnit& unit) {
+          twin.set_unit(unit.unit, decoded_rows(checkpoint, unit, {2, 32}, DType::kBF16));
+        });
+    HiddenRows base = model.embed(other.rows);
+    model.run_layers(base, 0, model.layers());
+    HiddenRows hidden = twin.embed(other.rows);
+    twin.run_layers(hidden, 0, twin.layers());
+    const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
+                                              {.model = &twin, .hidden = &hidden}};
+    const std::vector<double> sums = divergence_sums(other.rows, sources).front();
+    kl[sequential ? 1 : 0] = std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+  EXPECT_LT(kl[1], kl[0]);
 }
 
 TEST_P(Compress, SharesMemoryOrSaysHowMuchItTakes) {

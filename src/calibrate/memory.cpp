@@ -26,7 +26,7 @@ struct Needs {
   int64_t logits = 0;    ///< kLogitsAtOnce models' and the original's, and the twin's head
   int64_t stored = 0;    ///< units as they are stored, the most that are held
   int64_t encoding = 0;  ///< blocks of rows, factors, the moments of parts
-  int64_t moments = 0;   ///< the least that is gathered in a pass
+  int64_t moments = 0;   ///< the least that is gathered in a pass, with drifts and recorded inputs
 
   int64_t to_probe() const { return 2 * states + passing + std::max(passing, logits) + stored; }
   int64_t to_compress() const {
@@ -64,20 +64,25 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
   needs.logits = model.logits_bytes(kModels) + rows * length * kModels * kSumBytes;
   needs.stored = stored_bytes(checkpoint);
   std::set<int64_t> shared;  // columns of units with several parts: sums over all of these
-  for (const Unit& unit : checkpoint.units) {
+  int64_t recorded = 0;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
     if (!unit.quantizable) continue;
     const bool several = unit.parts.size() > 1;
     const int64_t moment = 4 * unit.cols * unit.cols;
     if (several) shared.insert(unit.cols);
-    needs.moments = std::max(needs.moments, moment);
-    // Of several parts side by side: weights, what they are drawn towards, factor.
+    needs.moments = std::max(needs.moments, 2 * moment);
+    recorded = std::max(recorded, recorded_row_bytes(checkpoint, static_cast<int>(u), length));
+    // Of several parts side by side: weights, where they are aimed, what is decoded; drift and
+    // factor, and the moment as it is drawn towards the others'.
     const int64_t at_once = several ? threads : 1;
     const int64_t weights = 4 * encoded_rows(unit.rows, unit.cols) * unit.cols;
     const int64_t encoding =
-        at_once * (2 * weights + (several ? 2 : 1) * moment) + threads * kTileBytes * unit.cols;
+        at_once * (3 * weights + (several ? 3 : 2) * moment) + threads * kTileBytes * unit.cols;
     needs.encoding = std::max(needs.encoding, encoding);
   }
-  for (const int64_t cols : shared) needs.moments += 4 * cols * cols;
+  for (const int64_t cols : shared) needs.moments += 8 * cols * cols;
+  needs.moments = needs.moments * kRecordedPart / (kRecordedPart - 1) + recorded;
   return needs;
 }
 

@@ -1,42 +1,18 @@
 #include "moments.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ram/error.h"
 #include "ram/hash.h"
 
 namespace ram {
 
-Moments::Moments(const Checkpoint& checkpoint, std::span<const int> units, int64_t memory_bytes,
-                 ThreadPool& pool)
-    : checkpoint_(checkpoint), memory_bytes_(memory_bytes), pool_(pool) {
+InputGroups::InputGroups(std::span<const int> units) {
   for (const int unit : units) leaders_[unit] = -1;
 }
 
-int64_t Moments::moment_bytes(int unit) const {
-  const int64_t cols = checkpoint_.units[static_cast<size_t>(unit)].cols;
-  return 4 * cols * cols;
-}
-
-bool Moments::fits_one_pass() const {
-  int64_t bytes = 0;
-  for (const auto& [unit, leader] : leaders_) {
-    const auto parts = std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts);
-    bytes += (parts > 1 ? parts + 1 : 1) * moment_bytes(unit);
-  }
-  return bytes <= memory_bytes_;
-}
-
-bool Moments::reserve(int64_t bytes) {
-  // A pass must come further, whatever that takes.
-  if (gathering_ > 0 && used_bytes_ + bytes > memory_bytes_) return false;
-  used_bytes_ += bytes;
-  ++gathering_;
-  return true;
-}
-
-/// The unit under which these inputs are kept: the first that they came to in this row.
-int Moments::leader_of(const LinearInput& input) {
+int InputGroups::leader_of(const LinearInput& input) {
   int& leader = leaders_.at(input.unit);
   const bool all_came = std::none_of(leaders_.begin(), leaders_.end(),
                                      [](const auto& entry) { return entry.second < 0; });
@@ -51,17 +27,95 @@ int Moments::leader_of(const LinearInput& input) {
     const bool same =
         before.inputs == now.inputs && before.row == now.row && before.digest == now.digest;
     leader = same ? before.leader : input.unit;
+    if (!same) in_order_.push_back(leader);
   }
   now.leader = leader;
   before = std::move(now);
   return leader;
 }
 
-void Moments::add(const LinearInput& input) {
-  if (!leaders_.contains(input.unit) || input.tokens == 0) return;
-  const int leader = leader_of(input);
+std::vector<std::vector<int>> InputGroups::groups() const {
+  std::vector<std::vector<int>> groups;
+  for (const int leader : in_order_) {
+    std::vector<int>& group = groups.emplace_back(1, leader);
+    for (const auto& [unit, its] : leaders_) {
+      if (its == leader && unit != leader) group.push_back(unit);
+    }
+  }
+  return groups;
+}
+
+void OriginalInputs::record(const LinearInput& input) {
+  Recorded& to = recorded_[{input.unit, input.part, input.row}];
+  to.inputs.assign(input.inputs, input.inputs + input.tokens * input.cols);
+  to.positions.clear();
+  if (input.positions != nullptr) {
+    to.positions.assign(input.positions, input.positions + input.tokens);
+  }
+}
+
+const float* OriginalInputs::beside(const LinearInput& input) {
+  const auto found = recorded_.find({input.unit, input.part, input.row});
+  if (found == recorded_.end()) return input.inputs;
+  const Recorded& from = found->second;
+  if (input.positions == nullptr) {
+    RAM_CHECK(std::ssize(from.inputs) == input.tokens * input.cols);
+    return from.inputs.data();
+  }
+  matched_.resize(static_cast<size_t>(input.tokens * input.cols));
+  const auto bytes = static_cast<size_t>(input.cols) * 4;
+  size_t at = 0;  // both are in increasing order
+  for (int64_t t = 0; t < input.tokens; ++t) {
+    const int32_t position = input.positions[t];
+    while (at < from.positions.size() && from.positions[at] < position) ++at;
+    const bool both = at < from.positions.size() && from.positions[at] == position;
+    const float* source = both ? from.inputs.data() + static_cast<int64_t>(at) * input.cols
+                               : input.inputs + t * input.cols;
+    std::memcpy(matched_.data() + t * input.cols, source, bytes);
+  }
+  return matched_.data();
+}
+
+Moments::Moments(const Checkpoint& checkpoint, std::span<const int> units, int64_t memory_bytes,
+                 ThreadPool& pool, bool drifts)
+    : checkpoint_(checkpoint),
+      memory_bytes_(memory_bytes),
+      drifts_(drifts),
+      pool_(pool),
+      known_(units) {}
+
+int64_t Moments::sums_bytes(int unit) const {
+  const int64_t cols = checkpoint_.units[static_cast<size_t>(unit)].cols;
+  return (drifts_ ? 8 : 4) * cols * cols;
+}
+
+std::unique_ptr<Moments::Sums> Moments::make_sums(int64_t cols) const {
+  return std::make_unique<Sums>(
+      Sums{SecondMoment(cols), drifts_ ? std::make_unique<Drift>(cols) : nullptr});
+}
+
+bool Moments::fits_one_pass() const {
+  int64_t bytes = 0;
+  for (const auto& [unit, leader] : known_.leaders()) {
+    const auto parts = std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts);
+    bytes += (parts > 1 ? parts + 1 : 1) * sums_bytes(unit);
+  }
+  return bytes <= memory_bytes_;
+}
+
+bool Moments::reserve(int64_t bytes) {
+  // A pass must come further, whatever that takes.
+  if (gathering_ > 0 && used_bytes_ + bytes > memory_bytes_) return false;
+  used_bytes_ += bytes;
+  ++gathering_;
+  return true;
+}
+
+void Moments::add(const LinearInput& input, OriginalInputs* originals) {
+  if (!known_.wants(input.unit) || input.tokens == 0) return;
+  const int leader = known_.leader_of(input);
   if (leader != input.unit) return;
-  const int64_t each = moment_bytes(leader);
+  const int64_t each = sums_bytes(leader);
   Inputs& inputs = inputs_[leader];
   if (inputs.parts.empty()) {
     inputs.parts.resize(checkpoint_.units[static_cast<size_t>(leader)].parts.size());
@@ -73,8 +127,8 @@ void Moments::add(const LinearInput& input) {
   if (part.state == State::kWaiting) {
     if (reserve(first_of_all ? 2 * each : each)) {
       part.state = State::kGathering;
-      part.moment = std::make_unique<SecondMoment>(input.cols);
-      if (first_of_all) inputs.all = std::make_unique<SecondMoment>(input.cols);
+      part.sums = make_sums(input.cols);
+      if (first_of_all) inputs.all = make_sums(input.cols);
     } else if (first_of_all || !several) {
       inputs.postponed = true;
       return;
@@ -82,13 +136,23 @@ void Moments::add(const LinearInput& input) {
       part.state = State::kPostponed;
     }
   }
-  if (inputs.all && !inputs.all_gathered) inputs.all->add(input.inputs, input.tokens, pool_);
-  if (part.moment) part.moment->add(input.inputs, input.tokens, pool_);
+  const bool to_all = inputs.all && !inputs.all_gathered;
+  const float* original = nullptr;
+  if (drifts_ && (to_all || part.sums)) {
+    RAM_CHECK(originals != nullptr);
+    original = originals->beside(input);
+  }
+  const auto sum = [&](Sums& sums) {
+    sums.moment.add(input.inputs, input.tokens, pool_);
+    if (sums.drift) sums.drift->add(original, input.inputs, input.tokens, pool_);
+  };
+  if (to_all) sum(*inputs.all);
+  if (part.sums) sum(*part.sums);
 }
 
 std::vector<Moments::Group> Moments::groups() const {
   std::map<int, Group> by_leader;
-  for (const auto& [unit, leader] : leaders_) {
+  for (const auto& [unit, leader] : known_.leaders()) {
     if (leader >= 0 && !inputs_.at(leader).postponed) by_leader[leader].units.push_back(unit);
   }
   std::vector<Group> groups;
@@ -108,12 +172,12 @@ std::vector<Moments::Group> Moments::groups() const {
 bool Moments::next_pass() {
   bool more = false;
   for (auto& [leader, inputs] : inputs_) {
-    const int64_t each = moment_bytes(leader);
+    const int64_t each = sums_bytes(leader);
     bool done = !inputs.postponed;
     for (Part& part : inputs.parts) {
       if (inputs.postponed) break;
-      if (part.moment) used_bytes_ -= each;
-      part.moment.reset();
+      if (part.sums) used_bytes_ -= each;
+      part.sums.reset();
       const bool waits = part.state == State::kPostponed;
       part.state = waits ? State::kWaiting : State::kDone;
       if (waits) done = false;
@@ -131,17 +195,28 @@ bool Moments::next_pass() {
 }
 
 SecondMoment Moments::of(int unit, int part, double shrink_tokens) const {
-  const Inputs& inputs = inputs_.at(leaders_.at(unit));
-  const auto& own = inputs.parts[static_cast<size_t>(part)].moment;
+  const Inputs& inputs = inputs_.at(known_.leader(unit));
+  const SecondMoment* own = gathered(unit, part);
   if (inputs.parts.size() == 1) return *own;
   SecondMoment moment =
-      own ? *own : SecondMoment(checkpoint_.units[static_cast<size_t>(unit)].cols);
-  moment.shrink_towards(*inputs.all, shrink_tokens);
+      own != nullptr ? *own : SecondMoment(checkpoint_.units[static_cast<size_t>(unit)].cols);
+  moment.shrink_towards(inputs.all->moment, shrink_tokens);
   return moment;
 }
 
+Drift Moments::drift_of(int unit, int part, double shrink_tokens) const {
+  const Inputs& inputs = inputs_.at(known_.leader(unit));
+  const auto& own = inputs.parts[static_cast<size_t>(part)].sums;
+  if (inputs.parts.size() == 1) return *own->drift;
+  Drift drift = own ? *own->drift : Drift(checkpoint_.units[static_cast<size_t>(unit)].cols);
+  const int64_t tokens = inputs.all->moment.tokens();
+  if (tokens > 0) drift.add(*inputs.all->drift, shrink_tokens / static_cast<double>(tokens));
+  return drift;
+}
+
 const SecondMoment* Moments::gathered(int unit, int part) const {
-  return inputs_.at(leaders_.at(unit)).parts[static_cast<size_t>(part)].moment.get();
+  const auto& sums = inputs_.at(known_.leader(unit)).parts[static_cast<size_t>(part)].sums;
+  return sums ? &sums->moment : nullptr;
 }
 
 int64_t Moments::tokens(int unit, int part) const {

@@ -1,7 +1,10 @@
 #include "units.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+
+#include "ram/error.h"
 
 namespace ram {
 
@@ -34,11 +37,71 @@ int64_t encoded_rows(int64_t rows, int64_t cols) {
   return std::min(rows, std::max<int64_t>(1, kBytes / (4 * cols * kMultiple)) * kMultiple);
 }
 
-HiddenRows copy_rows(const HiddenRows& rows) {
+int64_t recorded_row_bytes(const Checkpoint& checkpoint, int unit, int64_t length) {
+  const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
+  const int64_t times = use.parts.size() > 1 ? checkpoint.config.experts_per_token + 1 : 1;
+  return 4 * times * length * use.cols;
+}
+
+HiddenRows copy_rows(std::span<const Matrix> rows) {
   HiddenRows copies;
   copies.reserve(rows.size());
   for (const Matrix& row : rows) copies.push_back(row.copy());
   return copies;
+}
+
+namespace {
+
+std::vector<float> final_gain(const Checkpoint& checkpoint) {
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    if (unit.role == Role::kNorm && unit.layer < 0) {
+      return read_unit(checkpoint, static_cast<int>(u));
+    }
+  }
+  RAM_CHECK(false);
+  return {};
+}
+
+/// A row's hidden states of the end as they meet the head.
+Matrix normed(const Checkpoint& checkpoint, std::span<const float> gain, const Matrix& hidden) {
+  const int64_t cols = hidden.cols();
+  Matrix result(hidden.rows(), cols);
+  for (int64_t t = 0; t < hidden.rows(); ++t) {
+    double squares = 0;
+    for (int64_t i = 0; i < cols; ++i) squares += std::pow(double{hidden.row(t)[i]}, 2);
+    const double scale =
+        1 / std::sqrt(squares / static_cast<double>(cols) + checkpoint.config.rms_norm_eps);
+    for (int64_t i = 0; i < cols; ++i) {
+      result.row(t)[i] =
+          static_cast<float>(hidden.row(t)[i] * scale) * gain[static_cast<size_t>(i)];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool) {
+  const std::vector<float> gain = final_gain(checkpoint);
+  SecondMoment moment(checkpoint.config.hidden);
+  for (const Matrix& row : end) {
+    const Matrix inputs = normed(checkpoint, gain, row);
+    moment.add(inputs.data(), inputs.rows(), pool);
+  }
+  return moment;
+}
+
+Drift final_drift(const Checkpoint& checkpoint, const HiddenRows& original,
+                  const HiddenRows& compressed, ThreadPool& pool) {
+  const std::vector<float> gain = final_gain(checkpoint);
+  Drift drift(checkpoint.config.hidden);
+  for (size_t row = 0; row < original.size(); ++row) {
+    const Matrix before = normed(checkpoint, gain, original[row]);
+    const Matrix after = normed(checkpoint, gain, compressed[row]);
+    drift.add(before.data(), after.data(), after.rows(), pool);
+  }
+  return drift;
 }
 
 LanguageModel twin_of(const LanguageModel& model) {

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/encoder.h"
 #include "ram/engine.h"
 #include "ram/thread.h"
 
@@ -39,7 +41,19 @@ inline constexpr int64_t kLogitsAtOnce = 8;
 /// Rows of a matrix that are encoded at a time: a whole number of the encoders' tiles, or all.
 int64_t encoded_rows(int64_t rows, int64_t cols);
 
-HiddenRows copy_rows(const HiddenRows& rows);
+/// Bytes of a row's inputs of a unit, of all its parts, and of one part's once more.
+int64_t recorded_row_bytes(const Checkpoint& checkpoint, int unit, int64_t length);
+/// Of what moments may take, this part is for recorded inputs.
+inline constexpr int64_t kRecordedPart = 8;
+
+HiddenRows copy_rows(std::span<const Matrix> rows);
+
+/// The second moment of what the head multiplies. @param end hidden states after the last layer.
+SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool);
+
+/// How that has moved.
+Drift final_drift(const Checkpoint& checkpoint, const HiddenRows& original,
+                  const HiddenRows& compressed, ThreadPool& pool);
 
 /// The model once more, for an embedding and a head that are not the original's: nothing is kept.
 LanguageModel twin_of(const LanguageModel& model);

@@ -58,6 +58,12 @@ void Drift::add(const float* original, const float* compressed, int64_t tokens, 
   });
 }
 
+void Drift::add(const Drift& other, double share) {
+  RAM_CHECK(cols_ == other.cols_);
+  const auto factor = static_cast<float>(share);
+  for (size_t i = 0; i < values_.size(); ++i) values_[i] += factor * other.values_[i];
+}
+
 void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t cols,
                     float* tile) {
   DenseProduct product = {.n = kTileRows,

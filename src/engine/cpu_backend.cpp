@@ -109,7 +109,10 @@ std::vector<CpuBackend::Block> CpuBackend::expert_blocks(const Routing& routing,
   for (int expert = range.first; expert < range.last; ++expert) {
     const auto& segment = routing.segments.at(static_cast<size_t>(expert));
     if (segment.count == 0) continue;
-    blocks.push_back({.part = expert, .begin = segment.begin - base, .count = segment.count});
+    blocks.push_back({.part = expert,
+                      .begin = segment.begin - base,
+                      .count = segment.count,
+                      .positions = routing.token.data() + segment.begin});
   }
   return blocks;
 }
@@ -163,7 +166,8 @@ void CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) 
                  .row = row_,
                  .inputs = cpu_data(x) + block.begin * x.cols,
                  .tokens = block.count,
-                 .cols = x.cols});
+                 .cols = x.cols,
+                 .positions = block.positions});
   }
 }
 

@@ -74,6 +74,7 @@ class CpuBackend : public Backend {
     int part = 0;
     int64_t begin = 0;
     int64_t count = 0;
+    const int32_t* positions = nullptr;  // as LinearInput's
   };
 
   Tensor make(int64_t rows, int64_t cols);
