@@ -44,6 +44,17 @@ struct Pin {
   UnitFormat format;
 };
 
+/// What an encoder loses in a linear's outputs over what plain rounding loses in its weights, both
+/// relative and squared: a factor of the unit times one of the format.
+struct EncoderGains {
+  std::map<std::string, double> units = {};  ///< by name; of others 1
+  /// Per kAffineFormats; empty: all 1.
+  std::vector<double> formats = {};
+
+  double of(const std::string& unit, int format) const;
+  bool operator==(const EncoderGains&) const = default;
+};
+
 /// What is asked. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 struct PlanRequest {
   std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
@@ -68,6 +79,8 @@ struct PlanRequest {
   /// kMeasured: loss per squared relative error by unit name; units that are not here weigh
   /// nothing.
   std::map<std::string, double> coefficients = {};
+  /// kMeasured: those of the encoder that writes, which the loss is multiplied by.
+  EncoderGains gains = {};
   /// What coefficients and encoder saw: CalibrationText::spec and digest; empty where nothing ran.
   std::string calibration = {};
   Encoder encoder = Encoder::kMlx;  ///< that writes the folder
@@ -80,6 +93,7 @@ struct PlannedUnit {
   int64_t bytes = 0;
   int64_t weights = 0;
   std::optional<double> prior;  ///< nothing: the unit is kept
+  std::optional<double> gain;   ///< its factor in PlanRequest::gains; nothing: 1
   double nrmse = 0;             ///< of what is stored, whatever the method planned with
   bool operator==(const PlannedUnit&) const = default;
 };
@@ -122,6 +136,9 @@ struct PlanInput {
   const ModelCurves& stored;     ///< Encoder::kMlx
   const ModelCurves* simulated;  ///< Encoder::kReference; needed for kRam only
 };
+
+/// A unit's share in Plan::objective with its format, for the error that stands in the plan.
+double unit_loss(const Plan& plan, const PlannedUnit& unit);
 
 /// Solves the request. The finished folder's total_bytes <= budget, and at most 64 KiB + 0.1 % of
 /// the budget are set aside for JSON and not used.

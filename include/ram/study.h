@@ -162,11 +162,12 @@ struct TaskAnswer {
   bool operator==(const TaskAnswer&) const = default;
 };
 
-/// A text that a command wrote and that a report shows.
+/// A text that a command wrote: what a report shows, or a command looks up again.
 struct StudyDocument {
   std::string kind;  ///< "plan": plan.json of a folder that was run, key its
                      ///< EvaluatedModel::digest; "curves": `analyze --csv` of a source, key its
-                     ///< fingerprint; "sweep": `sweep --json`, key fingerprint and method
+                     ///< fingerprint; "sweep": `sweep --json`, key fingerprint and method; "gains":
+                     ///< what measure_gains found, key all that it depends on
   std::string key;
   std::string text;
 };

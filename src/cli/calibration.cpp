@@ -123,9 +123,9 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
   option("--calibration-length", arguments.length, "N", "tokens of a row (default 256)");
   option("--probe-time", arguments.probe_time, "TIME",
          "what measuring coefficients may take, as 20min");
-  app.add_flag("--sequential", arguments.sequential,
-               "a layer's inputs come from the compressed layers before it")
-      .group(group);
+  option("--calibration-inputs", arguments.inputs, "compressed|original",
+         "what --encoder feedback encodes a layer for: what the compressed layers before it make "
+         "(default), or the original ones");
   app.add_flag("--random-start", arguments.random_start,
                "own text starts with a token drawn at random")
       .group(group);
@@ -139,6 +139,9 @@ void check_calibration(const CalibrationArguments& arguments) {
     fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
   }
   parse_seconds(arguments.probe_time);
+  if (arguments.inputs != "compressed" && arguments.inputs != "original") {
+    fail(Code::kUsage, "--calibration-inputs {}: use compressed or original", arguments.inputs);
+  }
   if (arguments.random_start && arguments.text != "own") {
     fail(Code::kUsage, "--random-start is for own text: leave --calibration {} out",
          arguments.text);
@@ -162,6 +165,7 @@ CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
   std::istringstream words(plan.request.calibration);
   CalibrationArguments arguments;
   words >> arguments.text;
+  arguments.inputs = "original";
   if (arguments.text == "file") {
     if (file.empty()) {
       fail(Code::kUsage, "the plan was calibrated on a text ({}): name it with --calibration FILE",
@@ -172,7 +176,7 @@ CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
   for (std::string word; words >> word;) {
     if (word == "rows") words >> arguments.rows;
     if (word == "length") words >> arguments.length;
-    if (word == "sequential") arguments.sequential = true;
+    if (word == "sequential") arguments.inputs = "compressed";
     if (word == "random-start") arguments.random_start = true;
     if (word == "seed") words >> arguments.seed.emplace();
   }
@@ -192,7 +196,7 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
       fingerprint_(fingerprint),
       study_(study),
       probe_seconds_(parse_seconds(arguments.probe_time)),
-      sequential_(arguments.sequential),
+      sequential_(arguments.inputs == "compressed"),
       memory_(calibration_memory(common, checkpoint, arguments)),
       model_(Checkpoint::open(checkpoint.folder.string()), model_options(common, memory_)),
       text_(make_text(common, model_, fingerprint, arguments, study)) {}
@@ -204,9 +208,13 @@ std::function<void(const ProbeForecast&)> Calibration::forecast_note() const {
   };
 }
 
+std::string Calibration::described(Encoder encoder) const {
+  const bool in_turn = sequential_ && encoder == Encoder::kFeedback;
+  return fmt::format("{}{} digest {}", text_.spec, in_turn ? " sequential" : "", text_.digest);
+}
+
 void Calibration::complete(const PlanInput& input, PlanRequest& request) {
-  request.calibration =
-      fmt::format("{}{} digest {}", text_.spec, sequential_ ? " sequential" : "", text_.digest);
+  request.calibration = described(request.encoder);
   if (request.method != Method::kMeasured) return;
   PlanRequest prior = request;
   prior.method = Method::kSquared;
@@ -245,7 +253,14 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
     return result.plan ? loss_of(*result.plan, to) / loss_of(*usual.plan, to) : 1;
   };
   trusted_ = std::sqrt(crossed(even, odd) * crossed(odd, even)) < 1;
-  if (trusted_) return;
+  if (trusted_) {
+    if (request.encoder == Encoder::kMlx) return;
+    ProgressLine line(common_);
+    request.gains =
+        measure_gains(model_, fingerprint_, units, text_,
+                      compress_options(request.encoder, request.dtype), study_, line.function());
+    return;
+  }
   note(common_,
        "the coefficients are too noisy: plans of one half of the text are no better on the other "
        "than the priors' plan, which is used; give more text with --calibration-rows");
@@ -253,18 +268,23 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   request.coefficients.clear();
 }
 
+CompressOptions Calibration::compress_options(Encoder encoder, DType dtype) const {
+  return {.encoder = encoder,
+          .dtype = dtype,
+          .sequential = sequential_,
+          .memory_bytes = memory_.moments};
+}
+
 std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
   std::vector<UnitFormat> formats;
   formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
-  CompressOptions options{.encoder = plan.encoder,
-                          .dtype = plan.dtype,
-                          .sequential = sequential_,
-                          .memory_bytes = memory_.moments};
+  const CompressOptions options = compress_options(plan.encoder, plan.dtype);
+  const bool in_turn = sequential_ && plan.encoder == Encoder::kFeedback;
   // What a layer's inputs are then depends on every format before it.
   std::string before;
   for (const PlannedUnit& unit : plan.units) {
-    if (sequential_ && unit.format) before += fmt::format("{} ", format_name(*unit.format));
+    if (in_turn && unit.format) before += fmt::format("{} ", format_name(*unit.format));
   }
   fs::path folder = fs::absolute(out).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();
@@ -279,7 +299,7 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   }
   auto store = std::make_unique<EncodedStore>(
       checkpoint_, formats, plan.dtype, folder,
-      fmt::format("{} {} {} shrink {} damping {} {} rule 2 {}", fingerprint_, text_.digest,
+      fmt::format("{} {} {} shrink {} damping {} {} rule 3 {}", fingerprint_, text_.digest,
                   encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
                   weight_dtype_name(plan.dtype), before));
   {
@@ -325,9 +345,9 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
     return decoded_rows(checkpoint_, std::move(*stored),
                         *plan.units[static_cast<size_t>(unit)].format, plan.dtype);
   };
-  options.disturbance =
-      fmt::format("stored {}{} {} {}", encoder_name(plan.encoder), sequential_ ? " sequential" : "",
-                  weight_dtype_name(plan.dtype), hash_text(formats));
+  options.disturbance = fmt::format("stored 3 {}{} {} {}", encoder_name(plan.encoder),
+                                    sequential_ ? " sequential" : "", weight_dtype_name(plan.dtype),
+                                    hash_text(formats));
   options.forecast = forecast_note();
   ProgressLine line(common_);
   const Coefficients found =
@@ -365,6 +385,18 @@ std::string Calibration::summary(const Plan& plan) const {
         coefficients_->layers_naive > 0
             ? 100 * coefficients_->layers_run / coefficients_->layers_naive
             : 0);
+  }
+  if (const auto& gains = plan.request.gains.units; !gains.empty()) {
+    double sum = 0;
+    double least = INFINITY;
+    double most = 0;
+    for (const auto& [name, gain] : gains) {
+      sum += std::log(gain);
+      least = std::min(least, gain);
+      most = std::max(most, gain);
+    }
+    text += fmt::format("{:<18}leaves {:.2g} of plain rounding's loss, in units {:.2g} to {:.2g}\n",
+                        encoder_name(plan.encoder), std::exp(sum / std::ssize(gains)), least, most);
   }
   if (compressed_) {
     text += fmt::format("{:<18}{:.3g} nats per token on that text", "divergence", compressed_->kl);

@@ -22,7 +22,7 @@ struct CalibrationArguments {
   int64_t rows = 64;
   int64_t length = 256;
   std::string probe_time;
-  bool sequential = false;
+  std::string inputs = "compressed";  ///< or "original": CompressOptions::sequential
   bool random_start = false;
   std::optional<uint64_t> seed = {};  ///< nothing: that of all commands
 };
@@ -55,8 +55,12 @@ class Calibration {
               const CalibrationArguments& arguments, Study& study);
 
   /// Says in the request what it was calibrated on; for Method::kMeasured measures the
-  /// coefficients, and falls back to the priors, aloud, where they cannot be trusted.
+  /// coefficients and what the request's encoder gains, and falls back to the priors, aloud, where
+  /// the coefficients cannot be trusted.
   void complete(const PlanInput& input, PlanRequest& request);
+
+  /// What PlanRequest::calibration says of it.
+  std::string described(Encoder encoder) const;
 
   /// Compresses the units of a plan with its encoder into a store beside `out`, and sets their
   /// errors in the plan to what is stored.
@@ -79,6 +83,7 @@ class Calibration {
 
  private:
   double predicted_kl(const Plan& plan) const;
+  CompressOptions compress_options(Encoder encoder, DType dtype) const;
   /// Tells people what probing is about to take.
   std::function<void(const ProbeForecast&)> forecast_note() const;
 

@@ -37,11 +37,6 @@ std::string find_model(const Common& common, const Options& options, const Plan&
        options.plan, common.study, plan.model_name);
 }
 
-double unit_loss(const PlannedUnit& unit, Method method) {
-  const double power = method == Method::kRam ? unit.nrmse : unit.nrmse * unit.nrmse;
-  return unit.prior.value_or(0) * power;
-}
-
 struct Step {
   size_t unit = 0;
   UnitFormat from;
@@ -77,11 +72,11 @@ std::vector<size_t> by_loss_per_byte(const Plan& plan) {
   std::iota(order.begin(), order.end(), size_t{0});
   const auto density = [&](size_t u) {
     const auto bytes = static_cast<double>(std::max<int64_t>(1, plan.units[u].bytes));
-    return unit_loss(plan.units[u], plan.method) / bytes;
+    return unit_loss(plan, plan.units[u]) / bytes;
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return density(a) > density(b); });
-  std::erase_if(order, [&](size_t u) { return unit_loss(plan.units[u], plan.method) <= 0; });
+  std::erase_if(order, [&](size_t u) { return unit_loss(plan, plan.units[u]) <= 0; });
   return order;
 }
 
@@ -99,7 +94,7 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan)
   for (const size_t u : order) {
     if (units.size() >= kUnitsShown) break;
     const PlannedUnit& unit = plan.units[u];
-    const double loss = unit_loss(unit, plan.method);
+    const double loss = unit_loss(plan, unit);
     const double per_mb = loss * static_cast<double>(kMegabyte) / static_cast<double>(unit.bytes);
     const std::string format = format_text(unit.format, plan.dtype);
     units.push_back({{"name", unit.name},

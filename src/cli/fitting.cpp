@@ -86,6 +86,7 @@ std::unique_ptr<EncodedStore> plan_again(const Common& common, const PlanInput& 
   PlanRequest priors = request;
   priors.method = Method::kSquared;
   priors.coefficients.clear();
+  priors.gains = {};
   bool current = true;  // `store` and the calibration's result are those of planned.plan
   for (const PlanRequest* next : {&measured, &priors}) {
     PlanResult other = make_plan(input, *next);

@@ -90,8 +90,7 @@ class Experiment {
     std::unique_ptr<EncodedStore> store;
     if (calibration != nullptr) {
       plan.request.encoder = Encoder::kFeedback;
-      plan.request.calibration =
-          fmt::format("{} digest {}", calibration->text().spec, calibration->text().digest);
+      plan.request.calibration = calibration->described(plan.request.encoder);
       // Its plan.json says more; the budget makes room for that.
       constexpr int64_t kRoom = 4096;
       if (plan.request.budget_bytes) {

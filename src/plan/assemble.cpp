@@ -25,12 +25,15 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
   for (size_t u = 0; u < checkpoint.units.size(); ++u) {
     const Candidate* chosen = find_candidate(objective.units[u], formats[u]);
     RAM_CHECK(chosen != nullptr);
-    plan.units.push_back({.name = checkpoint.units[u].name,
-                          .format = chosen->format,
-                          .bytes = chosen->bytes,
-                          .weights = checkpoint.units[u].weights(),
-                          .prior = objective.units[u].prior,
-                          .nrmse = chosen->nrmse});
+    const auto gain = request.gains.units.find(checkpoint.units[u].name);
+    plan.units.push_back(
+        {.name = checkpoint.units[u].name,
+         .format = chosen->format,
+         .bytes = chosen->bytes,
+         .weights = checkpoint.units[u].weights(),
+         .prior = objective.units[u].prior,
+         .gain = gain == request.gains.units.end() ? std::nullopt : std::optional(gain->second),
+         .nrmse = chosen->nrmse});
     chosen_options.units.push_back({{.bytes = chosen->bytes, .loss = chosen->loss}});
   }
   const Option sums = audit_choice(chosen_options, std::vector<int>(formats.size(), 0));

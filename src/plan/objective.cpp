@@ -147,6 +147,18 @@ const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format) {
   return nullptr;
 }
 
+double EncoderGains::of(const std::string& unit, int format) const {
+  const auto found = units.find(unit);
+  const double own = found == units.end() ? 1 : found->second;
+  return own * (formats.empty() ? 1 : formats.at(static_cast<size_t>(format)));
+}
+
+double unit_loss(const Plan& plan, const PlannedUnit& unit) {
+  const double loss = method_loss(plan.method, unit.prior.value_or(0), unit.nrmse);
+  if (plan.method != Method::kMeasured || !unit.format) return loss;
+  return loss * plan.request.gains.of(unit.name, format_index(*unit.format));
+}
+
 Objective make_objective(const PlanInput& input, const PlanRequest& request) {
   const Checkpoint& checkpoint = input.checkpoint;
   const Encoder encoder = planning_encoder(request.method);
@@ -179,6 +191,7 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
       candidate.nrmse = input.stored.units[u].nrmse(index, Encoder::kMlx);
       candidate.sqnr_db = curve.sqnr_db(index);
       candidate.loss = method_loss(request.method, prior, curve.nrmse(index, encoder));
+      if (request.method == Method::kMeasured) candidate.loss *= request.gains.of(unit.name, index);
       // A scale beyond the dtype's range decodes to infinity: such a format is none for this unit.
       if (!std::isfinite(candidate.loss) || !std::isfinite(candidate.nrmse)) continue;
       const bool on_menu =

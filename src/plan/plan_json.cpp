@@ -60,14 +60,19 @@ std::string render_request(const PlanRequest& request) {
     target = fmt::format("\"bpw\": {}", number(*request.bits_per_weight));
   if (request.uniform)
     target = fmt::format("\"uniform\": {}", json_text(format_name(*request.uniform)));
+  std::string gains;
+  for (const double gain : request.gains.formats) {
+    gains += (gains.empty() ? "" : ", ") + number(gain);
+  }
   return fmt::format(
       "{{{}, \"menu\": {}, \"min_bits\": {}, \"keep\": [{}], \"priors\": {{{}}}, \"veto_db\": {}, "
-      "\"allow_unsafe\": {}, \"pins\": [{}]{}}}",
+      "\"allow_unsafe\": {}, \"pins\": [{}]{}{}}}",
       target, format_list(request.menu), request.min_bits, keep, priors, number(request.veto_db),
       request.allow_unsafe, pins,
       request.calibration.empty()
           ? ""
-          : fmt::format(", \"calibration\": {}", json_text(request.calibration)));
+          : fmt::format(", \"calibration\": {}", json_text(request.calibration)),
+      gains.empty() ? "" : fmt::format(", \"format_gains\": [{}]", gains));
 }
 
 // The values of a unit's line are padded to the width that the longest take.
@@ -76,10 +81,12 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
   return fmt::format(
       "    {{\"name\": {:<{}} \"format\": {:<8} \"bytes\": {:<13} \"weights\": {:<13} \"prior\": "
       "{:<5} "
-      "\"nrmse\": {:<23}}}",
+      "{}\"nrmse\": {:<23}}}",
       json_text(unit.name) + ",", name_width + 3,
       json_text(unit_format_name(unit.format, dtype)) + ",", fmt::format("{},", unit.bytes),
-      fmt::format("{},", unit.weights), prior + ",", number(unit.nrmse));
+      fmt::format("{},", unit.weights), prior + ",",
+      unit.gain ? fmt::format("\"gain\": {:<8} ", number(*unit.gain) + ",") : "",
+      number(unit.nrmse));
 }
 
 // A value as a message shows it: JSON, which has no line breaks, cut to a bounded length.
@@ -178,6 +185,12 @@ class Reader {
     return value.get<double>();
   }
 
+  double gain(const Json& value) const {
+    const bool good = value.is_number() && std::isfinite(value.get<double>()) && value > 0;
+    if (!good) bad(fmt::format("a gain is {}, expected a number above 0", shown(value)));
+    return value.get<double>();
+  }
+
   PlanRequest request(const Json& json, DType dtype) const {
     if (!json.is_object()) bad("\"request\" is not an object");
     PlanRequest request;
@@ -205,6 +218,13 @@ class Reader {
         request.role_priors[role(Json(key))] = prior(value);
       }
     }
+    if (json.contains("format_gains")) {
+      const Json& gains = json["format_gains"];
+      if (!gains.is_array() || gains.size() != kFormatCount) {
+        bad(fmt::format("\"format_gains\" is no list of {} numbers", kFormatCount));
+      }
+      for (const Json& value : gains) request.gains.formats.push_back(gain(value));
+    }
     for (const Json& value : member(json, "pins")) {
       if (!value.is_array() || value.size() != 2 || !value[0].is_string())
         bad("\"pins\" is no list of pairs");
@@ -226,6 +246,7 @@ class Reader {
       if (value.contains("weights")) unit.weights = count(value, "weights");
       if (value.contains("nrmse")) unit.nrmse = real(value, "nrmse");
       if (value.contains("prior") && !value["prior"].is_null()) unit.prior = real(value, "prior");
+      if (value.contains("gain")) unit.gain = gain(value["gain"]);
       units.push_back(std::move(unit));
     }
     return units;
@@ -328,6 +349,7 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   if (plan.method == Method::kMeasured) {
     for (const PlannedUnit& unit : plan.units) {
       if (unit.prior) plan.request.coefficients[unit.name] = *unit.prior;
+      if (unit.gain) plan.request.gains.units[unit.name] = *unit.gain;
     }
   }
   return plan;

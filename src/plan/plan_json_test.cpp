@@ -49,6 +49,40 @@ TEST(PlanJson, AnUneditedPlanComesBackAsItWas) {
   }
 }
 
+TEST(PlanJson, CoefficientsAndGainsComeBackAndAreMultiplied) {
+  const PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 3);
+  request.method = Method::kMeasured;
+  for (const Unit& unit : model.checkpoint.units) request.coefficients[unit.name] = 2;
+  const Plan without = model.plan(request).plan.value();
+  EXPECT_EQ(render_plan(without).find("gain"), std::string::npos);
+  const std::string name = "model.layers.1.self_attn.o_proj";
+  for (const Unit& unit : model.checkpoint.units) {
+    request.gains.units[unit.name] = unit.name == name ? 40 : 0.25;
+  }
+  request.gains.formats.assign(kFormatCount, 1.5);
+  const Plan plan = model.plan(request).plan.value();
+  const std::string text = render_plan(plan);
+  const Plan again = complete_plan(model.input(), parse_plan(text, "plan.json"));
+  EXPECT_EQ(render_plan(again), text);
+  EXPECT_EQ(again.request.gains, request.gains);
+  double sum = 0;
+  for (const PlannedUnit& unit : plan.units) {
+    const double gain = unit.format ? (unit.name == name ? 40 : 0.25) * 1.5 : 1;
+    EXPECT_DOUBLE_EQ(unit_loss(plan, unit),
+                     unit.prior.value_or(0) * unit.nrmse * unit.nrmse * gain);
+    sum += unit_loss(plan, unit);
+  }
+  EXPECT_NEAR(sum, plan.objective, 1e-12 * sum);
+  const auto bytes = [&](const Plan& of) {
+    for (const PlannedUnit& unit : of.units) {
+      if (unit.name == name) return unit.bytes;
+    }
+    return int64_t{0};
+  };
+  EXPECT_GT(bytes(plan), bytes(without));  // its encoder gains less than the others'
+}
+
 TEST(PlanJson, AnEditedFormatIsTakenAndTheRestWorkedOutAgain) {
   const PlanningModel model(tiny_experts());
   Plan plan = model.plan(model.with_budget(model.checkpoint.bytes())).plan.value();
@@ -99,6 +133,9 @@ TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
   expect(replaced(good, "\"budget_bytes\": ", "\"budget_bytes\": -"), Code::kCorrupt,
          "budget_bytes");
   expect(replaced(good, "\"units\": [", "\"units\": [7, "), Code::kCorrupt, "not an object");
+  expect(replaced(good, "\"pins\": []", "\"pins\": [], \"format_gains\": [1]"), Code::kCorrupt,
+         "format_gains");
+  expect(replaced(good, "\"nrmse\": ", "\"gain\": -1, \"nrmse\": "), Code::kCorrupt, "above 0");
   expect(replaced(good, "\"dtype\": \"bf16\"", "\"dtype\": \"int8\""), Code::kCorrupt, "int8");
 }
 

@@ -50,6 +50,10 @@ class Calibrate(harness.ProgramTest):
             self.assertGreater(unit["log_error"], 0)
         plan = json.loads((self.folder / "best/plan.json").read_text())
         self.assertIn(calibration["digest"], plan["request"]["calibration"])
+        self.assertIn(" sequential ", plan["request"]["calibration"])
+        self.assertEqual(len(plan["request"]["format_gains"]), 18)
+        for unit in plan["units"]:
+            self.assertEqual("gain" in unit, unit["prior"] is not None, unit)
         self.assertFalse((self.folder / ".best.ram-encoded").exists())
         ran = self.ram("verify", "best", "--source", self.model, "--json")
         self.assertEqual(ran.json["problems"], [])
@@ -165,6 +169,7 @@ class Calibrate(harness.ProgramTest):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),
                               (("--calibration-length", 4), "--calibration-length"),
                               (("--probe-time", "soon"), "--probe-time"),
+                              (("--calibration-inputs", "both"), "--calibration-inputs"),
                               (("--calibration", "nothing.txt"), "nothing.txt")):
             ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "out", "--method", "measured",
                            *options)
