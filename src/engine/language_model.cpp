@@ -159,7 +159,10 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
     positions = std::max(positions, sequence.position + sequence.hidden.rows);
   }
   rope.ensure(positions);
-  buffers->keep_idle(options.threads * scratch(longest).idle_bytes);
+  if (longest != idle_length) {  // decoding asks at every token
+    idle_length = longest;
+    buffers->keep_idle(options.threads * scratch(longest).idle_bytes);
+  }
   const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));

@@ -27,6 +27,7 @@ struct LanguageModel::State {
   int embedding = 0;  ///< units
   int final_norm = 0;
   int head = 0;  ///< the embedding where they are tied
+  int64_t idle_length = -1;  ///< of rows, that the pool of buffers keeps room for
 
   const ModelConfig& config() const { return checkpoint.config; }
   int64_t vocabulary() const { return config().vocab; }
