@@ -158,14 +158,14 @@ struct CompressOptions {
   int64_t memory_bytes = 0;
 };
 
-/// Measures what kSearch or kFeedback gain over plain rounding, on at most 128 rows of each unit
+/// Measures what kFeedback gains over plain rounding, on at most 128 rows of each unit
 /// (of four experts), at six formats each, by the inputs in the original model. What the study
 /// knows is not measured again; what is measured is kept layer by layer.
 ///
 /// Over the matrices of the models at hand the factors leave 5 % of a ratio unexplained
 /// (docs/encoders.md).
 ///
-/// @param options encoder and dtype; sequential is not looked at.
+/// @param options sequential is not looked at. @pre the encoder is kFeedback.
 /// @param progress phase "sample", in units.
 /// @throws as LanguageModel and Study; {kInterrupted}.
 /// @cost  a pass of the text, more where a layer's second moments do not fit; and encoding of 768

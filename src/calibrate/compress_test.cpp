@@ -368,61 +368,59 @@ TEST_P(Compress, AimingAtTheOriginalsOutputsLosesLess) {
 }
 
 TEST_P(Compress, GainsAreWhatTheEncoderGains) {
-  for (const Encoder encoder : {Encoder::kSearch, Encoder::kFeedback}) {
-    LanguageModel model = open();
-    const Checkpoint& checkpoint = model.checkpoint();
-    const AffineFormat format{4, 32};
-    const auto formats = formats_of(checkpoint, format);
-    std::vector<int> units;
-    for (size_t u = 0; u < formats.size(); ++u) {
-      if (formats[u]) units.push_back(static_cast<int>(u));
-    }
-    const CompressOptions options{.encoder = encoder, .sequential = false};
-    EncoderGains gains;
-    {
-      Study study(folder_ / "gains.db");
-      gains = measure_gains(model, "print", units, text_, options, study);
-    }
-    EXPECT_EQ(gains.units.size(), units.size());
-    ThreadPool pool(2);
-    const CompressResult result = compress_units(model, formats, text_, options, {}, {});
-    for (const CompressedUnit& unit : result.units) {
-      const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
-      double plain = 0;
-      for (size_t part = 0; part < use.parts.size(); ++part) {
-        std::vector<float> weights(static_cast<size_t>(use.part_weights()));
-        read_rows(checkpoint, unit.unit, static_cast<int>(part), 0, use.rows, DType::kBF16,
-                  weights.data());
-        const EncodeRequest request{.weights = weights,
-                                    .rows = use.rows,
-                                    .cols = use.cols,
-                                    .format = format,
-                                    .dtype = DType::kBF16};
-        plain += squared_error(request, mlx_encode(request, pool), {});
-      }
-      const double ratio = unit.output_error / (plain / unit.sum_squares);
-      // Experts are judged by what they were encoded for, drawn towards their layer's; the few rows
-      // of a router differ by chance.
-      const double slack = use.parts.size() > 1 || use.rows < 16 ? 0.5 : 0.2;
-      EXPECT_NEAR(std::log(gains.of(use.name, format_index(format))), std::log(ratio), slack)
-          << use.name;
-    }
-    // Known, they are not measured again; the same whatever the threads and the memory.
-    Study study(folder_ / "gains.db");
-    int measured = 0;
-    EXPECT_EQ(measure_gains(model, "print", units, text_, options, study,
-                            [&](const Progress&) { ++measured; }),
-              gains);
-    EXPECT_EQ(measured, 0);
-    Study fresh(folder_ / (std::string(encoder_name(encoder)) + ".db"));
-    LanguageModel other = open(3);
-    CompressOptions little = options;
-    little.memory_bytes = 1;
-    EXPECT_EQ(measure_gains(other, "print", units, text_, little, fresh,
-                            [&](const Progress&) { ++measured; }),
-              gains);
-    EXPECT_GT(measured, 0);
+  LanguageModel model = open();
+  const Checkpoint& checkpoint = model.checkpoint();
+  const AffineFormat format{4, 32};
+  const auto formats = formats_of(checkpoint, format);
+  std::vector<int> units;
+  for (size_t u = 0; u < formats.size(); ++u) {
+    if (formats[u]) units.push_back(static_cast<int>(u));
   }
+  const CompressOptions options{.sequential = false};
+  EncoderGains gains;
+  {
+    Study study(folder_ / "gains.db");
+    gains = measure_gains(model, "print", units, text_, options, study);
+  }
+  EXPECT_EQ(gains.units.size(), units.size());
+  ThreadPool pool(2);
+  const CompressResult result = compress_units(model, formats, text_, options, {}, {});
+  for (const CompressedUnit& unit : result.units) {
+    const Unit& use = checkpoint.units[static_cast<size_t>(unit.unit)];
+    double plain = 0;
+    for (size_t part = 0; part < use.parts.size(); ++part) {
+      std::vector<float> weights(static_cast<size_t>(use.part_weights()));
+      read_rows(checkpoint, unit.unit, static_cast<int>(part), 0, use.rows, DType::kBF16,
+                weights.data());
+      const EncodeRequest request{.weights = weights,
+                                  .rows = use.rows,
+                                  .cols = use.cols,
+                                  .format = format,
+                                  .dtype = DType::kBF16};
+      plain += squared_error(request, mlx_encode(request, pool), {});
+    }
+    const double ratio = unit.output_error / (plain / unit.sum_squares);
+    // Experts are judged by what they were encoded for, drawn towards their layer's; the few rows
+    // of a router differ by chance.
+    const double slack = use.parts.size() > 1 || use.rows < 16 ? 0.5 : 0.2;
+    EXPECT_NEAR(std::log(gains.of(use.name, format_index(format))), std::log(ratio), slack)
+        << use.name;
+  }
+  // Known, they are not measured again; the same whatever the threads and the memory.
+  Study study(folder_ / "gains.db");
+  int measured = 0;
+  EXPECT_EQ(measure_gains(model, "print", units, text_, options, study,
+                          [&](const Progress&) { ++measured; }),
+            gains);
+  EXPECT_EQ(measured, 0);
+  Study fresh(folder_ / "fresh.db");
+  LanguageModel other = open(3);
+  CompressOptions little = options;
+  little.memory_bytes = 1;
+  EXPECT_EQ(measure_gains(other, "print", units, text_, little, fresh,
+                          [&](const Progress&) { ++measured; }),
+            gains);
+  EXPECT_GT(measured, 0);
 }
 
 TEST_P(Compress, SharesMemoryOrSaysHowMuchItTakes) {

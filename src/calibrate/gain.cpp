@@ -1,5 +1,5 @@
-// What an encoder gains over plain rounding, on a sample of every unit's rows. Rows do not mix, so
-// a sample says what the whole would; and the sample is the same for both, so little of it is
+// What error feedback gains over plain rounding, on a sample of every unit's rows. Rows do not mix,
+// so a sample says what the whole would; and the sample is the same for both, so little of it is
 // chance.
 #include <algorithm>
 #include <array>
@@ -59,7 +59,7 @@ class GainMeter {
         key_(fmt::format("{} {} {} {} shrink {} damping {} rule 1", fingerprint, text.digest,
                          encoder_name(options.encoder), weight_dtype_name(options.dtype),
                          options.shrink_tokens, options.feedback.damping)) {
-    RAM_CHECK(options.encoder == Encoder::kSearch || options.encoder == Encoder::kFeedback);
+    RAM_CHECK(options.encoder == Encoder::kFeedback);
     recall();
   }
 
@@ -152,12 +152,10 @@ class GainMeter {
       read_rows(checkpoint_, unit, part, i * step, 1, options_.dtype,
                 weights.data() + i * use.cols);
     }
-    const std::vector<float> importance = moment.diagonal();
     double trace = 0;
-    for (const float value : importance) trace += double{value};
+    for (const float value : moment.diagonal()) trace += double{value};
     const double mean = trace / static_cast<double>(use.cols);
-    std::optional<FeedbackEncoder> feedback;
-    if (options_.encoder == Encoder::kFeedback) feedback.emplace(moment, options_.feedback, pool_);
+    const FeedbackEncoder encoder(moment, options_.feedback, pool_);
     const std::vector<int> formats = sampled_formats(unit, use.cols);
     std::vector<Sums>& sums = sums_[unit];
     sums.resize(kFormatCount);
@@ -168,12 +166,7 @@ class GainMeter {
                                   .cols = use.cols,
                                   .format = kAffineFormats[static_cast<size_t>(index)],
                                   .dtype = options_.dtype};
-      const EncodedMatrix encoded =
-          feedback ? feedback->encode(request, pool_)
-                   : search_encode(
-                         request,
-                         mean > 0 ? std::span<const float>(importance) : std::span<const float>(),
-                         pool_);
+      const EncodedMatrix encoded = encoder.encode(request, pool_);
       Sums& to = sums[static_cast<size_t>(index)];
       to.plain += squared_error(request, mlx_encode(request, pool_), {});
       to.encoded += mean > 0 ? weighted_error(request, encoded, moment, pool_) / mean
@@ -241,9 +234,9 @@ class GainMeter {
   std::map<int, Ratios> known_;            // by unit
 };
 
-/// Four digits, so that a plan is read and its length hardly changes.
+/// Three digits, so that a plan is read and its length hardly changes.
 double rounded(double value) {
-  return std::stod(fmt::format("{:.3e}", value));
+  return std::stod(fmt::format("{:.2e}", value));
 }
 
 /// Least squares of the logarithms: a term of the unit plus one of the format, by turns.

@@ -254,7 +254,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   };
   trusted_ = std::sqrt(crossed(even, odd) * crossed(odd, even)) < 1;
   if (trusted_) {
-    if (request.encoder == Encoder::kMlx) return;
+    if (request.encoder != Encoder::kFeedback) return;
     ProgressLine line(common_);
     request.gains =
         measure_gains(model_, fingerprint_, units, text_,

@@ -85,8 +85,7 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
       json_text(unit.name) + ",", name_width + 3,
       json_text(unit_format_name(unit.format, dtype)) + ",", fmt::format("{},", unit.bytes),
       fmt::format("{},", unit.weights), prior + ",",
-      unit.gain ? fmt::format("\"gain\": {:<8} ", number(*unit.gain) + ",") : "",
-      number(unit.nrmse));
+      unit.gain ? fmt::format("\"gain\": {}, ", number(*unit.gain)) : "", number(unit.nrmse));
 }
 
 // A value as a message shows it: JSON, which has no line breaks, cut to a bounded length.
