@@ -53,7 +53,8 @@ struct Made {
     plan.request.budget_bytes = plan.budget_bytes = int64_t{1} << 40;
     size_t next = first;
     for (const Unit& unit : checkpoint->units) {
-      plan.units.push_back({.name = unit.name, .format = std::nullopt, .prior = std::nullopt});
+      plan.units.push_back(
+          {.name = unit.name, .format = std::nullopt, .prior = std::nullopt, .gain = std::nullopt});
       const uint32_t formats = formats_for_cols(unit.cols);
       // Every seventh stays unquantized though it need not.
       if (!unit.quantizable || unit.role == Role::kRouter || formats == 0 || ++next % 7 == 0) {
