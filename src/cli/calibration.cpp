@@ -396,7 +396,8 @@ std::string Calibration::summary(const Plan& plan) const {
       most = std::max(most, gain);
     }
     text += fmt::format("{:<18}leaves {:.2g} of plain rounding's loss, in units {:.2g} to {:.2g}\n",
-                        encoder_name(plan.encoder), std::exp(sum / std::ssize(gains)), least, most);
+                        encoder_name(plan.encoder),
+                        std::exp(sum / static_cast<double>(gains.size())), least, most);
   }
   if (compressed_) {
     text += fmt::format("{:<18}{:.3g} nats per token on that text", "divergence", compressed_->kl);
