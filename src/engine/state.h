@@ -26,7 +26,7 @@ struct LanguageModel::State {
   std::vector<std::vector<Stage>> layers;
   int embedding = 0;  ///< units
   int final_norm = 0;
-  int head = 0;  ///< the embedding where they are tied
+  int head = 0;              ///< the embedding where they are tied
   int64_t idle_length = -1;  ///< of rows, that the pool of buffers keeps room for
 
   const ModelConfig& config() const { return checkpoint.config; }
