@@ -147,8 +147,8 @@ struct CompressOptions {
   Encoder encoder = Encoder::kFeedback;
   DType dtype = DType::kBF16;
   /// Linears are encoded one group of inputs after the other: inputs are what those encoded before
-  /// make of them, and kFeedback aims at the outputs that the original has for its own
-  /// (FeedbackEncoder::aim). Otherwise all inputs are the original's.
+  /// make of them, and it aims at the outputs that the original has for its own
+  /// (FeedbackEncoder::aim). For kFeedback; otherwise all inputs are the original's.
   bool sequential = true;
   /// A part's (expert's) second moment is drawn towards its unit's by so many tokens' worth.
   double shrink_tokens = 64;

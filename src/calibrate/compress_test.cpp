@@ -46,6 +46,18 @@ class Compress : public ::testing::TestWithParam<std::string> {
     return formats;
   }
 
+  /// KL(model || twin) of each row, summed over its tokens, both run from the embedding on.
+  static std::vector<double> divergence(LanguageModel& model, LanguageModel& twin,
+                                        const CalibrationText& text) {
+    HiddenRows base = model.embed(text.rows);
+    model.run_layers(base, 0, model.layers());
+    HiddenRows compressed = twin.embed(text.rows);
+    twin.run_layers(compressed, 0, twin.layers());
+    const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
+                                              {.model = &twin, .hidden = &compressed}};
+    return divergence_sums(text.rows, sources).front();
+  }
+
   TempFolder folder_;
   TinyModel spec_;
   CalibrationText text_;
@@ -68,13 +80,7 @@ TEST_P(Compress, TakesTheTextThroughWhatIsStored) {
         });
     EXPECT_EQ(std::ssize(seen), std::count_if(formats.begin(), formats.end(),
                                               [](const UnitFormat& f) { return f.has_value(); }));
-    HiddenRows base = model.embed(text_.rows);
-    model.run_layers(base, 0, model.layers());
-    HiddenRows compressed = twin.embed(text_.rows);
-    twin.run_layers(compressed, 0, twin.layers());
-    const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
-                                              {.model = &twin, .hidden = &compressed}};
-    const std::vector<double> sums = divergence_sums(text_.rows, sources).front();
+    const std::vector<double> sums = divergence(model, twin, text_);
     EXPECT_GT(result.kl, 0);
     for (size_t row = 0; row < sums.size(); ++row) {
       EXPECT_NEAR(result.row_kl[row], sums[row] / 23, 1e-6 * result.kl);
@@ -355,13 +361,7 @@ TEST_P(Compress, AimingAtTheOriginalsOutputsLosesLess) {
         [&](const CompressedUnit& unit) {
           twin.set_unit(unit.unit, decoded_rows(checkpoint, unit, {2, 32}, DType::kBF16));
         });
-    HiddenRows base = model.embed(other.rows);
-    model.run_layers(base, 0, model.layers());
-    HiddenRows hidden = twin.embed(other.rows);
-    twin.run_layers(hidden, 0, twin.layers());
-    const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
-                                              {.model = &twin, .hidden = &hidden}};
-    const std::vector<double> sums = divergence_sums(other.rows, sources).front();
+    const std::vector<double> sums = divergence(model, twin, other);
     kl[sequential ? 1 : 0] = std::accumulate(sums.begin(), sums.end(), 0.0);
   }
   EXPECT_LT(kl[1], kl[0]);
