@@ -40,4 +40,23 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   std::map<int64_t, std::vector<std::byte*>> free_;  // by size
 };
 
+/// Memory of one thread that only grows.
+class ThreadBuffer {
+ public:
+  std::byte* at_least(size_t bytes) {
+    if (size_ < bytes) {
+      data_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64})));
+      size_ = bytes;
+    }
+    return data_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{64}); }
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  size_t size_ = 0;
+};
+
 }  // namespace ram

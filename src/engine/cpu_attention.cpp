@@ -6,6 +6,7 @@
 
 #include "cpu_backend.h"
 #include "kernels.h"
+#include "tiles.h"
 
 namespace ram {
 namespace {
@@ -18,20 +19,47 @@ struct Attention {
   const float* queries;  // the first row at `position`
   const float* keys;     // from position 0
   const float* values;
-  int64_t value_stride;       // from one position to the next
-  int64_t value_head_stride;  // from one head to the next
   float* out;
   int64_t position;
   float scale;
 
   int64_t query_stride() const { return spec.heads * spec.head_dim; }
+  /// Of keys and of values.
   int64_t key_stride() const { return spec.kv_heads * spec.head_dim; }
-  const float* values_from(int64_t key, int64_t kv_head) const {
-    return values + key * value_stride + kv_head * value_head_stride;
-  }
   int64_t first_key(int64_t query) const {
     return spec.window == 0 ? 0 : std::max<int64_t>(0, query - spec.window + 1);
   }
+};
+
+/// Keys and values of all heads as products want them: for each head keys [count, head_dim] and
+/// values transposed, [head_dim, count].
+struct TiledHeads {
+  TiledHeads(const AttentionSpec& spec, int64_t count_in, BufferPool& buffers)
+      : count(count_in),
+        head_dim(spec.head_dim),
+        keys_floats(tiled_floats(count, head_dim)),
+        values_floats(tiled_floats(head_dim, count)),
+        keys(buffers.take(spec.kv_heads * keys_floats * 4)),
+        values(buffers.take(spec.kv_heads * values_floats * 4)) {}
+
+  float* keys_of(int64_t head) const {
+    return reinterpret_cast<float*>(keys.get()) + head * keys_floats;
+  }
+  float* values_of(int64_t head) const {
+    return reinterpret_cast<float*>(values.get()) + head * values_floats;
+  }
+  void tile(const Attention& from, int64_t head) const {
+    const int64_t at = head * head_dim;
+    tile_weights(from.keys + at, from.key_stride(), 1, count, head_dim, keys_of(head));
+    tile_weights(from.values + at, 1, from.key_stride(), head_dim, count, values_of(head));
+  }
+
+  int64_t count;
+  int64_t head_dim;
+  int64_t keys_floats;
+  int64_t values_floats;
+  std::shared_ptr<std::byte> keys;
+  std::shared_ptr<std::byte> values;
 };
 
 /// Softmax over the keys that a query sees, of scores whose first stands for key `base`; zero for
@@ -40,41 +68,43 @@ void soften(const Attention& attention, int64_t query, int64_t base, float* scor
   const int64_t from = attention.first_key(query) - base;
   const int64_t to = query + 1 - base;
   std::fill(scores, scores + from, 0.0F);
-  softmax_row(scores + from, to - from);
+  softmax_row(scores + from, to - from, attention.scale);
   std::fill(scores + to, scores + count, 0.0F);
 }
 
 /// Queries [first, first + count) of one head.
-void attend(const Attention& attention, int64_t head, int64_t first, int64_t count, float* scores) {
+void attend(const Attention& attention, const TiledHeads& heads, int64_t head, int64_t first,
+            int64_t count, float* scores) {
   const AttentionSpec& spec = attention.spec;
   const int64_t kv_head = head / (spec.heads / spec.kv_heads);
-  const int64_t base = attention.first_key(attention.position + first);
+  const int64_t base = attention.first_key(attention.position + first) / kTileDepth * kTileDepth;
   const int64_t keys = attention.position + first + count - base;
   const int64_t at_query = first * attention.query_stride() + head * spec.head_dim;
-  const int64_t at_key = base * attention.key_stride() + kv_head * spec.head_dim;
-  multiply_small({.transposed = true,
-                  .m = count,
+  multiply_tiled({.x = attention.queries + at_query,
+                  .x_stride = attention.query_stride(),
+                  .rows = count,
+                  .tiled = heads.keys_of(kv_head),
+                  .tiled_n = heads.count,
+                  .tiled_k = spec.head_dim,
+                  .first_row = base,
                   .n = keys,
                   .k = spec.head_dim,
-                  .alpha = attention.scale,
-                  .a = attention.queries + at_query,
-                  .a_stride = attention.query_stride(),
-                  .b = attention.keys + at_key,
-                  .b_stride = attention.key_stride(),
-                  .c = scores,
-                  .c_stride = keys});
+                  .y = scores,
+                  .y_stride = keys});
   for (int64_t i = 0; i < count; ++i) {
     soften(attention, attention.position + first + i, base, scores + i * keys, keys);
   }
-  multiply_small({.m = count,
+  multiply_tiled({.x = scores,
+                  .x_stride = keys,
+                  .rows = count,
+                  .tiled = heads.values_of(kv_head),
+                  .tiled_n = spec.head_dim,
+                  .tiled_k = heads.count,
                   .n = spec.head_dim,
+                  .first_col = base,
                   .k = keys,
-                  .a = scores,
-                  .a_stride = keys,
-                  .b = attention.values_from(base, kv_head),
-                  .b_stride = attention.value_stride,
-                  .c = attention.out + at_query,
-                  .c_stride = attention.query_stride()});
+                  .y = attention.out + at_query,
+                  .y_stride = attention.query_stride()});
 }
 
 /// One query: the heads that share keys are the rows of the products.
@@ -85,20 +115,19 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const int64_t keys = attention.position + 1 - base;
   const int64_t at_query = kv_head * group * spec.head_dim;
   const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.head_dim;
-  const float* value = attention.values_from(base, kv_head);
+  const float* value = attention.values + base * attention.key_stride() + kv_head * spec.head_dim;
   for (int64_t j = 0; j < keys; ++j) {
     for (int64_t i = 0; i < group; ++i) {
       const float* query = attention.queries + at_query + i * spec.head_dim;
-      scores[i * keys + j] =
-          attention.scale * dot(query, key + j * attention.key_stride(), spec.head_dim);
+      scores[i * keys + j] = dot(query, key + j * attention.key_stride(), spec.head_dim);
     }
   }
   for (int64_t i = 0; i < group; ++i) {
-    softmax_row(scores + i * keys, keys);
+    softmax_row(scores + i * keys, keys, attention.scale);
     float* out = attention.out + at_query + i * spec.head_dim;
     std::fill(out, out + spec.head_dim, 0.0F);
     for (int64_t j = 0; j < keys; ++j) {
-      add_scaled_row(out, value + j * attention.value_stride, scores[i * keys + j], spec.head_dim);
+      add_scaled_row(out, value + j * attention.key_stride(), scores[i * keys + j], spec.head_dim);
     }
   }
 }
@@ -117,15 +146,13 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
     keys = cpu_data(cache->keys);
     values = cpu_data(cache->values);
   }
-  Attention attention{.spec = spec,
-                      .queries = cpu_data(q),
-                      .keys = keys,
-                      .values = values,
-                      .value_stride = v.cols,
-                      .value_head_stride = spec.head_dim,
-                      .out = cpu_data(out),
-                      .position = position,
-                      .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
+  const Attention attention{.spec = spec,
+                            .queries = cpu_data(q),
+                            .keys = keys,
+                            .values = values,
+                            .out = cpu_data(out),
+                            .position = position,
+                            .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     const int64_t scores = spec.heads / spec.kv_heads * most_keys;
@@ -134,20 +161,8 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
       attend_one(attention, kv_head, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
-    // Each head's values without gaps: products of rows that lie apart run at two thirds.
-    const auto buffer = use_.buffers->take(most_keys * v.cols * 4);
-    auto* dense = reinterpret_cast<float*>(buffer.get());
-    for_rows(most_keys, v.cols, [&](int64_t first, int64_t count, int) {
-      for (int64_t key = first; key < first + count; ++key) {
-        for (int64_t head = 0; head < spec.kv_heads; ++head) {
-          std::copy_n(attention.values_from(key, head), spec.head_dim,
-                      dense + (head * most_keys + key) * spec.head_dim);
-        }
-      }
-    });
-    attention.values = dense;
-    attention.value_stride = spec.head_dim;
-    attention.value_head_stride = most_keys * spec.head_dim;
+    const TiledHeads heads(spec, most_keys, *use_.buffers);
+    use_.threads.run(spec.kv_heads, [&](int64_t head, int) { heads.tile(attention, head); });
     const int64_t blocks = ceil_div(q.rows, kQueryBlock);
     use_.threads.run(spec.heads * blocks, [&](int64_t task, int) {
       // The longest first, so that threads end together.
@@ -155,7 +170,8 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
       const int64_t first = block * kQueryBlock;
       const int64_t count = std::min(kQueryBlock, q.rows - first);
       const auto scores = use_.buffers->take(count * most_keys * 4);
-      attend(attention, task % spec.heads, first, count, reinterpret_cast<float*>(scores.get()));
+      attend(attention, heads, task % spec.heads, first, count,
+             reinterpret_cast<float*>(scores.get()));
     });
   }
   round(out);

@@ -51,7 +51,7 @@ Routing CpuBackend::route(const Tensor& logits, const RouteSpec& spec) {
     for (int64_t i = block * kRowBlock; i < end; ++i) {
       std::memcpy(probabilities.data(), cpu_data(logits) + i * experts,
                   static_cast<size_t>(experts) * 4);
-      softmax_row(probabilities.data(), experts);
+      softmax_row(probabilities.data(), experts, 1.0F);
       choose(probabilities, spec,
              std::span(choices).subspan(static_cast<size_t>(i) * per_token, per_token));
     }

@@ -120,7 +120,7 @@ void gate_vector(float* gate, const float* up, int64_t count) {
   });
 }
 
-void softmax_vector(float* x, int64_t count) {
+void softmax_vector(float* x, int64_t count, float scale) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   VF most = hn::Set(f, -HUGE_VALF);
@@ -129,19 +129,20 @@ void softmax_vector(float* x, int64_t count) {
   float largest = hn::GetLane(hn::MaxOfLanes(f, most));
   for (; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
   const VF shift = hn::Set(f, largest);
+  const VF by = hn::Set(f, scale);
   VF sum = hn::Zero(f);
   for (i = 0; i + lanes <= count; i += lanes) {
-    const VF value = hn::CallExp(f, hn::Sub(hn::LoadU(f, x + i), shift));
+    const VF value = hn::CallExp(f, hn::Mul(by, hn::Sub(hn::LoadU(f, x + i), shift)));
     hn::StoreU(value, f, x + i);
     sum = hn::Add(sum, value);
   }
   float total = hn::GetLane(hn::SumOfLanes(f, sum));
   for (; i < count; ++i) {
-    x[i] = hn::GetLane(hn::CallExp(f, hn::Set(f, x[i] - largest)));
+    x[i] = hn::GetLane(hn::CallExp(f, hn::Set(f, scale * (x[i] - largest))));
     total += x[i];
   }
-  const VF scale = hn::Set(f, 1.0F / total);
-  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, scale); });
+  const VF share = hn::Set(f, 1.0F / total);
+  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR { return hn::Mul(value, share); });
 }
 
 void add_scaled_vector(float* x, const float* y, float scale, int64_t count) {
@@ -229,8 +230,8 @@ void gate_row(float* gate, const float* up, int64_t count) {
   HWY_DYNAMIC_DISPATCH(gate_vector)(gate, up, count);
 }
 
-void softmax_row(float* x, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(softmax_vector)(x, count);
+void softmax_row(float* x, int64_t count, float scale) {
+  HWY_DYNAMIC_DISPATCH(softmax_vector)(x, count, scale);
 }
 
 void add_scaled_row(float* x, const float* y, float scale, int64_t count) {

@@ -16,8 +16,8 @@ void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim
 /// gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
 void gate_row(float* gate, const float* up, int64_t count);
 
-/// x = exp(x - max x) / sum of it.
-void softmax_row(float* x, int64_t count);
+/// x = exp(scale (x - max x)) / sum of it. @param scale > 0
+void softmax_row(float* x, int64_t count, float scale);
 
 /// x += scale * y.
 void add_scaled_row(float* x, const float* y, float scale, int64_t count);

@@ -104,7 +104,7 @@ LanguageModel::State::Scratch LanguageModel::State::scratch(int64_t length) cons
   const ModelConfig& c = config();
   const int64_t rows = padded_rows(length);
   const int64_t attention =
-      rows * (2 * c.hidden + (2 * c.heads + 3 * c.kv_heads) * c.head_dim) + 128 * rows;
+      rows * (2 * c.hidden + (2 * c.heads + 4 * c.kv_heads) * c.head_dim) + 128 * rows;
   int64_t dense = 0;
   int64_t experts = 0;
   for (const auto& stages : layers) {

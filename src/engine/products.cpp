@@ -14,6 +14,9 @@
 #include "ram/error.h"
 #include "ram/thread.h"
 
+#include "buffer.h"
+#include "tiles.h"
+
 namespace ram {
 namespace {
 
@@ -30,25 +33,6 @@ dnnl::stream& this_stream() {
   thread_local dnnl::stream stream(cpu());
   return stream;
 }
-
-/// Memory of one thread that only grows.
-class ThreadBuffer {
- public:
-  std::byte* at_least(size_t bytes) {
-    if (size_ < bytes) {
-      data_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64})));
-      size_ = bytes;
-    }
-    return data_.get();
-  }
-
- private:
-  struct Free {
-    void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{64}); }
-  };
-  std::unique_ptr<std::byte, Free> data_;
-  size_t size_ = 0;
-};
 
 /// oneDNN 3 made descriptors' constructors take the engine and folded the operation's into it.
 dnnl::matmul::primitive_desc matmul_desc(const Desc& x, const Desc& w, const Desc& y) {
@@ -70,10 +54,14 @@ bool processor_has_bf16() {
   return has(dnnl::cpu_isa::avx512_core_bf16);
 }
 
-void check(dnnl_status_t status, const char* what) {
-  if (status != dnnl_success) {
-    fail(Code::kInternal, "oneDNN: {} failed with status {}", what, static_cast<int>(status));
-  }
+/// Whether oneDNN has a layout of its own for float32 weights (AVX-512). Where it has none it
+/// multiplies plain matrices, whose rows fall on the same lines of the cache.
+bool lays_out_weights() {
+  use_one_openmp_thread();
+  constexpr int64_t kSome = 512;
+  const Desc plain({kSome, kSome}, Type::f32, Tag::ab);
+  const auto any = Desc({kSome, kSome}, Type::f32, Tag::any);
+  return matmul_desc(plain, any, plain).weights_desc() != plain;
 }
 
 }  // namespace
@@ -87,8 +75,8 @@ struct Products::State {
     size_t scratchpad = 0;
   };
 
-  bool bf16 = false;     // the processor multiplies bf16
-  bool rounded = false;  // weights are rounded to bf16
+  bool bf16 = false;   // the processor multiplies bf16
+  bool tiled = false;  // by tiles.h
   std::mutex mutex;
   std::map<std::pair<int64_t, int64_t>, Desc> layouts;
   std::map<Key, std::shared_ptr<const Entry>> entries;
@@ -124,8 +112,8 @@ struct Products::State {
 };
 
 Products::Products(Precision precision) : state_(std::make_unique<State>()) {
-  state_->rounded = precision == Precision::kBF16;
-  state_->bf16 = state_->rounded && processor_has_bf16();
+  state_->bf16 = precision == Precision::kBF16 && processor_has_bf16();
+  state_->tiled = !state_->bf16 && !lays_out_weights();
 }
 
 Products::~Products() = default;
@@ -134,22 +122,17 @@ bool Products::wants_bf16() const {
   return state_->bf16;
 }
 
-int64_t Products::best_rows() const {
-  // AVX2's products of 256 x 4096 by 1024 ran at half of the speed of those by 256.
-  constexpr int64_t kPlain = 256;
-  constexpr int64_t kBlocked = 4096;
-  const std::lock_guard lock(state_->mutex);
-  const bool plain =
-      state_->layout(kBlocked, kPlain) == Desc({kPlain, kBlocked}, state_->type(), Tag::ab);
-  return plain ? kPlain : kBlocked;
-}
-
 int64_t Products::packed_bytes(int64_t n, int64_t k) {
+  if (state_->tiled) return tiled_floats(n, k) * 4;
   const std::lock_guard lock(state_->mutex);
   return static_cast<int64_t>(state_->layout(n, k).get_size());
 }
 
 void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packed) {
+  if (state_->tiled) {
+    tile_weights(weights, k, 1, n, k, reinterpret_cast<float*>(packed));
+    return;
+  }
   use_one_openmp_thread();
   Desc layout;
   {
@@ -165,6 +148,19 @@ void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packe
 
 void Products::multiply(const Product& product) {
   RAM_CHECK(product.rows >= 1 && product.rows <= kRowBlock);
+  if (state_->tiled) {
+    multiply_tiled({.x = product.x,
+                    .x_stride = product.k,
+                    .rows = product.rows,
+                    .tiled = reinterpret_cast<const float*>(product.packed),
+                    .tiled_n = product.n,
+                    .tiled_k = product.k,
+                    .n = product.n,
+                    .k = product.k,
+                    .y = product.y,
+                    .y_stride = product.y_stride});
+    return;
+  }
   use_one_openmp_thread();
   thread_local ThreadBuffer scratch;
   thread_local ThreadBuffer dense;
@@ -194,13 +190,6 @@ void Products::multiply(const Product& product) {
     std::memcpy(product.y + i * product.y_stride, out + i * product.n,
                 static_cast<size_t>(product.n) * 4);
   }
-}
-
-void multiply_small(const SmallProduct& p) {
-  use_one_openmp_thread();
-  check(dnnl_sgemm('N', p.transposed ? 'T' : 'N', p.m, p.n, p.k, p.alpha, p.a, p.a_stride, p.b,
-                   p.b_stride, 0.0F, p.c, p.c_stride),
-        "sgemm");
 }
 
 }  // namespace ram

@@ -1,5 +1,6 @@
-// Matrix products by oneDNN: weights packed once, then multiplied by blocks of rows, each product
-// on one thread. Hides oneDNN, its versions, its primitives and its own threads.
+// Products with weights, which are packed once and then multiplied by blocks of rows, each product
+// on one thread: by oneDNN where it has a layout of its own for weights, else by tiles.h. Hides
+// oneDNN, its versions, its primitives and its own threads.
 #pragma once
 
 #include <cstddef>
@@ -44,10 +45,6 @@ class Products {
   /// Whether x is taken as bf16: kBF16 on processors that multiply it themselves.
   bool wants_bf16() const;
 
-  /// The n up to which a product gets faster, or at least not slower: where oneDNN has no layout of
-  /// its own for weights, longer rows of them fall on the same lines of the cache.
-  int64_t best_rows() const;
-
   /// Bytes of a packed [n, k] matrix.
   int64_t packed_bytes(int64_t n, int64_t k);
 
@@ -61,22 +58,5 @@ class Products {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// c = alpha a b on this thread: a [m, k], b [k, n] or, if `transposed`, [n, k]; all row-major
-/// float32, rows `..._stride` apart.
-struct SmallProduct {
-  bool transposed = false;
-  int64_t m = 0;
-  int64_t n = 0;
-  int64_t k = 0;
-  float alpha = 1;
-  const float* a = nullptr;
-  int64_t a_stride = 0;
-  const float* b = nullptr;
-  int64_t b_stride = 0;
-  float* c = nullptr;
-  int64_t c_stride = 0;
-};
-void multiply_small(const SmallProduct& product);
 
 }  // namespace ram

@@ -111,36 +111,5 @@ TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
   for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4);
 }
 
-TEST(SmallProducts, TakeStridesAndTransposition) {
-  const int64_t m = 7;
-  const int64_t n = 9;
-  const int64_t k = 5;
-  const auto a = random_values(m * 20, 10);
-  const auto b = random_values(n * 20, 11);
-  for (const bool transposed : {false, true}) {
-    std::vector<float> c(static_cast<size_t>(m * 30));
-    multiply_small({.transposed = transposed,
-                    .m = m,
-                    .n = n,
-                    .k = k,
-                    .alpha = 0.5F,
-                    .a = a.data(),
-                    .a_stride = 20,
-                    .b = b.data(),
-                    .b_stride = 20,
-                    .c = c.data(),
-                    .c_stride = 30});
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < n; ++j) {
-        double sum = 0;
-        for (int64_t l = 0; l < k; ++l) {
-          sum += double{a[i * 20 + l]} * double{transposed ? b[j * 20 + l] : b[l * 20 + j]};
-        }
-        ASSERT_NEAR(c[i * 30 + j], 0.5 * sum, 1e-5);
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace ram

@@ -19,8 +19,8 @@ constexpr int64_t kLeastPanelRows = 64;
 // Rows that one thread reads at a time, where a panel is read by all.
 constexpr int64_t kReadRows = 256;
 
-int64_t panel_rows_for(int64_t cols, int64_t most) {
-  int64_t rows = std::min(kPieceRows, most);
+int64_t panel_rows_for(int64_t cols) {
+  int64_t rows = kPieceRows;
   while (rows > kLeastPanelRows && rows * cols * 4 > kPanelBytes) rows /= 2;
   return rows;
 }
@@ -98,7 +98,7 @@ std::vector<WeightStore::Entry> WeightStore::new_entries(int unit_index) const {
   for (Entry& entry : entries) {
     entry.packed.rows = unit.rows;
     entry.packed.cols = unit.cols;
-    entry.packed.panel_rows = panel_rows_for(unit.cols, products_.best_rows());
+    entry.packed.panel_rows = panel_rows_for(unit.cols);
     entry.packed.panels.resize(static_cast<size_t>(ceil_div(unit.rows, entry.packed.panel_rows)));
   }
   return entries;
