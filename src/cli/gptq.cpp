@@ -30,6 +30,8 @@ struct Options {
 
 struct Made {
   std::string label;
+  std::string formats;  // "4:64", or "plan"
+  std::string text;     // that feedback saw: "own", "real"; empty: plain rounding
   fs::path folder;
   int64_t bytes = 0;
 };
@@ -57,11 +59,10 @@ class Experiment {
       request.uniform = AffineFormat{.bits = 4, .group_size = group};
       request.method = Method::kUniform;
       request.dtype = dtype_;
-      const std::string name = fmt::format("4-{}", group);
-      make(name, request, nullptr);
-      if (group == 64) middle = made_.back().bytes;
-      make(name + "-own", request, &own_);
-      if (real_) make(name + "-real", request, &*real_);
+      const PlanResult planned = make_plan(curves_.input(checkpoint_), request);
+      RAM_CHECK(planned.plan.has_value());
+      if (group == 64) middle = planned.plan->total_bytes;
+      write_all(format_name(*request.uniform), *planned.plan);
     }
     // The plan is made once, with coefficients of the own text, at the bytes of uniform 4:64.
     PlanRequest request;
@@ -71,21 +72,22 @@ class Experiment {
     own_.complete(curves_.input(checkpoint_), request);
     const PlanResult planned = make_plan(curves_.input(checkpoint_), request);
     if (!planned.plan) return made_;
-    write("plan", *planned.plan, nullptr);
-    write("plan-own", *planned.plan, &own_);
-    if (real_) write("plan-real", *planned.plan, &*real_);
+    write_all("plan", *planned.plan);
     return made_;
   }
 
  private:
-  void make(const std::string& name, const PlanRequest& request, Calibration* calibration) {
-    const PlanResult planned = make_plan(curves_.input(checkpoint_), request);
-    RAM_CHECK(planned.plan.has_value());
-    write(name, *planned.plan, calibration);
+  void write_all(const std::string& formats, const Plan& plan) {
+    write(formats, "", plan, nullptr);
+    write(formats, "own", plan, &own_);
+    if (real_) write(formats, "real", plan, &*real_);
   }
 
   /// The same formats whatever the encoder: only its name and text stand in plan.json besides.
-  void write(const std::string& name, Plan plan, Calibration* calibration) {
+  void write(const std::string& formats, const std::string& text, Plan plan,
+             Calibration* calibration) {
+    std::string name = formats + (text.empty() ? "" : "-" + text);
+    std::replace(name.begin(), name.end(), ':', '-');
     const fs::path out = fs::path(options_.out) / name;
     std::unique_ptr<EncodedStore> store;
     if (calibration != nullptr) {
@@ -102,7 +104,11 @@ class Experiment {
     }
     write_folder(common_, checkpoint_, plan, study_, out, true, store.get());
     if (store) store->remove();
-    made_.push_back({.label = name, .folder = out, .bytes = plan.total_bytes});
+    made_.push_back({.label = name,
+                     .formats = formats,
+                     .text = text,
+                     .folder = out,
+                     .bytes = plan.total_bytes});
   }
 
   const Common& common_;
@@ -115,6 +121,71 @@ class Experiment {
   std::optional<Calibration> real_;
   std::vector<Made> made_;
 };
+
+/// What one folder's divergence is of another's, with its 95 % interval.
+struct Ratio {
+  double value = 0;
+  Interval interval;
+};
+
+/// @return nothing where the other does not diverge at all.
+std::optional<Ratio> ratio_of(const Comparison& comparison, size_t model, size_t other) {
+  for (const PairTest& test : comparison.pairs) {
+    if (!test.kl_ratio || *test.kl_ratio <= 0) continue;
+    const auto a = static_cast<size_t>(test.a);
+    const auto b = static_cast<size_t>(test.b);
+    if (a == model + 1 && b == other + 1) return Ratio{*test.kl_ratio, test.kl_ratio95};
+    if (a == other + 1 && b == model + 1) {
+      return Ratio{1 / *test.kl_ratio, {1 / test.kl_ratio95.high, 1 / test.kl_ratio95.low}};
+    }
+  }
+  return {};
+}
+
+/// The folder with these formats and plain rounding.
+size_t plain_of(const std::vector<Made>& made, const std::string& formats) {
+  const auto at = std::find_if(made.begin(), made.end(), [&](const Made& one) {
+    return one.formats == formats && one.text.empty();
+  });
+  return static_cast<size_t>(at - made.begin());
+}
+
+Json ratio_json(const std::optional<Ratio>& ratio) {
+  if (!ratio) return nullptr;
+  return {{"kl_ratio", ratio->value}, {"ci95", {ratio->interval.low, ratio->interval.high}}};
+}
+
+/// What the report draws: every folder, and what feedback leaves of the divergence of plain
+/// rounding to the same formats.
+Json experiment_json(const Comparison& comparison, const std::vector<Made>& made) {
+  Json variants = Json::array();
+  for (size_t i = 0; i < made.size(); ++i) {
+    const PairedDifference& kl = comparison.models[i].against_reference.kl;
+    const size_t plain = plain_of(made, made[i].formats);
+    variants.push_back(
+        {{"folder", made[i].label},
+         {"formats", made[i].formats},
+         {"calibration", made[i].text},
+         {"total_bytes", made[i].bytes},
+         {"kl_mean", kl.delta},
+         {"kl_ci95", {kl.t95.low, kl.t95.high}},
+         {"over_plain", i == plain ? Json() : ratio_json(ratio_of(comparison, i, plain))}});
+  }
+  return {{"variants", std::move(variants)}};
+}
+
+std::string experiment_text(const Comparison& comparison, const std::vector<Made>& made) {
+  std::string text =
+      "\nError feedback leaves of plain rounding's divergence, with the same formats:\n";
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (made[i].text.empty()) continue;
+    const auto ratio = ratio_of(comparison, i, plain_of(made, made[i].formats));
+    if (!ratio) continue;
+    text += fmt::format("  {:<6} on {} text  {:.2f} ({:.2f} to {:.2f})\n", made[i].formats,
+                        made[i].text, ratio->value, ratio->interval.low, ratio->interval.high);
+  }
+  return text;
+}
 
 int gptq(const Common& common, const Options& options) {
   threads(common);
@@ -147,13 +218,20 @@ int gptq(const Common& common, const Options& options) {
     comparison = compare_models(models, options.text.text, rows, common.seed,
                                 engine_options(common, "f32"), study, line.function());
   }
+  Json experiment = experiment_json(comparison, made);
+  study.put_document({.kind = "gptq",
+                      .key = comparison.reference.model.digest,
+                      .text = experiment.dump(2) + "\n"});
   if (common.json) {
-    print_result(common, comparison_json(rows, comparison, labels).dump(2) + "\n");
+    Json document = comparison_json(rows, comparison, labels);
+    document.update(experiment);
+    print_result(common, document.dump(2) + "\n");
     return kDone;
   }
   print_result(
       common,
       text_line(options.text, comparison.text) + "\n" + comparison_table(comparison, labels) +
+          experiment_text(comparison, made) +
           "\n4-G is uniform 4 bits in groups of G; own and real are error feedback on that text.\n"
           "plan and plan-own have the same formats: they differ by feedback alone. The others "
           "differ "

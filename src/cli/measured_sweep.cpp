@@ -249,8 +249,12 @@ MeasuredSweep measure_sweep(const Common& common, const Checkpoint& checkpoint, 
       {"kl_per_loss", fits.kl_per_loss},
       {"kl_rms_log", fits.kl_rms_log},
       {"first_step_kl_per_mb", first},
-      {"average_kl_per_mb", average},
-      {"comparison", comparison_json(rows, comparison, labels)}};
+      {"average_kl_per_mb", average}};
+  study.put_document(
+      {.kind = "measured_sweep",
+       .key = fmt::format("{} {}", comparison.reference.model.digest, method_name(request.method)),
+       .text = result.json.dump(2) + "\n"});
+  result.json["comparison"] = comparison_json(rows, comparison, labels);
   result.text =
       text_line(arguments.text, comparison.text) + "\n" + table_text(made, comparison, fits) +
       fmt::format(

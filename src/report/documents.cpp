@@ -118,6 +118,65 @@ ReportNoise read_noise_document(const StudyDocument& document, const std::string
   }
 }
 
+ReportFeedback read_gptq_document(const StudyDocument& document, const std::string& study) {
+  try {
+    const auto interval = [](const Json& ends) {
+      return Interval{ends.at(0).get<double>(), ends.at(1).get<double>()};
+    };
+    const Json json = Json::parse(document.text);
+    ReportFeedback feedback;
+    for (const Json& one : json.at("variants")) {
+      ReportFeedback::Variant variant{.folder = one.at("folder").get<std::string>(),
+                                      .formats = one.at("formats").get<std::string>(),
+                                      .text = one.at("calibration").get<std::string>(),
+                                      .bytes = one.at("total_bytes").get<int64_t>(),
+                                      .kl = one.at("kl_mean").get<double>(),
+                                      .kl95 = interval(one.at("kl_ci95")),
+                                      .over_plain = {},
+                                      .over_plain95 = {}};
+      if (const Json& over = one.at("over_plain"); !over.is_null()) {
+        variant.over_plain = over.at("kl_ratio").get<double>();
+        variant.over_plain95 = interval(over.at("ci95"));
+      }
+      feedback.variants.push_back(std::move(variant));
+    }
+    if (feedback.variants.empty()) fail_damaged(document, study, "no folder");
+    return feedback;
+  } catch (const Json::exception& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
+ReportMeasuredSweep read_measured_sweep_document(const StudyDocument& document,
+                                                 const std::string& study) {
+  try {
+    const Json json = Json::parse(document.text);
+    const auto number = [&](const char* key) { return json.at(key).get<double>(); };
+    ReportMeasuredSweep sweep{.method = document.key.substr(document.key.find(' ') + 1),
+                              .points = {},
+                              .a = json.at("fit").at("a").get<double>(),
+                              .b = json.at("fit").at("b").get<double>(),
+                              .rms = json.at("fit").at("rms").get<double>(),
+                              .kl_per_loss = number("kl_per_loss"),
+                              .kl_rms_log = number("kl_rms_log"),
+                              .first_step = number("first_step_kl_per_mb"),
+                              .average = number("average_kl_per_mb")};
+    for (const Json& one : json.at("points")) {
+      ReportMeasuredSweep::Point point{.folder = one.at("folder").get<std::string>(),
+                                       .bytes = one.at("total_bytes").get<int64_t>(),
+                                       .loss = {},
+                                       .kl = one.at("kl_mean").get<double>(),
+                                       .mean = one.at("mean_perplexity").get<double>()};
+      if (!one.at("uniform").get<bool>()) point.loss = one.at("loss").get<double>();
+      sweep.points.push_back(std::move(point));
+    }
+    if (sweep.points.empty()) fail_damaged(document, study, "no point");
+    return sweep;
+  } catch (const Json::exception& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
 std::vector<ReportCurve> read_curves_document(const StudyDocument& document,
                                               const std::string& study) {
   constexpr size_t kFields = 9;

@@ -298,6 +298,14 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
   }
   std::sort(data.noises.begin(), data.noises.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
+  const std::string original = data.has_original ? data.models[0].record.digest : "";
+  for (const StudyDocument& document : study.documents("gptq")) {
+    if (document.key == original) data.feedback = read_gptq_document(document, options.study);
+  }
+  for (const StudyDocument& document : study.documents("measured_sweep")) {
+    if (original.empty() || document.key.rfind(original + " ", 0) != 0) continue;
+    data.measured_sweeps.push_back(read_measured_sweep_document(document, options.study));
+  }
   for (const StudyDocument& document : study.documents("curves")) {
     if (document.key == fingerprint) data.curves = read_curves_document(document, options.study);
   }

@@ -90,6 +90,41 @@ struct ReportNoise {
   std::string verdict;
 };
 
+/// What error feedback did to some choices of formats, as `ram gptq` found it.
+struct ReportFeedback {
+  struct Variant {
+    std::string folder;
+    std::string formats;  ///< "4:64", or "plan"
+    std::string text;     ///< that feedback saw: "own", "real"; empty: plain rounding
+    int64_t bytes = 0;
+    double kl = 0;
+    Interval kl95;
+    std::optional<double> over_plain;  ///< of the KL of plain rounding to the same formats
+    Interval over_plain95;
+  };
+  std::vector<Variant> variants;  ///< those of the same formats together, plain rounding first
+};
+
+/// Predicted loss beside what folders of a method really lose, as `ram sweep --measure` found it.
+struct ReportMeasuredSweep {
+  struct Point {
+    std::string folder;
+    int64_t bytes = 0;
+    std::optional<double> loss;  ///< predicted; nothing for uniform formats
+    double kl = 0;
+    double mean = 0;  ///< perplexity
+  };
+  std::string method;
+  std::vector<Point> points;  ///< the method's by size, then uniform formats
+  double a = 0;               ///< mean perplexity = a + b ln(1 + loss)
+  double b = 0;
+  double rms = 0;          ///< of its residuals
+  double kl_per_loss = 0;  ///< geometric mean
+  double kl_rms_log = 0;   ///< of ln(KL / loss) around it
+  double first_step = 0;   ///< KL saved per MB above the smallest size
+  double average = 0;      ///< the same over all sizes
+};
+
 /// One task that several models were asked.
 struct ReportTask {
   TaskRecord record;  ///< of the first model
@@ -111,6 +146,8 @@ struct ReportData {
   std::vector<ReportSweep> sweeps;
   std::vector<ReportCurve> curves;
   std::vector<std::pair<size_t, ReportNoise>> noises;  ///< with the position of its model
+  std::optional<ReportFeedback> feedback;
+  std::vector<ReportMeasuredSweep> measured_sweeps;
   std::vector<ReportTask> tasks;
   std::vector<RunRecord> runs;
   std::string study;

@@ -30,7 +30,8 @@ std::string make_report(Study& study, const ReportOptions& options) {
       "<a href=\"#curves\">Curves</a><a href=\"#rows\">Rows</a><a href=\"#tasks\">Questions</a>"
       "<a href=\"#provenance\">Provenance</a></nav>\n";
   page += quality_section(data) + plan_section(data) + curves_section(data) + rows_section(data) +
-          noise_section(data) + tasks_section(data) + provenance_section(data);
+          measured_section(data) + feedback_section(data) + noise_section(data) +
+          tasks_section(data) + provenance_section(data);
   page +=
       "<footer>One file, no network: plots are SVG, tables can be sorted by their heads and are "
       "there as CSV.</footer>\n</main>\n<div id=\"tip\" role=\"status\"></div>\n";

@@ -162,6 +162,52 @@ TEST_F(ReportTest, ShowsErrorsBesideNoise) {
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
 
+TEST_F(ReportTest, ShowsWhatFeedbackLeavesOfPlainRounding) {
+  fill();
+  EXPECT_THAT(make_report(study_, {}), Not(HasSubstr("id=\"feedback\"")));
+  study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": [
+    {"folder": "plan", "formats": "plan", "calibration": "", "total_bytes": 400, "kl_mean": 0.5,
+     "kl_ci95": [0.4, 0.6], "over_plain": null},
+    {"folder": "plan-own", "formats": "plan", "calibration": "own", "total_bytes": 400,
+     "kl_mean": 0.125, "kl_ci95": [0.1, 0.15],
+     "over_plain": {"kl_ratio": 0.25, "ci95": [0.2, 0.375]}}]})"});
+  study_.put_document({.kind = "gptq", .key = "another", .text = "of another original"});
+  const ReportData data = gather(study_, {});
+  ASSERT_TRUE(data.feedback);
+  ASSERT_EQ(data.feedback->variants.size(), 2U);
+  EXPECT_FALSE(data.feedback->variants[0].over_plain);
+  EXPECT_EQ(data.feedback->variants[1].over_plain95.high, 0.375);
+  EXPECT_THAT(make_report(study_, {}),
+              HasSubstr("feedback on its own text leaves 0.25 (0.20 to 0.38) of the divergence"));
+  study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": []})"});
+  EXPECT_EQ(error_of().code(), Code::kCorrupt);
+}
+
+TEST_F(ReportTest, ShowsTheMeasuredCurveBesideItsFits) {
+  fill();
+  EXPECT_THAT(make_report(study_, {}), Not(HasSubstr("id=\"measured\"")));
+  study_.put_document({.kind = "measured_sweep", .key = "original squared", .text = R"({"points": [
+    {"folder": "a", "uniform": false, "total_bytes": 1000000, "loss": 1, "kl_mean": 0.5,
+     "mean_perplexity": 12},
+    {"folder": "b", "uniform": false, "total_bytes": 3000000, "loss": 0.1, "kl_mean": 0.1,
+     "mean_perplexity": 10.5},
+    {"folder": "u", "uniform": true, "total_bytes": 2000000, "loss": null, "kl_mean": 0.3,
+     "mean_perplexity": 11}],
+    "fit": {"a": 10, "b": 2.5, "rms": 0.125}, "kl_per_loss": 0.75, "kl_rms_log": 0,
+    "first_step_kl_per_mb": 0.2, "average_kl_per_mb": 0.2})"});
+  const ReportData data = gather(study_, {});
+  ASSERT_EQ(data.measured_sweeps.size(), 1U);
+  EXPECT_EQ(data.measured_sweeps[0].method, "squared");
+  EXPECT_FALSE(data.measured_sweeps[0].points[2].loss);
+  const std::string page = make_report(study_, {});
+  EXPECT_THAT(page, HasSubstr("KL = 0.75 x loss, which holds within a factor of 1.00"));
+  EXPECT_THAT(page, HasSubstr("10 + 2.5 ln(1 + loss), with residuals of 0.12"));
+  EXPECT_THAT(page, HasSubstr("saves 0.2 KL per MB"));
+  EXPECT_THAT(page, HasSubstr("11.7329")) << "10 + 2.5 ln 2, by the fit";
+  study_.put_document({.kind = "measured_sweep", .key = "original squared", .text = "{}"});
+  EXPECT_EQ(error_of().code(), Code::kCorrupt);
+}
+
 TEST_F(ReportTest, RefusesAnEmptyStudyAndADamagedDocument) {
   EXPECT_EQ(error_of().code(), Code::kMissing);
   EXPECT_THAT(error_of().what(), HasSubstr("ram compare"));

@@ -13,6 +13,10 @@ std::string quality_section(const ReportData& data);
 std::string plan_section(const ReportData& data);
 std::string curves_section(const ReportData& data);
 std::string rows_section(const ReportData& data);
+/// Empty where no sizes were measured.
+std::string measured_section(const ReportData& data);
+/// Empty where feedback was not tried.
+std::string feedback_section(const ReportData& data);
 /// Empty where no noise was tried.
 std::string noise_section(const ReportData& data);
 std::string tasks_section(const ReportData& data);

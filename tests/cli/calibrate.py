@@ -109,6 +109,15 @@ class Calibrate(harness.ProgramTest):
         kl = {model["name"]: model["kl_mean"] for model in ran.json["models"]}
         self.assertEqual(set(kl), {"4-128", "4-128-own", "4-64", "4-64-own", "4-32", "4-32-own",
                                    "plan", "plan-own"})
+        for variant in ran.json["variants"]:
+            self.assertAlmostEqual(variant["kl_mean"], kl[variant["folder"]], places=9)
+            plain = kl[variant["folder"].removesuffix("-own")]
+            if variant["calibration"] == "own" and plain > 0:
+                ratio = kl[variant["folder"]] / plain
+                self.assertAlmostEqual(variant["over_plain"]["kl_ratio"], ratio, places=6)
+                self.assertLess(variant["over_plain"]["ci95"][0], ratio)
+            else:
+                self.assertIsNone(variant["over_plain"])
         plans = [json.loads((self.folder / "ram-gptq" / name / "plan.json").read_text())
                  for name in ("plan", "plan-own")]
         formats = [[unit["format"] for unit in plan["units"]] for plan in plans]
@@ -128,6 +137,7 @@ class Calibrate(harness.ProgramTest):
         self.assertEqual(report.status, 0, report)
         page = (self.folder / "report.html").read_text(encoding="utf-8")
         self.assertIn('id="noise"', page)
+        self.assertIn('id="feedback"', page)
         self.assertIn("calibrated on", page)
         self.assertRegex(page, "own rows [0-9]+ length")
 
@@ -138,6 +148,8 @@ class Calibrate(harness.ProgramTest):
         ran = self.ram("sweep", self.model, "--points", 4, "--measure", 3, "--text", text, "--length", 64,
                        "--rows", 8, "--quiet", "--json")
         self.assertEqual(ran.status, 0, ran)
+        self.assertEqual(self.ram("report", "-o", "report.html").status, 0)
+        self.assertIn('id="measured"', (self.folder / "report.html").read_text(encoding="utf-8"))
         measured = ran.json["measured"]
         own = [point for point in measured["points"] if not point["uniform"]]
         self.assertEqual(len(own), 3)
