@@ -121,6 +121,13 @@ class LanguageModel {
   ///         {kInterrupted}.
   void run_layers(HiddenRows& rows, int first, int last, const InputObserver& observe = {});
 
+  /// Takes rows into a layer as far as the inputs of some of its linears, which `observe` is called
+  /// with as by run_layers, and with those of some before them. What rows hold then is neither the
+  /// layer's input nor its output.
+  /// @param units matrices of the layer. @throws as run_layers, but for hidden states
+  void run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
+                     const InputObserver& observe);
+
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);
 

@@ -101,14 +101,13 @@ class Compressor {
     for (const int unit : to_encode) {
       if (!stored.contains(unit)) keep(compress_alone(unit), stored);  // no token came to it
     }
-    run_stored(compressed, layer, stored);
+    with_stored(stored, [&] { model_.run_layers(compressed, layer, layer + 1); });
   }
 
-  /// Takes rows through a layer with what is stored of it in its place.
-  void run_stored(HiddenRows& rows, int layer, const Stored& stored,
-                  const InputObserver& observe = {}) {
+  /// Runs with what is stored of a layer in its place.
+  void with_stored(const Stored& stored, const std::function<void()>& run) {
     for (const auto& [unit, values] : stored) model_.set_unit(unit, values);
-    model_.run_layers(rows, layer, layer + 1, observe);
+    run();
     for (const auto& [unit, values] : stored) model_.restore_unit(unit);
   }
 
@@ -151,13 +150,15 @@ class Compressor {
           OriginalInputs originals;
           {
             HiddenRows passing = copy_rows(std::span(base).subspan(at, count));
-            model_.run_layers(passing, layer, layer + 1, [&](const LinearInput& input) {
+            model_.run_to_inputs(passing, layer, group, [&](const LinearInput& input) {
               if (input.unit == leader && input.tokens > 0) originals.record(input);
             });
           }
           HiddenRows passing = copy_rows(std::span(compressed).subspan(at, count));
-          run_stored(passing, layer, stored,
-                     [&](const LinearInput& input) { moments.add(input, &originals); });
+          with_stored(stored, [&] {
+            model_.run_to_inputs(passing, layer, group,
+                                 [&](const LinearInput& input) { moments.add(input, &originals); });
+          });
         }
       });
     }

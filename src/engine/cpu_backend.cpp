@@ -31,9 +31,10 @@ float* cpu_data(const Tensor& tensor) {
 
 CpuBackend::CpuBackend(CpuResources resources) : use_(std::move(resources)) {}
 
-void CpuBackend::watch(const InputObserver* observe, int64_t row) {
+void CpuBackend::watch(const InputObserver* observe, int64_t row, std::vector<int> until) {
   observe_ = observe != nullptr && *observe ? observe : nullptr;
   row_ = row;
+  until_ = std::move(until);
 }
 
 Tensor CpuBackend::make(int64_t rows, int64_t cols) {
@@ -169,6 +170,7 @@ void CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) 
                  .cols = x.cols,
                  .positions = block.positions});
   }
+  if (std::erase(until_, unit) > 0 && until_.empty()) throw InputsSeen{};
 }
 
 std::shared_ptr<std::byte> CpuBackend::narrow(const Tensor& x) {

@@ -27,6 +27,9 @@ struct CpuResources {
   std::shared_ptr<BufferPool> buffers;
 };
 
+/// Thrown where watch() said that nothing more is wanted.
+struct InputsSeen {};
+
 /// The floats of a tensor of the CPU backend: [padded_rows(rows), cols].
 float* cpu_data(const Tensor& tensor);
 
@@ -34,9 +37,10 @@ class CpuBackend : public Backend {
  public:
   explicit CpuBackend(CpuResources resources);
 
-  /// Inputs of products are shown to `observe` as those of row `row` of the block.
+  /// Inputs of products are shown to `observe` as those of row `row` of the block. Once it has seen
+  /// those of all units of `until` the operation throws InputsSeen; with none it never does.
   /// @pre sequences then run one after the other.
-  void watch(const InputObserver* observe, int64_t row);
+  void watch(const InputObserver* observe, int64_t row, std::vector<int> until = {});
 
   /// The tensor works in the matrix's memory, which outlives it.
   Tensor from_matrix(Matrix& values) override;
@@ -109,6 +113,7 @@ class CpuBackend : public Backend {
   CpuResources use_;
   const InputObserver* observe_ = nullptr;
   int64_t row_ = 0;
+  std::vector<int> until_;  // of these, what was not seen yet
 };
 
 }  // namespace ram

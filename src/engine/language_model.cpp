@@ -137,6 +137,16 @@ void LanguageModel::State::check_ids(std::span<const int32_t> ids, int64_t first
   }
 }
 
+std::vector<Sequence> LanguageModel::State::sequences_of(HiddenRows& rows) {
+  std::vector<Sequence> sequences;
+  sequences.reserve(rows.size());
+  for (Matrix& row : rows) {
+    RAM_CHECK(row.cols() == config().hidden);
+    sequences.emplace_back().hidden = backend.from_matrix(row);
+  }
+  return sequences;
+}
+
 void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, int layer) {
   threads.run(std::ssize(sequences), [&](int64_t i, int) {
     const Tensor& hidden = sequences[static_cast<size_t>(i)].hidden;
@@ -148,7 +158,8 @@ void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, 
 }
 
 void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
-                               const InputObserver& observe, bool in_turn) {
+                               const InputObserver& observe, bool in_turn,
+                               std::span<const int> until) {
   bool few = false;
   bool many = false;
   int64_t positions = 0;
@@ -166,6 +177,16 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
   const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));
+    // Of each stage, the units whose inputs are wanted.
+    std::vector<std::vector<int>> wanted(stages.size());
+    size_t last_stage = stages.size();
+    for (size_t s = 0; s < stages.size(); ++s) {
+      for (const WeightSlice& slice : stages[s].weights) {
+        if (std::find(until.begin(), until.end(), slice.unit) == until.end()) continue;
+        wanted[s].push_back(slice.unit);
+        last_stage = s;
+      }
+    }
     for (size_t s = 0; s < stages.size(); ++s) {
       check_interrupted();
       const Stage& stage = stages[s];
@@ -184,12 +205,16 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
                     [&](int64_t i, int) { stage.run(backend, sequences[static_cast<size_t>(i)]); });
       } else {
         for (size_t i = 0; i < sequences.size(); ++i) {
-          backend.watch(&observe, static_cast<int64_t>(i));
-          stage.run(backend, sequences[i]);
+          backend.watch(&observe, static_cast<int64_t>(i), wanted[s]);
+          try {
+            stage.run(backend, sequences[i]);
+          } catch (const InputsSeen&) {  // the rest of the stage is not wanted
+          }
         }
         backend.watch(nullptr, 0);
       }
       weights.release();
+      if (s == last_stage) return;
     }
     check_finite(sequences, layer);
   }
@@ -280,13 +305,15 @@ HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {
 void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
                                const InputObserver& observe) {
   RAM_CHECK(first >= 0 && first <= last && last <= layers());
-  std::vector<Sequence> sequences;
-  sequences.reserve(rows.size());
-  for (Matrix& row : rows) {
-    RAM_CHECK(row.cols() == state_->config().hidden);
-    sequences.emplace_back().hidden = state_->backend.from_matrix(row);
-  }
+  std::vector<Sequence> sequences = state_->sequences_of(rows);
   state_->run(sequences, first, last, observe);
+}
+
+void LanguageModel::run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
+                                  const InputObserver& observe) {
+  RAM_CHECK(observe && !units.empty());
+  std::vector<Sequence> sequences = state_->sequences_of(rows);
+  state_->run(sequences, layer, layer + 1, observe, /*in_turn=*/false, units);
 }
 
 void LanguageModel::set_unit(int unit, UnitRows values) {

@@ -186,6 +186,52 @@ TEST_P(EveryFamily, ScoresContinuationsAsTheSameTokensAtOnce) {
   }
 }
 
+/// What an observer was shown, one entry for each call.
+struct Seen {
+  int unit = 0;
+  int part = 0;
+  int64_t row = 0;
+  std::vector<float> inputs;
+  friend bool operator==(const Seen&, const Seen&) = default;
+};
+
+TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
+  const auto rows = some_rows(2, 30, spec_.vocab);
+  LanguageModel model = open(2);
+  const auto& units = model.checkpoint().units;
+  const HiddenRows start = model.embed(rows);
+  std::vector<Seen> all;
+  const auto record = [](std::vector<Seen>& into) {
+    return [&into](const LinearInput& input) {
+      into.push_back({.unit = input.unit,
+                      .part = input.part,
+                      .row = input.row,
+                      .inputs = {input.inputs, input.inputs + input.tokens * input.cols}});
+    };
+  };
+  const auto copy = [&start] {
+    HiddenRows copied;
+    for (const Matrix& row : start) copied.push_back(row.copy());
+    return copied;
+  };
+  HiddenRows hidden = copy();
+  model.run_layers(hidden, 0, 1, record(all));
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (units[u].layer != 0 || units[u].shape.size() < 2) continue;
+    const int unit = static_cast<int>(u);
+    std::vector<Seen> seen;
+    HiddenRows passing = copy();
+    model.run_to_inputs(passing, 0, {&unit, 1}, record(seen));
+    ASSERT_FALSE(seen.empty());
+    EXPECT_EQ(seen.back().unit, unit) << "and nothing after it";
+    const auto of_unit = [unit](const Seen& one) { return one.unit == unit; };
+    std::vector<Seen> expected;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(expected), of_unit);
+    std::erase_if(seen, [&](const Seen& one) { return !of_unit(one); });
+    EXPECT_EQ(seen, expected) << units[u].name;
+  }
+}
+
 TEST_P(EveryFamily, ShowsTheInputsOfEveryLinear) {
   const auto rows = some_rows(2, 30, spec_.vocab);
   LanguageModel model = open(2);

@@ -34,10 +34,13 @@ struct LanguageModel::State {
 
   /// @throws Error{kCorrupt} an id outside the vocabulary.
   void check_ids(std::span<const int32_t> ids, int64_t first_position) const;
+  /// Sequences that work in the rows' memory.
+  std::vector<Sequence> sequences_of(HiddenRows& rows);
   /// @param in_turn one sequence after another in each stage, never side by side: for sequences
   ///                that share a cache. With an observer that is so anyway.
+  /// @param until what follows the inputs of all these units is left out; empty: nothing is.
   void run(std::vector<Sequence>& sequences, int first, int last, const InputObserver& observe,
-           bool in_turn = false);
+           bool in_turn = false, std::span<const int> until = {});
   void check_finite(const std::vector<Sequence>& sequences, int layer);
   /// The final norm of some rows of a hidden state, [padded_rows(count), hidden].
   std::shared_ptr<std::byte> normed(const float* hidden, int64_t count);
