@@ -9,13 +9,17 @@
 #include "ram/simd_targets.h"
 
 #include "buffer.h"
-#include "support/tiny_model.h"
+#include "support/random_values.h"
 
 namespace ram {
 namespace {
 
 bool fuses() {
-  return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_NEON)) != 0;
+#if defined(__aarch64__)
+  return true;
+#else
+  return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL)) != 0;
+#endif
 }
 
 std::vector<float> values(int64_t count, uint64_t seed) {
