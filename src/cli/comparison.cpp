@@ -16,10 +16,6 @@ namespace {
 
 constexpr size_t kTableWidth = 110;
 
-Json interval_json(const Interval& interval) {
-  return Json::array({interval.low, interval.high});
-}
-
 Json divergence_json(const Divergence& divergence) {
   return {{"kl_mean", divergence.mean},         {"kl_median", divergence.median},
           {"kl_p90", divergence.p90},           {"kl_p99", divergence.p99},
@@ -198,6 +194,10 @@ std::string inversion_text(const InversionReport& report, const std::vector<std:
 }
 
 }  // namespace
+
+Json interval_json(const Interval& interval) {
+  return Json::array({interval.low, interval.high});
+}
 
 Json comparison_json(const RowOptions& options, const Comparison& comparison,
                      const std::vector<std::string>& labels) {

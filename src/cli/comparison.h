@@ -9,6 +9,9 @@
 
 namespace ram::cli {
 
+/// [low, high]; an end that is not finite becomes null.
+Json interval_json(const Interval& interval);
+
 /// The contract's document of `compare --json`.
 /// @param labels of the reference, then of the models.
 Json comparison_json(const RowOptions& options, const Comparison& comparison,

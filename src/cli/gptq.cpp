@@ -152,7 +152,7 @@ size_t plain_of(const std::vector<Made>& made, const std::string& formats) {
 
 Json ratio_json(const std::optional<Ratio>& ratio) {
   if (!ratio) return nullptr;
-  return {{"kl_ratio", ratio->value}, {"ci95", {ratio->interval.low, ratio->interval.high}}};
+  return {{"kl_ratio", ratio->value}, {"ci95", interval_json(ratio->interval)}};
 }
 
 /// What the report draws: every folder, and what feedback leaves of the divergence of plain
@@ -168,15 +168,14 @@ Json experiment_json(const Comparison& comparison, const std::vector<Made>& made
          {"calibration", made[i].text},
          {"total_bytes", made[i].bytes},
          {"kl_mean", kl.delta},
-         {"kl_ci95", {kl.t95.low, kl.t95.high}},
+         {"kl_ci95", interval_json(kl.t95)},
          {"over_plain", i == plain ? Json() : ratio_json(ratio_of(comparison, i, plain))}});
   }
   return {{"variants", std::move(variants)}};
 }
 
 std::string experiment_text(const Comparison& comparison, const std::vector<Made>& made) {
-  std::string text =
-      "\nError feedback leaves of plain rounding's divergence, with the same formats:\n";
+  std::string text;
   for (size_t i = 0; i < made.size(); ++i) {
     if (made[i].text.empty()) continue;
     const auto ratio = ratio_of(comparison, i, plain_of(made, made[i].formats));
@@ -184,7 +183,8 @@ std::string experiment_text(const Comparison& comparison, const std::vector<Made
     text += fmt::format("  {:<6} on {} text  {:.2f} ({:.2f} to {:.2f})\n", made[i].formats,
                         made[i].text, ratio->value, ratio->interval.low, ratio->interval.high);
   }
-  return text;
+  if (text.empty()) return text;
+  return "\nError feedback leaves of plain rounding's divergence, with the same formats:\n" + text;
 }
 
 int gptq(const Common& common, const Options& options) {

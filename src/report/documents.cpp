@@ -2,6 +2,7 @@
 #include "documents.h"
 
 #include <charconv>
+#include <limits>
 
 #include "ram/error.h"
 #include "ram/json.h"
@@ -120,8 +121,12 @@ ReportNoise read_noise_document(const StudyDocument& document, const std::string
 
 ReportFeedback read_gptq_document(const StudyDocument& document, const std::string& study) {
   try {
-    const auto interval = [](const Json& ends) {
-      return Interval{ends.at(0).get<double>(), ends.at(1).get<double>()};
+    // JSON has null for the ends that one row alone does not give.
+    const auto end = [](const Json& value) {
+      return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+    };
+    const auto interval = [&](const Json& ends) {
+      return Interval{end(ends.at(0)), end(ends.at(1))};
     };
     const Json json = Json::parse(document.text);
     ReportFeedback feedback;

@@ -1,5 +1,6 @@
 // What error feedback leaves of plain rounding's divergence, for the same formats.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -34,8 +35,9 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
   // The plan has the bytes of one of the others: side by side they can be told apart.
   const auto [least, most] = std::minmax_element(sizes.begin(), sizes.end());
   const double aside = 0.03 * (*most - *least);
-  for (size_t i = 0; i < variants.size(); ++i)
-    sizes[i] += variants[i].formats == "plan" ? aside : 0;
+  for (size_t i = 0; i < variants.size(); ++i) {
+    if (variants[i].formats == "plan") sizes[i] += aside;
+  }
   Plot plot("The same formats, plain and with feedback",
             axis_around("size of the folder, MB", sizes),
             axis_around("KL from the original, nats per token", values, /*logarithmic=*/true));
@@ -51,9 +53,11 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
     formats = variant.formats;
     if (variant.kl <= 0) continue;
     line.emplace_back(sizes[i], variant.kl);
-    std::string tip = fmt::format("{}, {}\n{} bytes\nKL {:.4g}, 95 %: {:.4g} to {:.4g}",
-                                  variant.formats, what_of(variant), variant.bytes, variant.kl,
-                                  variant.kl95.low, variant.kl95.high);
+    std::string tip = fmt::format("{}, {}\n{} bytes\nKL {:.4g}", variant.formats, what_of(variant),
+                                  variant.bytes, variant.kl);
+    if (std::isfinite(variant.kl95.low)) {
+      tip += fmt::format(", 95 %: {:.4g} to {:.4g}", variant.kl95.low, variant.kl95.high);
+    }
     if (variant.over_plain) {
       tip += fmt::format("\n{:.2f} of plain rounding's ({:.2f} to {:.2f})", *variant.over_plain,
                          variant.over_plain95.low, variant.over_plain95.high);
@@ -71,10 +75,9 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
   end_line();
   return plot.render(
       "Logarithmic; bars are 95 % intervals over rows. Hollow: plain rounding. Filled: error "
-      "feedback "
-      "(GPTQ) on text that the model wrote; small: on real text. Dashed lines join folders of the "
-      "same "
-      "formats; the plan has the bytes of 4:64 and stands a little to its right.");
+      "feedback (GPTQ) on text that the model wrote; small: on real text. Dashed lines join "
+      "folders "
+      "of the same formats; the plan has the bytes of 4:64 and stands a little to its right.");
 }
 
 std::string feedback_table(const std::vector<Variant>& variants) {
@@ -87,16 +90,13 @@ std::string feedback_table(const std::vector<Variant>& variants) {
                                {"of plain rounding's"},
                                {"from"},
                                {"to"}});
-  const auto number = [](const char* format, double value) {
-    return Cell::number(fmt::format(fmt::runtime(format), value), value);
-  };
   for (const Variant& one : variants) {
     const auto ratio = [&](double value) {
-      return one.over_plain ? number("{:.3f}", value) : Cell::text("");
+      return one.over_plain ? Cell::formatted("{:.3f}", value) : Cell::text("");
     };
     table.add({Cell::text(one.formats), Cell::text(what_of(one)), Cell::integer(one.bytes),
-               number("{:.3g}", one.kl), number("{:.3g}", one.kl95.low),
-               number("{:.3g}", one.kl95.high), ratio(one.over_plain.value_or(0)),
+               Cell::formatted("{:.3g}", one.kl), Cell::formatted("{:.3g}", one.kl95.low),
+               Cell::formatted("{:.3g}", one.kl95.high), ratio(one.over_plain.value_or(0)),
                ratio(one.over_plain95.low), ratio(one.over_plain95.high)});
   }
   return table.render();

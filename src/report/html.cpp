@@ -1,6 +1,7 @@
 // Escaping, tables and their CSV.
 #include "html.h"
 
+#include <cmath>
 #include <cstdint>
 
 #include <fmt/format.h>
@@ -52,6 +53,11 @@ std::string escape_html(std::string_view text) {
     }
   }
   return out;
+}
+
+Cell Cell::formatted(const char* format, double value) {
+  if (!std::isfinite(value)) return text("");
+  return number(fmt::format(fmt::runtime(format), value), value);
 }
 
 Cell Cell::number(std::string shown, double value) {

@@ -19,6 +19,8 @@ struct Cell {
   static Cell text(std::string text) { return {std::move(text), {}}; }
   /// @param shown the number for people. @param value all its digits.
   static Cell number(std::string shown, double value);
+  /// @param format fmt's, as "{:.3g}". @return an empty cell for what is not finite.
+  static Cell formatted(const char* format, double value);
   static Cell integer(int64_t value);
 };
 

@@ -57,10 +57,12 @@ std::string divergence_plot(const ReportMeasuredSweep& sweep, const std::vector<
   std::erase_if(line, [&](const auto& at) {
     return at.second < divergences.low || at.second > divergences.high;
   });
-  if (line.size() > 1)
+  if (line.size() > 1) {
     plot.line(line, "own dash", fmt::format("KL = {:.3g} x loss", sweep.kl_per_loss));
-  for (const Point& point : points)
+  }
+  for (const Point& point : points) {
     plot.mark({.x = *point.loss, .y = point.kl, .tip = tip_of(point)});
+  }
   return plot.render(fmt::format(
       "Both logarithmic. Dashed: KL = {:.3g} x loss, which holds within a factor of {:.2f} (one "
       "standard deviation).",
@@ -80,8 +82,9 @@ std::string perplexity_plot(const ReportMeasuredSweep& sweep, const std::vector<
   Plot plot("Mean perplexity, the published fit", losses, axis_around("mean perplexity", y));
   plot.line(curve(losses, fit), "published dash",
             fmt::format("{:.5g} + {:.4g} ln(1 + loss)", sweep.a, sweep.b));
-  for (const Point& point : points)
+  for (const Point& point : points) {
     plot.mark({.x = *point.loss, .y = point.mean, .tip = tip_of(point)});
+  }
   return plot.render(fmt::format(
       "Dashed: {:.5g} + {:.4g} ln(1 + loss), with residuals of {:.2g} (root mean square).", sweep.a,
       sweep.b, sweep.rms));
@@ -116,11 +119,10 @@ std::string steps_plot(const ReportMeasuredSweep& sweep, const std::vector<Point
     plot.mark(mark);
   }
   if (line.size() > 1) plot.line(line, "own");
-  return plot.render(
-      fmt::format("Logarithmic; between each two sizes. The first step above the smallest saves "
-                  "{:.3g} per MB, the "
-                  "average one {:.3g}. Steps that save nothing are left out.",
-                  sweep.first_step, sweep.average));
+  return plot.render(fmt::format(
+      "Logarithmic; between each two sizes. The first step above the smallest saves {:.3g} per MB, "
+      "the average one {:.3g}. Steps that save nothing are left out.",
+      sweep.first_step, sweep.average));
 }
 
 std::string points_table(const ReportMeasuredSweep& sweep) {
@@ -131,17 +133,14 @@ std::string points_table(const ReportMeasuredSweep& sweep) {
                                                {"KL by loss"},
                                                {"mean perplexity"},
                                                {"by the fit"}});
-  const auto number = [](const char* format, double value) {
-    return Cell::number(fmt::format(fmt::runtime(format), value), value);
-  };
   for (const Point& point : sweep.points) {
     const auto by_loss = [&](const char* format, double value) {
-      return point.loss ? number(format, value) : Cell::text("");
+      return point.loss ? Cell::formatted(format, value) : Cell::text("");
     };
     const double loss = point.loss.value_or(0);
     table.add({Cell::text(point.folder), Cell::integer(point.bytes), by_loss("{:.3g}", loss),
-               number("{:.3g}", point.kl), by_loss("{:.3g}", sweep.kl_per_loss * loss),
-               number("{:.4f}", point.mean),
+               Cell::formatted("{:.3g}", point.kl), by_loss("{:.3g}", sweep.kl_per_loss * loss),
+               Cell::formatted("{:.4f}", point.mean),
                by_loss("{:.4f}", sweep.a + sweep.b * std::log1p(loss))});
   }
   return table.render();

@@ -61,11 +61,9 @@ std::string noise_table(const ReportData& data) {
                             {"median perplexity"}});
   const auto add = [&](const std::string& label, const std::string& what,
                        const ReportNoise::Harm& harm) {
-    table.add({Cell::text(label), Cell::text(what),
-               Cell::number(fmt::format("{:.3g}", harm.kl), harm.kl),
-               Cell::number(fmt::format("{:+.5f}", harm.delta_nll), harm.delta_nll),
-               Cell::number(fmt::format("{:.4f}", harm.mean), harm.mean),
-               Cell::number(fmt::format("{:.4f}", harm.median), harm.median)});
+    table.add({Cell::text(label), Cell::text(what), Cell::formatted("{:.3g}", harm.kl),
+               Cell::formatted("{:+.5f}", harm.delta_nll), Cell::formatted("{:.4f}", harm.mean),
+               Cell::formatted("{:.4f}", harm.median)});
   };
   for (const auto& [at, noise] : data.noises) {
     const std::string& label = data.models[at].label;

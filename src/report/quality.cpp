@@ -191,15 +191,11 @@ std::string models_table(const ReportData& data) {
                              {"KL to"},
                              {"KL median"},
                              {"same first choice"}});
-  const auto shown = [](const char* format, double value) {
-    return std::isfinite(value) ? Cell::number(fmt::format(fmt::runtime(format), value), value)
-                                : Cell::text("");
-  };
   for (const ReportModel& model : data.models) {
     const bool scored = !model.rows.empty();
     const auto of = [&](const std::optional<PairedDifference>& difference, auto member,
                         const char* format) {
-      return difference ? shown(format, member(*difference)) : Cell::text("");
+      return difference ? Cell::formatted(format, member(*difference)) : Cell::text("");
     };
     const auto delta = [](const PairedDifference& d) { return d.delta; };
     const auto low = [](const PairedDifference& d) { return d.t95.low; };
@@ -210,12 +206,12 @@ std::string models_table(const ReportData& data) {
                       model.record.bits_per_weight),
          Cell::text(model.plan ? model.plan->method
                                : (model.series == Series::kReference ? "original" : "")),
-         scored ? shown("{:.4f}", model.summary.mean) : Cell::text(""),
-         scored ? shown("{:.4f}", model.summary.median) : Cell::text(""),
+         scored ? Cell::formatted("{:.4f}", model.summary.mean) : Cell::text(""),
+         scored ? Cell::formatted("{:.4f}", model.summary.median) : Cell::text(""),
          of(model.difference, delta, "{:+.5f}"), of(model.difference, low, "{:+.5f}"),
          of(model.difference, high, "{:+.5f}"), of(model.kl, delta, "{:.3g}"),
          of(model.kl, low, "{:.3g}"), of(model.kl, high, "{:.3g}"),
-         model.kl ? shown("{:.3g}", model.kl_median) : Cell::text(""),
+         model.kl ? Cell::formatted("{:.3g}", model.kl_median) : Cell::text(""),
          model.kl ? Cell::number(fmt::format("{:.1f} %", 100 * model.same_top1), model.same_top1)
                   : Cell::text("")},
         model.dominated);

@@ -179,6 +179,12 @@ TEST_F(ReportTest, ShowsWhatFeedbackLeavesOfPlainRounding) {
   EXPECT_EQ(data.feedback->variants[1].over_plain95.high, 0.375);
   EXPECT_THAT(make_report(study_, {}),
               HasSubstr("feedback on its own text leaves 0.25 (0.20 to 0.38) of the divergence"));
+  study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": [
+    {"folder": "4-64", "formats": "4:64", "calibration": "", "total_bytes": 400, "kl_mean": 0.5,
+     "kl_ci95": [null, null], "over_plain": null}]})"});
+  const std::string one_row = make_report(study_, {});
+  EXPECT_THAT(one_row, HasSubstr("id=\"feedback\"")) << "of one row: no interval";
+  EXPECT_THAT(one_row, Not(HasSubstr(">nan<")));
   study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": []})"});
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
