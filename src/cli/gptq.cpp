@@ -122,10 +122,10 @@ class Experiment {
   std::vector<Made> made_;
 };
 
-/// What one folder's divergence is of another's, with its 95 % interval.
+/// What one folder's divergence is of another's, with its 95 % interval; of one row there is none.
 struct Ratio {
   double value = 0;
-  Interval interval;
+  std::optional<Interval> interval;
 };
 
 /// @return nothing where the other does not diverge at all.
@@ -134,10 +134,13 @@ std::optional<Ratio> ratio_of(const Comparison& comparison, size_t model, size_t
     if (!test.kl_ratio || *test.kl_ratio <= 0) continue;
     const auto a = static_cast<size_t>(test.a);
     const auto b = static_cast<size_t>(test.b);
-    if (a == model + 1 && b == other + 1) return Ratio{*test.kl_ratio, test.kl_ratio95};
-    if (a == other + 1 && b == model + 1) {
-      return Ratio{1 / *test.kl_ratio, {1 / test.kl_ratio95.high, 1 / test.kl_ratio95.low}};
-    }
+    const bool inverse = a == other + 1 && b == model + 1;
+    if (!inverse && (a != model + 1 || b != other + 1)) continue;
+    Ratio ratio{.value = inverse ? 1 / *test.kl_ratio : *test.kl_ratio, .interval = {}};
+    if (comparison.text.rows.size() < 2) return ratio;
+    const auto [low, high] = test.kl_ratio95;
+    ratio.interval = inverse ? Interval{1 / high, 1 / low} : Interval{low, high};
+    return ratio;
   }
   return {};
 }
@@ -152,7 +155,8 @@ size_t plain_of(const std::vector<Made>& made, const std::string& formats) {
 
 Json ratio_json(const std::optional<Ratio>& ratio) {
   if (!ratio) return nullptr;
-  return {{"kl_ratio", ratio->value}, {"ci95", interval_json(ratio->interval)}};
+  return {{"kl_ratio", ratio->value},
+          {"ci95", ratio->interval ? interval_json(*ratio->interval) : Json(nullptr)}};
 }
 
 /// What the report draws: every folder, and what feedback leaves of the divergence of plain
@@ -180,8 +184,11 @@ std::string experiment_text(const Comparison& comparison, const std::vector<Made
     if (made[i].text.empty()) continue;
     const auto ratio = ratio_of(comparison, i, plain_of(made, made[i].formats));
     if (!ratio) continue;
-    text += fmt::format("  {:<6} on {} text  {:.2f} ({:.2f} to {:.2f})\n", made[i].formats,
-                        made[i].text, ratio->value, ratio->interval.low, ratio->interval.high);
+    text += fmt::format(
+        "  {:<6} on {} text  {:.2f} ({})\n", made[i].formats, made[i].text, ratio->value,
+        ratio->interval
+            ? fmt::format("{:.2f} to {:.2f}", ratio->interval->low, ratio->interval->high)
+            : "one row: no interval");
   }
   if (text.empty()) return text;
   return "\nError feedback leaves of plain rounding's divergence, with the same formats:\n" + text;

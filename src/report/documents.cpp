@@ -126,7 +126,8 @@ ReportFeedback read_gptq_document(const StudyDocument& document, const std::stri
       return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
     };
     const auto interval = [&](const Json& ends) {
-      return Interval{end(ends.at(0)), end(ends.at(1))};
+      return ends.is_null() ? Interval{end(ends), end(ends)}
+                            : Interval{end(ends.at(0)), end(ends.at(1))};
     };
     const Json json = Json::parse(document.text);
     ReportFeedback feedback;

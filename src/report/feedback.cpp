@@ -13,6 +13,12 @@ namespace {
 
 using Variant = ReportFeedback::Variant;
 
+/// " (0.2 to 0.3)", or nothing.
+std::string in_brackets(const char* format, const Interval& interval) {
+  if (!std::isfinite(interval.low)) return "";
+  return fmt::format(fmt::runtime(format), interval.low, interval.high);
+}
+
 std::string what_of(const Variant& variant) {
   if (variant.text.empty()) return "plain rounding";
   return variant.text == "own" ? "feedback on its own text" : "feedback on real text";
@@ -55,12 +61,10 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
     line.emplace_back(sizes[i], variant.kl);
     std::string tip = fmt::format("{}, {}\n{} bytes\nKL {:.4g}", variant.formats, what_of(variant),
                                   variant.bytes, variant.kl);
-    if (std::isfinite(variant.kl95.low)) {
-      tip += fmt::format(", 95 %: {:.4g} to {:.4g}", variant.kl95.low, variant.kl95.high);
-    }
+    tip += in_brackets(" ({:.4g} to {:.4g})", variant.kl95);
     if (variant.over_plain) {
-      tip += fmt::format("\n{:.2f} of plain rounding's ({:.2f} to {:.2f})", *variant.over_plain,
-                         variant.over_plain95.low, variant.over_plain95.high);
+      tip += fmt::format("\n{:.2f}{} of plain rounding's", *variant.over_plain,
+                         in_brackets(" ({:.2f} to {:.2f})", variant.over_plain95));
     }
     PlotMark mark{.x = sizes[i],
                   .y = variant.kl,
@@ -111,9 +115,8 @@ std::string feedback_section(const ReportData& data) {
   for (const Variant& one : variants) {
     if (one.formats != "plan" || !one.over_plain) continue;
     html += paragraph(fmt::format(
-        "With the plan's formats, {} leaves {:.2f} ({:.2f} to {:.2f}) of the divergence of plain "
-        "rounding.",
-        what_of(one), *one.over_plain, one.over_plain95.low, one.over_plain95.high));
+        "With the plan's formats, {} leaves {:.2f}{} of the divergence of plain rounding.",
+        what_of(one), *one.over_plain, in_brackets(" ({:.2f} to {:.2f})", one.over_plain95)));
   }
   html += feedback_plot(variants);
   html += legend({{Series::kUniform, "uniform formats"}, {Series::kOwn, "one plan"}});

@@ -100,7 +100,7 @@ struct ReportFeedback {
     double kl = 0;
     Interval kl95;
     std::optional<double> over_plain;  ///< of the KL of plain rounding to the same formats
-    Interval over_plain95;
+    Interval over_plain95;             ///< NaN where one row gives none, as kl95
   };
   std::vector<Variant> variants;  ///< those of the same formats together, plain rounding first
 };

@@ -181,10 +181,13 @@ TEST_F(ReportTest, ShowsWhatFeedbackLeavesOfPlainRounding) {
               HasSubstr("feedback on its own text leaves 0.25 (0.20 to 0.38) of the divergence"));
   study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": [
     {"folder": "4-64", "formats": "4:64", "calibration": "", "total_bytes": 400, "kl_mean": 0.5,
-     "kl_ci95": [null, null], "over_plain": null}]})"});
+     "kl_ci95": [null, null], "over_plain": null},
+    {"folder": "plan-own", "formats": "plan", "calibration": "own", "total_bytes": 400,
+     "kl_mean": 0.25, "kl_ci95": [null, null], "over_plain": {"kl_ratio": 0.5, "ci95": null}}]})"});
   const std::string one_row = make_report(study_, {});
-  EXPECT_THAT(one_row, HasSubstr("id=\"feedback\"")) << "of one row: no interval";
+  EXPECT_THAT(one_row, HasSubstr("feedback on its own text leaves 0.50 of the divergence"));
   EXPECT_THAT(one_row, Not(HasSubstr(">nan<")));
+  EXPECT_THAT(one_row, Not(HasSubstr("(nan")));
   study_.put_document({.kind = "gptq", .key = "original", .text = R"({"variants": []})"});
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
