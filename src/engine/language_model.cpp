@@ -157,6 +157,21 @@ void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, 
   });
 }
 
+namespace {
+
+/// Those of some units that a stage multiplies by.
+std::vector<int> wanted_of(const Stage& stage, std::span<const int> units) {
+  std::vector<int> wanted;
+  for (const int unit : units) {
+    const bool there = std::any_of(stage.weights.begin(), stage.weights.end(),
+                                   [unit](const WeightSlice& slice) { return slice.unit == unit; });
+    if (there) wanted.push_back(unit);
+  }
+  return wanted;
+}
+
+}  // namespace
+
 void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
                                const InputObserver& observe, bool in_turn,
                                std::span<const int> until) {
@@ -177,15 +192,9 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
   const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));
-    // Of each stage, the units whose inputs are wanted.
-    std::vector<std::vector<int>> wanted(stages.size());
     size_t last_stage = stages.size();
-    for (size_t s = 0; s < stages.size(); ++s) {
-      for (const WeightSlice& slice : stages[s].weights) {
-        if (std::find(until.begin(), until.end(), slice.unit) == until.end()) continue;
-        wanted[s].push_back(slice.unit);
-        last_stage = s;
-      }
+    for (size_t s = 0; s < stages.size() && !until.empty(); ++s) {
+      if (!wanted_of(stages[s], until).empty()) last_stage = s;
     }
     for (size_t s = 0; s < stages.size(); ++s) {
       check_interrupted();
@@ -205,7 +214,7 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
                     [&](int64_t i, int) { stage.run(backend, sequences[static_cast<size_t>(i)]); });
       } else {
         for (size_t i = 0; i < sequences.size(); ++i) {
-          backend.watch(&observe, static_cast<int64_t>(i), wanted[s]);
+          backend.watch(&observe, static_cast<int64_t>(i), wanted_of(stage, until));
           try {
             stage.run(backend, sequences[i]);
           } catch (const InputsSeen&) {  // the rest of the stage is not wanted

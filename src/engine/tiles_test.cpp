@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -40,12 +41,29 @@ float truth(const float* x, const float* w, int64_t w_stride, int64_t k) {
 }
 
 struct Tiled {
-  Tiled(const float* weights, int64_t row_stride, int64_t col_stride, int64_t n, int64_t k) {
+  Tiled(const float* weights, int64_t row_stride, int64_t col_stride, int64_t n_in, int64_t k_in)
+      : n(n_in), k(k_in) {
     data = reinterpret_cast<float*>(buffer.at_least(static_cast<size_t>(tiled_floats(n, k)) * 4));
     tile_weights(weights, row_stride, col_stride, n, k, data);
   }
+  /// With all of the weights.
+  TiledProduct product(const std::vector<float>& x, int64_t x_stride, int64_t rows,
+                       std::vector<float>& y, int64_t y_stride) const {
+    return {.x = x.data(),
+            .x_stride = x_stride,
+            .rows = rows,
+            .tiled = data,
+            .tiled_n = n,
+            .tiled_k = k,
+            .n = n,
+            .k = k,
+            .y = y.data(),
+            .y_stride = y_stride};
+  }
   ThreadBuffer buffer;
   float* data;
+  int64_t n;
+  int64_t k;
 };
 
 TEST(Tiles, GiveTheirChainsOfSumsToTheBit) {
@@ -63,16 +81,7 @@ TEST(Tiles, GiveTheirChainsOfSumsToTheBit) {
     const auto w = values(n * k, 2);
     const Tiled tiled(w.data(), k, 1, n, k);
     std::vector<float> y(static_cast<size_t>(rows * y_stride), -7.0F);
-    multiply_tiled({.x = x.data(),
-                    .x_stride = x_stride,
-                    .rows = rows,
-                    .tiled = tiled.data,
-                    .tiled_n = n,
-                    .tiled_k = k,
-                    .n = n,
-                    .k = k,
-                    .y = y.data(),
-                    .y_stride = y_stride});
+    multiply_tiled(tiled.product(x, x_stride, rows, y, y_stride));
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = 0; j < y_stride; ++j) {
         const float expected = j < n ? truth(&x[i * x_stride], &w[j * k], 1, k) : -7.0F;
@@ -97,25 +106,13 @@ TEST(Tiles, OfAPartOfTheWeightsAreThoseOfThePart) {
     const Tiled part(&w[first_row * k + first_col], k, 1, count, depth);
     std::vector<float> found(static_cast<size_t>(rows * count));
     auto expected = found;
-    TiledProduct product{.x = x.data(),
-                         .x_stride = depth,
-                         .rows = rows,
-                         .tiled = tiled.data,
-                         .tiled_n = n,
-                         .tiled_k = k,
-                         .first_row = first_row,
-                         .n = count,
-                         .first_col = first_col,
-                         .k = depth,
-                         .y = found.data(),
-                         .y_stride = count};
+    TiledProduct product = tiled.product(x, depth, rows, found, count);
+    product.first_row = first_row;
+    product.n = count;
+    product.first_col = first_col;
+    product.k = depth;
     multiply_tiled(product);
-    product.tiled = part.data;
-    product.tiled_n = count;
-    product.tiled_k = depth;
-    product.first_row = product.first_col = 0;
-    product.y = expected.data();
-    multiply_tiled(product);
+    multiply_tiled(part.product(x, depth, rows, expected, count));
     EXPECT_EQ(found, expected);
   }
 }

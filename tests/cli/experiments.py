@@ -10,8 +10,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
 from calibration import DEMO, LITTLE, CalibrationTest  # noqa: E402
 
-USAGE = 2
-
 
 class Experiments(CalibrationTest):
     def test_gptq_matches_formats_and_noise_matches_sizes(self):
