@@ -6,11 +6,13 @@ whitespace, broken UTF-8; and files beside the clone.
 """
 
 import json
+import multiprocessing
 import random
 import subprocess
 import sys
 import tempfile
 import unittest
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import support
@@ -79,40 +81,52 @@ def run(folder, data, *options):
     return done.stdout
 
 
+def difference(folder, texts):
+    """The first difference between ram and tokenizers as a line, or None."""
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for index, data in enumerate(texts):
+        text = data.decode(errors="replace")
+        for options, special in (((), False), (("--special",), True))[: 2 if index == 0 else 1]:
+            wanted = theirs.encode(text, add_special_tokens=special).ids
+            found = [int(word) for word in run(folder, data, *options).split()]
+            if found != wanted:
+                at = next((i for i, (a, b) in enumerate(zip(found, wanted)) if a != b),
+                          min(len(found), len(wanted)))  # fmt: skip
+                return f"{text[:60]!r}...: id {at}: ram {found[at:at + 5]}, tokenizers {wanted[at:at + 5]}"
+        decoded = run(folder, " ".join(map(str, found)).encode(), "--decode").decode()
+        if decoded != theirs.decode(found, skip_special_tokens=False):
+            return f"decoded {text[:60]!r}..."
+    return None
+
+
 class TokenizerIds(unittest.TestCase):
-    def compare(self, folder, texts):
-        theirs = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        for index, data in enumerate(texts):
-            text = data.decode(errors="replace")
-            for options, special in (((), False), (("--special",), True))[: 2 if index == 0 else 1]:
-                wanted = theirs.encode(text, add_special_tokens=special).ids
-                found = [int(word) for word in run(folder, data, *options).split()]
-                if found != wanted:
-                    at = next((i for i, (a, b) in enumerate(zip(found, wanted)) if a != b),
-                              min(len(found), len(wanted)))  # fmt: skip
-                    self.fail(f"{text[:60]!r}...: id {at}: ram {found[at:at + 5]}, tokenizers {wanted[at:at + 5]}")
-            decoded = run(folder, " ".join(map(str, found)).encode(), "--decode").decode()
-            # Not assertEqual, which would work out the difference of megabytes.
-            self.assertTrue(decoded == theirs.decode(found, skip_special_tokens=False), f"decoded {text[:60]!r}...")
+    def compare(self, cases):
+        """`cases` are pairs of a folder and its texts; they are minutes of work, hence a process for each processor."""
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            compared = [(folder, pool.submit(difference, folder, texts)) for folder, texts in cases]
+            for folder, result in compared:
+                with self.subTest(tokenizer=folder.name):
+                    self.assertIsNone(result.result())
 
     def test_real_tokenizers(self):
         texts = generated() + files()
-        for folder in real_folders():
-            with self.subTest(tokenizer=folder.name):
-                self.compare(folder, texts)
+        distinct = {(folder / "tokenizer.json").read_bytes(): folder for folder in real_folders()}
+        self.compare([(folder, texts) for folder in distinct.values()])
 
     def test_tokenizers_of_every_kind_trained_here(self):
         rng = random.Random(5)
         corpus = make_vectors.CORPUS + [mixed(rng, 2_000) for _ in range(10)]
         texts = ["\n".join(make_vectors.TEXTS), mixed(rng, 20_000), "".join(rng.choice(EVERY) for _ in range(20_000))]
         texts = [text.encode() for text in texts] + [bytes(rng.randrange(256) for _ in range(20_000))]
+        every = " ".join(EVERY).encode()
         with tempfile.TemporaryDirectory(prefix="ram-tokenizer-") as scratch:
+            cases = []
             for name, kind in make_vectors.kinds().items():
-                with self.subTest(kind=name):
-                    folder = Path(scratch) / name
-                    folder.mkdir()
-                    make_vectors.build(kind, corpus, 500).save(str(folder / "tokenizer.json"))
-                    self.compare(folder, texts + ([" ".join(EVERY).encode()] if name in PROPERTIES else []))
+                folder = Path(scratch) / name
+                folder.mkdir()
+                make_vectors.build(kind, corpus, 500).save(str(folder / "tokenizer.json"))
+                cases.append((folder, texts + ([every] if name in PROPERTIES else [])))
+            self.compare(cases)
 
     def test_merges_as_strings_and_as_pairs_are_the_same(self):
         with tempfile.TemporaryDirectory(prefix="ram-tokenizer-") as scratch:
@@ -120,4 +134,4 @@ class TokenizerIds(unittest.TestCase):
             merges = document["model"]["merges"]
             document["model"]["merges"] = [" ".join(m) if isinstance(m, list) else m for m in merges]
             (Path(scratch) / "tokenizer.json").write_text(json.dumps(document))
-            self.compare(Path(scratch), generated()[:2])
+            self.compare([(Path(scratch), generated()[:2])])
