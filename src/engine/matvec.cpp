@@ -61,7 +61,8 @@ using VF = hn::Vec<F>;
 using VU = hn::Vec<U32>;
 constexpr int64_t kWidth = static_cast<int64_t>(hn::MaxLanes(F()));
 // Bytes that are asked for ahead of their use: a core that unpacks does not reach as far by itself,
-// and the processor's own read-ahead ends with a page. Both are measured (docs/performance.md).
+// and the processor's own read-ahead ends with a page. Measured with AVX2 and AVX-512
+// (docs/performance.md).
 #if HWY_TARGET == HWY_AVX2
 constexpr int64_t kAhead = 1024;
 #else
