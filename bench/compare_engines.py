@@ -8,8 +8,9 @@ FOLDER is a source folder in bf16; --make writes one there first: random weights
 width 2048. Needs torch, transformers and numpy; llama.cpp takes part (dense models only) where llama-cpp-python and
 gguf are installed. Each figure is the best of the rounds, and so are both sides of a ratio, beside which stands the
 median of the rounds' own ratios: where the two differ much, the machine had other work. Prefill is two rows of 2048
-tokens, logits of all tokens included (llama.cpp: of the last token only, one row after the other). Errors are those of
-the logits of 256 random ids against transformers in float32.
+tokens, one after the other in llama.cpp, with the logits of all tokens: asked for the last token's only, llama.cpp also
+leaves out the last layer's feed-forward of all others. Errors are those of the logits of 256 random ids against
+transformers in float32.
 """
 import argparse
 import json
@@ -113,7 +114,7 @@ class LlamaCpp:
         for i, token in enumerate(ids):
             batch.token[i], batch.pos[i] = token, first + i
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-            batch.logits[i] = i == len(ids) - 1
+            batch.logits[i] = 1
         assert self.api.llama_decode(self.context, batch) == 0
         self.api.llama_batch_free(batch)
         self.api.llama_synchronize(self.context)
