@@ -83,8 +83,7 @@ using InputObserver = std::function<void(const LinearInput& input)>;
 class LanguageModel {
  public:
   /// @param checkpoint a source folder, or an MLX folder opened with Quantized::kAccept.
-  /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute;
-  ///         {kUsage} memory_bytes below what one row of 16 tokens needs (says how much that is).
+  /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute.
   LanguageModel(Checkpoint checkpoint, const EngineOptions& options);
   ~LanguageModel();
   LanguageModel(LanguageModel&&) noexcept;
@@ -93,11 +92,14 @@ class LanguageModel {
   const EngineOptions& options() const;
   int layers() const;  ///< hidden states of layer L are the input of layer L; of layers(): the end
 
-  /// Whether all weights stay in memory from one pass to the next.
+  /// Whether all weights stay in memory from one pass to the next: where they fit into half of it,
+  /// and until rows come that are too long to fit beside them.
   bool keeps_weights() const;
 
   /// Rows of `length` tokens that fit the memory at a time, at least 1.
-  int64_t rows_at_once(int64_t length) const;
+  /// @throws Error{kUsage} not even one does, with no weights kept (says how much one needs). Rows
+  ///         can be passed all the same, in more memory.
+  int64_t rows_at_once(int64_t length);
 
   /// Bytes that a pass over rows of `length` tokens takes, at most, beside what belongs to the
   /// rows: the program, weights at hand, scratch of every thread.

@@ -72,6 +72,10 @@ LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& optio
       head(find_unit(checkpoint, "lm_head")) {
   RAM_CHECK(embedding >= 0 && final_norm >= 0);
   if (head < 0) head = embedding;
+  arrange_layers();
+}
+
+void LanguageModel::State::arrange_layers() {
   LayerContext context{.checkpoint = checkpoint, .config = config()};
   if (weights.keeps(Form::kPacked)) {
     context.experts_at_once = static_cast<int>(std::max<int64_t>(1, config().experts));
@@ -82,6 +86,7 @@ LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& optio
         std::clamp<int64_t>(kExpertBytes / std::max<int64_t>(1, expert), 1, config().experts));
   }
   const LayerStagesFn stages = layer_stages_of(config().model_type);
+  layers.clear();
   for (int layer = 0; layer < checkpoint.layers; ++layer) {
     context.layer = layer;
     layers.push_back(stages(context));
@@ -185,6 +190,7 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
     positions = std::max(positions, sequence.position + sequence.hidden.rows);
   }
   rope.ensure(positions);
+  make_room(longest, few);
   if (longest != idle_length) {  // decoding asks at every token
     idle_length = longest;
     buffers->keep_idle(options.threads * scratch(longest).idle_bytes);
@@ -264,15 +270,44 @@ bool LanguageModel::keeps_weights() const {
   return state_->weights.keeps(Form::kPacked);
 }
 
+int64_t LanguageModel::State::pass_bytes(int64_t length) const {
+  const bool kept = weights.keeps(Form::kPacked);
+  const int64_t at_hand = kept ? weights.total_bytes(Form::kPacked) : step_bytes();
+  return kBaseBytes + at_hand + options.threads * scratch(length).bytes;
+}
+
+int64_t LanguageModel::State::row_bytes(int64_t length) const {
+  const ModelConfig& c = config();
+  const int64_t held = c.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum
+  return padded_rows(length) * c.hidden * 4 * held + length * c.experts_per_token * 16;
+}
+
+int64_t LanguageModel::State::usable_bytes() const {
+  return memory_bytes - memory_bytes / kSparePart;
+}
+
+void LanguageModel::State::make_room(int64_t length, bool stored) {
+  if (length <= room_length && (room_stored || !stored)) return;
+  room_length = std::max(room_length, length);
+  room_stored = room_stored || stored;
+  // Packed ones go first: where rows are few, it is the others that every token takes.
+  for (const Form form : {Form::kPacked, Form::kStored}) {
+    const bool keeps_stored = room_stored && weights.keeps(Form::kStored);
+    const int64_t needed = pass_bytes(room_length) + row_bytes(room_length) +
+                           (keeps_stored ? weights.total_bytes(Form::kStored) : 0);
+    if (needed <= usable_bytes()) return;
+    if (!weights.keeps(form)) continue;
+    weights.keep_none(form);
+    if (form == Form::kPacked) arrange_layers();
+  }
+}
+
 int64_t LanguageModel::pass_bytes(int64_t length) const {
-  const int64_t weights = keeps_weights() ? state_->weights.kept_bytes() : state_->step_bytes();
-  return kBaseBytes + weights + state_->options.threads * state_->scratch(length).bytes;
+  return state_->pass_bytes(length);
 }
 
 int64_t LanguageModel::row_bytes(int64_t length) const {
-  const ModelConfig& config = state_->config();
-  const int64_t held = config.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum
-  return padded_rows(length) * config.hidden * 4 * held + length * config.experts_per_token * 16;
+  return state_->row_bytes(length);
 }
 
 int64_t LanguageModel::logits_bytes(int64_t models) const {
@@ -286,11 +321,11 @@ int64_t LanguageModel::step_bytes() const {
   return state_->step_bytes();
 }
 
-int64_t LanguageModel::rows_at_once(int64_t length) const {
+int64_t LanguageModel::rows_at_once(int64_t length) {
+  state_->make_room(length, /*stored=*/false);
   const int64_t row = row_bytes(length);
   const int64_t fixed = pass_bytes(length);
-  const int64_t usable = state_->memory_bytes - state_->memory_bytes / kSparePart;
-  const int64_t rows = (usable - fixed) / row;
+  const int64_t rows = (state_->usable_bytes() - fixed) / row;
   if (rows >= 1) return rows;
   fail(Code::kUsage,
        "memory {}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "

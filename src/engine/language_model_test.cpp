@@ -442,6 +442,52 @@ TEST(LanguageModel, SaysHowMuchMemoryRowsNeed) {
   EXPECT_GT(roomy.rows_at_once(2048), 100);
 }
 
+// What is kept takes memory that a row may need: more memory must not be refused where less is not.
+TEST(LanguageModel, KeepsWeightsOnlyWhereThatLeavesRoomForARow) {
+  TempFolder folder;
+  TinyModel spec;
+  spec.model_type = "qwen3_moe";
+  spec.hidden = 256;
+  spec.vocab = 8192;  // 16 MiB as they are multiplied
+  write_tiny_model(folder.path(), spec);
+  const auto opened = [&](int64_t memory) {
+    return LanguageModel(Checkpoint::open(folder.path().string()),
+                         {.threads = 1, .memory_bytes = memory});
+  };
+  constexpr int64_t kStep = int64_t{2} << 20;
+  constexpr int64_t kLength = 64;
+  bool taken = false;
+  int let_go = 0;
+  for (int64_t memory = int64_t{120} << 20; memory < int64_t{220} << 20; memory += kStep) {
+    LanguageModel model = opened(memory);
+    const bool kept = model.keeps_weights();
+    try {
+      EXPECT_GE(model.rows_at_once(kLength), 1);
+      taken = true;
+    } catch (const Error&) {
+      EXPECT_FALSE(taken) << memory << " bytes are refused, fewer were not";
+    }
+    if (kept && taken && !model.keeps_weights()) ++let_go;
+  }
+  EXPECT_TRUE(taken);
+  EXPECT_GT(let_go, 0) << "no size put it to the test";
+}
+
+TEST(LanguageModel, GivesTheSameWhenItKeepsWeightsNoLonger) {
+  TempFolder folder;
+  TinyModel spec;
+  spec.model_type = "qwen3_moe";
+  write_tiny_model(folder.path(), spec);
+  LanguageModel model(Checkpoint::open(folder.path().string()),
+                      {.threads = 2, .memory_bytes = int64_t{200} << 20});
+  const std::vector<TokenRow> rows = some_rows(2, 20, 96);
+  ASSERT_TRUE(model.keeps_weights());
+  const std::vector<float> kept = logits_of(model, rows);
+  EXPECT_THROW(model.rows_at_once(200000), Error);
+  ASSERT_FALSE(model.keeps_weights());
+  EXPECT_EQ(logits_of(model, rows), kept);
+}
+
 TEST(VisitLogits, GivesTheSameTokensOfAllModels) {
   TempFolder folder;
   TinyModel spec;

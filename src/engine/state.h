@@ -28,6 +28,8 @@ struct LanguageModel::State {
   int final_norm = 0;
   int head = 0;              ///< the embedding where they are tied
   int64_t idle_length = -1;  ///< of rows, that the pool of buffers keeps room for
+  int64_t room_length = 0;   ///< of the longest rows that make_room was asked for
+  bool room_stored = false;
 
   const ModelConfig& config() const { return checkpoint.config; }
   int64_t vocabulary() const { return config().vocab; }
@@ -54,6 +56,16 @@ struct LanguageModel::State {
   Scratch scratch(int64_t length) const;
   /// Bytes of weights that a step of a layer or a piece of the head has at hand, at most.
   int64_t step_bytes() const;
+  /// As LanguageModel's.
+  int64_t pass_bytes(int64_t length) const;
+  int64_t row_bytes(int64_t length) const;
+  /// The memory less what allocators round up.
+  int64_t usable_bytes() const;
+  /// Cuts layers into steps: experts come all at once where they are kept.
+  void arrange_layers();
+  /// Keeps weights no longer that would leave no room for a row of `length` tokens.
+  /// @param stored some products take weights as stored.
+  void make_room(int64_t length, bool stored);
 };
 
 }  // namespace ram

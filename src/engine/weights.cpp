@@ -87,8 +87,7 @@ WeightStore::WeightStore(const Checkpoint& checkpoint, Precision precision, Prod
   const int64_t packed = total_bytes(Form::kPacked);
   const int64_t stored = total_bytes(Form::kStored);
   keep_packed_ = packed <= memory_bytes;
-  if (keep_packed_) kept_bytes_ += packed;
-  keep_stored_ = stored <= memory_bytes - kept_bytes_;
+  keep_stored_ = stored <= memory_bytes - (keep_packed_ ? packed : 0);
   // Kept as stored only once a product of few rows asks for it.
 }
 
@@ -203,15 +202,31 @@ void WeightStore::acquire_rows(int unit, int64_t first, int64_t last) {
   read(wanted);
 }
 
+void WeightStore::drop(Entry& entry, Form form) const {
+  if (form == Form::kPacked) {
+    std::fill(entry.packed.panels.begin(), entry.packed.panels.end(), nullptr);
+  } else {
+    entry.stored_bytes.reset();
+  }
+}
+
 void WeightStore::release() {
   for (const auto& [unit, part] : at_hand_) {
-    Entry& at = entry(unit, part);
-    if (!stays(unit, Form::kPacked)) {
-      std::fill(at.packed.panels.begin(), at.packed.panels.end(), nullptr);
+    for (const Form form : {Form::kPacked, Form::kStored}) {
+      if (!stays(unit, form)) drop(entry(unit, part), form);
     }
-    if (!stays(unit, Form::kStored)) at.stored_bytes.reset();
   }
   at_hand_.clear();
+}
+
+void WeightStore::keep_none(Form form) {
+  (form == Form::kPacked ? keep_packed_ : keep_stored_) = false;
+  for (auto& parts : entries_) {
+    for (Entry& entry : parts) drop(entry, form);
+  }
+  for (auto& [unit, override] : overrides_) {
+    for (Entry& entry : override.entries) drop(entry, form);
+  }
 }
 
 void WeightStore::prefetch(std::span<const WeightSlice> slices) const {

@@ -76,7 +76,10 @@ class WeightStore {
   /// Bytes of a slice at hand.
   int64_t bytes(const WeightSlice& slice, Form form) const;
   bool keeps(Form form) const { return form == Form::kPacked ? keep_packed_ : keep_stored_; }
-  int64_t kept_bytes() const { return kept_bytes_; }
+  /// What keeping all weights in this form takes.
+  int64_t total_bytes(Form form) const;
+  /// Keeps none in this form from now on, and lets go of those at hand. @pre no step is running
+  void keep_none(Form form);
 
  private:
   struct Entry {
@@ -99,7 +102,7 @@ class WeightStore {
   void read(const std::vector<Wanted>& wanted);
   void read_panel(const Wanted& wanted);
   void read_stored(int unit, int part);
-  int64_t total_bytes(Form form) const;
+  void drop(Entry& entry, Form form) const;
 
   const Checkpoint& checkpoint_;
   Precision precision_;
@@ -108,7 +111,6 @@ class WeightStore {
   ThreadPool& threads_;
   bool keep_packed_ = false;
   bool keep_stored_ = false;
-  int64_t kept_bytes_ = 0;
   std::vector<std::vector<Entry>> entries_;  // [unit][part]
   std::vector<std::vector<float>> vectors_;  // [unit]: of norms
   std::vector<std::vector<float>> biases_;   // [unit]
