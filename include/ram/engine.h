@@ -188,6 +188,9 @@ struct ContinuationScore {
 /// One sequence with cached keys and values, token by token.
 class Decoder {
  public:
+  /// Tokens that go through the layers at a time, at most.
+  static constexpr int64_t kBlock = 2048;
+
   /// @param capacity the most tokens it will hold; memory is taken as they come.
   Decoder(LanguageModel& model, int64_t capacity);
   ~Decoder();

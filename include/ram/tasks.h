@@ -96,7 +96,8 @@ class Answerer {
   /// @param model must outlive this.
   explicit Answerer(LanguageModel& model);
 
-  /// @return the log-likelihood of each choice. @throws as Decoder::score
+  /// @return the log-likelihood of each choice.
+  /// @throws as Decoder::score; Error{kUsage} the model's memory does not hold one of the rows.
   std::vector<double> log_likelihoods(const PromptTokens& prompt);
   /// Tokens that were taken through the model.
   int64_t tokens() const { return tokens_; }
@@ -105,8 +106,10 @@ class Answerer {
   std::vector<double> score(const TokenRow& prefix, int64_t shared,
                             std::span<const Continuation> continuations);
 
+  LanguageModel& model_;
   Decoder decoder_;
-  TokenRow held_;  ///< of the shared tokens that the decoder begins with
+  int64_t longest_ = 0;  ///< row that there is memory for
+  TokenRow held_;        ///< of the shared tokens that the decoder begins with
   int64_t tokens_ = 0;
 };
 

@@ -82,6 +82,7 @@ int generate_command(const Common& common, const Options& options) {
     fail(Code::kUsage, "--prompt '{}': it has no tokens; give some text, or --from-nothing 1",
          options.prompt);
   }
+  (void)model.rows_at_once(std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
                          .seed = common.seed,

@@ -12,8 +12,6 @@
 namespace ram {
 namespace {
 
-// Tokens of a prompt that go through the layers at a time.
-constexpr int64_t kPromptBlock = 2048;
 constexpr int64_t kLeastRoom = 256;
 
 /// What is known of one place while its logits come in pieces: how likely one id is, and whether
@@ -109,7 +107,7 @@ Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   make_room(length + std::ssize(ids));
   Tensor hidden;
   while (!ids.empty()) {
-    const auto count = std::min<size_t>(ids.size(), kPromptBlock);
+    const auto count = std::min<size_t>(ids.size(), kBlock);
     std::vector<Sequence> sequences(1);
     sequences[0].hidden = use.backend.embed(use.embedding, ids.first(count));
     sequences[0].position = length;

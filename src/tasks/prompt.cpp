@@ -76,7 +76,7 @@ PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& to
 }
 
 Answerer::Answerer(LanguageModel& model)
-    : decoder_(model, model.checkpoint().config.max_positions) {}
+    : model_(model), decoder_(model, model.checkpoint().config.max_positions) {}
 
 // The shared tokens are always fed by themselves, so that an answer is the same to the bit whether
 // the decoder held them already or not.
@@ -108,6 +108,11 @@ std::vector<double> Answerer::score(const TokenRow& prefix, int64_t shared,
 
 std::vector<double> Answerer::log_likelihoods(const PromptTokens& prompt) {
   const TokenRow& first = prompt.rows.front();
+  for (const TokenRow& row : prompt.rows) {
+    if (std::ssize(row) <= longest_) continue;
+    longest_ = std::ssize(row);
+    (void)model_.rows_at_once(std::min(longest_, Decoder::kBlock));  // refuses too little memory
+  }
   // What all choices begin with, as far as it is context.
   int64_t common = std::ssize(first);
   for (size_t c = 0; c < prompt.rows.size(); ++c) {

@@ -142,7 +142,7 @@ class Memory(harness.ProgramTest):
               f"without a bound {free_peak / 1e6:.0f} MB", flush=True)
         if not self.sanitized:
             # More memory holds more rows or weights at once: the promise has more than one edge.
-            for more in (1.1, 1.25):
+            for more in (1.1, 1.25, 1.4):
                 _, peak_of_more = self.logits(model, "--memory", int(memory * more))
                 self.assertLessEqual(peak_of_more, memory * more)
             self.assertGreater(free_peak, LEAST_RATIO * memory, "the model is too small to say anything")
@@ -155,6 +155,13 @@ class Memory(harness.ProgramTest):
     def test_a_model_of_experts_larger_than_memory(self):
         model = write_model(self.folder / "experts", experts=32)
         self.check(model)
+
+    def test_too_little_for_a_prompt_or_a_question_is_refused(self):
+        for command in (("generate", DEMO, "--prompt", "Question: "),
+                        ("tasks", DEMO, "--task", "choice", "--data", DEMO / "questions.jsonl", "--limit", 2)):
+            ran = self.ram(*command, "--memory", "120MB")
+            self.assertEqual(ran.status, 2, ran)
+            self.assertRegex(ran.err, r"memory 120.0 MB: rows of [0-9]+ tokens of demo need [0-9.]+ MB")
 
     def test_a_quantized_model_whose_weights_do_not_fit_when_unpacked(self):
         if self.sanitized:
