@@ -29,6 +29,8 @@ struct EngineOptions {
   int threads = 1;
   /// Working memory: weights at hand, hidden states, scratch. 0: half of the machine's memory.
   int64_t memory_bytes = 0;
+  /// Models that share it, at least 1: each plans with its part.
+  int64_t side_by_side = 1;
 };
 
 /// One sequence of token ids.

@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "ram/error.h"
 #include "ram/size.h"
@@ -12,8 +15,10 @@
 namespace ram {
 namespace {
 
-// The program, oneDNN's code, the tables of units and of rotary angles.
-constexpr int64_t kBaseBytes = int64_t{96} << 20;
+// The program with oneDNN's code, which models side by side have but once.
+constexpr int64_t kProgramBytes = int64_t{72} << 20;
+// And the tables of units and of rotary angles.
+constexpr int64_t kBaseBytes = kProgramBytes + (int64_t{24} << 20);
 // Packing a panel takes it as float32 and as stored, and blocks of logits are as large.
 constexpr int64_t kPackingBytes = int64_t{40} << 20;
 // Experts' weights that come at a time, where not all are kept.
@@ -25,6 +30,12 @@ constexpr std::align_val_t kAlignment{64};
 
 int64_t resolve_memory(const EngineOptions& options) {
   return options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 2;
+}
+
+/// A model's part of the memory.
+int64_t share_of(const EngineOptions& options) {
+  const int64_t rest = resolve_memory(options) - kProgramBytes;
+  return kProgramBytes + rest / options.side_by_side;
 }
 
 int find_unit(const Checkpoint& checkpoint, std::string_view name) {
@@ -54,7 +65,7 @@ Matrix Matrix::copy() const {
 LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& options_in)
     : checkpoint(std::move(checkpoint_in)),
       options(options_in),
-      memory_bytes(resolve_memory(options_in)),
+      memory_bytes(share_of(options_in)),
       buffers(std::make_shared<BufferPool>()),
       threads(options_in.threads),
       products(options_in.precision),
@@ -327,11 +338,16 @@ int64_t LanguageModel::rows_at_once(int64_t length) {
   const int64_t fixed = pass_bytes(length);
   const int64_t rows = (state_->usable_bytes() - fixed) / row;
   if (rows >= 1) return rows;
+  const EngineOptions& options = state_->options;
+  const int64_t least = (fixed + row) * kSparePart / (kSparePart - 1);
+  const int64_t of_all = kProgramBytes + options.side_by_side * (least - kProgramBytes);
+  const std::string shared =
+      options.side_by_side > 1 ? fmt::format(", shared by {} models", options.side_by_side) : "";
   fail(Code::kUsage,
-       "memory {}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "
+       "memory {}{}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "
        "shorter rows",
-       format_bytes(state_->memory_bytes), length, state_->checkpoint.name,
-       format_bytes((fixed + row) * kSparePart / (kSparePart - 1)), state_->options.threads);
+       format_bytes(resolve_memory(options)), shared, length, state_->checkpoint.name,
+       format_bytes(of_all), options.threads);
 }
 
 HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {

@@ -442,6 +442,28 @@ TEST(LanguageModel, SaysHowMuchMemoryRowsNeed) {
   EXPECT_GT(roomy.rows_at_once(2048), 100);
 }
 
+TEST(LanguageModel, SharesMemoryWithModelsBesideIt) {
+  TempFolder folder;
+  write_tiny_model(folder.path(), {});
+  const auto rows = [&](int64_t memory, int64_t models) {
+    LanguageModel model(Checkpoint::open(folder.path().string()),
+                        {.threads = 1, .memory_bytes = memory, .side_by_side = models});
+    return model.rows_at_once(64);
+  };
+  constexpr int64_t kMemory = int64_t{600} << 20;
+  const int64_t alone = rows(kMemory, 1);
+  const int64_t shared = rows(kMemory, 4);
+  EXPECT_GE(shared, 1);
+  EXPECT_LT(shared, alone / 4);  // each has tables of its own
+  try {
+    (void)rows(kMemory / 2, 4);
+    FAIL();
+  } catch (const Error& error) {
+    const std::string said = error.what();
+    EXPECT_NE(said.find("memory 314.6 MB, shared by 4 models: "), std::string::npos) << said;
+  }
+}
+
 // What is kept takes memory that a row may need: more memory must not be refused where less is not.
 TEST(LanguageModel, KeepsWeightsOnlyWhereThatLeavesRoomForARow) {
   TempFolder folder;

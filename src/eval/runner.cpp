@@ -148,7 +148,6 @@ EvaluationKey evaluation_key(const OpenedModel& model, Precision precision, cons
 MakeRunner engine_runner(const TextRows& text, const EngineOptions& options) {
   return [&text, options](std::span<const Scored> models) {
     const auto engines = std::make_shared<Engines>();
-    const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 2;
     Runner runner;
     runner.rows_at_once = std::numeric_limits<int64_t>::max();
     for (const Scored& scored : models) {
@@ -156,7 +155,8 @@ MakeRunner engine_runner(const TextRows& text, const EngineOptions& options) {
       engines->models.emplace_back(Checkpoint::open(scored.model->name, Quantized::kAccept),
                                    EngineOptions{.precision = scored.precision,
                                                  .threads = options.threads,
-                                                 .memory_bytes = memory / std::ssize(models)});
+                                                 .memory_bytes = options.memory_bytes,
+                                                 .side_by_side = std::ssize(models)});
       runner.rows_at_once =
           std::min(runner.rows_at_once, engines->models.back().rows_at_once(text.length));
     }
