@@ -17,6 +17,7 @@
 namespace ram {
 namespace {
 
+using testing::kLittleMemory;
 using testing::logits_of;
 using testing::some_rows;
 using testing::TempFolder;
@@ -25,9 +26,6 @@ using testing::write_tiny_model;
 
 const std::vector<std::string> kFamilies = {"llama",     "mistral",   "qwen2",  "qwen3",
                                             "qwen3_moe", "qwen2_moe", "mixtral"};
-
-// Memory that keeps no weights at hand: every stage is read again.
-constexpr int64_t kLittle = (int64_t{96} << 20) + 4096;
 
 /// A unit's weights, all parts one after another, as set_unit takes them.
 UnitRows rows_of(const std::vector<float>& values, const Unit& unit) {
@@ -69,7 +67,7 @@ TEST_P(EveryFamily, GivesTheSameBitsWhateverTheNumberOfThreads) {
 TEST_P(EveryFamily, GivesTheSameBitsWhenWeightsAreReadAgainForEachStage) {
   const auto rows = some_rows(2, 40, spec_.vocab);
   LanguageModel in_memory = open(2);
-  LanguageModel from_disk = open(2, kLittle);
+  LanguageModel from_disk = open(2, kLittleMemory);
   const auto expected = logits_of(in_memory, rows);
   EXPECT_EQ(logits_of(from_disk, rows), expected);
   EXPECT_EQ(logits_of(from_disk, rows), expected);

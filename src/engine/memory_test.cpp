@@ -16,6 +16,7 @@
 namespace ram {
 namespace {
 
+using testing::kLittleMemory;
 using testing::logits_of;
 using testing::some_rows;
 using testing::TempFolder;
@@ -26,7 +27,7 @@ TEST(LanguageModel, SaysHowMuchMemoryRowsNeed) {
   TempFolder folder;
   write_tiny_model(folder.path(), {});
   LanguageModel model(Checkpoint::open(folder.path().string()),
-                      {.threads = 2, .memory_bytes = int64_t{96} << 20});
+                      {.threads = 2, .memory_bytes = kLittleMemory});
   EXPECT_THROW(model.rows_at_once(2048), Error);
   LanguageModel roomy(Checkpoint::open(folder.path().string()),
                       {.threads = 2, .memory_bytes = int64_t{1} << 30});

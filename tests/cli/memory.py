@@ -63,9 +63,10 @@ class Writer:
                 file.write(window[:rest])
 
 
-def write_model(folder, experts, sizes=None):
+def write_model(folder, experts, layers, hidden=512):
+    """`experts` 0: a dense model."""
     folder.mkdir()
-    hidden, layers, heads, kv_heads, dim = sizes or ((512, 8, 8, 2, 64) if experts else (1024, 16, 16, 4, 64))
+    dim, heads, kv_heads = 64, hidden // 64, hidden // 256
     width = 512 if experts else 3072
     config = {"model_type": "qwen3_moe" if experts else "qwen3",
               "architectures": ["Qwen3MoeForCausalLM" if experts else "Qwen3ForCausalLM"],
@@ -109,8 +110,11 @@ class Memory(harness.ProgramTest):
         # A sanitizer keeps freed memory, and a shadow of all of it.
         self.sanitized = b"__asan_init" in pathlib.Path(os.environ["RAM_PROGRAM"]).read_bytes()
         if self.sanitized:
-            # Of a quarter of the layers, which say as much about results.
             print("SKIPPED: with sanitizers the peak is not the program's own; only results are compared", flush=True)
+
+    def part_of(self, layers):
+        """With sanitizers, where only results are compared, a quarter says as much."""
+        return layers // 4 if self.sanitized else layers
 
     def run_logits(self, model, *options):
         ids = self.folder / "ids.json"
@@ -150,11 +154,11 @@ class Memory(harness.ProgramTest):
             self.assertLessEqual(peak, memory)
 
     def test_a_dense_model_larger_than_memory(self):
-        model = write_model(self.folder / "dense", 0, (1024, 4, 16, 4, 64) if self.sanitized else None)
+        model = write_model(self.folder / "dense", 0, self.part_of(16), hidden=1024)
         self.check(model)
 
     def test_a_model_of_experts_larger_than_memory(self):
-        model = write_model(self.folder / "experts", 32, (512, 2, 8, 2, 64) if self.sanitized else None)
+        model = write_model(self.folder / "experts", 32, self.part_of(8))
         self.check(model)
 
     def test_too_little_for_a_prompt_or_a_question_is_refused(self):
@@ -167,7 +171,7 @@ class Memory(harness.ProgramTest):
     def test_a_quantized_model_whose_weights_do_not_fit_when_unpacked(self):
         if self.sanitized:
             self.skipTest("measuring a model of this size takes minutes with sanitizers")
-        model = write_model(self.folder / "experts", experts=32)
+        model = write_model(self.folder / "experts", 32, 8)
         out = self.folder / "quantized"
         ran = self.ram("fit", model, "--uniform", "8:64", "-o", out, "--quiet")
         self.assertEqual(ran.status, 0, ran)
@@ -187,7 +191,7 @@ class CalibrationMemory(harness.ProgramTest):
         if b"__asan_init" in pathlib.Path(os.environ["RAM_PROGRAM"]).read_bytes():
             self.skipTest("with sanitizers the peak is not the program's own")
         for name, experts in (("dense", 0), ("experts", 8)):
-            model = write_model(self.folder / name, experts, (512, 1, 8, 2, 64))
+            model = write_model(self.folder / name, experts, 1)
             shutil.copy(DEMO / "tokenizer.json", model)
             config = json.loads((model / "config.json").read_text()) | {"bos_token_id": 0, "eos_token_id": 0}
             (model / "config.json").write_text(json.dumps(config))

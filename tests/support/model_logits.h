@@ -1,4 +1,4 @@
-// Rows of ids, and a model's logits of them, for tests that hold whole models against each other.
+// For tests that run whole models: rows of ids, the logits of them, and memory that is little.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,9 @@
 #include "ram/engine.h"
 
 namespace ram::testing {
+
+/// Bytes for EngineOptions::memory_bytes that keep no weights at hand: every stage is read again.
+constexpr int64_t kLittleMemory = (int64_t{96} << 20) + 4096;
 
 /// `count` rows of `length` ids below `vocabulary`; neighbouring rows differ.
 inline std::vector<TokenRow> some_rows(int64_t count, int64_t length, int64_t vocabulary) {
