@@ -14,6 +14,7 @@
 
 #include "ram/dtype.h"
 #include "ram/file.h"
+#include "ram/text.h"
 
 namespace ram {
 
@@ -68,9 +69,5 @@ struct TensorSpec {
 /// multiple of 8.
 std::string render_safetensors_header(std::span<const TensorSpec> tensors,
                                       const std::map<std::string, std::string>& metadata);
-
-/// @return a name out of a file as a message can show it: one line, no control characters, 120
-/// bytes at most before "...".
-std::string printable(std::string_view name);
 
 }  // namespace ram

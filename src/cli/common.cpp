@@ -12,6 +12,7 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 namespace ram::cli {
 
@@ -42,11 +43,16 @@ int threads(const Common& common) {
   return static_cast<int>(std::min<int64_t>(wanted, fitting));
 }
 
-void print_result(const Common& common, std::string_view text) {
+void print_data(const Common& common, std::string_view text) {
   const size_t written = std::fwrite(text.data(), 1, text.size(), common.io.out);
   if (written == text.size() && std::fflush(common.io.out) == 0) return;
   if (errno == EPIPE) return;
   fail_errno(true, "cannot write the result", "standard output", errno);
+}
+
+void print_result(const Common& common, std::string_view text) {
+  if (common.json) return print_data(common, text);
+  print_data(common, printable_lines(text));
 }
 
 void say(const Common& common, std::string_view text) {
@@ -55,7 +61,9 @@ void say(const Common& common, std::string_view text) {
 }
 
 void note(const Common& common, std::string_view text) {
-  if (!common.quiet) say(common, fmt::format("ram: note: {}\n", text));
+  if (!common.quiet) {
+    say(common, fmt::format("ram: note: {}\n", printable(text, std::string_view::npos)));
+  }
 }
 
 std::string format_seconds(double seconds) {

@@ -41,14 +41,18 @@ inline constexpr int64_t kMemoryPerThread = int64_t{12} << 20;
 /// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
 int threads(const Common& common);
 
-/// Writes the result to stdout. A reader that went away (SIGPIPE is ignored) is no failure.
+/// Writes the result to stdout. Without --json it is for people: what could steer a terminal comes
+/// out as U+FFFD (printable_lines). A reader that went away (SIGPIPE is ignored) is no failure.
 /// @throws Error{kWriteFailed}
 void print_result(const Common& common, std::string_view text);
+
+/// The same for what is data and must come out byte for byte: a file's content, decoded text.
+void print_data(const Common& common, std::string_view text);
 
 /// Writes to stderr. If that fails there is nobody to tell.
 void say(const Common& common, std::string_view text);
 
-/// One line on stderr: "ram: note: ..."; nothing with --quiet.
+/// One printable line on stderr: "ram: note: ..."; nothing with --quiet.
 void note(const Common& common, std::string_view text);
 
 /// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s.

@@ -92,9 +92,9 @@ int generate_command(const Common& common, const Options& options) {
   size_t tokens = 0;
   for (int64_t i = 0; i < std::max<int64_t>(1, options.from_nothing); ++i) {
     std::function<void(const std::string&)> show;
-    if (!common.json) show = [&](const std::string& piece) { print_result(common, piece); };
+    if (!common.json) show = [&](const std::string& piece) { print_data(common, piece); };
     if (!common.json && nothing && i > 0) print_result(common, "\n---\n");
-    if (!common.json && !nothing) print_result(common, options.prompt);
+    if (!common.json && !nothing) print_data(common, options.prompt);
     texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
     ++sampling.seed;
     seconds += texts.back().seconds;

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "suggest.h"
@@ -90,7 +91,7 @@ std::string one_line(std::string text) {
     if (c == '\n' || c == '\r') c = ' ';
   }
   text.erase(text.find_last_not_of(' ') + 1);
-  return text;
+  return printable(text, std::string::npos);
 }
 
 struct Tree {

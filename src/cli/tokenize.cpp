@@ -78,7 +78,7 @@ int tokenize(const Common& common, const Options& options) {
     std::vector<TokenId> ids = parse_ids(input, tokenizer);
     if (options.special) drop_surroundings(tokenizer, ids);
     const std::string text = tokenizer.decode(ids, false);
-    print_result(common, common.json ? Json{{"text", text}}.dump() + "\n" : text);
+    print_data(common, common.json ? Json{{"text", text}}.dump() + "\n" : text);
     return kDone;
   }
   const std::vector<TokenId> ids =

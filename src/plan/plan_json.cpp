@@ -9,6 +9,7 @@
 #include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "objective.h"
 
@@ -114,9 +115,8 @@ class Reader {
     if (!value.is_string()) bad(fmt::format("\"{}\" is not a string", key));
     auto text = value.get<std::string>();
     constexpr size_t kLongest = 300;
-    const bool plain = std::none_of(text.begin(), text.end(),
-                                    [](char c) { return static_cast<unsigned char>(c) < 0x20; });
-    if (!plain || text.size() > kLongest) {
+    // What the writer makes of any text comes back as it is: Checkpoint::name is printable.
+    if (text != printable(text, kLongest)) {
       bad(fmt::format("\"{}\" is {}, expected at most {} characters without control characters",
                       key, shown(value), kLongest));
     }

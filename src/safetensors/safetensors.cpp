@@ -405,14 +405,4 @@ int64_t TensorSpec::bytes() const {
   return *bytes;
 }
 
-std::string printable(std::string_view name) {
-  constexpr size_t kLongest = 120;
-  std::string text(name.substr(0, kLongest));
-  for (char& c : text) {
-    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';
-  }
-  if (name.size() > kLongest) text += "...";
-  return text;
-}
-
 }  // namespace ram

@@ -1,0 +1,19 @@
+// Text from files and names as people may see it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace ram {
+
+/// @return the text as one line of well-formed UTF-8 that cannot steer a terminal: U+FFFD stands
+/// for each ill-formed sequence, control character (C0, DEL, C1), line or paragraph separator and
+/// mark that turns the direction of writing. Printable text comes back as it is.
+/// @param longest bytes; a longer text is cut at a character and ends in "...".
+std::string printable(std::string_view text, size_t longest = 120);
+
+/// As printable for a text of several lines: ends of lines and tabs stay, nothing is cut.
+std::string printable_lines(std::string_view text);
+
+}  // namespace ram
