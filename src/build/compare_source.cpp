@@ -207,9 +207,11 @@ double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve*
     problems.add("unit {}: not a fresh encoding of its source, first at {}", unit.name, place);
   }
   if (!planned.format) return 0;
-  const double from_plan = planned.nrmse * planned.nrmse * sum.sum_squares;
-  const double ratio = compare_error(unit.name, sum.squared_error, from_plan, sum.sum_squares,
-                                     "plan.json", problems);
+  // By the rule that the plan was made with: what it takes for zero is zero here too.
+  const double stored = nrmse(sum.squared_error, sum.sum_squares, unit.weights());
+  const double ratio = compare_error(unit.name, stored * stored * sum.sum_squares,
+                                     planned.nrmse * planned.nrmse * sum.sum_squares,
+                                     sum.sum_squares, "plan.json", problems);
   if (curve == nullptr || !fresh) return ratio;
   const auto index = static_cast<size_t>(format_index(*planned.format));
   return compare_error(unit.name, sum.squared_error, curve->pooled.squared_error[index],
