@@ -93,8 +93,29 @@ struct Unit {
 
 /// A file of the source that goes into the output as it is (tokenizer, chat template, licence).
 struct CarriedFile {
-  std::string name;  ///< relative to the folder
+  std::string name;  ///< relative to the folder; may lie in a folder of it: "folder/file"
   int64_t bytes = 0;
+};
+
+/// What a file beside config.json and the weights is, by its name alone.
+enum class SideFile : uint8_t {
+  kCarried,  ///< goes into the output as it is
+  kClutter,  ///< what file systems, editors and transfers leave: nobody's, wherever it lies
+  kOther,
+};
+
+/// The table is in src/checkpoint/side_files.cpp.
+/// @param name relative to the folder, '/' between its parts.
+SideFile side_file(std::string_view name);
+
+/// What the source's README.md says of it in its front matter: text without control characters,
+/// 300 bytes at most each; empty where it says nothing.
+struct ModelCard {
+  std::string licence;       ///< "license": an identifier of the hub, "other" among them
+  std::string licence_name;  ///< "license_name", which belongs to "other"
+  std::string licence_link;  ///< "license_link"
+  std::vector<std::string> languages;
+  std::vector<std::string> tags;
 };
 
 /// Whether a folder may hold quantized weights.
@@ -107,7 +128,8 @@ class Checkpoint {
  public:
   /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
   /// HF_HOME, then the default place; refs/main, else the newest snapshot). Reads config.json and
-  /// all headers, no weights.
+  /// all headers; of the weights only what two places hold and must agree about: a tied head that
+  /// is there all the same, a tensor in two files.
   ///
   /// @throws Error{kMissing} no such folder or id (names the command that would fetch it), no
   ///         config.json, a shard or a tensor that the config calls for is missing; {kCorrupt} bad
@@ -118,7 +140,7 @@ class Checkpoint {
   static Checkpoint open(const std::string& folder_or_id, Quantized quantized = Quantized::kRefuse);
 
   /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
-  /// the folder's last component.
+  /// the folder's last component, as printable() has it.
   std::string name;
   std::filesystem::path folder;  ///< where it is, symbolic links of the cache not resolved
   std::string model_type;        ///< as config.json says
@@ -132,11 +154,16 @@ class Checkpoint {
   std::vector<Unit> units;            ///< in the order of the model: embedding, layers, norm, head
   std::vector<int> dropped;  ///< indices of tensors that mlx_lm does not load (tied head, ...)
   std::vector<CarriedFile> carried_files;  ///< sorted by name; neither README.md nor config.json
-  std::string licence;  ///< "license" of the source's README.md front matter; empty if unknown
+  ModelCard card;
+  /// What people should know of this folder: where two of its files disagree and which of them
+  /// counts, what is passed over, what a finished folder will lack. One line each.
+  std::vector<std::string> notes;
 
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
   /// torch_dtype where that is f16 or bf16, else bf16.
   DType default_dtype() const;
+  /// @return whether a finished folder has a tokenizer, without which mlx_lm does not run it.
+  bool has_tokenizer() const;
   int64_t weights() const;  ///< elements of all units' tensors, carried ones included
   int64_t bytes() const;    ///< of the same, as stored in the source
 

@@ -3,13 +3,19 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "ram/error.h"
 
+#include "card.h"
 #include "config.h"
 #include "folder.h"
+#include "foreign.h"
 #include "json_text.h"
+#include "side_files.h"
 #include "table.h"
 
 namespace ram {
@@ -22,58 +28,186 @@ constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
 constexpr std::array<std::string_view, kRoleCount> kRoleNames = {
     "embedding", "attention", "mlp", "expert", "shared_expert", "router", "norm", "head", "other"};
 
-/// All shards' tensors, sorted by name.
-std::vector<SourceTensor> read_headers(const std::vector<InputFile>& files) {
+/// Whether two tensors hold the same numbers. @cost reads both, up to the first that differs.
+bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
+                 const SourceTensor& b) {
+  if (a.info.shape != b.info.shape) return false;
+  const bool same_dtype = a.info.dtype == b.info.dtype;
+  if (!same_dtype && !(is_weight_dtype(a.info.dtype) && is_weight_dtype(b.info.dtype))) {
+    return false;
+  }
+  constexpr int64_t kBlockBytes = int64_t{1} << 20;
+  const auto block = [&](const SourceTensor& tensor, int64_t begin, int64_t size) {
+    std::vector<std::byte> bytes(static_cast<size_t>(size));
+    files.at(static_cast<size_t>(tensor.file)).read(tensor.info.begin + begin, bytes);
+    return bytes;
+  };
+  if (same_dtype) {
+    for (int64_t at = 0; at < a.info.bytes(); at += kBlockBytes) {
+      const int64_t size = std::min(kBlockBytes, a.info.bytes() - at);
+      if (block(a, at, size) != block(b, at, size)) return false;
+    }
+    return true;
+  }
+  const auto floats = [&](const SourceTensor& tensor, int64_t begin, int64_t count) {
+    const int64_t width = dtype_bits(tensor.info.dtype) / 8;
+    const std::vector<std::byte> bytes = block(tensor, begin * width, count * width);
+    std::vector<float> values(static_cast<size_t>(count));
+    to_f32(bytes.data(), tensor.info.dtype, count, values.data());
+    return values;
+  };
+  constexpr int64_t kBlock = kBlockBytes / 4;
+  for (int64_t at = 0; at < a.info.elements(); at += kBlock) {
+    const int64_t count = std::min(kBlock, a.info.elements() - at);
+    if (floats(a, at, count) != floats(b, at, count)) return false;
+  }
+  return true;
+}
+
+/// What git clones without LFS leave in the place of a large file.
+void refuse_pointer(const InputFile& file) {
+  constexpr std::string_view kStart = "version https://git-lfs";
+  constexpr int64_t kLargestPointer = 1024;
+  if (file.size() < static_cast<int64_t>(kStart.size()) || file.size() > kLargestPointer) return;
+  std::string start(kStart.size(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(start)));
+  if (start != kStart) return;
+  fail(Code::kMissing,
+       "{} is a pointer of Git LFS and not the file: fetch it with `git lfs pull` in {}",
+       printable(file.path().filename().string()), file.path().parent_path().string());
+}
+
+/// All shards' tensors, sorted by name. A tensor may be in two files only where both agree.
+std::vector<SourceTensor> read_headers(const std::vector<InputFile>& files,
+                                       std::vector<std::string>& notes) {
   std::vector<SourceTensor> tensors;
   for (size_t i = 0; i < files.size(); ++i) {
+    refuse_pointer(files[i]);
     for (TensorInfo& info : read_safetensors_header(files[i]).tensors) {
       tensors.push_back({std::move(info), static_cast<int>(i)});
     }
   }
-  std::sort(tensors.begin(), tensors.end(),
-            [](const SourceTensor& a, const SourceTensor& b) { return a.info.name < b.info.name; });
-  const auto twin = std::adjacent_find(
-      tensors.begin(), tensors.end(),
-      [](const SourceTensor& a, const SourceTensor& b) { return a.info.name == b.info.name; });
-  if (twin != tensors.end()) {
-    const auto file = [&](const SourceTensor& tensor) {
-      return files.at(static_cast<size_t>(tensor.file)).path().filename().string();
-    };
-    fail(Code::kCorrupt, "tensor {} is in {} and in {}: one of them must go ({})",
-         printable(twin->info.name), file(*twin), file(*(twin + 1)),
-         files.front().path().parent_path().string());
+  std::sort(tensors.begin(), tensors.end(), [](const SourceTensor& a, const SourceTensor& b) {
+    return std::tie(a.info.name, a.file) < std::tie(b.info.name, b.file);
+  });
+  const auto file = [&](const SourceTensor& tensor) {
+    return files.at(static_cast<size_t>(tensor.file)).path().filename().string();
+  };
+  std::vector<SourceTensor> kept;
+  kept.reserve(tensors.size());
+  int64_t twins = 0;
+  for (SourceTensor& tensor : tensors) {
+    if (kept.empty() || kept.back().info.name != tensor.info.name) {
+      kept.push_back(std::move(tensor));
+      continue;
+    }
+    if (!same_values(files, kept.back(), tensor)) {
+      fail(Code::kCorrupt,
+           "tensor {} is in {} and in {}, with different values: take away the file that is not "
+           "the model's ({})",
+           printable(tensor.info.name), file(kept.back()), file(tensor),
+           files.front().path().parent_path().string());
+    }
+    if (twins++ == 0) {
+      notes.push_back(fmt::format("tensor {} is in {} and in {}, with the same values",
+                                  printable(tensor.info.name), file(kept.back()), file(tensor)));
+    }
   }
-  return tensors;
+  if (twins > 1) notes.back() += fmt::format("; so are {} more", twins - 1);
+  return kept;
 }
 
-/// Every tensor that the index names must be in the shard that it names.
-void check_index(const ShardList& shards, const std::vector<SourceTensor>& tensors,
-                 const ModelFolder& folder) {
+const SourceTensor* find_tensor(const std::vector<SourceTensor>& tensors, std::string_view name) {
+  const auto at = std::lower_bound(
+      tensors.begin(), tensors.end(), name,
+      [](const SourceTensor& tensor, std::string_view key) { return tensor.info.name < key; });
+  return at != tensors.end() && at->info.name == name ? &*at : nullptr;
+}
+
+/// The headers of the shards count, as for mlx_lm and transformers, which take from the index no
+/// more than names of files. What it says besides is compared and named.
+void compare_index(const ShardList& shards, const std::vector<SourceTensor>& tensors,
+                   std::vector<std::string>& notes) {
+  int64_t wrong = 0;
   for (const auto& [name, file] : shards.located) {
-    const auto at = std::lower_bound(
-        tensors.begin(), tensors.end(), name,
-        [](const SourceTensor& tensor, const std::string& key) { return tensor.info.name < key; });
-    const bool there = at != tensors.end() && at->info.name == name &&
-                       shards.files.at(static_cast<size_t>(at->file)) == file;
-    if (there) continue;
-    fail(Code::kMissing,
-         "tensor {} is not in {}, where the index says it is: fetch the files again "
-         "({})",
-         printable(name), printable(file), folder.path.string());
+    const SourceTensor* tensor = find_tensor(tensors, name);
+    if (tensor != nullptr && shards.files.at(static_cast<size_t>(tensor->file)) == file) continue;
+    if (wrong++ > 0) continue;
+    notes.push_back(fmt::format("the index says that {} has tensor {}, which {}", printable(file),
+                                printable(name),
+                                tensor == nullptr ? "no file has" : "another file has"));
   }
+  if (wrong > 1) notes.back() += fmt::format("; it is wrong about {} more", wrong - 1);
 }
 
-/// generation_config.json's end of a text wins over config.json's.
-/// @source transformers 5.23, generation/utils.py; mlx_lm 0.32, utils.py, `load_config`
-void prefer_generation_config(const std::filesystem::path& folder, ModelConfig& config) {
+/// config.json ties the head to the embedding, and the files hold a head: one that differs is the
+/// model's, and config.json is wrong.
+/// @source transformers 5.24, modeling_utils.py, `tie_weights`: unequal ones are not tied. mlx_lm
+/// 0.32.2 drops the head, so config.json of the output says that it is not tied.
+void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
+                 const std::vector<SourceTensor>& tensors, std::vector<std::string>& notes) {
+  const SourceTensor* head = find_tensor(tensors, "lm_head.weight");
+  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  if (config.tied != true || head == nullptr || embedding == nullptr) return;
+  if (config.stored.any()) {
+    // A folder that mlx_lm alone reads is what mlx_lm makes of it.
+    notes.emplace_back("tie_word_embeddings is true: lm_head.weight is passed over, as by mlx_lm");
+    return;
+  }
+  if (same_values(files, *head, *embedding)) {
+    // mlx_lm ties no head in some families; then the files' own, which is equal, serves.
+    if (!config.family->may_be_tied) config.tied = false;
+    return;
+  }
+  config.tied = false;
+  notes.emplace_back(
+      "tie_word_embeddings is true, and lm_head.weight differs from model.embed_tokens.weight: the "
+      "head of the files is used, as by transformers 5, and a finished folder says that it is not "
+      "tied");
+}
+
+/// Two keys of config.json name the dtype, and the files have one of their own.
+std::optional<DType> settle_dtype(const ParsedConfig& config,
+                                  const std::vector<SourceTensor>& tensors,
+                                  std::vector<std::string>& notes) {
+  if (config.dtypes.empty()) return std::nullopt;
+  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  const std::optional<DType> stored =
+      embedding != nullptr ? std::optional(embedding->info.dtype) : std::nullopt;
+  DType chosen = config.dtypes.front();
+  if (config.dtypes.size() > 1) {
+    if (stored == config.dtypes.back()) chosen = config.dtypes.back();
+    notes.push_back(fmt::format(
+        "config.json says torch_dtype {} and dtype {}: {} counts; --dtype chooses another",
+        weight_dtype_name(config.dtypes.front()), weight_dtype_name(config.dtypes.back()),
+        weight_dtype_name(chosen)));
+  } else if (!config.stored.any() && stored && *stored != chosen && chosen != DType::kF32 &&
+             (stored == DType::kF16 || stored == DType::kBF16)) {
+    notes.push_back(fmt::format(
+        "config.json says {}, and the files hold {}: a finished folder is {}, as mlx_lm.convert "
+        "makes it; --dtype chooses another",
+        weight_dtype_name(chosen), weight_dtype_name(*stored), weight_dtype_name(chosen)));
+  }
+  return chosen;
+}
+
+/// generation_config.json's end of a text wins over config.json's. Its damage ends nothing.
+/// @source transformers 5.24, generation/utils.py; mlx_lm 0.32.2, utils.py, `load_config`
+void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& checkpoint) {
   const std::filesystem::path path = folder / "generation_config.json";
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return;
   const std::string file = path.string();
-  const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file);
-  if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
-  std::vector<int32_t> ids = read_eos_ids(json, file);
-  if (!ids.empty()) config.eos_ids = std::move(ids);
+  try {
+    const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file);
+    if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
+    std::vector<int32_t> ids = read_eos_ids(json, file);
+    if (!ids.empty()) checkpoint.config.eos_ids = std::move(ids);
+  } catch (const Error& damage) {
+    checkpoint.notes.push_back(fmt::format(
+        "generation_config.json is passed over, and config.json's end of a text counts: {}",
+        damage.what()));
+  }
 }
 
 int64_t element_bytes(const Unit& unit) {
@@ -106,11 +240,10 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   const std::filesystem::path config_path = folder.path / "config.json";
   std::error_code error;
   const bool there = std::filesystem::exists(config_path, error);
-  if (error) fail(Code::kMissing, "cannot read {}: {}", config_path.string(), error.message());
-  if (!there) {
-    fail(Code::kMissing, "no config.json in {}: a model's folder has one{}", folder.path.string(),
-         folder.fetch);
+  if (error) {
+    fail(Code::kMissing, "cannot read {}: {}", printable(config_path.string()), error.message());
   }
+  if (!there) fail_foreign_folder(folder, "config.json");
   Checkpoint checkpoint;
   checkpoint.name = folder.name;
   checkpoint.folder = folder.path;
@@ -118,24 +251,36 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
   checkpoint.model_type = config.model.model_type;
   checkpoint.layers = static_cast<int>(config.model.layers);
-  checkpoint.torch_dtype = config.dtype;
-
-  const ShardList shards = find_shards(folder);
+  ShardList shards = find_shards(folder);
   checkpoint.files.reserve(shards.files.size());
   for (const std::string& file : shards.files) checkpoint.files.emplace_back(folder.path / file);
-  checkpoint.tensors = read_headers(checkpoint.files);
-  check_index(shards, checkpoint.tensors, folder);
+  checkpoint.notes = std::move(config.notes);
+  std::move(shards.notes.begin(), shards.notes.end(), std::back_inserter(checkpoint.notes));
+  checkpoint.tensors = read_headers(checkpoint.files, checkpoint.notes);
+  compare_index(shards, checkpoint.tensors, checkpoint.notes);
+  settle_head(config, checkpoint.files, checkpoint.tensors, checkpoint.notes);
+  checkpoint.torch_dtype = settle_dtype(config, checkpoint.tensors, checkpoint.notes);
 
-  UnitTable table = build_units(config, checkpoint.tensors, folder.path.string());
+  UnitTable table =
+      build_units(config, checkpoint.tensors, {folder.path.string(), folder.fetch, shards.located});
   checkpoint.units = std::move(table.units);
   checkpoint.dropped = std::move(table.dropped);
   checkpoint.tied_embeddings = table.tied;
   checkpoint.config = std::move(config.model);
   checkpoint.config.tied_head = table.tied;
-  prefer_generation_config(folder.path, checkpoint.config);
-  checkpoint.carried_files = find_carried_files(folder.path);
-  checkpoint.licence = read_licence(folder.path);
+  prefer_generation_config(folder.path, checkpoint);
+  SideFiles side_files = find_side_files(folder.path, folder.fetch);
+  checkpoint.carried_files = std::move(side_files.carried);
+  std::move(side_files.notes.begin(), side_files.notes.end(), std::back_inserter(checkpoint.notes));
+  checkpoint.card = read_card(folder.path);
   return checkpoint;
+}
+
+bool Checkpoint::has_tokenizer() const {
+  return std::any_of(carried_files.begin(), carried_files.end(), [](const CarriedFile& file) {
+    return file.name == "tokenizer.json" || file.name == "tokenizer.model" ||
+           file.name == "vocab.json" || file.name.ends_with(".tiktoken");
+  });
 }
 
 DType Checkpoint::default_dtype() const {

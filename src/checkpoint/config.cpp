@@ -48,13 +48,74 @@ void fill_defaults(Json& config, const Family& family) {
   }
 }
 
+/// "swish" is transformers' other name of silu. @source transformers 5.24, activations.py, ACT2CLS
+bool means_the_same(std::string_view key, const Json& found, const Json& wanted) {
+  return found == wanted || (key == "hidden_act" && wanted == "silu" && found == "swish");
+}
+
 void refuse_what_mlx_ignores(const Json& config, const Family& family, const std::string& file) {
   const Json fixed = Json::parse(family.fixed);
   for (const auto& [key, value] : fixed.items()) {
-    if (!config.contains(key) || config[key].is_null() || config[key] == value) continue;
+    if (!config.contains(key) || config[key].is_null() || means_the_same(key, config[key], value)) {
+      continue;
+    }
     fail(Code::kUnsupported, "{} is {}: mlx_lm's {} model computes with {} only ({})", key,
          Keys::text_of(config[key]), family.model_type, value.dump(), file);
   }
+  const Json* traditional = Keys(config, file).find("rope_traditional");
+  if (traditional != nullptr && *traditional != false) {
+    fail(Code::kUnsupported,
+         "rope_traditional is {}: mlx_lm would rotate pairs of neighbours and transformers halves, "
+         "so this model is two; false is supported here ({})",
+         Keys::text_of(*traditional), file);
+  }
+}
+
+/// Keys that mlx_lm obeys and transformers does not know for these families: with them a folder is
+/// refused, runs a file of its own, or is another model.
+/// @source mlx_lm 0.32.2, utils.py, `load_model` and `save_config`
+struct ObeyedKey {
+  const char* key;
+  const char* why;
+};
+constexpr std::array<ObeyedKey, 4> kObeyedKeys = {
+    {{"model_file", "mlx_lm would refuse the folder, or run that file as the model"},
+     {"quantize_activations", "mlx_lm would refuse affine weights"},
+     {"text_config", "mlx_lm would take number formats from it"},
+     {"vision_config", "mlx_lm.convert leaves it out too"}}};
+
+void drop_what_only_mlx_obeys(ParsedConfig& config, const std::string& file) {
+  Json& spelled = config.spelled;
+  for (const auto& [key, why] : kObeyedKeys) {
+    const auto at = spelled.find(key);
+    if (at == spelled.end()) continue;
+    const bool idle = at->is_null() || *at == false || at->empty();
+    if (!idle) {
+      config.notes.push_back(
+          fmt::format("config.json has {}, which a finished folder's has not: {}", key, why));
+    }
+    spelled.erase(at);
+  }
+  // @source mlx_lm 0.32.2, models/mixtral.py: its positions know the theta alone
+  if (config.family->model_type == "mixtral" && !spelled["rope_scaling"].is_null()) {
+    config.notes.emplace_back(
+        "config.json stretches positions (rope_scaling), which mlx_lm's mixtral model does not do");
+  }
+  // mlx_lm's llama model makes a layer for each entry, looks for one of full attention, and lets
+  // the others slide; transformers' llama knows none of it, and its mistral lets all layers slide.
+  const bool llama = config.family->model_type == "llama";
+  const bool mistral = config.family->model_type == "mistral";
+  const Json* types = Keys(spelled, file).find("layer_types");
+  if (types == nullptr || (!llama && !mistral)) return;
+  const int64_t layers = Keys(spelled, file).integer("num_hidden_layers", 1, kMaxLayers);
+  const bool fits = types->is_array() && types->size() == static_cast<size_t>(layers);
+  const auto full = fits ? std::count(types->begin(), types->end(), Json("full_attention")) : 0;
+  if (llama ? full == layers : full > 0) return;
+  config.notes.push_back(fmt::format(
+      "config.json has layer_types, which a finished folder's has not: transformers' {} model "
+      "computes without it, and mlx_lm would {}",
+      config.family->model_type, full > 0 ? "let some layers slide" : "refuse the folder"));
+  spelled.erase("layer_types");
 }
 
 /// None of these families rotates a part of a head only; transformers 5 would for some rope types,
@@ -244,15 +305,15 @@ void read_sizes(ParsedConfig& config, const Keys& keys, const Family& family) {
   }
 }
 
-std::optional<DType> read_dtype(const Keys& keys) {
+std::vector<DType> read_dtypes(const Keys& keys) {
+  std::vector<DType> dtypes;
   for (const char* key : {"torch_dtype", "dtype"}) {
     const Json* value = keys.find(key);
-    if (value != nullptr && value->is_string()) {
-      const auto dtype = parse_weight_dtype(value->get<std::string>());
-      if (dtype) return dtype;
-    }
+    if (value == nullptr || !value->is_string()) continue;
+    const auto dtype = parse_weight_dtype(value->get<std::string>());
+    if (dtype && (dtypes.empty() || dtypes.front() != *dtype)) dtypes.push_back(*dtype);
   }
-  return std::nullopt;
+  return dtypes;
 }
 
 }  // namespace
@@ -265,6 +326,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
     fail(Code::kCorrupt, "{} where a JSON object is expected ({})", Keys::text_of(spelled), file);
   }
   const Family& family = family_of(spelled, file);
+  config.family = &family;
   config.stored = StoredFormats::parse(spelled, quantized, file);
   fill_defaults(spelled, family);
   refuse_what_mlx_ignores(spelled, family, file);
@@ -274,8 +336,9 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   for (const char* key : {"quantization", "quantization_config", "_name_or_path"})
     spelled.erase(key);
 
+  drop_what_only_mlx_obeys(config, file);
+
   const Keys keys(spelled, file);
-  config.family = &family;
   config.model.model_type = family.model_type;
   config.model.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
   read_sizes(config, keys, family);
@@ -286,13 +349,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   if (keys.find("tie_word_embeddings") != nullptr) {
     config.tied = keys.boolean("tie_word_embeddings", false);
   }
-  if (config.tied == true && !family.may_be_tied) {
-    fail(Code::kUnsupported,
-         "tie_word_embeddings is true: mlx_lm's {} model needs a head of its own "
-         "({})",
-         family.model_type, file);
-  }
-  config.dtype = read_dtype(keys);
+  config.dtypes = read_dtypes(keys);
   read_model_config(config, file);
   return config;
 }

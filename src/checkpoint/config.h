@@ -24,11 +24,13 @@ struct ParsedConfig {
   std::optional<bool> tied;  ///< nothing: config.json does not say
   bool attention_bias = false;
   bool mlp_bias = false;
-  std::optional<DType> dtype;  ///< torch_dtype or dtype, if it is a weight dtype
+  std::vector<DType> dtypes;   ///< of torch_dtype, then of dtype if that is another one
   StoredFormats stored;        ///< of a finished MLX folder
   std::vector<int64_t> sizes;  ///< indexed by Dim
 
   int64_t size(Dim dim) const { return sizes.at(static_cast<size_t>(dim)); }
+
+  std::vector<std::string> notes;  ///< keys that are left out of `spelled`, and why
 
   /// config.json spelled so that mlx_lm and transformers 4 and 5 read the same: the hub's keys and
   /// transformers 5's side by side, defaults written out; nothing about number formats.

@@ -16,6 +16,7 @@
 #include "ram/file.h"
 #include "ram/safetensors.h"
 
+#include "foreign.h"
 #include "json_text.h"
 
 namespace ram {
@@ -23,10 +24,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// An index of 20,000 tensors takes 3 MB; a README's front matter is at its start.
+// An index of 20,000 tensors takes 3 MB.
 constexpr int64_t kMaxIndexBytes = int64_t{256} << 20;
-constexpr int64_t kFrontMatterBytes = int64_t{64} << 10;
+constexpr size_t kMaxNameBytes = 200;
 constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kWholeName = "model.safetensors";
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -43,17 +45,6 @@ fs::path cache_folder() {
   const std::string cache = environment("XDG_CACHE_HOME");
   if (!cache.empty()) return fs::path(cache) / "huggingface" / "hub";
   return fs::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
-}
-
-/// "name" or "organisation/name" as the hub allows them.
-bool is_repository_id(std::string_view text) {
-  if (text.empty() || text.front() == '/' || text.front() == '.' || text.back() == '/')
-    return false;
-  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.' || c == '/';
-  });
-  return plain && std::count(text.begin(), text.end(), '/') <= 1;
 }
 
 std::string first_word(const fs::path& file) {
@@ -93,16 +84,32 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
   return text;
 }
 
+fs::path whole_path(const fs::path& folder) {
+  std::error_code error;
+  const fs::path whole = fs::absolute(folder, error).lexically_normal();
+  return whole.filename().empty() ? whole.parent_path() : whole;
+}
+
+/// Whether a folder is .../models--ORG--NAME/snapshots/REVISION, as the cache has them.
+bool is_snapshot(const fs::path& folder) {
+  const fs::path snapshots = whole_path(folder).parent_path();
+  return snapshots.filename() == "snapshots" &&
+         !repository_of_cache_folder(snapshots.parent_path().filename().string()).empty();
+}
+
 /// The repository's id if this folder is a snapshot of the cache, else the folder's own name.
 std::string name_of(const fs::path& folder) {
-  std::error_code error;
-  fs::path whole = fs::absolute(folder, error).lexically_normal();
-  if (whole.filename().empty()) whole = whole.parent_path();
-  const std::string repository = whole.parent_path().parent_path().filename().string();
-  if (whole.parent_path().filename() == "snapshots" && repository.starts_with("models--")) {
-    return replaced(repository.substr(8), "--", "/");
-  }
-  return whole.filename().string();
+  const fs::path whole = whole_path(folder);
+  const std::string name =
+      is_snapshot(folder)
+          ? repository_of_cache_folder(whole.parent_path().parent_path().filename().string())
+          : whole.filename().string();
+  // It goes into plan.json, the model card and every table.
+  return printable(name, kMaxNameBytes);
+}
+
+std::string fetch_command(const std::string& id) {
+  return fmt::format(": fetch it with `hf download {}`", id);
 }
 
 std::vector<std::string> file_names(const fs::path& folder) {
@@ -115,25 +122,6 @@ std::vector<std::string> file_names(const fs::path& folder) {
   }
   std::sort(names.begin(), names.end());
   return names;
-}
-
-[[noreturn]] void fail_without_weights(const ModelFolder& folder,
-                                       const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    if (name.ends_with(".gguf")) {
-      fail(Code::kMissing,
-           "no model*.safetensors, only GGUF ({}): give the folder of the original "
-           "model in safetensors ({})",
-           printable(name), folder.path.string());
-    }
-    if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")) {
-      fail(Code::kMissing,
-           "no model*.safetensors, only PyTorch's own format ({}): load it with "
-           "transformers and save it with save_pretrained, which writes safetensors ({})",
-           printable(name), folder.path.string());
-    }
-  }
-  fail(Code::kMissing, "no model*.safetensors in {}{}", folder.path.string(), folder.fetch);
 }
 
 /// @return N of "model-00002-of-0000N.safetensors"; 0 for a name of another form.
@@ -193,56 +181,21 @@ ShardList read_index(const ModelFolder& folder) {
   return shards;
 }
 
-bool is_carried(std::string_view name) {
-  // @source mlx_lm 0.32, utils.py, DEFAULT_ALLOW_PATTERNS and `save`; transformers 5.23, the files
-  // of PreTrainedTokenizerBase.save_pretrained
-  static constexpr std::array<std::string_view, 12> kNames = {"tokenizer.json",
-                                                              "tokenizer_config.json",
-                                                              "special_tokens_map.json",
-                                                              "added_tokens.json",
-                                                              "vocab.json",
-                                                              "vocab.txt",
-                                                              "merges.txt",
-                                                              "tokenizer.model",
-                                                              "spiece.model",
-                                                              "chat_template.json",
-                                                              "generation_config.json",
-                                                              "sentencepiece.bpe.model"};
-  static constexpr std::array<std::string_view, 4> kEndings = {".jinja", ".tiktoken", ".py",
-                                                               "processor_config.json"};
-  static constexpr std::array<std::string_view, 5> kBeginnings = {
-      "tokenizer.model.", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY"};
-  const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
-  const auto begins = [&](std::string_view beginning) { return name.starts_with(beginning); };
-  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
-         std::any_of(kEndings.begin(), kEndings.end(), ends) ||
-         std::any_of(kBeginnings.begin(), kBeginnings.end(), begins);
-}
-
 }  // namespace
 
 ModelFolder find_model_folder(const std::string& folder_or_id) {
   std::error_code error;
-  if (fs::is_directory(folder_or_id, error)) return {folder_or_id, name_of(folder_or_id), ""};
-  if (fs::exists(folder_or_id, error)) {
-    fail(Code::kMissing,
-         "{} is a file: give the model's folder, with config.json and "
-         "model*.safetensors",
-         printable(folder_or_id));
-  }
-  if (!is_repository_id(folder_or_id)) {
-    fail(Code::kMissing, "no folder {}: give a model's folder, or an id as Qwen/Qwen3-8B",
-         printable(folder_or_id));
+  if (fs::is_directory(folder_or_id, error)) {
+    const std::string name = name_of(folder_or_id);
+    return {folder_or_id, name, is_snapshot(folder_or_id) ? fetch_command(name) : ""};
   }
   const fs::path cache = cache_folder();
-  const fs::path snapshot = find_snapshot(cache / ("models--" + replaced(folder_or_id, "/", "--")));
-  if (snapshot.empty()) {
-    fail(Code::kMissing,
-         "no folder {0}, and no such model in the local cache {1}: fetch it with "
-         "`hf download {0}`",
-         folder_or_id, cache.string());
-  }
-  return {snapshot, folder_or_id, fmt::format(": fetch it with `hf download {}`", folder_or_id)};
+  const fs::path snapshot =
+      is_repository_id(folder_or_id) && !fs::exists(folder_or_id, error)
+          ? find_snapshot(cache / ("models--" + replaced(folder_or_id, "/", "--")))
+          : fs::path();
+  if (snapshot.empty()) fail_foreign_name(folder_or_id, cache);
+  return {snapshot, folder_or_id, fetch_command(folder_or_id)};
 }
 
 fs::path find_model(const std::string& folder_or_id) {
@@ -250,45 +203,40 @@ fs::path find_model(const std::string& folder_or_id) {
 }
 
 ShardList find_shards(const ModelFolder& folder) {
-  std::error_code error;
-  if (fs::exists(folder.path / kIndexName, error)) return read_index(folder);
   const std::vector<std::string> names = file_names(folder.path);
-  ShardList shards;
+  std::vector<std::string> found;
   for (const std::string& name : names) {
-    if (name.starts_with("model") && name.ends_with(".safetensors")) shards.files.push_back(name);
+    if (name.starts_with("model") && name.ends_with(".safetensors")) found.push_back(name);
   }
-  if (shards.files.empty()) fail_without_weights(folder, names);
-  check_numbered_shards(folder, shards.files);
-  return shards;
-}
-
-std::vector<CarriedFile> find_carried_files(const fs::path& folder) {
-  std::vector<CarriedFile> files;
-  for (const std::string& name : file_names(folder)) {
-    std::error_code error;
-    if (!is_carried(name) || !fs::is_regular_file(folder / name, error)) continue;
-    files.push_back({name, file_identity(folder / name).size});
-  }
-  return files;
-}
-
-std::string read_licence(const fs::path& folder) {
+  const bool whole = std::binary_search(found.begin(), found.end(), kWholeName);
+  ShardList shards;
   std::error_code error;
-  if (!fs::is_regular_file(folder / "README.md", error)) return "";
-  const InputFile file(folder / "README.md");
-  std::string text(static_cast<size_t>(std::min(file.size(), kFrontMatterBytes)), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  if (!text.starts_with("---")) return "";
-  for (size_t at = text.find('\n'); at != std::string::npos; at = text.find('\n', at + 1)) {
-    const size_t end = text.find('\n', at + 1);
-    const std::string line = text.substr(at + 1, end == std::string::npos ? end : end - at - 1);
-    if (line.starts_with("---")) break;
-    if (!line.starts_with("license:")) continue;
-    const size_t first = line.find_first_not_of(" \t\"'", 8);
-    const size_t last = line.find_last_not_of(" \t\r\"'");
-    return first == std::string::npos ? "" : printable(line.substr(first, last - first + 1));
+  if (std::binary_search(names.begin(), names.end(), kIndexName)) {
+    try {
+      shards = read_index(folder);
+    } catch (const Error& damage) {
+      // @source transformers 5.24, modeling_utils.py: model.safetensors comes before an index;
+      // mlx_lm 0.32.2, utils.py, `load_model` reads none
+      if (!whole) throw;
+      shards.notes.push_back(fmt::format("{} is passed over, since {} is there: {}", kIndexName,
+                                         kWholeName, damage.what()));
+    }
   }
-  return "";
+  if (shards.files.empty()) {
+    if (found.empty()) fail_foreign_folder(folder, "model*.safetensors");
+    if (!whole) check_numbered_shards(folder, found);
+  }
+  shards.files.insert(shards.files.end(), found.begin(), found.end());
+  std::sort(shards.files.begin(), shards.files.end());
+  shards.files.erase(std::unique(shards.files.begin(), shards.files.end()), shards.files.end());
+  for (const std::string& name : shards.files) {
+    if (fs::is_regular_file(folder.path / name, error)) continue;
+    const bool link = fs::is_symlink(folder.path / name, error);
+    fail(Code::kMissing, "{} is {} ({}){}", printable(name),
+         link ? "a link to nowhere: its file was not fetched" : "no regular file",
+         folder.path.string(), folder.fetch);
+  }
+  return shards;
 }
 
 }  // namespace ram

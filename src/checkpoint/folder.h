@@ -1,5 +1,5 @@
-// Which files make up a model: the folder behind an id of the Hugging Face cache, the shards, and
-// what is carried along. Knows file names, not tensors' meaning.
+// Which files make up a model: the folder behind an id of the Hugging Face cache, and the shards.
+// Knows file names, not tensors' meaning.
 #pragma once
 
 #include <filesystem>
@@ -24,16 +24,12 @@ ModelFolder find_model_folder(const std::string& folder_or_id);
 struct ShardList {
   std::vector<std::string> files;              ///< names in the folder, sorted
   std::map<std::string, std::string> located;  ///< tensor -> file, where there is an index
+  std::vector<std::string> notes;
 };
 
+/// The files that the index names, and every model*.safetensors, which mlx_lm reads whatever the
+/// index says. Where model.safetensors is there, an index is not needed: both peers load it alone.
 /// @throws Error{kMissing} no weights, or a shard is not there; {kCorrupt} the index is no index.
 ShardList find_shards(const ModelFolder& folder);
-
-/// Tokenizer, chat template, generation settings, licence: what mlx_lm and transformers need beside
-/// config.json and the weights. Sorted by name.
-std::vector<CarriedFile> find_carried_files(const std::filesystem::path& folder);
-
-/// @return "license" of README.md's front matter; empty if there is none.
-std::string read_licence(const std::filesystem::path& folder);
 
 }  // namespace ram

@@ -2,7 +2,6 @@
 // or does not belong, and what is carried along.
 #include "folder.h"
 
-#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -11,6 +10,7 @@
 
 #include "ram/error.h"
 
+#include "support/environment.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -18,7 +18,7 @@ namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::ElementsAre;
+using testing::Environment;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempFolder;
@@ -50,30 +50,6 @@ void rewrite(const fs::path& folder, const TinyModel& model,
 void remove_named(std::vector<TensorSpec>& specs, const std::string& name) {
   ASSERT_EQ(std::erase_if(specs, [&](const TensorSpec& spec) { return spec.name == name; }), 1U);
 }
-
-/// Sets an environment variable as long as it lives.
-class Environment {
- public:
-  Environment(const char* name, const std::string& value) : name_(name) {
-    const char* old = std::getenv(name);
-    if (old != nullptr) old_ = old;
-    had_ = old != nullptr;
-    setenv(name, value.c_str(), 1);
-  }
-  ~Environment() {
-    if (had_)
-      setenv(name_, old_.c_str(), 1);
-    else
-      unsetenv(name_);
-  }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  const char* name_;
-  std::string old_;
-  bool had_ = false;
-};
 
 TEST(Folder, shards_are_found_with_and_without_an_index) {
   const TempFolder one;
@@ -108,15 +84,11 @@ TEST(Folder, a_missing_shard_is_named) {
   }
 }
 
-TEST(Folder, an_index_that_lies_is_refused) {
+TEST(Folder, an_index_that_is_none_is_refused) {
   const TempFolder folder;
   write_tiny_model(folder.path(), {.shards = 2});
   const fs::path path = folder / "model.safetensors.index.json";
   auto index = nlohmann::json::parse(read_text_file(path, 1 << 20));
-  index["weight_map"]["model.embed_tokens.weight"] = "model-00002-of-00002.safetensors";
-  write_file_atomic(path, index.dump());
-  expect_refused(folder.path(), Code::kMissing,
-                 "tensor model.embed_tokens.weight is not in model-00002-of-00002.safetensors");
   index["weight_map"]["model.embed_tokens.weight"] = "../x.safetensors";
   write_file_atomic(path, index.dump());
   expect_refused(folder.path(), Code::kCorrupt, "'../x.safetensors' is no file of this folder");
@@ -127,35 +99,6 @@ TEST(Folder, an_index_that_lies_is_refused) {
   expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
   write_file_atomic(path, "{\"weight_map\": ");
   expect_refused(folder.path(), Code::kCorrupt, "not valid JSON");
-}
-
-TEST(Folder, a_tensor_in_two_shards_is_refused) {
-  const TempFolder folder;
-  const TinyModel model = {.shards = 2, .index = false};
-  write_tiny_model(folder.path(), model);
-  const auto specs = testing::tiny_model_tensors(model);
-  testing::write_tensors(
-      folder / "model-extra.safetensors", std::span(specs).first(1),
-      [&](const TensorSpec& spec) { return testing::tiny_model_values(model, spec); });
-  expect_refused(folder.path(), Code::kCorrupt,
-                 "tensor model.embed_tokens.weight is in model-00001-of-00002.safetensors and in "
-                 "model-extra.safetensors");
-}
-
-TEST(Folder, missing_and_foreign_weights_have_their_next_step) {
-  const TempFolder folder;
-  expect_refused(folder / "nowhere/at/all", Code::kMissing, "no folder");
-  expect_refused(folder.path(), Code::kMissing, "no config.json");
-  write_tiny_model(folder.path(), {});
-  fs::remove(folder / "model.safetensors");
-  expect_refused(folder.path(), Code::kMissing, "no model*.safetensors in");
-  write_file_atomic(folder / "pytorch_model.bin", "x");
-  expect_refused(folder.path(), Code::kMissing, "only PyTorch's own format (pytorch_model.bin)");
-  write_file_atomic(folder / "m-Q4.gguf", "x");
-  expect_refused(folder.path(), Code::kMissing, "only GGUF (m-Q4.gguf)");
-  expect_refused(folder / "m-Q4.gguf", Code::kMissing, "is a file: give the model's folder");
-  write_file_atomic(folder / "model.safetensors", "");
-  expect_refused(folder.path(), Code::kCorrupt, "0 bytes are no safetensors file");
 }
 
 TEST(Folder, a_missing_tensor_is_named) {
@@ -297,44 +240,6 @@ TEST(Folder, the_cache_is_where_the_environment_says) {
   expect_refused("a/b", Code::kMissing, (home / ".cache/huggingface/hub").string());
   write_tiny_model(home.path() / ".cache/huggingface/hub/models--a--b/snapshots/1", {});
   EXPECT_EQ(Checkpoint::open("a/b").layers, 2);
-}
-
-TEST(Folder, what_a_user_needs_is_carried_and_nothing_else) {
-  const TempFolder folder;
-  write_tiny_model(folder.path(), {.shards = 2});
-  for (const char* name :
-       {"merges.txt", "chat_template.jinja", "generation_config.json", "LICENSE", "NOTICE.txt",
-        "modeling.py", "preprocessor_config.json", "README.md", "plan.json", "training_args.bin",
-        ".gitattributes", "tokenizer.model", "special_tokens_map.json", "optimizer.pt",
-        "added_tokens.json", "vocab.json"}) {
-    write_file_atomic(folder / name, "12345");
-  }
-  fs::create_directories(folder / "LICENSES");
-  std::vector<std::string> names;
-  for (const CarriedFile& file : find_carried_files(folder.path())) {
-    names.push_back(file.name);
-    EXPECT_EQ(file.bytes, static_cast<int64_t>(fs::file_size(folder / file.name)));
-  }
-  EXPECT_THAT(names,
-              ElementsAre("LICENSE", "NOTICE.txt", "added_tokens.json", "chat_template.jinja",
-                          "generation_config.json", "merges.txt", "modeling.py",
-                          "preprocessor_config.json", "special_tokens_map.json", "tokenizer.json",
-                          "tokenizer.model", "tokenizer_config.json", "vocab.json"));
-}
-
-TEST(Folder, the_licence_is_read_from_the_front_matter) {
-  const TempFolder folder;
-  const auto licence = [&](const std::string& text) {
-    write_file_atomic(folder / "README.md", text);
-    return read_licence(folder.path());
-  };
-  EXPECT_EQ(read_licence(folder.path()), "");
-  EXPECT_EQ(licence("---\nlibrary_name: x\nlicense: apache-2.0\n---\n# Model\n"), "apache-2.0");
-  EXPECT_EQ(licence("---\r\nlicense: \"llama3.1\"  \r\n---\r\n"), "llama3.1");
-  EXPECT_EQ(licence("---\ntags: x\n---\nlicense: mit\n"), "");
-  EXPECT_EQ(licence("# Model\nlicense: mit\n"), "");
-  EXPECT_EQ(licence("---\nlicense:\n---\n"), "");
-  EXPECT_EQ(licence("---"), "");
 }
 
 }  // namespace

@@ -58,6 +58,12 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
   StoredFormats stored;
   stored.quantized_ = quantized;
   stored.file_ = file;
+  const auto inner = config.find("text_config");
+  if (inner != config.end() && inner->is_object() && inner->contains("quantization_config") &&
+      !config.contains("quantization_config")) {
+    // mlx_lm obeys it there too.
+    refuse_source((*inner)["quantization_config"], "text_config.quantization_config", file);
+  }
   for (const char* key : {"quantization", "quantization_config"}) {
     const auto at = config.find(key);
     if (at == config.end() || at->is_null() || at->empty()) continue;
@@ -65,8 +71,9 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
     if (!at->is_object()) {
       fail(Code::kCorrupt, "{} is {}: an object is allowed ({})", key, Keys::text_of(*at), file);
     }
-    // mlx_lm looks at quantization first, whatever quantization_config says beside it.
-    if (at->contains("quant_method")) {
+    // mlx_lm looks at quantization first, whatever quantization_config says beside it, and asks the
+    // latter alone who wrote it.
+    if (std::string_view(key) == "quantization_config" && at->contains("quant_method")) {
       fail(Code::kUnsupported,
            "the model is quantized with {} (key {}): unquantized weights and MLX's affine format "
            "are read here ({})",
@@ -80,10 +87,13 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
 }
 
 std::optional<AffineFormat> StoredFormats::format_of(const std::string& module,
-                                                     bool has_scales) const {
+                                                     std::optional<AffineFormat> shapes) const {
   if (!any()) return std::nullopt;
   const auto at = settings_.find(module);
-  if (at == settings_.end()) return has_scales ? std::optional(common_) : std::nullopt;
+  if (at == settings_.end()) {
+    // The top level's where the shapes are of no format: then these are found wrong by name.
+    return shapes && format_index(*shapes) < 0 ? common_ : shapes;
+  }
   if (at->is_boolean()) return at->get<bool>() ? std::optional(common_) : std::nullopt;
   if (!at->is_object()) {
     fail(Code::kCorrupt, "quantization of {} is {}: an object, true or false is allowed ({})",

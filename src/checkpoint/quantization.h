@@ -25,12 +25,15 @@ class StoredFormats {
   bool any() const { return !settings_.is_null(); }
   Quantized quantized() const { return quantized_; }
 
-  /// @param module     mlx_lm's path.
-  /// @param has_scales the files hold "<module>.scales".
+  /// @param module mlx_lm's path.
+  /// @param shapes the format that the shapes of the module's codes and scales say, where the files
+  ///               hold "<module>.scales"; it counts where the module has no entry of its own. One
+  ///               that is none of ours stands for shapes that say nothing.
   /// @return the format it is stored in; nothing: unquantized.
   /// @throws as parse, for the module's own entry.
-  /// @source mlx_lm 0.32, utils.py, `load_model`
-  std::optional<AffineFormat> format_of(const std::string& module, bool has_scales) const;
+  /// @source mlx_lm 0.32.2, utils.py, `load_model`
+  std::optional<AffineFormat> format_of(const std::string& module,
+                                        std::optional<AffineFormat> shapes) const;
 
  private:
   Quantized quantized_ = Quantized::kRefuse;

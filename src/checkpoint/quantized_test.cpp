@@ -204,6 +204,41 @@ TEST(QuantizedFolder, without_an_entry_scales_decide) {
                  Code::kCorrupt, "tensor lm_head.weight is BF16: config.json calls it quantized");
 }
 
+TEST(QuantizedFolder, without_an_entry_shapes_say_bits_and_group_size) {
+  const TinyModel model;
+  for (const AffineFormat other : kAffineFormats) {
+    if (other.group_size > 64) continue;  // the tiny model's rows
+    const auto mixed = [&](const std::string& module) {
+      return std::optional(module == kHead ? other : kFour);
+    };
+    const StoredTensors tensors = testing::mlx_tensors(model, mixed);
+    const Checkpoint checkpoint = open_stored(quantized_config(model), tensors);
+    EXPECT_EQ(unit_of(checkpoint, kHead).stored, other);
+    EXPECT_EQ(unit_of(checkpoint, "model.embed_tokens").stored, kFour);
+    // An entry counts before the shapes, and is held against them.
+    const Json entry = {{kHead, testing::format_json(kFour)}};
+    if (other == kFour) continue;
+    expect_refused(quantized_config(model, entry), tensors, Code::kCorrupt, "lm_head.");
+  }
+  // Shapes of no format are held against the top level's.
+  StoredTensors tensors = testing::mlx_tensors(model, all_four);
+  StoredTensor& scales = tensors.at("lm_head.scales");
+  scales.spec.shape.back() *= 3;
+  scales.bytes.resize(scales.bytes.size() * 3);
+  expect_refused(quantized_config(model), tensors, Code::kCorrupt, "lm_head.scales has shape");
+}
+
+TEST(QuantizedFolder, who_made_it_is_asked_in_quantization_config_only) {
+  const TinyModel model;
+  const StoredTensors tensors = testing::mlx_tensors(model, all_four);
+  Json config = quantized_config(model);
+  config["quantization"]["quant_method"] = "auto-round";
+  config["quantization_config"] = config["quantization"];
+  EXPECT_EQ(unit_of(open_stored(config, tensors), kHead).stored, kFour);
+  config.erase("quantization");
+  expect_refused(config, tensors, Code::kUnsupported, "quantized with \"auto-round\"");
+}
+
 TEST(QuantizedFolder, experts_one_by_one_are_read_too) {
   const TinyModel model = {.model_type = "mixtral", .expert_layout = ExpertLayout::kSeparate};
   const StoredTensors tensors = testing::mlx_tensors(model, all_four);

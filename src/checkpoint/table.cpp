@@ -13,6 +13,8 @@
 
 #include "ram/error.h"
 
+#include "keys.h"
+
 namespace ram {
 namespace {
 
@@ -37,13 +39,23 @@ std::string with_number(std::string_view pattern, std::string_view mark, int64_t
 class Builder {
  public:
   Builder(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
-          const std::string& folder)
-      : config_(config), tensors_(tensors), folder_(folder), used_(tensors.size(), false) {}
+          const TablePlace& place)
+      : config_(config),
+        tensors_(tensors),
+        place_(place),
+        folder_(place.folder),
+        used_(tensors.size(), false) {}
 
   UnitTable build() {
     const bool has_head = find("lm_head.weight") >= 0;
     // Without a word in the config, transformers takes a head of its own and mlx_lm mostly not.
     table_.tied = config_.tied.value_or(!has_head && config_.family->may_be_tied);
+    if (table_.tied && !config_.family->may_be_tied) {
+      fail(Code::kUnsupported,
+           "tie_word_embeddings is true, and the files hold no lm_head.weight: mlx_lm's {} model "
+           "needs a head of its own ({})",
+           config_.family->model_type, folder_);
+    }
     add_blocks(config_.family->before, -1);
     for (int64_t layer = 0; layer < config_.model.layers; ++layer) {
       add_blocks(config_.family->layer, static_cast<int>(layer));
@@ -111,10 +123,26 @@ class Builder {
     table_.units.push_back(std::move(unit));
   }
 
+  /// What the shapes of codes and scales say; nothing where there are no scales.
+  /// @source mlx_lm 0.32.2, utils.py, `infer_quant_config`
+  std::optional<AffineFormat> format_of_shapes(const Unit& unit, const std::string& weight) const {
+    const int scales = unit.quantizable ? find(beside(weight, "scales")) : -1;
+    if (scales < 0) return std::nullopt;
+    const int codes = find(weight);
+    if (codes < 0 || info(codes).shape.empty() || info(scales).shape.empty()) return AffineFormat{};
+    const int64_t words = info(codes).shape.back();
+    const int64_t groups = info(scales).shape.back();
+    if (groups <= 0 || words <= 0 || words > kMaxWidth || unit.cols % groups != 0 ||
+        words * 32 % unit.cols != 0) {
+      return AffineFormat{};
+    }
+    return AffineFormat{.bits = static_cast<int>(words * 32 / unit.cols),
+                        .group_size = static_cast<int>(unit.cols / groups)};
+  }
+
   /// How config.json says that a module is stored, held against what can be.
   std::optional<AffineFormat> stored_format(const Unit& unit, const std::string& weight) const {
-    const bool has_scales = unit.quantizable && find(beside(weight, "scales")) >= 0;
-    const auto format = config_.stored.format_of(unit.name, has_scales);
+    const auto format = config_.stored.format_of(unit.name, format_of_shapes(unit, weight));
     if (!format) return format;
     if (!unit.quantizable) {
       fail(Code::kCorrupt, "config.json says that {} is quantized: MLX cannot hold it so ({})",
@@ -198,7 +226,7 @@ class Builder {
     const int index = find(name);
     if (index < 0) {
       fail(Code::kMissing, "tensor {} is missing: config.json of this {} calls for it ({}){}", name,
-           config_.model.model_type, folder_, next_step());
+           config_.model.model_type, folder_, next_step(name));
     }
     const TensorInfo& tensor = info(index);
     if (dtype ? tensor.dtype != *dtype : !is_weight_dtype(tensor.dtype))
@@ -229,7 +257,13 @@ class Builder {
          tensor.name, dtype_name(tensor.dtype), folder_);
   }
 
-  std::string next_step() const {
+  std::string next_step(const std::string& missing) const {
+    const auto at = place_.located.find(missing);
+    if (at != place_.located.end()) {
+      return fmt::format("; the index says that {} has it{}", printable(at->second),
+                         place_.fetch.empty() ? ": fetch the files again" : place_.fetch);
+    }
+    if (!place_.fetch.empty()) return place_.fetch;
     return tensors_.empty() ? ""
                             : "; the files begin with " + printable(tensors_.front().info.name);
   }
@@ -269,6 +303,7 @@ class Builder {
 
   const ParsedConfig& config_;
   const std::vector<SourceTensor>& tensors_;
+  const TablePlace& place_;
   const std::string& folder_;
   std::vector<bool> used_;
   UnitTable table_;
@@ -308,9 +343,9 @@ void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<Sou
 }  // namespace
 
 UnitTable build_units(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
-                      const std::string& folder) {
-  refuse_quantized_tensors(config.stored, tensors, folder);
-  return Builder(config, tensors, folder).build();
+                      const TablePlace& place) {
+  refuse_quantized_tensors(config.stored, tensors, place.folder);
+  return Builder(config, tensors, place).build();
 }
 
 }  // namespace ram

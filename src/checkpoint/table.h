@@ -1,6 +1,7 @@
 // From a family's rows and a checkpoint's tensors to the table of units. No file is opened here.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,14 +17,20 @@ struct UnitTable {
   bool tied = false;         ///< the embedding is the head
 };
 
+/// What messages about a missing tensor say.
+struct TablePlace {
+  std::string folder;
+  std::string fetch;                                  ///< the command that fetches the model
+  const std::map<std::string, std::string>& located;  ///< by the index: tensor -> file
+};
+
 /// @param tensors sorted by name, no name twice.
-/// @param folder  named in messages.
 /// @throws Error{kMissing} a tensor that the config calls for; {kCorrupt} shapes that contradict
 /// the
 ///         config; {kUnsupported} a tensor that the family does not have, no weight dtype,
 ///         quantized tensors.
 /// @cost O(tensors), whatever numbers the config holds.
 UnitTable build_units(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
-                      const std::string& folder);
+                      const TablePlace& place);
 
 }  // namespace ram

@@ -1,10 +1,12 @@
-// The model card of a finished folder: base model, licence, the plan by role, the command that
-// makes it again.
+// The model card of a finished folder: base model, licence, the plan by role, how to run it, the
+// command that makes it again. All text that comes from outside is quoted for the place it goes to.
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "assemble.h"
 
@@ -30,15 +32,104 @@ std::string formats_text(const RoleRow& row, DType dtype) {
   return text;
 }
 
-// Quoted where YAML could take the text for something else.
+// Quoted, since YAML could take the text for something else.
 std::string yaml_text(std::string_view text) {
   std::string quoted = "\"";
-  for (const char c : text) {
+  for (const char c : printable(text, std::string_view::npos)) {
     if (c == '"' || c == '\\') quoted += '\\';
-    quoted += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    quoted += c;
   }
   return quoted + "\"";
 }
+
+std::string yaml_line(std::string_view key, std::string_view value) {
+  return value.empty() ? "" : fmt::format("{}: {}\n", key, yaml_text(value));
+}
+
+std::string yaml_list(std::string_view key, const std::vector<std::string>& values) {
+  if (values.empty()) return "";
+  std::string text = fmt::format("{}:\n", key);
+  for (const std::string& value : values) text += fmt::format("- {}\n", yaml_text(value));
+  return text;
+}
+
+// Markdown in a name would be markup, HTML too.
+std::string markdown_text(std::string_view text) {
+  constexpr std::string_view kMarkup = "\\`*[]<>#|&";
+  std::string escaped;
+  for (const char c : printable(text, std::string_view::npos)) {
+    if (kMarkup.find(c) != std::string_view::npos) escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
+std::string shell_word(std::string_view text) {
+  const std::string word = printable(text, std::string_view::npos);
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos && word.front() != '-') {
+    return word;
+  }
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+/// The hub resolves base_model; a plain folder's name is nothing there. Of all names only a
+/// repository's id has a slash.
+bool is_repository(std::string_view name) {
+  return std::count(name.begin(), name.end(), '/') == 1;
+}
+
+/// The source's card, as far as it is true of the output, and what mlx_lm's own cards have.
+/// @source mlx_lm 0.32.2, utils.py, `create_model_card`
+std::string front_matter(const ModelCard& card, const std::string& model) {
+  std::vector<std::string> tags = card.tags;
+  for (const char* tag : {"mlx", "quantized"}) {
+    if (std::find(tags.begin(), tags.end(), tag) == tags.end()) tags.emplace_back(tag);
+  }
+  std::string text = "---\nlibrary_name: mlx\n";
+  if (is_repository(model)) {
+    text += yaml_line("base_model", model) + "base_model_relation: quantized\n";
+  }
+  text += yaml_line("license", card.licence) + yaml_line("license_name", card.licence_name) +
+          yaml_line("license_link", card.licence_link) + yaml_list("language", card.languages);
+  return text + "pipeline_tag: text-generation\n" + yaml_list("tags", tags) + "---\n";
+}
+
+/// What was run to make it, and on what text.
+std::string calibration_text(const PlanRequest& request) {
+  const std::string& text = request.calibration;
+  if (text.empty()) return "without calibration data";
+  if (text.starts_with("own")) return "calibrated on text that the model wrote itself";
+  if (text.starts_with("random")) return "calibrated on random ids";
+  return fmt::format("calibrated on a text (plan.json: `{}`)",
+                     printable(text, std::string_view::npos));
+}
+
+constexpr std::string_view kUse =
+    R"(Run it with [mlx_lm](https://github.com/ml-explore/mlx-lm), here from this folder:
+
+```sh
+pip install mlx-lm
+mlx_lm.generate --model . --prompt "Hello"
+```
+
+```python
+from mlx_lm import generate, load
+
+model, tokenizer = load(".")
+prompt = "Hello"
+if tokenizer.chat_template is not None:
+    messages = [{"role": "user", "content": prompt}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+print(generate(model, tokenizer, prompt=prompt))
+```
+)";
+
+constexpr std::string_view kUseWithoutTokenizer =
+    "The source has no tokenizer, and neither has this folder: mlx_lm needs one in it to run.\n";
 
 }  // namespace
 
@@ -61,26 +152,22 @@ std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
     table += fmt::format("| {} | {} | {} | {:.2f} | {} | {} |\n", role_name(role), row.units,
                          row.weights, bits, row.bytes, formats_text(row, plan.dtype));
   }
-  const std::string licence =
-      checkpoint.licence.empty() ? "" : fmt::format("license: {}\n", yaml_text(checkpoint.licence));
-  return fmt::format(
-      "---\nlibrary_name: mlx\nbase_model: {}\nbase_model_relation: quantized\n{}pipeline_tag: "
-      "text-generation\n"
-      "tags:\n- mlx\n- quantized\n---\n\n"
-      "# {} at {:.2f} bits per weight\n\n"
-      "Made from {} by ram {}: mixed-precision MLX affine quantization, without calibration data. "
-      "Each group of "
-      "weights has the number format that the budget serves best; `plan.json` says which and "
-      "why.\n\n"
-      "- size of this folder: {} bytes (budget {})\n"
-      "- loss of the plan ({}): {:.6g}; no plan of this size has less than {:.6g}\n"
-      "- unquantized tensors, scales and biases: {}\n\n{}\n"
-      "Run it with mlx_lm:\n\n    mlx_lm.generate --model . --prompt \"Hello\"\n\n"
-      "Make it again:\n\n    ram fit {} {} -o OUT\n",
-      yaml_text(plan.model_name), licence, plan.model_name, plan.bits_per_weight, plan.model_name,
-      RAM_VERSION, plan.total_bytes, plan.budget_bytes, method_name(plan.method), plan.objective,
-      plan.lower_bound, weight_dtype_name(plan.dtype), table, plan.model_name,
-      request_options(plan.request));
+  const std::string name = markdown_text(plan.model_name);
+  return front_matter(checkpoint.card, plan.model_name) +
+         fmt::format(
+             "\n# {} at {:.2f} bits per weight\n\n"
+             "Made from {} by ram {}: mixed-precision MLX affine quantization, {}. Each group of "
+             "weights has the number format that the budget serves best; `plan.json` says which "
+             "and why.\n\n"
+             "- size of this folder: {} bytes (budget {})\n"
+             "- loss of the plan ({}): {:.6g}; lower bound for any plan of this size: {:.6g}\n"
+             "- unquantized tensors, scales and biases: {}\n\n{}\n{}\n"
+             "Make it again:\n\n    ram fit {} {} -o OUT\n",
+             name, plan.bits_per_weight, name, RAM_VERSION, calibration_text(plan.request),
+             plan.total_bytes, plan.budget_bytes, method_name(plan.method), plan.objective,
+             plan.lower_bound, weight_dtype_name(plan.dtype), table,
+             checkpoint.has_tokenizer() ? kUse : kUseWithoutTokenizer, shell_word(plan.model_name),
+             request_options(plan.request));
 }
 
 }  // namespace ram
