@@ -73,7 +73,7 @@ int analyze_command(const Common& common, const Options& options) {
   }
   const int workers = threads(common);
   check_output_file(options.csv);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model);
   Study study = open_study(common, fmt::format("analyze --encoder {}", encoder_name(encoder)));
   AnalyzeStats stats;
   const ModelCurves curves = measure(common, checkpoint, study,

@@ -55,15 +55,17 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
                       format_seconds(seconds.write), format_seconds(seconds.verify),
                       format_bytes(peak_resident_bytes()));
   text += fmt::format("{:<18}{}\n", "folder", outcome_text(result.outcome, out));
+  text += tokenizer_line(checkpoint);
   text +=
       fmt::format("{:<18}every file, size and unit checked against plan and source\n", "verified");
   if (!result.calibration && !result.planned.plan->request.uniform) {
     text += "\nFor less loss at the same size, in more time: --effort best runs the model.\n";
   }
-  text += fmt::format(
-      "\nnext:\n  mlx_lm.generate --model {0} --prompt \"Hello\"\n"
-      "  ram explain {0}\n",
-      out);
+  text += "\nnext:\n";
+  if (checkpoint.has_tokenizer()) {
+    text += fmt::format("  mlx_lm.generate --model {} --prompt \"Hello\"\n", out);
+  }
+  text += fmt::format("  ram explain {}\n", out);
   return text;
 }
 
@@ -80,7 +82,7 @@ int fit(const Common& common, const Options& options) {
   }
   threads(common);
   check_calibration(options.calibration);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model);
   const PlanRequest request = resolve(planning, checkpoint);
   check_output_folder(checkpoint, request, options.out, options.force);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);

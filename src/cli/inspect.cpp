@@ -1,12 +1,17 @@
-// ram inspect: what a model is made of. Reads headers and, if there is one, the study; measures
-// nothing and creates nothing.
+// ram inspect: what a model or a finished folder is made of, and what to do with it next. Reads
+// headers and, if there is one, the study; measures nothing and creates nothing.
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <system_error>
 
 #include <fmt/format.h>
 
 #include "ram/mlx_layout.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "model.h"
@@ -56,33 +61,77 @@ bool is_kept(const Unit& unit, const std::set<Role>& keep) {
   return !unit.quantizable || keep.contains(unit.role) || formats_for_cols(unit.cols) == 0;
 }
 
-Json inspect_json(const Checkpoint& checkpoint, const std::set<Role>& keep) {
+/// A size that is typed easily, not below `bytes`: "19GB", "2.9MB".
+std::string budget_text(int64_t bytes) {
+  constexpr int64_t kMega = 1'000'000;
+  constexpr int64_t kGiga = 1000 * kMega;
+  if (bytes >= 10 * kGiga) return fmt::format("{}GB", (bytes + kGiga - 1) / kGiga);
+  if (bytes >= kGiga)
+    return fmt::format("{:.1f}GB", std::ceil(static_cast<double>(bytes) / 1e8) / 10);
+  if (bytes >= kMega)
+    return fmt::format("{:.1f}MB", std::ceil(static_cast<double>(bytes) / 1e5) / 10);
+  return std::to_string(bytes);
+}
+
+/// Whether a folder holds quantized weights: one that ram or mlx_lm made.
+bool is_finished(const Checkpoint& checkpoint) {
+  return std::any_of(checkpoint.units.begin(), checkpoint.units.end(),
+                     [](const Unit& unit) { return unit.stored.has_value(); });
+}
+
+int64_t stored_bytes(const Unit& unit) {
+  if (!unit.stored) return unit.weights() * dtype_bits(unit.dtype) / 8;
+  const auto parts = static_cast<int64_t>(unit.parts.size());
+  return encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype);
+}
+
+Json inspect_json(const Checkpoint& checkpoint, const std::set<Role>& keep, bool finished) {
   Json units = Json::array();
   for (const Unit& unit : checkpoint.units) {
     units.push_back({{"name", unit.name},
                      {"role", role_name(unit.role)},
                      {"weights", unit.weights()},
                      {"shape", unit.shape},
-                     {"tensors", unit.parts.size()},
-                     {"kept", is_kept(unit, keep)}});
+                     {"tensors", unit.parts.size()}});
+    if (finished) {
+      units.back()["format"] = format_text(unit.stored, unit.dtype);
+    } else {
+      units.back()["kept"] = is_kept(unit, keep);
+    }
   }
   return {{"name", checkpoint.name},
-          {"folder", checkpoint.folder.string()},
+          {"folder", printable(checkpoint.folder.string(), std::string::npos)},
           {"model_type", checkpoint.model_type},
           {"layers", checkpoint.layers},
           {"dtype", weight_dtype_name(checkpoint.default_dtype())},
           {"weights", checkpoint.weights()},
           {"bytes", checkpoint.bytes()},
+          {"quantized", finished},
+          {"tokenizer", checkpoint.has_tokenizer()},
+          {"notes", checkpoint.notes},
           {"units", std::move(units)}};
 }
 
-std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& keep) {
+/// "4:64 x12, bf16 x3", the commonest first.
+std::string formats_cell(const std::map<std::string, int64_t>& formats) {
+  std::vector<std::pair<std::string, int64_t>> sorted(formats.begin(), formats.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string text;
+  for (const auto& [name, count] : sorted) {
+    text += fmt::format("{}{} x{}", text.empty() ? "" : ", ", name, count);
+  }
+  return text;
+}
+
+std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& keep, bool finished) {
   struct Row {
     int64_t units = 0;
     int64_t tensors = 0;
     int64_t weights = 0;
     int64_t bytes = 0;
     int64_t kept = 0;
+    std::map<std::string, int64_t> formats;
   };
   std::array<Row, kRoleCount> rows;
   for (const Unit& unit : checkpoint.units) {
@@ -90,8 +139,9 @@ std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& ke
     row.units += 1;
     row.tensors += static_cast<int64_t>(unit.parts.size());
     row.weights += unit.weights();
-    row.bytes += unit.weights() * dtype_bits(unit.dtype) / 8;
+    row.bytes += stored_bytes(unit);
     row.kept += is_kept(unit, keep) ? 1 : 0;
+    row.formats[format_text(unit.stored, unit.dtype)] += 1;
   }
   Table table({{"role", Align::kLeft},
                {"units"},
@@ -99,7 +149,7 @@ std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& ke
                {"weights"},
                {"bytes"},
                {"share"},
-               {"kept", Align::kLeft}});
+               {finished ? "formats" : "kept", Align::kLeft}});
   for (int r = 0; r < kRoleCount; ++r) {
     const Row& row = rows[static_cast<size_t>(r)];
     if (row.units == 0) continue;
@@ -110,28 +160,54 @@ std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& ke
                                                      : fmt::format("{} of {}", row.kept, row.units);
     table.add({std::string(role_name(static_cast<Role>(r))), std::to_string(row.units),
                std::to_string(row.tensors), std::to_string(row.weights), std::to_string(row.bytes),
-               fmt::format("{:.2f} %", share), kept});
+               fmt::format("{:.2f} %", share), finished ? formats_cell(row.formats) : kept});
   }
   return table.render();
 }
 
+std::string head_line(const Checkpoint& checkpoint, bool finished) {
+  const double bits = 8.0 * static_cast<double>(checkpoint.bytes()) /
+                      static_cast<double>(std::max<int64_t>(1, checkpoint.weights()));
+  return fmt::format("{}: {}, {} layers, {} weights, {} bytes ({}{})\n\n", checkpoint.name,
+                     checkpoint.model_type, checkpoint.layers, checkpoint.weights(),
+                     checkpoint.bytes(), format_bytes(checkpoint.bytes()),
+                     finished ? fmt::format(", {:.2f} bits per weight", bits) : "");
+}
+
+int inspect_finished(const Common& common, const Checkpoint& checkpoint, const Options& options) {
+  if (common.json) {
+    print_result(common, inspect_json(checkpoint, {}, true).dump(2) + "\n");
+    return kDone;
+  }
+  std::string text = head_line(checkpoint, true) + inspect_table(checkpoint, {}, true);
+  text += tokenizer_line(checkpoint);
+  text += "\nIt is quantized already: it can be run and measured, not fitted again.\n\nnext:\n";
+  std::error_code error;
+  if (std::filesystem::is_regular_file(checkpoint.folder / "plan.json", error)) {
+    text += fmt::format("  ram verify {0}\n  ram explain {0}\n", options.model);
+  }
+  text += fmt::format(
+      "  ram generate {0} --prompt \"Hello\"\n"
+      "  ram perplexity {0} --text FILE\n",
+      options.model);
+  print_result(common, text);
+  return kDone;
+}
+
 int inspect(const Common& common, const Options& options) {
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model, Quantized::kAccept);
+  if (is_finished(checkpoint)) return inspect_finished(common, checkpoint, options);
   const std::set<Role> keep = PlanRequest().keep;
   const std::optional<int64_t> known = known_min_safe(common, checkpoint);
   const int64_t estimate = known ? 0 : estimate_min_safe(checkpoint, keep);
   if (common.json) {
-    Json document = inspect_json(checkpoint, keep);
+    Json document = inspect_json(checkpoint, keep, false);
     document["min_safe_bytes"] = known ? Json(*known) : Json(nullptr);
     if (!known) document["min_safe_bytes_estimate"] = estimate;
     print_result(common, document.dump(2) + "\n");
     return kDone;
   }
-  std::string text =
-      fmt::format("{}: {}, {} layers, {} weights, {} bytes ({})\n\n", checkpoint.name,
-                  checkpoint.model_type, checkpoint.layers, checkpoint.weights(),
-                  checkpoint.bytes(), format_bytes(checkpoint.bytes()));
-  text += inspect_table(checkpoint, keep);
+  std::string text = head_line(checkpoint, false) + inspect_table(checkpoint, keep, false);
   if (known) {
     text += fmt::format("\nsmallest safe folder: {} bytes ({})\n", *known, format_bytes(*known));
   } else {
@@ -139,6 +215,11 @@ int inspect(const Common& common, const Options& options) {
         "\nsmallest safe folder: about {} (a rough estimate; ram analyze {} measures it)\n",
         format_bytes(estimate), options.model);
   }
+  text += tokenizer_line(checkpoint);
+  // A size to start from, between the smallest safe one and the source.
+  const int64_t third = std::max(known.value_or(estimate), checkpoint.bytes() / 3);
+  text +=
+      fmt::format("\nnext:\n  ram fit {} --budget {} -o OUT\n", options.model, budget_text(third));
   print_result(common, text);
   return kDone;
 }

@@ -12,6 +12,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/size.h"
+#include "ram/tokenizer.h"
 
 #include "table.h"
 
@@ -52,6 +53,32 @@ double bits(int64_t bytes, int64_t weights) {
 }
 
 }  // namespace
+
+Checkpoint open_source(const Common& common, const std::string& model, Quantized quantized) {
+  Checkpoint checkpoint = Checkpoint::open(model, quantized);
+  for (const std::string& text : checkpoint.notes) note(common, text);
+  std::error_code error;
+  if (!fs::is_regular_file(checkpoint.folder / "tokenizer.json", error)) return checkpoint;
+  try {
+    const Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
+    if (tokenizer.id_end() > checkpoint.config.vocab) {
+      note(common, fmt::format("tokenizer.json has ids up to {}, and config.json's vocabulary ends "
+                               "at {}: a text that needs the others cannot be read",
+                               tokenizer.id_end() - 1, checkpoint.config.vocab - 1));
+    }
+  } catch (const Error&) {
+    // It goes along as it is; what reads it says what is wrong with it.
+  }
+  return checkpoint;
+}
+
+std::string tokenizer_line(const Checkpoint& checkpoint) {
+  if (checkpoint.has_tokenizer()) return "";
+  return fmt::format(
+      "{:<18}none in the source: mlx_lm runs the folder only with tokenizer.json and "
+      "tokenizer_config.json in it\n",
+      "tokenizer");
+}
 
 Study open_study(const Common& common, const std::string& options) {
   Study study{fs::path(common.study)};
@@ -196,7 +223,7 @@ Plan read_plan(const fs::path& path) {
 
 void write_output(const Common& common, const std::string& path, const std::string& text) {
   if (path == "-") {
-    print_result(common, text);
+    print_data(common, text);
   } else {
     write_file_atomic(path, text);
   }

@@ -19,7 +19,7 @@ int plan_command(const Common& common, const Options& options) {
   threads(common);
   check_calibration(options.calibration);
   check_output_file(options.output);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "plan " + request_options(request));

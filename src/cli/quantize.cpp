@@ -22,7 +22,7 @@ struct Options {
 int quantize(const Common& common, const Options& options) {
   threads(common);
   const Plan edited = read_plan(options.plan);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model);
   if (edited.model_type != checkpoint.model_type) {
     fail(Code::kUsage, "{}: made for {} ({}), and {} is {}: plan this model with ram plan",
          options.plan, edited.model_name, edited.model_type, checkpoint.name,
@@ -59,6 +59,7 @@ int quantize(const Common& common, const Options& options) {
         common,
         plan_table(checkpoint, plan) + "\n" + plan_summary(plan) +
             fmt::format("{:<18}{}\n", "folder", outcome_text(outcome, options.out)) +
+            tokenizer_line(checkpoint) +
             fmt::format("\nnext:\n  ram verify {} --source {}\n", options.out, options.model));
   }
   return kDone;

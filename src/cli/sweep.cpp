@@ -96,7 +96,7 @@ int sweep_command(const Common& common, const Options& options) {
   threads(common);
   check_calibration(options.calibration);
   check_measured_sweep(options.measured);
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "sweep " + request_options(request));
