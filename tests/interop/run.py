@@ -15,6 +15,7 @@ import unittest
 from pathlib import Path
 
 MODULES = (
+    "check_followed",
     "check_fit",
     "check_uniform",
     "check_config",
