@@ -7,6 +7,7 @@ Every rule is also shown to fail on a small tree with that one fault planted.
 """
 
 import re
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -42,6 +43,7 @@ HEADERS = {
     "random": "base",
     "csv": "base",
     "file": "base",
+    "text": "base",
     "json": "base",
     "simd_targets": "base",
     "mlx_layout": "checkpoint",
@@ -236,4 +238,6 @@ class PlantedFaults(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 2 and Path(sys.argv[1]).is_dir():
+        ROOT = Path(sys.argv.pop()).resolve()  # another tree than the one that this file is in
     unittest.main()
