@@ -130,10 +130,12 @@ void refuse_partial_rope(const Json& config, const Json& parameters, const std::
 }
 
 /// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
-/// @source transformers 5.23, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
-/// wins
-void spell_rope(Json& config, const Family& family, const std::string& file) {
+/// @source transformers 5.24, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
+/// wins, with its theta; then the theta at the top
+void spell_rope(Json& config, const Family& family, const std::string& file,
+                std::vector<std::string>& notes) {
   Json parameters = Json::object();
+  std::vector<Json> thetas;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto at = config.find(key);
     if (at == config.end() || at->is_null()) continue;
@@ -141,10 +143,16 @@ void spell_rope(Json& config, const Family& family, const std::string& file) {
       fail(Code::kCorrupt, "{} is {}: an object or null is allowed ({})", key, Keys::text_of(*at),
            file);
     }
-    if (parameters.empty()) parameters = *at;
-    // A theta in rope_parameters counts also where rope_scaling gives the rest.
-    if (at->contains("rope_theta")) parameters.emplace("rope_theta", (*at)["rope_theta"]);
+    const bool chosen = parameters.empty();
+    if (chosen) parameters = *at;
+    const Json own = at->value("rope_theta", Json());
+    // A theta in rope_parameters counts also where rope_scaling gives the rest, but last.
+    if (!own.is_null()) thetas.insert(chosen ? thetas.begin() : thetas.end(), own);
+    if (chosen && config.contains("rope_theta") && !config["rope_theta"].is_null()) {
+      thetas.push_back(config["rope_theta"]);
+    }
   }
+  if (parameters.empty() && config.contains("rope_theta")) thetas.push_back(config["rope_theta"]);
   for (const auto& [key, value] : parameters.items()) {
     if (value.is_object()) {
       fail(Code::kUnsupported,
@@ -153,9 +161,16 @@ void spell_rope(Json& config, const Family& family, const std::string& file) {
     }
   }
   refuse_partial_rope(config, parameters, file);
-  Json theta = parameters.value("rope_theta", Json());
-  if (theta.is_null()) theta = config.value("rope_theta", Json());
+  Json theta = thetas.empty() ? Json() : thetas.front();
   if (theta.is_null()) theta = Json::parse(family.defaults)["rope_theta"];
+  for (const Json& other : thetas) {
+    if (other == theta || other.is_null()) continue;
+    notes.push_back(
+        fmt::format("config.json gives rope_theta as {} and as {}: {} counts, as for "
+                    "transformers 5",
+                    Keys::text_of(theta), Keys::text_of(other), Keys::text_of(theta)));
+    break;
+  }
   if (!theta.is_number() || !(theta.get<double>() > 0)) {
     fail(Code::kCorrupt, "rope_theta is {}: a number above 0 is allowed ({})", Keys::text_of(theta),
          file);
@@ -330,7 +345,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   config.stored = StoredFormats::parse(spelled, quantized, file);
   fill_defaults(spelled, family);
   refuse_what_mlx_ignores(spelled, family, file);
-  spell_rope(spelled, family, file);
+  spell_rope(spelled, family, file, config.notes);
   spell_heads(spelled, family, file);
   if (family.sparsity != Sparsity::kDense) spell_experts(spelled, file);
   for (const char* key : {"quantization", "quantization_config", "_name_or_path"})

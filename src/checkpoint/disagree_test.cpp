@@ -132,6 +132,33 @@ TEST(Disagree, the_dtype_of_two_keys_is_that_of_the_files) {
   }
 }
 
+TEST(Disagree, the_theta_that_transformers_takes_counts) {
+  const TempFolder folder;
+  testing::write_tiny_model(folder.path(), {});
+  const nlohmann::json linear = {{"rope_type", "linear"}, {"factor", 2.0}};
+  const auto theta = [](nlohmann::json dict, double value) {
+    dict["rope_theta"] = value;
+    return dict;
+  };
+  const auto expect = [&](const nlohmann::json& top, const nlohmann::json& scaling,
+                          const nlohmann::json& parameters, double wanted, size_t notes) {
+    auto config = testing::tiny_model_config({});
+    config["rope_theta"] = top;
+    config["rope_scaling"] = scaling;
+    config["rope_parameters"] = parameters;
+    write_json(folder / "config.json", config);
+    const Checkpoint checkpoint = open(folder.path());
+    EXPECT_EQ(checkpoint.config.rope.theta, wanted) << config;
+    EXPECT_EQ(checkpoint.notes.size(), notes) << config;
+  };
+  expect(5e5, nullptr, theta({{"rope_type", "default"}}, 1e6), 1e6, 1);
+  expect(5e5, linear, theta(linear, 1e6), 5e5, 1);
+  expect(nullptr, linear, theta(linear, 1e6), 1e6, 0);
+  expect(5e5, theta(linear, 2e6), theta(linear, 1e6), 2e6, 1);
+  expect(1e6, nullptr, theta({{"rope_type", "default"}}, 1e6), 1e6, 0);
+  expect(5e5, nullptr, nullptr, 5e5, 0);
+}
+
 TEST(Disagree, headers_count_and_not_the_index) {
   const TempFolder folder;
   testing::write_tiny_model(folder.path(), {.shards = 2});

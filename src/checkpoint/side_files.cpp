@@ -158,6 +158,11 @@ SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
       continue;
     }
     if (!fs::is_regular_file(real, error)) continue;
+    if (name != printable(name, std::string::npos)) {
+      files.notes.push_back(fmt::format(
+          "{}: a name that is not printable, so OUT gets no such file", printable(name)));
+      continue;
+    }
     if (!lies_in(real, root) && !is_cache_blob(real)) {
       files.notes.push_back(fmt::format(
           "{} is a link out of the model's folder (to {}), so OUT gets no such file: put a copy in "
@@ -165,7 +170,11 @@ SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
           printable(name), printable(real.string())));
       continue;
     }
-    files.carried.push_back({name, file_identity(path).size});
+    try {
+      files.carried.push_back({name, InputFile(path).size()});
+    } catch (const Error& unreadable) {
+      files.notes.push_back(fmt::format("OUT gets no {}: {}", name, unreadable.what()));
+    }
   }
   return files;
 }

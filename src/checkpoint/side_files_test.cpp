@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "ram/mlx_layout.h"
 
@@ -119,6 +120,26 @@ TEST(SideFiles, links_are_followed_inside_the_folder_and_into_the_cache_only) {
   // The folder itself may be reached through a link.
   fs::create_directory_symlink(folder, place / "linked");
   EXPECT_THAT(names_of(find_side_files(place / "linked", "")), ElementsAre("LICENSE"));
+}
+
+TEST(SideFiles, a_file_that_cannot_be_named_or_read_is_not_carried) {
+  const TempFolder folder;
+  write_file_atomic(folder / "LICENSE\xe9", "x");
+  write_file_atomic(folder / "NOTICE\x1b[31m", "x");
+  write_file_atomic(folder / "NOTICE\n", "x");
+  write_file_atomic(folder / "LICENSE-caf\u00e9", "x");
+  fs::create_directories(folder / "chat_template.jinja");
+  SideFiles files = find_side_files(folder.path(), "");
+  EXPECT_THAT(names_of(files), ElementsAre("LICENSE-caf\u00e9"));
+  EXPECT_EQ(files.notes.size(), 3U);
+  for (const std::string& text : files.notes) EXPECT_THAT(text, HasSubstr("is not printable"));
+  fs::permissions(folder / "LICENSE-caf\u00e9", fs::perms::none);
+  if (access((folder / "LICENSE-caf\u00e9").c_str(), R_OK) == 0) {
+    GTEST_SKIP() << "this user may read every file";
+  }
+  files = find_side_files(folder.path(), "");
+  EXPECT_THAT(files.carried, IsEmpty());
+  EXPECT_THAT(files.notes.front(), HasSubstr("OUT gets no LICENSE-caf"));
 }
 
 TEST(SideFiles, folders_of_templates_that_link_elsewhere_are_not_followed) {

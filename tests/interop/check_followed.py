@@ -334,6 +334,36 @@ class Followed(support.InteropCase):
             found = transformers.AutoConfig.from_pretrained(folder).dtype
             self.assertIn("bfloat16", str(found))
 
+    def test_the_theta_of_two_places(self):
+        transformers = self.need("transformers")
+        where = "spell_rope in src/checkpoint/config.cpp"
+        linear = {"rope_type": "linear", "factor": 2.0}
+        for scaling, parameters, wanted in (
+            (None, {"rope_type": "default", "rope_theta": 1e6}, 1e6),
+            (linear, {**linear, "rope_theta": 1e6}, 5e5),
+            ({**linear, "rope_theta": 2e6}, {**linear, "rope_theta": 1e6}, 2e6),
+        ):
+            folder = self.model("theta", config={
+                "rope_theta": 5e5, "rope_scaling": scaling, "rope_parameters": parameters})  # fmt: skip
+            with self.rule("transformers", where, "rope_scaling with its theta, then the top's"):
+                found = transformers.AutoConfig.from_pretrained(folder).rope_parameters
+                self.assertEqual(wanted, found["rope_theta"])
+            config = json.loads((self.uniform(folder) / "config.json").read_text())
+            self.assertEqual(wanted, config["rope_theta"])
+            self.assertEqual(wanted, config["rope_parameters"]["rope_theta"])
+
+    def test_the_hub_reads_the_card(self):
+        hub = self.need("huggingface_hub")
+        folder = self.model("card")
+        (folder / "README.md").write_text(
+            '---\nlicense: other\nlicense_name: "a: b"\nlanguage: [en, "no"]\ntags: [chat]\n---\n'
+        )
+        card = hub.ModelCard.load(self.uniform(folder) / "README.md").data.to_dict()
+        wanted = {"license": "other", "license_name": "a: b", "language": ["en", "no"],
+                  "tags": ["chat", "mlx", "quantized"], "library_name": "mlx",
+                  "pipeline_tag": "text-generation"}  # fmt: skip
+        self.assertEqual(wanted, card)
+
     def test_swish_is_silu(self):
         torch = self.need("torch")
         with self.rule("transformers", "means_the_same in config.cpp", "swish is another name of silu"):
