@@ -55,6 +55,9 @@ LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")
 SOURCE_SUFFIXES = {".cpp", ".h", ".py", ".sh", ".cmake", ""}
 DATA_FOLDERS = {"vectors", "corrupt", "corpus"}
+# JSON is read by base's parse_json, which bounds it. A safetensors header is read as events.
+JSON_READERS = {"src/base/json.cpp", "src/safetensors/safetensors.cpp"}
+JSON_READING = re.compile(r"[jJ]son::(?:sax_)?parse\(")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 
@@ -148,12 +151,27 @@ def size_problems(root: Path):
     return problems
 
 
+def json_problems(root: Path):
+    """Sources that read JSON by themselves; tests may, of texts that we wrote."""
+    problems = []
+    for path in sorted((root / "src").rglob("*")):
+        where = path.relative_to(root).as_posix()
+        if path.suffix not in (".cpp", ".h") or "test" in path.stem.split("_"):
+            continue
+        if where not in JSON_READERS and JSON_READING.search(path.read_text(encoding="utf-8")):
+            problems.append(f"{where}: reads JSON without bounds: use parse_json (ram/json.h)")
+    return problems
+
+
 class TheTree(unittest.TestCase):
     def test_a_module_includes_lower_layers_and_its_own_headers_only(self):
         self.assertEqual([], source_problems(ROOT))
 
     def test_a_public_header_includes_lower_public_headers_only(self):
         self.assertEqual([], header_problems(ROOT))
+
+    def test_json_is_read_in_one_place(self):
+        self.assertEqual([], json_problems(ROOT))
 
     def test_no_source_file_is_too_long(self):
         self.assertEqual([], size_problems(ROOT))
@@ -187,7 +205,8 @@ class PlantedFaults(unittest.TestCase):
         path.write_text(text)
 
     def problems(self):
-        return source_problems(self.root) + header_problems(self.root) + size_problems(self.root)
+        checks = (source_problems, header_problems, size_problems, json_problems)
+        return [problem for check in checks for problem in check(self.root)]
 
     def planted(self, name, text, says):
         self.assertEqual([], self.problems())
@@ -232,6 +251,9 @@ class PlantedFaults(unittest.TestCase):
         self.write("src/misc/c.cpp", "\n")
         self.assertEqual(1, len(self.problems()))
         self.assertIn("src/misc: this module has no layer", self.problems()[0])
+
+    def test_json_read_without_bounds_is_found(self):
+        self.planted("src/quant/c.cpp", "auto a = nlohmann::json::parse(text);\n", "parse_json")
 
     def test_a_long_file_is_found(self):
         self.planted("src/quant/c.cpp", "\n" * (LINES_MOST + 1), "lines")

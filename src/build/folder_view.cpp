@@ -64,10 +64,10 @@ std::optional<Json> read_json(const FolderView& view, const std::string& name, P
   }
   std::optional<Json> json;
   noting(problems, [&] {
-    json = Json::parse(read_text_file(view.out / name, kMaxJsonBytes), nullptr, false);
+    json = parse_json(read_text_file(view.out / name, kMaxJsonBytes), name, {.non_finite = true});
   });
   if (!json) return std::nullopt;
-  if (json->is_discarded() || !json->is_object()) {
+  if (!json->is_object()) {
     problems.add("{}: not a JSON object", name);
     return std::nullopt;
   }

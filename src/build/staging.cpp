@@ -96,7 +96,7 @@ void Staging::read_state() {
   if (!fs::exists(path)) return;
   // Whatever is wrong with the state of a dead run: it is then as if there were none.
   try {
-    const auto state = nlohmann::json::parse(read_text_file(path, kMaxStateBytes));
+    const auto state = parse_json(read_text_file(path, kMaxStateBytes), path.string());
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;
     for (const auto& [name, file] : state.at("files").items()) {
       const auto bytes = file.at("bytes").get<int64_t>();

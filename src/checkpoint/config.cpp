@@ -38,7 +38,7 @@ const Family& family_of(const Json& config, const std::string& file) {
 }
 
 void fill_defaults(Json& config, const Family& family) {
-  const Json defaults = Json::parse(family.defaults);
+  const Json defaults = parse_json(family.defaults, "families.cpp");
   for (const auto& [key, value] : defaults.items()) {
     // null heads mean as many as there are query heads, which is not the default number.
     if (key == "num_key_value_heads" && config.contains(key)) continue;
@@ -54,7 +54,7 @@ bool means_the_same(std::string_view key, const Json& found, const Json& wanted)
 }
 
 void refuse_what_mlx_ignores(const Json& config, const Family& family, const std::string& file) {
-  const Json fixed = Json::parse(family.fixed);
+  const Json fixed = parse_json(family.fixed, "families.cpp");
   for (const auto& [key, value] : fixed.items()) {
     if (!config.contains(key) || config[key].is_null() || means_the_same(key, config[key], value)) {
       continue;
@@ -162,7 +162,7 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
   }
   refuse_partial_rope(config, parameters, file);
   Json theta = thetas.empty() ? Json() : thetas.front();
-  if (theta.is_null()) theta = Json::parse(family.defaults)["rope_theta"];
+  if (theta.is_null()) theta = parse_json(family.defaults, "families.cpp")["rope_theta"];
   for (const Json& other : thetas) {
     if (other == theta || other.is_null()) continue;
     notes.push_back(

@@ -154,7 +154,7 @@ std::vector<int32_t> read_eos_ids(const Json& object, const std::string& file) {
 
 void read_model_config(ParsedConfig& config, const std::string& file) {
   const Family& family = *config.family;
-  Json filled = Json::parse(family.unwritten_defaults);
+  Json filled = parse_json(family.unwritten_defaults, "families.cpp");
   filled.update(config.spelled);
   const Keys keys(filled, file);
   ModelConfig& model = config.model;

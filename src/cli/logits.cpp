@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kLargestIds = int64_t{1} << 30;
+// A list of lists of numbers, of which there may be many.
+constexpr JsonLimits kIds = {.bytes = int64_t{1} << 30, .depth = 2, .values = int64_t{1} << 26};
 
 struct Options {
   std::string model;
@@ -39,8 +40,7 @@ struct RemoveUnlessDone {
 
 /// A JSON list of lists of ids, all of one length.
 std::vector<TokenRow> read_ids(const std::string& path) {
-  const auto document =
-      nlohmann::json::parse(read_text_file(path, kLargestIds), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json document = parse_json(read_text_file(path, kIds.bytes), path, kIds);
   if (!document.is_array() || document.empty()) {
     fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", path);
   }
@@ -53,7 +53,7 @@ std::vector<TokenRow> read_ids(const std::string& path) {
     for (const auto& id : list) {
       if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX) {
         fail(Code::kCorrupt, "{}: sequence {} holds {}, which is no token id", path,
-             rows.size() - 1, id.dump());
+             rows.size() - 1, json_shown(id));
       }
       row.push_back(id.get<int32_t>());
     }

@@ -213,7 +213,7 @@ std::string plan_summary(const Plan& plan) {
 }
 
 Json plan_json(const Plan& plan) {
-  return Json::parse(render_plan(plan));
+  return parse_json(render_plan(plan), "plan.json");
 }
 
 Plan read_plan(const fs::path& path) {

@@ -114,7 +114,7 @@ int sweep_command(const Common& common, const Options& options) {
     measured = measure_sweep(common, checkpoint, study, curves, request, options.measured);
   }
   if (common.json) {
-    Json shown = Json::parse(document);
+    Json shown = parse_json(document, "the sweep");
     if (measured) shown["measured"] = measured->json;
     print_result(common, shown.dump(2) + "\n");
   } else {

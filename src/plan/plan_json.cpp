@@ -89,13 +89,6 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
       unit.gain ? fmt::format("\"gain\": {}, ", number(*unit.gain)) : "", number(unit.nrmse));
 }
 
-// A value as a message shows it: JSON, which has no line breaks, cut to a bounded length.
-std::string shown(const Json& value) {
-  constexpr size_t kMost = 60;
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
-}
-
 class Reader {
  public:
   explicit Reader(std::string file) : file_(std::move(file)) {}
@@ -118,7 +111,7 @@ class Reader {
     // What the writer makes of any text comes back as it is: Checkpoint::name is printable.
     if (text != printable(text, kLongest)) {
       bad(fmt::format("\"{}\" is {}, expected at most {} characters without control characters",
-                      key, shown(value), kLongest));
+                      key, json_shown(value), kLongest));
     }
     return text;
   }
@@ -128,7 +121,7 @@ class Reader {
     const bool fits = value.is_number_integer() &&
                       (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
     if (!fits || value.get<int64_t>() < 0) {
-      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, shown(value)));
+      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, json_shown(value)));
     }
     return value.get<int64_t>();
   }
@@ -136,7 +129,7 @@ class Reader {
   double real(const Json& object, const char* key) const {
     const Json& value = member(object, key);
     if (!value.is_number() || !std::isfinite(value.get<double>())) {
-      bad(fmt::format("\"{}\" is {}, expected a number", key, shown(value)));
+      bad(fmt::format("\"{}\" is {}, expected a number", key, json_shown(value)));
     }
     return value.get<double>();
   }
@@ -148,7 +141,7 @@ class Reader {
       fail(Code::kUsage,
            "{}: format {} of {}: use BITS:GROUP with bits 2, 3, 4, 5, 6 or 8 and group 32, 64 or "
            "128",
-           file_, shown(value), where);
+           file_, json_shown(value), where);
     }
     return *format;
   }
@@ -174,19 +167,19 @@ class Reader {
   Role role(const Json& value) const {
     const std::optional<Role> parsed =
         value.is_string() ? parse_role(value.get<std::string>()) : std::nullopt;
-    if (!parsed) bad(fmt::format("role {} is unknown", shown(value)));
+    if (!parsed) bad(fmt::format("role {} is unknown", json_shown(value)));
     return *parsed;
   }
 
   double prior(const Json& value) const {
     const bool good = value.is_number() && std::isfinite(value.get<double>()) && value >= 0;
-    if (!good) bad(fmt::format("a prior is {}, expected a number from 0", shown(value)));
+    if (!good) bad(fmt::format("a prior is {}, expected a number from 0", json_shown(value)));
     return value.get<double>();
   }
 
   double gain(const Json& value) const {
     const bool good = value.is_number() && std::isfinite(value.get<double>()) && value > 0;
-    if (!good) bad(fmt::format("a gain is {}, expected a number above 0", shown(value)));
+    if (!good) bad(fmt::format("a gain is {}, expected a number above 0", json_shown(value)));
     return value.get<double>();
   }
 
@@ -255,19 +248,13 @@ class Reader {
   std::string file_;
 };
 
-// A plan is flat: deep nesting is refused before a document is built from it.
-Json parse_json(std::string_view text, const Reader& reader) {
+// A plan is flat: whatever nests deeper is none.
+Json read_plan(std::string_view text, const Reader& reader, const std::string& file) {
   constexpr int kDeepest = 16;
-  const Json::parser_callback_t shallow = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > kDeepest) reader.bad("nested too deeply");
-    return true;
-  };
   try {
-    return Json::parse(text, shallow);
-  } catch (const Json::parse_error& error) {
-    reader.bad(fmt::format("not valid JSON at byte {}", error.byte));
-  } catch (const Json::exception&) {
-    reader.bad("a number in it is too large");
+    return parse_json(text, file, {.depth = kDeepest});
+  } catch (const Error& error) {
+    reader.bad(error.what());
   }
 }
 
@@ -301,7 +288,7 @@ std::string render_plan(const Plan& plan) {
 
 Plan parse_plan(std::string_view text, const std::string& file) {
   const Reader reader(file);
-  const Json json = parse_json(text, reader);
+  const Json json = read_plan(text, reader, file);
   if (!json.is_object() || !json.contains("ram_plan")) reader.bad("not a plan (no \"ram_plan\")");
   const int64_t version = reader.count(json, "ram_plan");
   if (version != kPlanVersion) {
@@ -318,10 +305,10 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   const std::optional<Encoder> encoder = parse_encoder(reader.text(json, "encoder"));
   const std::optional<DType> dtype =
       json.contains("dtype") ? parse_weight_dtype(reader.text(json, "dtype")) : DType::kBF16;
-  if (!method) reader.bad(fmt::format("unknown method {}", shown(json["method"])));
+  if (!method) reader.bad(fmt::format("unknown method {}", json_shown(json["method"])));
   if (!encoder || encoder == Encoder::kReference)
-    reader.bad(fmt::format("cannot write encoder {}", shown(json["encoder"])));
-  if (!dtype) reader.bad(fmt::format("unknown dtype {}", shown(json["dtype"])));
+    reader.bad(fmt::format("cannot write encoder {}", json_shown(json["encoder"])));
+  if (!dtype) reader.bad(fmt::format("unknown dtype {}", json_shown(json["dtype"])));
   plan.method = *method;
   plan.dtype = *dtype;
   plan.menu = reader.menu(json);

@@ -123,7 +123,7 @@ TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
   expect("", Code::kCorrupt, "not valid JSON at byte");
   expect("[]", Code::kCorrupt, "not a plan");
   expect(replaced(good, "\"ram_plan\": 1", "\"ram_plan\": 1e999"), Code::kCorrupt, "too large");
-  expect(std::string(100000, '['), Code::kCorrupt, "nested too deeply");
+  expect(std::string(100000, '['), Code::kCorrupt, "nested deeper than 16 levels");
   expect(good.substr(0, good.size() / 2), Code::kCorrupt, "not valid JSON at byte");
   expect(replaced(good, "\"ram_plan\": 1", "\"ram_plan\": 2"), Code::kUnsupported, "version 2");
   expect(replaced(good, "fingerprint of model", "another"), Code::kUsage, "fingerprint");

@@ -38,6 +38,14 @@ std::vector<std::string> csv_fields(std::string_view line) {
   return fields;
 }
 
+Json tree_of(const StudyDocument& document, const std::string& study) {
+  try {
+    return parse_json(document.text, "JSON");
+  } catch (const Error& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
+
 template <typename Number>
 bool parse(const std::string& text, Number& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -48,7 +56,7 @@ bool parse(const std::string& text, Number& value) {
 
 ReportPlan read_plan_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = Json::parse(document.text);
+    const Json json = tree_of(document, study);
     ReportPlan plan{.method = json.at("method").get<std::string>(),
                     .encoder = json.at("encoder").get<std::string>(),
                     .calibration = json.value("request", Json::object()).value("calibration", ""),
@@ -74,7 +82,7 @@ ReportPlan read_plan_document(const StudyDocument& document, const std::string& 
 
 ReportSweep read_sweep_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = Json::parse(document.text);
+    const Json json = tree_of(document, study);
     ReportSweep sweep{.method = json.at("method").get<std::string>(),
                       .fingerprint = document.key.substr(0, document.key.find(' ')),
                       .points = {},
@@ -94,7 +102,7 @@ ReportSweep read_sweep_document(const StudyDocument& document, const std::string
 
 ReportNoise read_noise_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = Json::parse(document.text);
+    const Json json = tree_of(document, study);
     const auto harm_of = [](const auto& number) {
       return ReportNoise::Harm{.kl = number("kl"),
                                .delta_nll = number("delta_nll"),
@@ -129,7 +137,7 @@ ReportFeedback read_gptq_document(const StudyDocument& document, const std::stri
       return ends.is_null() ? Interval{end(ends), end(ends)}
                             : Interval{end(ends.at(0)), end(ends.at(1))};
     };
-    const Json json = Json::parse(document.text);
+    const Json json = tree_of(document, study);
     ReportFeedback feedback;
     for (const Json& one : json.at("variants")) {
       ReportFeedback::Variant variant{.folder = one.at("folder").get<std::string>(),
@@ -156,7 +164,7 @@ ReportFeedback read_gptq_document(const StudyDocument& document, const std::stri
 ReportMeasuredSweep read_measured_sweep_document(const StudyDocument& document,
                                                  const std::string& study) {
   try {
-    const Json json = Json::parse(document.text);
+    const Json json = tree_of(document, study);
     const auto number = [&](const char* key) { return json.at(key).get<double>(); };
     ReportMeasuredSweep sweep{.method = document.key.substr(document.key.find(' ') + 1),
                               .points = {},

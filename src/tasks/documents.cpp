@@ -124,6 +124,23 @@ std::string Document::text_or(const char* field, std::string otherwise) const {
   return text(field);
 }
 
+namespace {
+
+Json parse_line(std::string_view text, const std::string& file, int64_t line) {
+  constexpr const char* kExpected = "a data file has one JSON object on each line";
+  const std::string where = fmt::format("{} line {}", file, line);
+  Json parsed;
+  try {
+    parsed = parse_json(text, where);
+  } catch (const Error& error) {
+    fail(error.code(), "{}; {}", error.what(), kExpected);
+  }
+  if (!parsed.is_object()) fail(Code::kCorrupt, "{}: not a JSON object; {}", where, kExpected);
+  return parsed;
+}
+
+}  // namespace
+
 DocumentFile read_documents(const fs::path& path) {
   if (path.extension() == ".parquet") {
     fs::path out = path.filename();
@@ -139,12 +156,8 @@ DocumentFile read_documents(const fs::path& path) {
     begin = end + 1;
     ++line;
     if (text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    Json parsed = Json::parse(text, nullptr, false);
-    if (parsed.is_discarded() || !parsed.is_object()) {
-      fail(Code::kCorrupt, "{} line {}: not a JSON object; a data file has one on each line",
-           path.string(), line);
-    }
-    file.documents.emplace_back(std::move(parsed), path.string(), line, std::ssize(file.documents));
+    file.documents.emplace_back(parse_line(text, path.string(), line), path.string(), line,
+                                std::ssize(file.documents));
   }
   if (file.documents.empty()) fail(Code::kCorrupt, "{}: no question in it", path.string());
   return file;

@@ -153,7 +153,9 @@ TEST_F(ChoiceFile, SaysWhatIsWrongAndWhere) {
   const std::vector<std::pair<std::string, const char*>> wrong = {
       {"", "no question"},
       {"\n \n", "no question"},
-      {good + "\n" + "{", "line 2: not a JSON object"},
+      {good + "\n" + "{", "not valid JSON at byte"},
+      {good + "\n" + "{", "line 2); a data file has one JSON object on each line"},
+      {good + "\n" + R"({"answer": )" + std::string(200000, '['), "nested deeper than 64 levels"},
       {"[1]", "line 1: not a JSON object"},
       {R"({"question": "a", "answer": 0})", "line 1: no field 'choices'"},
       {R"({"question": 3, "choices": ["b", "c"], "answer": 1})", "'question' is of type number"},

@@ -1,4 +1,4 @@
-// Depth is checked before anything nests; the library's own parser then reads without recursion.
+// Fields of tokenizer.json, each checked: see json.h.
 #include "json.h"
 
 #include <algorithm>
@@ -12,26 +12,6 @@ namespace {
 
 constexpr size_t kMostShown = 60;
 
-void check_depth(std::string_view text, const std::string& file) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMostJsonDepth) {
-        fail(Code::kCorrupt, "JSON nested deeper than {} levels ({})", kMostJsonDepth, file);
-      }
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-}
-
 }  // namespace
 
 std::string shown(std::string_view text) {
@@ -41,17 +21,6 @@ std::string shown(std::string_view text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
   }
   return good < text.size() ? out + "..." : out;
-}
-
-Json parse_tokenizer_json(std::string_view text, const std::string& file) {
-  check_depth(text, file);
-  try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::parse_error& error) {
-    fail(Code::kCorrupt, "not valid JSON at byte {} ({})", error.byte, file);
-  } catch (const Json::out_of_range&) {
-    fail(Code::kCorrupt, "a number out of range ({})", file);
-  }
 }
 
 void Node::corrupt(std::string_view what) const {

@@ -1,4 +1,4 @@
-// tokenizer.json as a tree, read with bounds, and its fields with errors that say where.
+// Fields of tokenizer.json, with errors that say where.
 #pragma once
 
 #include <optional>
@@ -10,11 +10,6 @@
 namespace ram {
 
 using Json = nlohmann::json;
-
-inline constexpr int kMostJsonDepth = 64;  ///< real files stay below 12
-
-/// @throws Error{kCorrupt} not JSON, or nested deeper than kMostJsonDepth.
-Json parse_tokenizer_json(std::string_view text, const std::string& file);
 
 /// A part of the file: its value, and how messages name it ("pre_tokenizer Split, tokenizer.json").
 /// Every reader throws Error{kCorrupt} where the field is not of its type.

@@ -51,7 +51,7 @@ Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& file) {
-  const Json document = parse_tokenizer_json(json, file);
+  const Json document = parse_json(json, file);
   const Node root(document, file);
   if (!document.is_object()) root.corrupt("no JSON object");
   if (const auto version = root.optional_text("version"); version && *version != "1.0") {

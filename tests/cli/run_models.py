@@ -46,7 +46,9 @@ class RunModels(harness.ProgramTest):
 
     def test_bad_ids_are_named_and_nothing_is_left(self):
         bad = {
-            "": "list of lists",
+            "": "not valid JSON",
+            "[" * 200_000: "nested deeper than 2 levels",
+            "[[1, 99999999999999999999]]": "99999999999999999999, which is no token id",
             "[]": "list of lists",
             "[[]]": "sequence 0",
             "[[1, 2], [3]]": "one length",
