@@ -49,13 +49,48 @@ struct CalibrationMemory {
 CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int threads,
                                int64_t rows, int64_t length);
 
+/// What is going to be done with a model that is run before it is planned or written.
+struct CalibrationWork {
+  int64_t rows = 64;     ///< of the text
+  int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
+  bool write_text = true;
+  std::vector<int> units = {};           ///< that are measured and compressed
+  bool coefficients = true;              ///< measure_coefficients, with its usual options
+  bool gains = true;                     ///< measure_gains
+  Encoder encoder = Encoder::kFeedback;  ///< of compress_units; kMlx: nothing is compressed
+  bool sequential = true;                ///< CompressOptions::sequential
+  DType dtype = DType::kBF16;
+};
+
+/// What one step is about to take.
+struct StepForecast {
+  double seconds = 0;
+  int64_t memory_bytes = 0;  ///< the program included
+};
+
+struct CalibrationForecast {
+  StepForecast text;
+  StepForecast coefficients;  ///< on as many rows as units need elsewhere (docs/performance.md)
+  double least_coefficients_seconds = 0;  ///< on two rows, which no time limit goes below
+  StepForecast gains;
+  StepForecast compress;
+};
+
+/// Foretells what a calibration takes, by doing a little of each thing: two passes of some rows
+/// through a layer, logits, a factor and an encoding for each width of a matrix. What the study
+/// knows by then takes less.
+/// @throws as LanguageModel; {kInterrupted}.
+/// @cost a few seconds, some times what a layer takes to read and multiply; more for wide matrices.
+CalibrationForecast forecast_calibration(LanguageModel& model, const CalibrationWork& work,
+                                         const CalibrationMemory& memory);
+
 struct CalibrationTextOptions {
   int64_t rows = 64;
   int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
   uint64_t seed = 42;
   /// Rows of own text that are written side by side, a token each at a time: an interrupted run
-  /// loses as many. 0: a few, or, of a model that memory does not hold, as many as their keys and
-  /// values have room for.
+  /// loses as many. 0: 32, or, of a model that memory does not hold, all that a quarter of the
+  /// memory has room for.
   int64_t rows_at_once = 0;
   /// The first token of own text after text_beginning is drawn uniformly from the vocabulary's
   /// ordinary tokens, so that rows start anywhere and not as texts begin.
@@ -65,6 +100,12 @@ struct CalibrationTextOptions {
 /// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
 /// separator. @throws Error{kUnsupported} there is none of these.
 std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfig& config);
+
+/// @return CalibrationText::spec of a text that is not there yet.
+/// @param source "own", "random", or "file sha256 " and the file's hash.
+/// @param options rows_at_once is not looked at, random_start by own text only.
+std::string text_spec(std::string_view source, const ModelConfig& config,
+                      const CalibrationTextOptions& options);
 
 /// Text that the model writes itself, at temperature 1 from text_beginning; an end of text is a
 /// token like any other, and the next text follows in the row. The same whatever rows_at_once. Kept

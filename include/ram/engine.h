@@ -203,11 +203,12 @@ class Decoder {
   /// @throws as embed and run_layers; Error{kUsage} above the capacity.
   std::span<const float> feed(std::span<const int32_t> ids);
 
-  /// Feeds one id to each of several decoders, each as `feed` would, and with the same result.
-  /// Every weight is brought to hand once for all of them: what a model that memory does not hold
-  /// needs.
-  /// @param decoders distinct, of one model. @param ids as many.
+  /// Feeds one id to each of several decoders that hold as many tokens. Their rows are multiplied
+  /// together, so that every weight is brought to hand once for all of them. A decoder's result is
+  /// the same bits whichever others are fed with it; that of `feed` is the same but for rounding.
+  /// @param decoders distinct, of one model and one length. @param ids as many.
   /// @throws as feed.
+  /// @cost  some times less than feeding one after the other; the logits of all are held.
   static void feed_each(std::span<Decoder> decoders, std::span<const int32_t> ids);
   /// @return the logits [vocabulary] after the last id fed. @pre one was.
   std::span<const float> logits() const;

@@ -11,14 +11,17 @@
 #include "ram/hash.h"
 #include "ram/random.h"
 
+#include "units.h"
+
 namespace ram {
 namespace {
 
 /// Numbers the way own text is drawn: with another, what older versions kept is not found.
-constexpr int kTextRule = 1;
-// Side by side each thread has a row of its own, which small models need more than memory reads.
-constexpr int64_t kRowsAtOnce = 8;
-// Of the memory, for keys and values.
+constexpr int kTextRule = 2;
+// More gain little where memory holds the weights, and an interrupted run loses them.
+// @source docs/performance.md, "Own text"
+constexpr int64_t kRowsAtOnce = 32;
+// Of the memory, for keys, values and logits.
 constexpr int64_t kCachePart = 4;
 
 std::string digest_of(std::span<const TokenRow> rows) {
@@ -33,6 +36,12 @@ std::string digest_of(std::span<const TokenRow> rows) {
 std::string spec_of(std::string_view source, const CalibrationTextOptions& options) {
   return fmt::format("{} rows {} length {} seed {} rule {}", source, options.rows, options.length,
                      options.seed, kTextRule);
+}
+
+/// A row is no longer than what the model was made for.
+CalibrationTextOptions cut_to(const ModelConfig& config, CalibrationTextOptions options) {
+  if (config.max_positions > 0) options.length = std::min(options.length, config.max_positions);
+  return options;
 }
 
 CalibrationText finish(std::string spec, std::vector<TokenRow> rows) {
@@ -50,15 +59,6 @@ void keep(Study& study, const std::string& fingerprint, const CalibrationText& t
                            .ids = {}};
   for (const TokenRow& row : text.rows) record.ids.insert(record.ids.end(), row.begin(), row.end());
   study.put_calibration_text(record);
-}
-
-int64_t rows_at_once(const LanguageModel& model, int64_t length) {
-  if (model.keeps_weights()) return kRowsAtOnce;
-  const ModelConfig& config = model.checkpoint().config;
-  const int64_t row = 2 * 4 * length * model.layers() * config.kv_heads * config.head_dim;
-  const int64_t memory =
-      model.options().memory_bytes > 0 ? model.options().memory_bytes : memory_bytes() / 2;
-  return std::max<int64_t>(1, memory / kCachePart / row);
 }
 
 /// Ids that stand for text, which a row may start with.
@@ -79,6 +79,7 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
                                  const std::vector<TokenId>& starts,
                                  const CalibrationTextOptions& options, int64_t first,
                                  int64_t count, const std::function<void(int64_t)>& on_position) {
+  ThreadPool pool(model.options().threads);
   std::vector<Decoder> decoders;
   std::vector<SplitMix64> random;
   std::vector<TokenRow> rows(static_cast<size_t>(count));
@@ -88,8 +89,9 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
   }
   for (int64_t position = 0; position < options.length; ++position) {
     check_interrupted();
-    std::vector<int32_t> ids;
-    for (size_t row = 0; row < rows.size(); ++row) {
+    std::vector<int32_t> ids(rows.size());
+    pool.run(count, [&](int64_t i, int) {
+      const auto row = static_cast<size_t>(i);
       TokenId id = 0;
       if (position < std::ssize(beginning)) {
         id = beginning[static_cast<size_t>(position)];
@@ -100,8 +102,8 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
         id = draw_token(decoders[row].logits(), 1, random[row]);
       }
       rows[row].push_back(id);
-      ids.push_back(rows[row].back());
-    }
+      ids[row] = id;
+    });
     // The last one is drawn, not fed.
     if (position + 1 < options.length) Decoder::feed_each(decoders, ids);
     on_position(position + 1);
@@ -110,6 +112,16 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
 }
 
 }  // namespace
+
+int64_t text_rows_at_once(const LanguageModel& model, int64_t length) {
+  const ModelConfig& config = model.checkpoint().config;
+  const int64_t row =
+      4 * (2 * length * model.layers() * config.kv_heads * config.head_dim + config.vocab);
+  const int64_t memory =
+      model.options().memory_bytes > 0 ? model.options().memory_bytes : memory_bytes() / 2;
+  const int64_t fitting = std::max<int64_t>(1, memory / kCachePart / row);
+  return model.keeps_weights() ? std::min(kRowsAtOnce, fitting) : fitting;
+}
 
 int64_t CalibrationText::tokens() const {
   int64_t count = 0;
@@ -126,26 +138,36 @@ std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfi
        "text, by --prompt (ram generate) or --calibration FILE");
 }
 
+std::string text_spec(std::string_view source, const ModelConfig& config,
+                      const CalibrationTextOptions& options) {
+  if (source != "own") return spec_of(source, options);
+  return spec_of(options.random_start ? "own random-start" : "own", cut_to(config, options));
+}
+
 CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
                          const std::string& fingerprint, const CalibrationTextOptions& options,
                          Study& study, const ProgressFn& progress) {
   const ModelConfig& config = model.checkpoint().config;
-  CalibrationTextOptions use = options;
-  if (config.max_positions > 0) use.length = std::min(use.length, config.max_positions);
+  const CalibrationTextOptions use = cut_to(config, options);
   const std::vector<TokenId> beginning = text_beginning(tokenizer, config);
-  RAM_CHECK(use.rows >= 1 && use.length > std::ssize(beginning));
+  RAM_CHECK(use.rows >= 1);
+  if (use.length <= std::ssize(beginning)) {
+    fail(Code::kUsage,
+         "own text of rows of {} tokens: {} of them are what every text of {} begins with; give "
+         "longer rows (--calibration-length)",
+         use.length, std::ssize(beginning), model.checkpoint().name);
+  }
   const std::vector<TokenId> starts =
       use.random_start ? ordinary_ids(tokenizer, config) : std::vector<TokenId>();
-  CalibrationText text{.spec = spec_of(use.random_start ? "own random-start" : "own", use),
-                       .digest = {},
-                       .rows = {}};
+  CalibrationText text{.spec = text_spec("own", config, options), .digest = {}, .rows = {}};
   if (const auto known = study.calibration_text(fingerprint, text.spec)) {
     for (auto at = known->ids.begin(); at != known->ids.end(); at += known->row_length) {
       text.rows.emplace_back(at, at + known->row_length);
     }
   }
   const int64_t total = use.rows * use.length;
-  const int64_t at_once = use.rows_at_once > 0 ? use.rows_at_once : rows_at_once(model, use.length);
+  const int64_t at_once =
+      use.rows_at_once > 0 ? use.rows_at_once : text_rows_at_once(model, use.length);
   while (std::ssize(text.rows) < use.rows) {
     const int64_t first = std::ssize(text.rows);
     const int64_t count = std::min(at_once, use.rows - first);

@@ -38,6 +38,9 @@ constexpr uint64_t noise_seed(uint64_t seed, int unit, int repetition) {
 /// Variants whose logits are computed beside the original's in one go.
 inline constexpr int64_t kLogitsAtOnce = 8;
 
+/// Rows of own text that are written side by side where nobody says how many.
+int64_t text_rows_at_once(const LanguageModel& model, int64_t length);
+
 /// Rows of a matrix that are encoded at a time: a whole number of the encoders' tiles, or all.
 int64_t encoded_rows(int64_t rows, int64_t cols);
 

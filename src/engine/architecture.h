@@ -17,6 +17,9 @@ struct Sequence {
   Tensor hidden;
   int64_t position = 0;                   ///< of its first token
   std::vector<KvCache>* cache = nullptr;  ///< per layer, or null
+  /// Not empty: each row of `hidden` is the only token of a sequence of its own, all of them at
+  /// `position`, and these are their caches.
+  std::vector<std::vector<KvCache>*> abreast;
   // Between the stages of one layer:
   Tensor normed;
   Tensor sum;

@@ -81,13 +81,19 @@ class Backend {
   /// x / rms(x) * weight over each `weight.size()` consecutive elements: a whole row, or a head.
   virtual Tensor rms_norm(const Tensor& x, int unit, double epsilon) = 0;
 
-  /// Rotates each head of each row, the first row standing at `position`; half-split.
-  virtual void rope(Tensor& x, int64_t heads, int64_t position) = 0;
+  /// Rotates each head of each row; half-split. Row i is at `position` + i * `step`.
+  virtual void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) = 0;
 
   /// Causal attention. The first row of q, k and v stands at `position`. With a cache, k and v are
   /// put into it first and all its keys up to each query count; without, position is 0.
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                            const AttentionSpec& spec, KvCache* cache, int64_t position) = 0;
+
+  /// Attention of rows that are the latest tokens of as many sequences, each with a cache of its
+  /// own, all at `position`.
+  virtual Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
+                                   const AttentionSpec& spec, std::span<KvCache* const> caches,
+                                   int64_t position) = 0;
 
   /// x += y.
   virtual void add(Tensor& x, const Tensor& y) = 0;

@@ -178,4 +178,30 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
   return out;
 }
 
+Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     const AttentionSpec& spec, std::span<KvCache* const> caches,
+                                     int64_t position) {
+  Tensor out = make(q.rows, q.cols);
+  const auto row_bytes = static_cast<size_t>(k.cols) * 4;
+  const int64_t scores = spec.heads / spec.kv_heads * (position + 1);
+  use_.threads.run(q.rows, [&](int64_t row, int) {
+    KvCache& cache = *caches[static_cast<size_t>(row)];
+    std::memcpy(cpu_data(cache.keys) + position * k.cols, cpu_data(k) + row * k.cols, row_bytes);
+    std::memcpy(cpu_data(cache.values) + position * v.cols, cpu_data(v) + row * v.cols, row_bytes);
+    const Attention attention{.spec = spec,
+                              .queries = cpu_data(q) + row * q.cols,
+                              .keys = cpu_data(cache.keys),
+                              .values = cpu_data(cache.values),
+                              .out = cpu_data(out) + row * q.cols,
+                              .position = position,
+                              .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
+    const auto buffer = use_.buffers->take(scores * 4);
+    for (int64_t head = 0; head < spec.kv_heads; ++head) {
+      attend_one(attention, head, reinterpret_cast<float*>(buffer.get()));
+    }
+  });
+  round(out);
+  return out;
+}
+
 }  // namespace ram

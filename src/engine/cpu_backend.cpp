@@ -19,10 +19,6 @@ struct CpuStorage : Storage {
   std::shared_ptr<std::byte> owner;  // null where the memory is somebody else's
 };
 
-Form form_for(int64_t tokens) {
-  return tokens <= kFewRows ? Form::kStored : Form::kPacked;
-}
-
 }  // namespace
 
 float* cpu_data(const Tensor& tensor) {
@@ -330,13 +326,13 @@ Tensor CpuBackend::rms_norm(const Tensor& x, int unit, double epsilon) {
   return y;
 }
 
-void CpuBackend::rope(Tensor& x, int64_t heads, int64_t position) {
+void CpuBackend::rope(Tensor& x, int64_t heads, int64_t position, int64_t step) {
   const int64_t dim = x.cols / heads;
   float* data = cpu_data(x);
   for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
-      const float* cosines = use_.rope.cosines(position + i);
-      const float* sines = use_.rope.sines(position + i);
+      const float* cosines = use_.rope.cosines(position + i * step);
+      const float* sines = use_.rope.sines(position + i * step);
       for (int64_t head = 0; head < heads; ++head) {
         rotate_head(data + i * x.cols + head * dim, cosines, sines, dim);
       }

@@ -42,15 +42,22 @@ class CpuBackend : public Backend {
   /// @pre sequences then run one after the other.
   void watch(const InputObserver* observe, int64_t row, std::vector<int> until = {});
 
+  /// Whether products of few rows take packed weights too: then a row's results do not depend on
+  /// how many rows there are. @pre weights are then at hand packed.
+  void always_packed(bool on) { always_packed_ = on; }
+
   /// The tensor works in the matrix's memory, which outlives it.
   Tensor from_matrix(Matrix& values) override;
   Tensor zeros(int64_t rows, int64_t cols) override;
   Tensor embed(int unit, std::span<const int32_t> ids) override;
   Tensor linear(const Tensor& x, int unit) override;
   Tensor rms_norm(const Tensor& x, int unit, double epsilon) override;
-  void rope(Tensor& x, int64_t heads, int64_t position) override;
+  void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) override;
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
                    KvCache* cache, int64_t position) override;
+  Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
+                           const AttentionSpec& spec, std::span<KvCache* const> caches,
+                           int64_t position) override;
   void add(Tensor& x, const Tensor& y) override;
   Tensor gated_linear(const Tensor& x, int gate, int up) override;
   void scale_by_sigmoid(Tensor& x, const Tensor& gate) override;
@@ -81,6 +88,10 @@ class CpuBackend : public Backend {
     const int32_t* positions = nullptr;  // as LinearInput's
   };
 
+  /// How the weights are at hand that this many rows are multiplied with.
+  Form form_for(int64_t rows) const {
+    return rows <= kFewRows && !always_packed_ ? Form::kStored : Form::kPacked;
+  }
   Tensor make(int64_t rows, int64_t cols);
   void round(const Tensor& x);
   static std::vector<Block> expert_blocks(const Routing& routing, ExpertRange range);
@@ -114,6 +125,7 @@ class CpuBackend : public Backend {
   const InputObserver* observe_ = nullptr;
   int64_t row_ = 0;
   std::vector<int> until_;  // of these, what was not seen yet
+  bool always_packed_ = false;
 };
 
 }  // namespace ram

@@ -40,6 +40,19 @@ struct Place {
   }
 };
 
+/// While it is there, products of few rows are those of many: a row's bits do not depend on the
+/// others.
+class AlwaysPacked {
+ public:
+  explicit AlwaysPacked(CpuBackend& backend) : backend_(backend) { backend.always_packed(true); }
+  ~AlwaysPacked() { backend_.always_packed(false); }
+  AlwaysPacked(const AlwaysPacked&) = delete;
+  AlwaysPacked& operator=(const AlwaysPacked&) = delete;
+
+ private:
+  CpuBackend& backend_;
+};
+
 }  // namespace
 
 struct Decoder::State {
@@ -179,27 +192,35 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
   RAM_CHECK(!decoders.empty() && decoders.size() == ids.size());
   LanguageModel& model = decoders.front().state_->model;
   LanguageModel::State& use = model.state();
-  std::vector<Sequence> sequences(decoders.size());
-  for (size_t i = 0; i < decoders.size(); ++i) {
-    State& state = *decoders[i].state_;
-    RAM_CHECK(&state.model == &model);
+  std::vector<Sequence> sequences(1);
+  Sequence& all = sequences.front();
+  all.position = decoders.front().state_->length;
+  for (size_t i = 0; i < ids.size(); ++i) use.check_ids(ids.subspan(i, 1), all.position);
+  for (Decoder& decoder : decoders) {
+    State& state = *decoder.state_;
+    RAM_CHECK(&state.model == &model && state.length == all.position);
     state.check_room(1);
-    use.check_ids(ids.subspan(i, 1), state.length);
     state.make_room(state.length + 1);
-    sequences[i].hidden = use.backend.embed(use.embedding, ids.subspan(i, 1));
-    sequences[i].position = state.length;
-    sequences[i].cache = &state.cache;
+    all.abreast.push_back(&state.cache);
   }
-  use.run(sequences, 0, model.layers(), {});
-  const WeightSlice head{.unit = use.head};
-  use.weights.acquire({&head, 1}, Form::kStored);
-  const auto one = [&](int64_t i, int) {
-    State& state = *decoders[static_cast<size_t>(i)].state_;
-    ++state.length;
-    state.take_logits(sequences[static_cast<size_t>(i)].hidden);
-  };
-  use.threads.run(std::ssize(decoders), one);
-  use.weights.release();
+  HiddenRows hidden;
+  Matrix& rows = hidden.emplace_back(std::ssize(ids), use.config().hidden);
+  {
+    const AlwaysPacked packed(use.backend);
+    all.hidden = use.backend.embed(use.embedding, ids);
+    use.run(sequences, 0, model.layers(), {});
+  }
+  std::memcpy(rows.data(), cpu_data(all.hidden),
+              static_cast<size_t>(rows.rows() * rows.cols()) * 4);
+  for (Decoder& decoder : decoders) ++decoder.state_->length;
+  const LogitSource source{.model = &model, .hidden = &hidden};
+  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
+    for (int64_t i = 0; i < piece.tokens; ++i) {
+      State& state = *decoders[static_cast<size_t>(piece.first_token + i)].state_;
+      std::memcpy(state.logits.data() + piece.first_id, piece.logits[0] + i * piece.ids,
+                  static_cast<size_t>(piece.ids) * 4);
+    }
+  });
 }
 
 std::span<const float> Decoder::logits() const {

@@ -196,9 +196,10 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
   int64_t positions = 0;
   int64_t longest = 0;
   for (const Sequence& sequence : sequences) {
+    const bool abreast = !sequence.abreast.empty();
     longest = std::max(longest, sequence.hidden.rows);
-    (sequence.hidden.rows <= kFewRows ? few : many) = true;
-    positions = std::max(positions, sequence.position + sequence.hidden.rows);
+    (sequence.hidden.rows <= kFewRows && !abreast ? few : many) = true;
+    positions = std::max(positions, sequence.position + (abreast ? 1 : sequence.hidden.rows));
   }
   rope.ensure(positions);
   make_room(longest, few);

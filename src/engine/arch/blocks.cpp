@@ -44,10 +44,19 @@ Stage attention_stage(const LayerContext& context, const AttentionBlock& block) 
       q = backend.rms_norm(q, q_norm, epsilon);
       k = backend.rms_norm(k, k_norm, epsilon);
     }
-    backend.rope(q, spec.heads, sequence.position);
-    backend.rope(k, spec.kv_heads, sequence.position);
-    KvCache* cache = sequence.cache == nullptr ? nullptr : &sequence.cache->at(layer);
-    const Tensor mixed = backend.attention(q, k, v, spec, cache, sequence.position);
+    const int64_t step = sequence.abreast.empty() ? 1 : 0;
+    backend.rope(q, spec.heads, sequence.position, step);
+    backend.rope(k, spec.kv_heads, sequence.position, step);
+    const auto mix = [&] {
+      if (sequence.abreast.empty()) {
+        KvCache* cache = sequence.cache == nullptr ? nullptr : &sequence.cache->at(layer);
+        return backend.attention(q, k, v, spec, cache, sequence.position);
+      }
+      std::vector<KvCache*> caches;
+      for (std::vector<KvCache>* of_row : sequence.abreast) caches.push_back(&of_row->at(layer));
+      return backend.attention_abreast(q, k, v, spec, caches, sequence.position);
+    };
+    const Tensor mixed = mix();
     backend.add(sequence.hidden, backend.linear(mixed, o_proj));
   };
   return stage;
