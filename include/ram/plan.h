@@ -81,11 +81,29 @@ struct PlanRequest {
   std::map<std::string, double> coefficients = {};
   /// kMeasured: those of the encoder that writes, which the loss is multiplied by.
   EncoderGains gains = {};
-  /// What coefficients and encoder saw: CalibrationText::spec and digest; empty where nothing ran.
+  /// What coefficients and encoder saw (parse_calibration takes it apart); empty where nothing ran.
   std::string calibration = {};
+  double probe_seconds = 0;         ///< kMeasured: the bound of measuring coefficients; 0: none
   Encoder encoder = Encoder::kMlx;  ///< that writes the folder
   double time_limit_s = 10;         ///< of the solver
 };
+
+/// PlanRequest::calibration taken apart: how the text came about, and how it was used.
+struct CalibrationOrigin {
+  std::string source;         ///< "own", "random" or "file"
+  std::string sha256;         ///< of the file
+  bool random_start = false;  ///< of own text
+  int64_t rows = 0;           ///< 1 to 65536
+  int64_t length = 0;         ///< tokens of a row, 2 to 8192
+  uint64_t seed = 0;
+  int64_t rule = 0;         ///< version of the way in which text is drawn
+  bool sequential = false;  ///< a layer was encoded for what the layers before it became
+  std::string digest;       ///< of the ids; empty: not known yet
+};
+
+/// @param text as "own rows 64 length 256 seed 42 rule 1 sequential digest 0123abcd".
+/// @return nothing if it is not of this form, or a number is out of range.
+std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
 
 struct PlannedUnit {
   std::string name;
@@ -118,9 +136,13 @@ struct Plan {
   std::vector<PlannedUnit> units;  ///< one per Checkpoint::units, in their order
 };
 
-/// @return the request as command line options: "--budget 19000000000 --keep norm". Defaults are
-/// left out.
+/// @return the request as command line options: "--budget 19000000000 --keep norm". Defaults and
+/// the dtype are left out; a calibration file is called FILE.
 std::string request_options(const PlanRequest& request);
+
+/// @return whether both ask for the same folder of the same model. Digests of calibration texts are
+/// compared only where both are known.
+bool same_request(const PlanRequest& a, const PlanRequest& b);
 
 /// A plan, or why there is none: "the budget is too small" is an answer.
 struct PlanResult {
@@ -144,6 +166,21 @@ double unit_loss(const Plan& plan, const PlannedUnit& unit);
 /// the budget are set aside for JSON and not used.
 /// @throws Error{kUsage} a pin that matches nothing or cannot be stored, an empty menu.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
+
+/// The uniform format that a plan's loss is held against.
+struct UniformBeside {
+  AffineFormat format;
+  int64_t total_bytes = 0;  ///< of its finished folder
+  double loss = 0;          ///< by the plan's method; rounded plainly, as mlx_lm.convert does
+};
+
+/// @return of the uniform formats whose finished folder takes no more than the plan's, the one that
+///         takes the most; nothing if all take more.
+/// @cost a uniform plan or two.
+std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& plan);
+
+/// Whether every unit of a plan is left as it is: the budget has room for the model as it is.
+bool nothing_quantized(const Plan& plan);
 
 /// One point of the curve of loss against size.
 struct SweepPoint {
@@ -175,11 +212,26 @@ Plan parse_plan(std::string_view json, const std::string& file);
 /// @return plan.json's text: keys in the contract's order, a unit a line.
 std::string render_plan(const Plan& plan);
 
+/// What becomes of a plan whose folder takes more than its budget.
+enum class OverBudget : uint8_t {
+  kRefuse,
+  kReturn,  ///< total_bytes > budget_bytes, for who explains it
+};
+
 /// Works out bytes, errors, objective and totals of a plan whose formats are given.
+/// @param file named in messages.
 /// @throws Error{kUsage} another model's fingerprint, unknown or missing unit, a format that a unit
-/// cannot have, or a
-///         budget that no longer holds (with the difference).
-Plan complete_plan(const PlanInput& input, const Plan& edited);
+///         cannot have, or a budget that no longer holds (with the difference, and the budget that
+///         would).
+Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string& file = "plan",
+                   OverBudget over = OverBudget::kRefuse);
+
+/// @return the smallest budget that this choice of formats keeps: its folder's size, with that
+///         budget written in it.
+int64_t least_budget(const Checkpoint& checkpoint, const Plan& plan);
+
+/// Gives a plan another budget. It replaces a target in bits per weight.
+void set_budget(Plan& plan, int64_t bytes);
 
 /// The layout of the finished folder, plan.json and README.md included: its total_bytes() is
 /// plan.total_bytes.

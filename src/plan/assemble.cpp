@@ -67,6 +67,24 @@ std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsac
   return formats;
 }
 
+std::vector<UnitFormat> uniform_formats(const Checkpoint& checkpoint, const PlanRequest& request,
+                                        const Objective& objective) {
+  std::vector<UnitFormat> formats(checkpoint.units.size());
+  for (size_t u = 0; u < formats.size(); ++u) {
+    const Unit& unit = checkpoint.units[u];
+    const UnitCandidates& candidates = objective.units[u];
+    if (candidates.pinned) {
+      const auto pinned = std::find_if(candidates.candidates.begin(), candidates.candidates.end(),
+                                       [](const Candidate& c) { return c.allowed; });
+      formats[u] = pinned->format;
+    } else if (unit.quantizable && unit.cols % request.uniform->group_size == 0) {
+      formats[u] = unit.uniform_rule ? *unit.uniform_rule : *request.uniform;
+      if (find_candidate(candidates, formats[u]) == nullptr) formats[u] = std::nullopt;
+    }
+  }
+  return formats;
+}
+
 std::vector<int> cheapest_choice(const Knapsack& knapsack) {
   std::vector<int> choice;
   choice.reserve(knapsack.units.size());

@@ -24,6 +24,10 @@ void settle_total(const Checkpoint& checkpoint, Plan& plan,
 std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsack& knapsack,
                                    std::span<const int> choice);
 
+/// @return what mlx_lm.convert -q does with the request's uniform format, but for pins.
+std::vector<UnitFormat> uniform_formats(const Checkpoint& checkpoint, const PlanRequest& request,
+                                        const Objective& objective);
+
 /// @return for each unit the cheapest option, and of equally cheap ones that with the least loss.
 std::vector<int> cheapest_choice(const Knapsack& knapsack);
 

@@ -12,44 +12,45 @@ namespace ram {
 namespace {
 
 // The file's formats in the order of the checkpoint's units.
-std::vector<UnitFormat> match_units(const Checkpoint& checkpoint, const Plan& edited) {
+std::vector<UnitFormat> match_units(const Checkpoint& checkpoint, const Plan& edited,
+                                    const std::string& file) {
   std::map<std::string_view, UnitFormat> by_name;
   for (const PlannedUnit& unit : edited.units) {
     if (!by_name.emplace(unit.name, unit.format).second) {
-      fail(Code::kUsage, "plan: unit {} stands in it twice; remove one", unit.name);
+      fail(Code::kUsage, "{}: unit {} appears twice; remove one", file, unit.name);
     }
   }
   std::vector<UnitFormat> formats;
   for (const Unit& unit : checkpoint.units) {
     const auto found = by_name.find(unit.name);
     if (found == by_name.end()) {
-      fail(Code::kUsage, "plan: unit {} of {} is missing; make the plan again with `ram plan`",
+      fail(Code::kUsage, "{}: unit {} of {} is missing; make the plan again with `ram plan`", file,
            unit.name, checkpoint.name);
     }
     formats.push_back(found->second);
     by_name.erase(found);
   }
   if (!by_name.empty()) {
-    fail(Code::kUsage, "plan: {} has no unit {}; `ram inspect --json` lists them", checkpoint.name,
-         by_name.begin()->first);
+    fail(Code::kUsage, "{}: {} has no unit {}; `ram inspect --json` lists them", file,
+         checkpoint.name, by_name.begin()->first);
   }
   return formats;
 }
 
 void check_formats(const Checkpoint& checkpoint, const Objective& objective,
-                   std::span<const UnitFormat> formats) {
+                   std::span<const UnitFormat> formats, const std::string& file) {
   for (size_t u = 0; u < formats.size(); ++u) {
     const Unit& unit = checkpoint.units[u];
     if (find_candidate(objective.units[u], formats[u]) != nullptr) continue;
     if (!unit.quantizable) {
       fail(Code::kUsage,
-           "plan: {} at {}: this unit ({}) cannot be quantized in MLX; leave it unquantized",
+           "{}: {} at {}: this unit ({}) cannot be quantized in MLX; leave it unquantized", file,
            unit.name, format_name(*formats[u]), role_name(unit.role));
     }
     fail(Code::kUsage,
-         "plan: {} at {}: the group size does not divide its rows of {} weights; use a smaller "
+         "{}: {} at {}: the group size does not divide its rows of {} weights; use a smaller "
          "group",
-         unit.name, format_name(*formats[u]), unit.cols);
+         file, unit.name, format_name(*formats[u]), unit.cols);
   }
 }
 
@@ -66,19 +67,33 @@ double bound_of(const PlanRequest& request, const Objective& objective, int64_t 
 
 }  // namespace
 
-Plan complete_plan(const PlanInput& input, const Plan& edited) {
+void set_budget(Plan& plan, int64_t bytes) {
+  plan.budget_bytes = bytes;
+  plan.request.bits_per_weight.reset();
+  plan.request.budget_bytes = bytes;
+}
+
+int64_t least_budget(const Checkpoint& checkpoint, const Plan& plan) {
+  Plan own = plan;
+  settle_total(checkpoint, own, set_budget);
+  return own.total_bytes;
+}
+
+Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string& file,
+                   OverBudget over) {
   const Checkpoint& checkpoint = input.checkpoint;
   if (edited.fingerprint != input.stored.fingerprint) {
     fail(Code::kUsage,
-         "plan: made for {} (fingerprint {}), and {} has fingerprint {}; make a plan for this "
+         "{}: made for {} (fingerprint {}), and {} has fingerprint {}; make a plan for this "
          "model with `ram plan`",
-         edited.model_name, edited.fingerprint, checkpoint.name, input.stored.fingerprint);
+         file, edited.model_name, edited.fingerprint, checkpoint.name, input.stored.fingerprint);
   }
-  const std::vector<UnitFormat> formats = match_units(checkpoint, edited);
+  const std::vector<UnitFormat> formats = match_units(checkpoint, edited, file);
   const Objective objective = make_objective(input, edited.request);
-  check_formats(checkpoint, objective, formats);
+  check_formats(checkpoint, objective, formats, file);
 
   Plan plan = assemble_plan(input, edited.request, objective, formats);
+  if (plan.request.budget_bytes) plan.request.budget_bytes = edited.budget_bytes;
   plan.model_name = edited.model_name;  // a moved or renamed folder makes the same output
   plan.menu = edited.menu;
   plan.budget_bytes = edited.budget_bytes;
@@ -93,11 +108,12 @@ Plan complete_plan(const PlanInput& input, const Plan& edited) {
       std::min(plan.objective, bound_of(edited.request, objective, plan.unit_budget_bytes));
   if (edited.request.budget_bytes) {
     settle_total(checkpoint, plan);
-    if (plan.total_bytes > plan.budget_bytes) {
+    if (plan.total_bytes > plan.budget_bytes && over == OverBudget::kRefuse) {
       fail(Code::kUsage,
-           "plan: its folder takes {} bytes and the budget is {}: {} bytes too many; choose "
-           "smaller formats or a larger budget_bytes",
-           plan.total_bytes, plan.budget_bytes, plan.total_bytes - plan.budget_bytes);
+           "{}: its folder takes {} bytes and its budget is {}: {} bytes too many; choose smaller "
+           "formats (`ram explain {}` says which), or give --budget {}",
+           file, plan.total_bytes, plan.budget_bytes, plan.total_bytes - plan.budget_bytes, file,
+           least_budget(checkpoint, plan));
     }
   } else {
     settle_total(checkpoint, plan, [](Plan& p, int64_t total) { p.budget_bytes = total; });

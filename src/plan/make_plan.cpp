@@ -1,8 +1,7 @@
 // Solving a request: within a budget of all files, within bits per weight, or one format for all.
 //
 // JSON and headers change length with the plan, so the share of the budget that the units may take
-// is found by planning with what the last plan's files took besides its weights, until little is
-// left unused.
+// is searched for. No length depends on the budget or on the share: their digits are padded.
 #include <algorithm>
 
 #include "ram/error.h"
@@ -75,23 +74,55 @@ std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budge
   return planner.plan_of(answer.choice, unit_budget, answer.lower_bound, budget);
 }
 
-std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
-  Plan least = planner.cheapest(budget);
-  if (least.total_bytes > budget) return std::nullopt;
-  // Unquantized modules need the fewest JSON entries, so the best plan of all may fit where the
-  // rounds below, which start from the cheapest one's files, would not look.
-  if (std::optional<Plan> whole = planner.least_loss(budget)) return whole;
+// Files beside the weights of the plan with the fewest: all that may stay unquantized does.
+int64_t fewest_other_bytes(const Planner& planner, const Plan& cheapest) {
+  std::vector<int> choice;
+  for (const std::vector<Option>& options : planner.knapsack.knapsack.units) {
+    const auto most =
+        std::max_element(options.begin(), options.end(),
+                         [](const Option& a, const Option& b) { return a.bytes < b.bytes; });
+    choice.push_back(static_cast<int>(most - options.begin()));
+  }
+  const Plan plan = planner.plan_of(choice, cheapest.unit_budget_bytes, 0, cheapest.budget_bytes);
+  return std::min(cheapest.total_bytes - cheapest.weight_bytes,
+                  plan.total_bytes - plan.weight_bytes);
+}
+
+// The best plan for the largest share of a grid that is known without the budget, with which the
+// folder keeps the budget. The grid makes more budget never worse: whatever a budget has room for,
+// a larger one has room for too, since no file's length depends on the budget.
+std::optional<Plan> plan_on_grid(const Planner& planner, int64_t budget, const Plan& cheapest) {
+  // Of the source: less than the smallest step between most plans.
+  constexpr int64_t kGridPart = 1 << 14;
+  constexpr int64_t kLeastStep = 64;
+  const int64_t step = std::max(kLeastStep, planner.input.checkpoint.bytes() / kGridPart);
+  int64_t at = (budget - fewest_other_bytes(planner, cheapest)) / step;
+  while (at * step >= cheapest.weight_bytes) {
+    std::optional<Plan> plan = plan_within_units(planner, at * step, budget);
+    if (!plan) return std::nullopt;
+    if (plan->total_bytes <= budget) {
+      // Optimal for more than is left beside its own files is optimal for what is left.
+      const int64_t left = budget - (plan->total_bytes - plan->weight_bytes);
+      plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, left);
+      return plan;
+    }
+    at = std::min(at - 1, (plan->weight_bytes - 1) / step);  // all above give this plan again
+  }
+  return std::nullopt;
+}
+
+// The share is found by planning with what the last plan's files took besides its weights, until
+// little is left unused: for a solver whose loss may grow with its share, no grid helps.
+std::optional<Plan> plan_in_rounds(const Planner& planner, int64_t budget, const Plan& cheapest) {
   std::optional<Plan> best;
   int64_t too_small = -1;  // the largest room for other files that was not enough
-  int64_t room = least.total_bytes - least.weight_bytes;
+  int64_t room = cheapest.total_bytes - cheapest.weight_bytes;
   for (int round = 0; round < kMostRounds && budget > room; ++round) {
     std::optional<Plan> plan = plan_within_units(planner, budget - room, budget);
     if (!plan) break;  // the room grew past what the cheapest plan leaves
     const int64_t taken = plan->total_bytes - plan->weight_bytes;
     if (plan->total_bytes <= budget) {
-      // Optimal for more than is left beside its own files is optimal for what is left.
       plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, budget - taken);
-      settle_total(planner.input.checkpoint, *plan);
       if (!best || plan->unit_budget_bytes > best->unit_budget_bytes) best = std::move(plan);
       const int64_t next = std::max(taken, too_small + 1);
       if (room - next <= kSpareBytes) break;
@@ -102,31 +133,26 @@ std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
       room = std::max(taken, too_small + 1);
     }
   }
-  if (!best) {
-    least.unit_budget_bytes = budget - (least.total_bytes - least.weight_bytes);
-    best = std::move(least);
-  }
   return best;
 }
 
-// What mlx_lm.convert -q would do; the bound is over every format, so that it says what a mixed
-// plan could reach.
+std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
+  Plan least = planner.cheapest(budget);
+  if (least.total_bytes > budget) return std::nullopt;
+  // Unquantized modules need the fewest JSON entries, so the best plan of all may fit where a share
+  // of the budget would not reach.
+  if (std::optional<Plan> whole = planner.least_loss(budget)) return whole;
+  const bool greedy = planner.request.method == Method::kRam;
+  std::optional<Plan> best =
+      greedy ? plan_in_rounds(planner, budget, least) : plan_on_grid(planner, budget, least);
+  return best ? std::move(best) : std::move(least);
+}
+
+// The bound is over every format, so that it says what a mixed plan could reach.
 Plan plan_uniform(const PlanInput& input, const PlanRequest& request, const Objective& objective,
                   int64_t min_safe_bytes) {
   const Checkpoint& checkpoint = input.checkpoint;
-  std::vector<UnitFormat> formats(checkpoint.units.size());
-  for (size_t u = 0; u < formats.size(); ++u) {
-    const Unit& unit = checkpoint.units[u];
-    const UnitCandidates& candidates = objective.units[u];
-    if (candidates.pinned) {
-      const auto pinned = std::find_if(candidates.candidates.begin(), candidates.candidates.end(),
-                                       [](const Candidate& c) { return c.allowed; });
-      formats[u] = pinned->format;
-    } else if (unit.quantizable && unit.cols % request.uniform->group_size == 0) {
-      formats[u] = unit.uniform_rule ? *unit.uniform_rule : *request.uniform;
-      if (find_candidate(candidates, formats[u]) == nullptr) formats[u] = std::nullopt;
-    }
-  }
+  const std::vector<UnitFormat> formats = uniform_formats(checkpoint, request, objective);
   Plan plan = assemble_plan(input, request, objective, formats);
   plan.menu = {*request.uniform};
   plan.unit_budget_bytes = plan.weight_bytes;

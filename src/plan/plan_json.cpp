@@ -56,7 +56,7 @@ std::string render_request(const PlanRequest& request) {
                         json_text(unit_format_name(pin.format, request.dtype)));
   }
   std::string target;
-  if (request.budget_bytes) target = fmt::format("\"budget\": {}", *request.budget_bytes);
+  if (request.budget_bytes) target = fmt::format("\"budget\": {:<19}", *request.budget_bytes);
   if (request.bits_per_weight)
     target = fmt::format("\"bpw\": {}", number(*request.bits_per_weight));
   if (request.uniform)
@@ -65,11 +65,18 @@ std::string render_request(const PlanRequest& request) {
   for (const double gain : request.gains.formats) {
     gains += (gains.empty() ? "" : ", ") + number(gain);
   }
+  std::string limits;  // where they are not the usual ones
+  if (request.time_limit_s != PlanRequest().time_limit_s) {
+    limits += fmt::format(", \"time_limit_s\": {}", number(request.time_limit_s));
+  }
+  if (request.probe_seconds > 0) {
+    limits += fmt::format(", \"probe_seconds\": {}", number(request.probe_seconds));
+  }
   return fmt::format(
       "{{{}, \"menu\": {}, \"min_bits\": {}, \"keep\": [{}], \"priors\": {{{}}}, \"veto_db\": {}, "
-      "\"allow_unsafe\": {}, \"pins\": [{}]{}{}}}",
+      "\"allow_unsafe\": {}, \"pins\": [{}]{}{}{}}}",
       target, format_list(request.menu), request.min_bits, keep, priors, number(request.veto_db),
-      request.allow_unsafe, pins,
+      request.allow_unsafe, pins, limits,
       request.calibration.empty()
           ? ""
           : fmt::format(", \"calibration\": {}", json_text(request.calibration)),
@@ -134,6 +141,14 @@ class Reader {
     return value.get<double>();
   }
 
+  double seconds(const Json& object, const char* key) const {
+    const double value = real(object, key);
+    if (!(value > 0)) {
+      bad(fmt::format("\"{}\" is {}, expected seconds above 0", key, json_shown(object[key])));
+    }
+    return value;
+  }
+
   AffineFormat affine(const Json& value, std::string_view where) const {
     const std::optional<AffineFormat> format =
         parse_format(value.is_string() ? value.get<std::string>() : std::string());
@@ -193,7 +208,17 @@ class Reader {
     request.menu = menu(json);
     request.min_bits = static_cast<int>(std::min<int64_t>(count(json, "min_bits"), 16));
     request.veto_db = real(json, "veto_db");
-    if (json.contains("calibration")) request.calibration = text(json, "calibration");
+    if (json.contains("calibration")) {
+      request.calibration = text(json, "calibration");
+      if (!parse_calibration(request.calibration)) {
+        bad(
+            fmt::format("\"calibration\" is {}, expected it as in \"own rows 64 length 256 seed 42 "
+                        "rule 1 digest 0123abcd\", rows 1 to 65536 and length 2 to 8192",
+                        json_shown(json["calibration"])));
+      }
+    }
+    if (json.contains("time_limit_s")) request.time_limit_s = seconds(json, "time_limit_s");
+    if (json.contains("probe_seconds")) request.probe_seconds = seconds(json, "probe_seconds");
     const Json& unsafe = member(json, "allow_unsafe");
     request.allow_unsafe = unsafe.is_boolean() && unsafe.get<bool>();
     request.keep.clear();
@@ -273,7 +298,7 @@ std::string render_plan(const Plan& plan) {
       json_text(encoder_name(plan.encoder)), json_text(weight_dtype_name(plan.dtype)),
       format_list(plan.menu), render_request(plan.request));
   text += fmt::format(
-      "  \"budget_bytes\": {},\n  \"total_bytes\": {},\n  \"unit_budget_bytes\": {},\n"
+      "  \"budget_bytes\": {:<19},\n  \"total_bytes\": {},\n  \"unit_budget_bytes\": {:<19},\n"
       "  \"weight_bytes\": {},\n  \"bits_per_weight\": {:<23},\n  \"min_safe_bytes\": {},\n"
       "  \"objective\": {:<24},\n  \"lower_bound\": {:<24},\n  \"units\": [\n",
       plan.budget_bytes, plan.total_bytes, plan.unit_budget_bytes, plan.weight_bytes,

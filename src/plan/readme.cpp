@@ -131,6 +131,34 @@ print(generate(model, tokenizer, prompt=prompt))
 constexpr std::string_view kUseWithoutTokenizer =
     "The source has no tokenizer, and neither has this folder: mlx_lm needs one in it to run.\n";
 
+// What follows a budget, so that the card's length does not depend on it.
+std::string padding(int64_t bytes) {
+  constexpr size_t kMostDigits = 19;
+  return std::string(kMostDigits - std::min(kMostDigits, std::to_string(bytes).size()), ' ');
+}
+
+// The command that gives this very folder. What a time decided is not asked for again: plan.json
+// has it.
+std::string same_again(const Checkpoint& checkpoint, const Plan& plan) {
+  const PlanRequest& request = plan.request;
+  const std::string model = shell_word(plan.model_name);
+  const auto origin = parse_calibration(request.calibration);
+  const bool on_file = origin && origin->source == "file";
+  std::string command;
+  if (request.probe_seconds > 0) {
+    command = fmt::format("ram quantize {} --plan plan.json{} -o OUT", model,
+                          on_file ? " --calibration FILE" : "");
+  } else {
+    const std::string dtype = plan.dtype == checkpoint.default_dtype()
+                                  ? ""
+                                  : fmt::format(" --dtype {}", weight_dtype_name(plan.dtype));
+    command = fmt::format("ram fit {} {}{} -o OUT{}", model, request_options(request), dtype,
+                          request.budget_bytes ? padding(*request.budget_bytes) : "");
+  }
+  if (on_file) command += fmt::format("\n\nFILE is the text whose SHA-256 is {}.", origin->sha256);
+  return command;
+}
+
 }  // namespace
 
 std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
@@ -159,15 +187,16 @@ std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
              "Made from {} by ram {}: mixed-precision MLX affine quantization, {}. Each group of "
              "weights has the number format that the budget serves best; `plan.json` says which "
              "and why.\n\n"
-             "- size of this folder: {} bytes (budget {})\n"
+             "- size of this folder: {} bytes (budget {}){}\n"
              "- loss of the plan ({}): {:.6g}; lower bound for any plan of this size: {:.6g}\n"
              "- unquantized tensors, scales and biases: {}\n\n{}\n{}\n"
-             "Make it again:\n\n    ram fit {} {} -o OUT\n",
+             "Make it again:\n\n    {}\n",
              name, plan.bits_per_weight, name, RAM_VERSION, calibration_text(plan.request),
-             plan.total_bytes, plan.budget_bytes, method_name(plan.method), plan.objective,
-             plan.lower_bound, weight_dtype_name(plan.dtype), table,
-             checkpoint.has_tokenizer() ? kUse : kUseWithoutTokenizer, shell_word(plan.model_name),
-             request_options(plan.request));
+             plan.total_bytes, plan.budget_bytes, padding(plan.budget_bytes),
+             method_name(plan.method), plan.objective, plan.lower_bound,
+             weight_dtype_name(plan.dtype), table,
+             checkpoint.has_tokenizer() ? kUse : kUseWithoutTokenizer,
+             same_again(checkpoint, plan));
 }
 
 }  // namespace ram

@@ -60,6 +60,36 @@ Encoder planning_encoder(Method method) {
   return method == Method::kRam ? Encoder::kReference : Encoder::kMlx;
 }
 
+namespace {
+
+constexpr std::string_view kDigestWord = " digest ";
+
+// How a plan's text came about, as the options of calibration; defaults are left out.
+std::string calibration_options(const PlanRequest& request) {
+  const auto origin = parse_calibration(request.calibration);
+  if (!origin) return {};
+  constexpr int64_t kUsualRows = 64;
+  constexpr int64_t kUsualLength = 256;
+  constexpr uint64_t kUsualSeed = 42;
+  std::string text;
+  const auto add = [&text](const std::string& option) {
+    text += (text.empty() ? "" : " ") + option;
+  };
+  if (origin->source == "random") add("--calibration random");
+  if (origin->source == "file") add("--calibration FILE");
+  if (origin->rows != kUsualRows) add(fmt::format("--calibration-rows {}", origin->rows));
+  if (origin->length != kUsualLength) add(fmt::format("--calibration-length {}", origin->length));
+  if (origin->random_start) add("--random-start");
+  if (request.encoder == Encoder::kFeedback && !origin->sequential) {
+    add("--calibration-inputs original");
+  }
+  if (request.probe_seconds > 0) add(fmt::format("--probe-time {}s", request.probe_seconds));
+  if (origin->seed != kUsualSeed) add(fmt::format("--seed {}", origin->seed));
+  return text;
+}
+
+}  // namespace
+
 std::string request_options(const PlanRequest& request) {
   const PlanRequest defaults;
   std::string text;
@@ -109,7 +139,22 @@ std::string request_options(const PlanRequest& request) {
   for (const Pin& pin : request.pins) {
     add(fmt::format("--pin '{}={}'", pin.pattern, unit_format_name(pin.format, request.dtype)));
   }
+  if (request.time_limit_s != defaults.time_limit_s) {
+    add(fmt::format("--time-limit {}", request.time_limit_s));
+  }
+  const std::string calibration = calibration_options(request);
+  if (!calibration.empty()) add(calibration);
   return text;
+}
+
+bool same_request(const PlanRequest& a, const PlanRequest& b) {
+  const auto text = [](const PlanRequest& request) {
+    return request.calibration.substr(0, request.calibration.rfind(kDigestWord));
+  };
+  const bool both_known = a.calibration.find(kDigestWord) != std::string::npos &&
+                          b.calibration.find(kDigestWord) != std::string::npos;
+  return a.dtype == b.dtype && request_options(a) == request_options(b) && text(a) == text(b) &&
+         (!both_known || a.calibration == b.calibration);
 }
 
 }  // namespace ram

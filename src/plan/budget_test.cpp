@@ -1,0 +1,142 @@
+// What a budget promises: more of it is never worse, an edited plan is held to it, and what a loss
+// is held against.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+
+#include "objective.h"
+#include "plan_test_support.h"
+
+namespace ram {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Budget, AByteMoreIsNeverWorse) {
+  std::mt19937_64 random(11);
+  int differ = 0;
+  for (const unsigned seed : {1U, 2U, 3U}) {
+    for (const testing::TinyModel& tiny : {testing::TinyModel{}, tiny_experts()}) {
+      const PlanningModel model(tiny, seed);
+      const int64_t least = model.min_safe_bytes();
+      std::uniform_int_distribution<int64_t> starts(least, model.checkpoint.bytes());
+      for (int i = 0; i < 3; ++i) {
+        int64_t budget = starts(random);
+        double loss = model.plan(model.with_budget(budget)).plan.value().objective;
+        for (const int64_t more : {1, 1, 2, 3, 7, 16, 17, 31, 64, 128, 500}) {
+          budget += more;
+          const double next = model.plan(model.with_budget(budget)).plan.value().objective;
+          EXPECT_LE(next, loss) << budget << " after " << budget - more;
+          differ += next < loss ? 1 : 0;
+          loss = next;
+        }
+      }
+    }
+  }
+  EXPECT_GT(differ, 10) << "the budgets are too close to tell plans apart";
+}
+
+TEST(Budget, ADigitMoreIsNeverWorse) {
+  for (const unsigned seed : {1U, 2U}) {
+    const PlanningModel model({}, seed);
+    for (const int64_t power : {100000, 1000000}) {
+      if (power - 5 < model.min_safe_bytes()) continue;
+      double loss = model.plan(model.with_budget(power - 5)).plan.value().objective;
+      for (int64_t budget = power - 4; budget < power + 20; ++budget) {
+        const double next = model.plan(model.with_budget(budget)).plan.value().objective;
+        EXPECT_LE(next, loss) << budget;
+        loss = next;
+      }
+    }
+  }
+}
+
+// A plan edited by hand so that its folder takes more than its budget.
+Plan edited_plan(const PlanningModel& model) {
+  Plan plan = model.plan(model.with_budget(model.min_safe_bytes() + 20000)).plan.value();
+  for (PlannedUnit& unit : plan.units) {
+    if (unit.format && unit.format->bits < 6) unit.format->bits = unit.format->bits == 5 ? 6 : 5;
+  }
+  return plan;
+}
+
+TEST(Budget, AnEditedPlanThatBreaksItNamesTheFileAndTheBudgetThatHolds) {
+  const PlanningModel model(tiny_experts());
+  const Plan edited = edited_plan(model);
+  const Plan over = complete_plan(model.input(), edited, "my plan.json", OverBudget::kReturn);
+  EXPECT_GT(over.total_bytes, over.budget_bytes);
+  const int64_t least = least_budget(model.checkpoint, over);
+  std::string message;
+  try {
+    (void)complete_plan(model.input(), edited, "my plan.json");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kUsage);
+    message = error.what();
+  }
+  EXPECT_THAT(message, HasSubstr("my plan.json"));
+  EXPECT_THAT(message, HasSubstr("--budget " + std::to_string(least)));
+  Plan enough = edited;
+  set_budget(enough, least);
+  const Plan fits = complete_plan(model.input(), enough);
+  EXPECT_EQ(fits.total_bytes, least);
+  EXPECT_EQ(fits.request.budget_bytes, least);
+  EXPECT_EQ(layout_plan(model.checkpoint, fits).total_bytes(), least);
+  for (size_t u = 0; u < fits.units.size(); ++u) {
+    EXPECT_EQ(fits.units[u].format, edited.units[u].format);
+  }
+  set_budget(enough, least - 1);
+  EXPECT_THROW((void)complete_plan(model.input(), enough), Error);
+}
+
+TEST(UniformBeside, IsTheLargestThatTakesNoMore) {
+  const PlanningModel model(tiny_experts());
+  std::map<int64_t, std::pair<AffineFormat, double>> uniform;  // by size
+  for (const AffineFormat format : kAffineFormats) {
+    PlanRequest request;
+    request.uniform = format;
+    const Plan plan = model.plan(request).plan.value();
+    uniform.emplace(plan.total_bytes, std::pair(format, plan.objective));
+  }
+  int seen = 0;
+  for (int64_t budget = model.min_safe_bytes(); budget < model.checkpoint.bytes();
+       budget += model.checkpoint.bytes() / 40) {
+    const Plan plan = model.plan(model.with_budget(budget)).plan.value();
+    const auto beside = uniform_beside(model.input(), plan);
+    auto above = uniform.upper_bound(plan.total_bytes);
+    ASSERT_EQ(beside.has_value(), above != uniform.begin());
+    if (!beside) continue;
+    --above;
+    ++seen;
+    EXPECT_EQ(beside->total_bytes, above->first);
+    EXPECT_EQ(beside->format, above->second.first);
+    EXPECT_NEAR(beside->loss, above->second.second, 1e-12 * beside->loss);
+  }
+  EXPECT_GT(seen, 10);
+}
+
+TEST(UniformBeside, IsRoundedPlainlyWhateverThePlansEncoderGains) {
+  const PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 3);
+  request.method = Method::kMeasured;
+  for (const Unit& unit : model.checkpoint.units) request.coefficients[unit.name] = 2;
+  const auto plain = uniform_beside(model.input(), model.plan(request).plan.value());
+  for (const Unit& unit : model.checkpoint.units) request.gains.units[unit.name] = 0.25;
+  request.gains.formats.assign(kFormatCount, 0.5);
+  const auto gained = uniform_beside(model.input(), model.plan(request).plan.value());
+  ASSERT_TRUE(plain && gained);
+  EXPECT_EQ(plain->format, gained->format);
+  EXPECT_NEAR(plain->loss, gained->loss, 1e-12 * plain->loss);
+}
+
+TEST(Budget, AboveTheSourceNothingIsQuantizedAndNothingLost) {
+  const PlanningModel model(tiny_experts());
+  const Plan whole = model.plan(model.with_budget(2 * model.checkpoint.bytes())).plan.value();
+  EXPECT_TRUE(nothing_quantized(whole));
+  EXPECT_EQ(whole.objective, 0);
+  EXPECT_FALSE(
+      nothing_quantized(model.plan(model.with_budget(model.checkpoint.bytes() / 2)).plan.value()));
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,71 @@
+// The uniform format that stands beside a plan, so that a loss has a scale.
+#include <algorithm>
+
+#include "ram/error.h"
+
+#include "assemble.h"
+
+namespace ram {
+namespace {
+
+// By the plan's own loss, but of plain rounding, which is what mlx_lm.convert does.
+double plain_loss(const PlanInput& input, const Plan& plan, const Objective& objective,
+                  std::span<const UnitFormat> formats) {
+  double loss = 0;
+  for (size_t u = 0; u < formats.size(); ++u) {
+    const Candidate* chosen = find_candidate(objective.units[u], formats[u]);
+    RAM_CHECK(chosen != nullptr);
+    if (!chosen->format) continue;
+    const double gain =
+        plan.method == Method::kMeasured
+            ? plan.request.gains.of(input.checkpoint.units[u].name, format_index(*chosen->format))
+            : 1;
+    loss += chosen->loss / gain;
+  }
+  return loss;
+}
+
+PlanRequest uniform_request(AffineFormat format, DType dtype) {
+  PlanRequest request;
+  request.uniform = format;
+  request.method = Method::kUniform;
+  request.dtype = dtype;
+  return request;
+}
+
+}  // namespace
+
+std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& plan) {
+  const Checkpoint& checkpoint = input.checkpoint;
+  std::vector<std::pair<int64_t, AffineFormat>> by_bytes;
+  for (const AffineFormat format : kAffineFormats) {
+    const PlanRequest request = uniform_request(format, plan.dtype);
+    const Objective uniform = make_objective(input, request);
+    const std::vector<UnitFormat> formats = uniform_formats(checkpoint, request, uniform);
+    int64_t bytes = 0;
+    for (size_t u = 0; u < formats.size(); ++u) {
+      bytes += find_candidate(uniform.units[u], formats[u])->bytes;
+    }
+    if (bytes <= plan.total_bytes) by_bytes.emplace_back(bytes, format);
+  }
+  std::stable_sort(by_bytes.begin(), by_bytes.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  const Objective objective = make_objective(input, plan.request);
+  for (const auto& [bytes, format] : by_bytes) {
+    const PlanResult made = make_plan(input, uniform_request(format, plan.dtype));
+    if (!made.plan || made.plan->total_bytes > plan.total_bytes) continue;
+    std::vector<UnitFormat> formats;
+    for (const PlannedUnit& unit : made.plan->units) formats.push_back(unit.format);
+    return UniformBeside{.format = format,
+                         .total_bytes = made.plan->total_bytes,
+                         .loss = plain_loss(input, plan, objective, formats)};
+  }
+  return std::nullopt;
+}
+
+bool nothing_quantized(const Plan& plan) {
+  return std::none_of(plan.units.begin(), plan.units.end(),
+                      [](const PlannedUnit& unit) { return unit.format.has_value(); });
+}
+
+}  // namespace ram
