@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <sstream>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -69,13 +68,22 @@ void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
   }
 }
 
+CalibrationTextOptions text_options(const Common& common, const CalibrationArguments& arguments) {
+  return {.rows = arguments.rows,
+          .length = arguments.length,
+          .seed = arguments.seed.value_or(common.seed),
+          .random_start = arguments.random_start};
+}
+
+bool goes_in_turn(const CalibrationArguments& arguments, Encoder encoder) {
+  return arguments.inputs == "compressed" && encoder == Encoder::kFeedback;
+}
+
 CalibrationText make_text(const Common& common, LanguageModel& model,
                           const std::string& fingerprint, const CalibrationArguments& arguments,
                           Study& study) {
-  const CalibrationTextOptions options{.rows = arguments.rows,
-                                       .length = arguments.length,
-                                       .seed = arguments.seed.value_or(common.seed),
-                                       .random_start = arguments.random_start};
+  enter_stage(common, "write text");
+  const CalibrationTextOptions options = text_options(common, arguments);
   const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
   if (arguments.text == "own") {
     ProgressLine line(common);
@@ -161,26 +169,38 @@ CalibrationMemory calibration_memory(const Common& common, const Checkpoint& che
                       arguments.length);
 }
 
+void announce_calibration(const Common& common, const Checkpoint& checkpoint,
+                          const CalibrationArguments& arguments, PlanRequest& request) {
+  if (!needs_calibration(request)) return;
+  const bool made = arguments.text == "own" || arguments.text == "random";
+  const std::string source =
+      made ? arguments.text : "file sha256 " + read_text(arguments.text).sha256;
+  request.calibration = text_spec(source, checkpoint.config, text_options(common, arguments)) +
+                        (goes_in_turn(arguments, request.encoder) ? " sequential" : "");
+  if (request.method == Method::kMeasured) {
+    request.probe_seconds = parse_seconds(arguments.probe_time);
+  }
+}
+
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
-  std::istringstream words(plan.request.calibration);
-  CalibrationArguments arguments;
-  words >> arguments.text;
-  arguments.inputs = "original";
-  if (arguments.text == "file") {
-    if (file.empty()) {
-      fail(Code::kUsage, "the plan was calibrated on a text ({}): name it with --calibration FILE",
-           plan.request.calibration);
-    }
-    arguments.text = file;
+  const auto origin = parse_calibration(plan.request.calibration);
+  if (!origin) {
+    fail(Code::kUsage,
+         "the plan does not say what it was calibrated on, which encoder {} needs; make it again "
+         "with `ram plan`",
+         encoder_name(plan.encoder));
   }
-  for (std::string word; words >> word;) {
-    if (word == "rows") words >> arguments.rows;
-    if (word == "length") words >> arguments.length;
-    if (word == "sequential") arguments.inputs = "compressed";
-    if (word == "random-start") arguments.random_start = true;
-    if (word == "seed") words >> arguments.seed.emplace();
+  if (origin->source == "file" && file.empty()) {
+    fail(Code::kUsage, "the plan was calibrated on a text ({}): name it with --calibration FILE",
+         plan.request.calibration);
   }
-  return arguments;
+  return {.text = origin->source == "file" ? file : origin->source,
+          .rows = origin->rows,
+          .length = origin->length,
+          .probe_time = {},
+          .inputs = origin->sequential ? "compressed" : "original",
+          .random_start = origin->random_start,
+          .seed = origin->seed};
 }
 
 bool needs_calibration(const PlanRequest& request) {
@@ -203,8 +223,10 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
 
 std::function<void(const ProbeForecast&)> Calibration::forecast_note() const {
   return [this](const ProbeForecast& forecast) {
-    note(common_, fmt::format("probing: {} variants on {} rows of text, about {}",
-                              forecast.variants, forecast.rows, format_seconds(forecast.seconds)));
+    const bool more = probe_seconds_ > 0 && forecast.seconds > probe_seconds_;
+    note(common_, fmt::format("measuring {} disturbances on {} rows of text, about {}{}",
+                              forecast.variants, forecast.rows, format_seconds(forecast.seconds),
+                              more ? ": more than --probe-time, but fewer rows say nothing" : ""));
   };
 }
 
@@ -216,6 +238,7 @@ std::string Calibration::described(Encoder encoder) const {
 void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   request.calibration = described(request.encoder);
   if (request.method != Method::kMeasured) return;
+  request.probe_seconds = probe_seconds_;
   PlanRequest prior = request;
   prior.method = Method::kSquared;
   constexpr double kUsualBits = 4.5;
@@ -229,6 +252,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   ProbeOptions options{
       .seconds = probe_seconds_, .memory_bytes = memory_.variants, .seed = common_.seed};
   options.forecast = forecast_note();
+  enter_stage(common_, "measure coefficients");
   {
     ProgressLine line(common_);
     coefficients_ =
@@ -255,6 +279,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
   trusted_ = std::sqrt(crossed(even, odd) * crossed(odd, even)) < 1;
   if (trusted_) {
     if (request.encoder != Encoder::kFeedback) return;
+    enter_stage(common_, "sample the encoder");
     ProgressLine line(common_);
     request.gains =
         measure_gains(model_, fingerprint_, units, text_,
@@ -266,6 +291,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
        "than the priors' plan, which is used; give more text with --calibration-rows");
   request.method = Method::kSquared;
   request.coefficients.clear();
+  request.probe_seconds = 0;  // it decided nothing
 }
 
 CompressOptions Calibration::compress_options(Encoder encoder, DType dtype) const {
@@ -276,6 +302,7 @@ CompressOptions Calibration::compress_options(Encoder encoder, DType dtype) cons
 }
 
 std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
+  enter_stage(common_, "compress");
   std::vector<UnitFormat> formats;
   formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
@@ -336,7 +363,7 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
                        .seeds = 1,
                        .most_seeds = 1,
                        .first_rows = std::ssize(text_.rows),
-                       .seconds = probe_seconds_,
+                       .seconds = probe_left(),
                        .memory_bytes = memory_.variants,
                        .seed = common_.seed};
   options.values = [&](int unit) {
@@ -361,6 +388,12 @@ void Calibration::measure_stored(const Plan& plan, const EncodedStore& store,
   }
 }
 
+double Calibration::probe_left() const {
+  if (probe_seconds_ <= 0) return 0;
+  constexpr double kLeast = 1e-3;  // 0 would be no bound
+  return std::max(kLeast, probe_seconds_ - (coefficients_ ? coefficients_->seconds : 0));
+}
+
 double Calibration::predicted_kl(const Plan& plan) const {
   double kl = 0;
   for (const CompressedUnit& unit : compressed_->units) {
@@ -369,79 +402,6 @@ double Calibration::predicted_kl(const Plan& plan) const {
     if (found != plan.request.coefficients.end()) kl += found->second * unit.output_error;
   }
   return kl;
-}
-
-std::string Calibration::summary(const Plan& plan) const {
-  std::string text =
-      fmt::format("{:<18}{} ({} tokens)\n", "calibrated on", text_.spec, text_.tokens());
-  if (coefficients_) {
-    double worst = 0;
-    for (const auto& unit : coefficients_->units) {
-      if (unit) worst = std::max(worst, unit->log_error);
-    }
-    text += fmt::format(
-        "{:<18}largest error of a coefficient's logarithm {:.2g}{}; {:.0f} % of the naive passes\n",
-        "coefficients", worst, coefficients_->cut_short ? ", the time was over" : "",
-        coefficients_->layers_naive > 0
-            ? 100 * coefficients_->layers_run / coefficients_->layers_naive
-            : 0);
-  }
-  if (const auto& gains = plan.request.gains.units; !gains.empty()) {
-    double sum = 0;
-    double least = INFINITY;
-    double most = 0;
-    for (const auto& [name, gain] : gains) {
-      sum += std::log(gain);
-      least = std::min(least, gain);
-      most = std::max(most, gain);
-    }
-    text += fmt::format("{:<18}leaves {:.2g} of plain rounding's loss, in units {:.2g} to {:.2g}\n",
-                        encoder_name(plan.encoder),
-                        std::exp(sum / static_cast<double>(gains.size())), least, most);
-  }
-  if (compressed_) {
-    text += fmt::format("{:<18}{:.3g} nats per token on that text", "divergence", compressed_->kl);
-    const double predicted = predicted_kl(plan);
-    if (predicted > 0) {
-      text += fmt::format(", {:.2f} times what the coefficients add up to{}",
-                          compressed_->kl / predicted,
-                          adds_up(plan) ? "" : " (outside 0.5 to 2: they do not add up well here)");
-    }
-    text += '\n';
-    if (compressed_->starved_parts > 0) {
-      text += fmt::format("{:<18}{} of {} experts' matrices saw fewer than 64 tokens\n", "starved",
-                          compressed_->starved_parts, compressed_->parts);
-    }
-  }
-  return text;
-}
-
-Json Calibration::json(const Plan& plan) const {
-  Json document = {{"text", text_.spec}, {"digest", text_.digest}, {"tokens", text_.tokens()}};
-  if (coefficients_) {
-    Json units = Json::array();
-    for (size_t u = 0; u < coefficients_->units.size(); ++u) {
-      const auto& unit = coefficients_->units[u];
-      if (!unit) continue;
-      units.push_back({{"name", checkpoint_.units[u].name},
-                       {"coefficient", unit->value},
-                       {"log_error", unit->log_error},
-                       {"seeds", unit->seeds},
-                       {"rows", unit->rows}});
-    }
-    document["coefficients"] = std::move(units);
-    document["trusted"] = trusted_;
-    document["probe_seconds"] = coefficients_->seconds;
-    document["share_of_naive"] = coefficients_->layers_naive > 0
-                                     ? coefficients_->layers_run / coefficients_->layers_naive
-                                     : 0;
-  }
-  if (compressed_) {
-    document["kl"] = compressed_->kl;
-    if (plan.method == Method::kMeasured) document["predicted_kl"] = predicted_kl(plan);
-    document["starved_parts"] = compressed_->starved_parts;
-  }
-  return document;
 }
 
 void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study) {

@@ -36,6 +36,13 @@ void check_calibration(const CalibrationArguments& arguments);
 CalibrationMemory calibration_memory(const Common& common, const Checkpoint& checkpoint,
                                      const CalibrationArguments& arguments);
 
+/// Writes down in a request how it is going to be calibrated, as far as that is known before the
+/// model is run (the text's digest is not); nothing where it needs no calibration.
+/// @cost reads a calibration file.
+/// @throws as read_text.
+void announce_calibration(const Common& common, const Checkpoint& checkpoint,
+                          const CalibrationArguments& arguments, PlanRequest& request);
+
 /// @return the arguments that gave a plan its text, as its plan.json says; a file has to be named
 /// again.
 /// @throws Error{kUsage} it was calibrated on a file and `file` is empty.
@@ -83,6 +90,8 @@ class Calibration {
 
  private:
   double predicted_kl(const Plan& plan) const;
+  /// Of --probe-time, what the first coefficients left; 0: no bound.
+  double probe_left() const;
   CompressOptions compress_options(Encoder encoder, DType dtype) const;
   /// Tells people what probing is about to take.
   std::function<void(const ProbeForecast&)> forecast_note() const;

@@ -66,6 +66,13 @@ void note(const Common& common, std::string_view text) {
   }
 }
 
+void enter_stage(const Common& common, std::string_view name) {
+  if (!common.stages) return;
+  const auto& names = common.stages->names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) common.stages->at = static_cast<size_t>(found - names.begin());
+}
+
 std::string format_seconds(double seconds) {
   if (seconds < 0.995) return fmt::format("{:.2f} s", seconds);
   if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
@@ -116,7 +123,11 @@ struct ProgressLine::State {
     }
     if (since(last_shown) < (live ? kLiveInterval : kLogInterval)) return;
     last_shown = Clock::now();
-    const std::string text = progress_text(progress, phase_start_bytes, since(phase_start));
+    std::string text = progress_text(progress, phase_start_bytes, since(phase_start));
+    if (const Stages* stages = common.stages.get()) {
+      text = fmt::format("stage {} of {}: {}; {} so far", stages->at + 1, stages->names.size(),
+                         text, format_seconds(since(stages->start)));
+    }
     // "\x1b[K" erases to the end of the line.
     say(common, live ? fmt::format("\r{}\x1b[K", text) : fmt::format("ram: {}\n", text));
     line_open = live;

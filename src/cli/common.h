@@ -2,11 +2,13 @@
 // the result on stdout, progress and notes on stderr.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ram/thread.h"
 
@@ -19,6 +21,13 @@ struct Io {
   std::FILE* in = stdin;
 };
 
+/// The stages of a command that has several, for its progress lines.
+struct Stages {
+  std::vector<std::string> names;
+  size_t at = 0;  ///< index of the one that is on
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
+
 struct Common {
   std::string study = "./ram.db";
   std::string memory;    ///< as typed; empty: no bound
@@ -27,7 +36,8 @@ struct Common {
   bool quiet = false;
   bool json = false;
   Io io;
-  std::string program = "ram";  ///< argv[0]
+  std::shared_ptr<Stages> stages = {};  ///< null: one stage
+  std::string program = "ram";          ///< argv[0]
 };
 
 /// What is held at once, whatever the size of the model: a share that does not depend on the
@@ -55,7 +65,12 @@ void say(const Common& common, std::string_view text);
 /// One printable line on stderr: "ram: note: ..."; nothing with --quiet.
 void note(const Common& common, std::string_view text);
 
+/// Says which stage is on from here; nothing where the command has no stage of that name.
+void enter_stage(const Common& common, std::string_view name);
+
 /// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s.
+/// Where a command has several stages it begins with "stage 2 of 5: " and ends with what the
+/// command took so far.
 /// The line is cleared when the object goes.
 class ProgressLine {
  public:

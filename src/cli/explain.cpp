@@ -44,27 +44,40 @@ struct Step {
   int64_t bytes = 0;
 };
 
-struct NextMegabyte {
-  double loss = 0;  ///< of the plan with one megabyte more
+/// The plan that another budget would have, and what it changes.
+struct OtherBudget {
+  double loss = 0;
   std::vector<Step> steps;
 };
 
+OtherBudget other_budget(const Plan& plan, const Plan& other) {
+  OtherBudget result = {.loss = other.objective, .steps = {}};
+  for (size_t u = 0; u < plan.units.size(); ++u) {
+    const PlannedUnit& before = plan.units[u];
+    const PlannedUnit& after = other.units[u];
+    if (before.format == after.format) continue;
+    result.steps.push_back({u, before.format, after.format, after.bytes - before.bytes});
+  }
+  return result;
+}
+
 // The same request with a megabyte more, solved afresh; nothing for a uniform plan.
-std::optional<NextMegabyte> next_megabyte(const PlanInput& input, const Plan& plan) {
+std::optional<OtherBudget> next_megabyte(const PlanInput& input, const Plan& plan) {
   if (plan.method == Method::kUniform) return std::nullopt;
   PlanRequest request = plan.request;
   request.bits_per_weight.reset();
   request.budget_bytes = std::max(plan.budget_bytes, plan.total_bytes) + kMegabyte;
   const PlanResult result = make_plan(input, request);
   if (!result.plan) return std::nullopt;
-  NextMegabyte next = {.loss = result.plan->objective, .steps = {}};
-  for (size_t u = 0; u < plan.units.size(); ++u) {
-    const PlannedUnit& before = plan.units[u];
-    const PlannedUnit& after = result.plan->units[u];
-    if (before.format == after.format) continue;
-    next.steps.push_back({u, before.format, after.format, after.bytes - before.bytes});
-  }
-  return next;
+  return other_budget(plan, *result.plan);
+}
+
+// What the best plan within a budget changes in a plan that takes more: what is over. Nothing where
+// the budget holds, or no safe plan keeps it.
+std::optional<OtherBudget> within_budget(const PlanInput& input, const Plan& plan) {
+  if (plan.total_bytes <= plan.budget_bytes) return std::nullopt;
+  const PlanResult result = make_plan(input, plan.request);
+  return result.plan ? std::optional(other_budget(plan, *result.plan)) : std::nullopt;
 }
 
 std::vector<size_t> by_loss_per_byte(const Plan& plan) {
@@ -80,9 +93,52 @@ std::vector<size_t> by_loss_per_byte(const Plan& plan) {
   return order;
 }
 
-int explain_plan(const Common& common, const PlanInput& input, const Plan& plan) {
+Json change_json(const Plan& plan, const OtherBudget& other) {
+  Json steps = Json::array();
+  for (const Step& step : other.steps) {
+    steps.push_back({{"name", plan.units[step.unit].name},
+                     {"from", format_text(step.from, plan.dtype)},
+                     {"to", format_text(step.to, plan.dtype)},
+                     {"bytes", step.bytes}});
+  }
+  return {{"objective", other.loss}, {"steps", std::move(steps)}};
+}
+
+std::string steps_text(const Plan& plan, const std::vector<Step>& steps) {
+  Table table({{"unit", Align::kLeft}, {"from"}, {"to"}, {"bytes"}});
+  for (size_t i = 0; i < std::min(steps.size(), kUnitsShown); ++i) {
+    table.add({plan.units[steps[i].unit].name, format_text(steps[i].from, plan.dtype),
+               format_text(steps[i].to, plan.dtype), fmt::format("{:+}", steps[i].bytes)});
+  }
+  const std::string more =
+      steps.size() > kUnitsShown ? fmt::format("and {} more\n", steps.size() - kUnitsShown) : "";
+  return table.render() + more;
+}
+
+// What a plan with larger formats put in by hand takes too much, and the ways out.
+std::string over_text(const PlanInput& input, const Plan& plan,
+                      const std::optional<OtherBudget>& within, const std::string& file) {
+  std::string text = fmt::format("\nIts folder takes {} bytes more than its budget.",
+                                 plan.total_bytes - plan.budget_bytes);
+  if (within) {
+    text += fmt::format(" The best plan within the budget, of loss {:.6g} for {:.6g}, has:\n",
+                        within->loss, plan.objective) +
+            steps_text(plan, within->steps);
+  } else {
+    text += " No safe plan keeps it.\n";
+  }
+  return text + fmt::format(
+                    "Put smaller formats into {0}, or keep these:\n"
+                    "  ram quantize MODEL --plan {0} -o OUT --budget {1}\n",
+                    file, least_budget(input.checkpoint, plan));
+}
+
+int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
+                 const std::string& file) {
   const std::vector<size_t> order = by_loss_per_byte(plan);
-  const std::optional<NextMegabyte> next = next_megabyte(input, plan);
+  const std::optional<OtherBudget> next = next_megabyte(input, plan);
+  const std::optional<OtherBudget> within = within_budget(input, plan);
+  const int64_t over = plan.total_bytes - plan.budget_bytes;
   Json units = Json::array();
   Table table({{"unit", Align::kLeft},
                {"format", Align::kLeft},
@@ -107,32 +163,25 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan)
                fmt::format("{:g}", unit.prior.value_or(0)), fmt::format("{:.4g}", loss),
                fmt::format("{:.4g}", per_mb)});
   }
-  Json steps = Json::array();
-  Table step_table({{"unit", Align::kLeft}, {"from"}, {"to"}, {"bytes"}});
-  for (const Step& step : next ? next->steps : std::vector<Step>()) {
-    const std::string& name = plan.units[step.unit].name;
-    const std::string from = format_text(step.from, plan.dtype);
-    const std::string to = format_text(step.to, plan.dtype);
-    steps.push_back({{"name", name}, {"from", from}, {"to", to}, {"bytes", step.bytes}});
-    if (steps.size() <= kUnitsShown) {
-      step_table.add({name, from, to, fmt::format("{:+}", step.bytes)});
-    }
-  }
   if (common.json) {
     Json document = {
         {"objective", plan.objective}, {"units", std::move(units)}, {"next_mb", nullptr}};
-    if (next) document["next_mb"] = {{"objective", next->loss}, {"steps", std::move(steps)}};
+    if (next) document["next_mb"] = change_json(plan, *next);
+    if (over > 0) {
+      document["over_bytes"] = over;
+      document["least_budget"] = least_budget(input.checkpoint, plan);
+      document["within_budget"] = within ? change_json(plan, *within) : Json(nullptr);
+    }
     print_result(common, document.dump(2) + "\n");
     return kDone;
   }
-  std::string text = plan_summary(plan) + "\nmost loss per byte:\n" + table.render();
-  if (next && !steps.empty()) {
+  std::string text = plan_summary(plan, uniform_beside(input, plan));
+  if (over > 0) text += over_text(input, plan, within, file);
+  text += "\nmost loss per byte:\n" + table.render();
+  if (next && !next->steps.empty()) {
     text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
                         plan.objective, next->loss) +
-            step_table.render();
-    if (steps.size() > kUnitsShown) {
-      text += fmt::format("and {} more\n", steps.size() - kUnitsShown);
-    }
+            steps_text(plan, next->steps);
   } else if (next) {
     text += "\none megabyte more would change nothing.\n";
   }
@@ -192,8 +241,9 @@ int explain(const Common& common, const Options& options) {
   Study study = open_study(common, "explain");
   const Curves curves = measure_for(common, checkpoint, study, edited.method, edited.dtype, false);
   const PlanInput input = curves.input(checkpoint);
-  const Plan plan = complete_plan(input, edited);
-  return options.unit.empty() ? explain_plan(common, input, plan)
+  const std::string file = plan_file(options.plan).string();
+  const Plan plan = complete_plan(input, edited, file, OverBudget::kReturn);
+  return options.unit.empty() ? explain_plan(common, input, plan, file)
                               : explain_one(common, input, plan, options.unit);
 }
 

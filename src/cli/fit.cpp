@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "fitting.h"
+#include "forecast.h"
 #include "planning.h"
 
 namespace ram::cli {
@@ -16,6 +17,7 @@ struct Options {
   std::string model;
   std::string out;
   bool force = false;
+  bool dry_run = false;
   std::string effort = "fast";
   PlanningArguments planning;
   CalibrationArguments calibration;
@@ -30,8 +32,15 @@ Json fit_json(const FitResult& result, const std::string& out) {
   document["problems"] = result.report.problems;
   document["seconds"] = seconds.analyze + seconds.calibrate + seconds.plan + seconds.compress +
                         seconds.write + seconds.verify;
+  document["uniform"] = beside_json(*result.planned.plan, result.beside);
+  if (result.planned.plan->method == Method::kMeasured) {
+    document["predicted_kl"] = result.planned.plan->objective;
+  }
   if (result.calibration) {
     document["calibration"] = result.calibration->json(*result.planned.plan);
+    for (const char* key : {"predicted_kl", "kl"}) {
+      if (document["calibration"].contains(key)) document[key] = document["calibration"][key];
+    }
   }
   document["steps"] = {{"analyze", seconds.analyze}, {"calibrate", seconds.calibrate},
                        {"plan", seconds.plan},       {"compress", seconds.compress},
@@ -41,10 +50,10 @@ Json fit_json(const FitResult& result, const std::string& out) {
 }
 
 std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
-                     const std::string& out) {
+                     const std::string& source, const std::string& out) {
   const FitSeconds& seconds = result.seconds;
   std::string text = plan_table(checkpoint, *result.planned.plan) + "\n";
-  text += plan_summary(*result.planned.plan);
+  text += plan_summary(*result.planned.plan, result.beside);
   if (result.calibration) text += result.calibration->summary(*result.planned.plan);
   const std::string running = result.calibration ? fmt::format("calibrate {}, compress {}, ",
                                                                format_seconds(seconds.calibrate),
@@ -58,15 +67,51 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   text += tokenizer_line(checkpoint);
   text +=
       fmt::format("{:<18}every file, size and unit checked against plan and source\n", "verified");
-  if (!result.calibration && !result.planned.plan->request.uniform) {
+  const bool better = !result.calibration && !result.planned.plan->request.uniform &&
+                      !nothing_quantized(*result.planned.plan);
+  if (better) {
     text += "\nFor less loss at the same size, in more time: --effort best runs the model.\n";
   }
   text += "\nnext:\n";
   if (checkpoint.has_tokenizer()) {
     text += fmt::format("  mlx_lm.generate --model {} --prompt \"Hello\"\n", out);
+    text += fmt::format(
+        "  ram compare {} {} --text FILE    # what it loses: KL, perplexity, top-1\n", source, out);
   }
   text += fmt::format("  ram explain {}\n", out);
   return text;
+}
+
+// Source bytes above which weights alone take long enough to say so before.
+constexpr int64_t kLongWork = int64_t{1} << 30;
+
+void note_probe_time(const Common& common, const FitForecast& forecast) {
+  if (forecast.probe_least_seconds <= 0) return;
+  note(common, fmt::format("measuring coefficients takes about {} at least, on two rows of text: "
+                           "more than --probe-time; shorter rows (--calibration-length) take less",
+                           format_seconds(forecast.probe_least_seconds)));
+}
+
+void say_forecast(const Common& common, const FitForecast& forecast) {
+  if (!common.quiet) say(common, forecast_text(forecast));
+  note_probe_time(common, forecast);
+}
+
+// --dry-run: what it would take, and nothing is written, no study either.
+int foretell(const Common& common, const Checkpoint& checkpoint, const PlanRequest& request,
+             const Options& options) {
+  std::optional<Study> study = open_existing_study(common);
+  const FitForecast forecast =
+      forecast_fit(common, checkpoint, study ? &*study : nullptr, request, options.calibration);
+  if (common.json) {
+    Json document = {{"dry_run", true}, {"out", options.out}};
+    document.update(forecast_json(forecast));
+    print_result(common, document.dump(2) + "\n");
+  } else {
+    print_result(common, forecast_text(forecast));
+  }
+  note_probe_time(common, forecast);
+  return kDone;
 }
 
 int fit(const Common& common, const Options& options) {
@@ -83,18 +128,30 @@ int fit(const Common& common, const Options& options) {
   threads(common);
   check_calibration(options.calibration);
   const Checkpoint checkpoint = open_source(common, options.model);
-  const PlanRequest request = resolve(planning, checkpoint);
+  PlanRequest request = resolve(planning, checkpoint);
+  announce_calibration(common, checkpoint, options.calibration, request);
   check_output_folder(checkpoint, request, options.out, options.force);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
+  if (options.dry_run) return foretell(common, checkpoint, request, options);
   Study study = open_study(common, "fit " + request_options(request));
-  const FitResult result = fit_model(common, checkpoint, study, request, options.out, options.force,
+  std::optional<FitForecast> forecast;
+  if (needs_calibration(request) || checkpoint.bytes() > kLongWork) {
+    forecast = forecast_fit(common, checkpoint, &study, request, options.calibration);
+    say_forecast(common, *forecast);
+  }
+  Common staged = common;
+  staged.stages = std::make_shared<Stages>();
+  staged.stages->names = fit_stages(request, options.calibration);
+  const FitResult result = fit_model(staged, checkpoint, study, request, options.out, options.force,
                                      options.planning.rehash, options.calibration);
   if (!result.planned.plan) return refuse_budget(common, request, result.planned.min_safe_bytes);
   const std::vector<std::string>& problems = result.report.problems;
   if (common.json) {
-    print_result(common, fit_json(result, options.out).dump(2) + "\n");
+    Json document = fit_json(result, options.out);
+    if (forecast) document["forecast"] = forecast_json(*forecast);
+    print_result(common, document.dump(2) + "\n");
   } else if (problems.empty()) {
-    print_result(common, fit_text(checkpoint, result, options.out));
+    print_result(common, fit_text(checkpoint, result, options.model, options.out));
   }
   if (problems.empty()) return kDone;
   say(common,
@@ -110,6 +167,8 @@ Action setup_fit(Arguments app, const Common& common) {
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
+  app.add_flag("--dry-run", options->dry_run,
+               "say what every stage takes in time, memory and disk, and write nothing");
   app.add_option("--effort", options->effort,
                  "fast: weights only (default); best: --method measured --encoder feedback")
       .type_name("fast|best");

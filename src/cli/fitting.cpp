@@ -51,6 +51,22 @@ std::optional<Plan> plan_of_folder(const fs::path& folder) {
   }
 }
 
+// A request that leaves all units as they are, whatever was asked to choose their formats.
+PlanRequest as_it_is(PlanRequest request) {
+  if (request.method == Method::kMeasured) request.method = Method::kSquared;
+  request.encoder = Encoder::kMlx;
+  request.calibration.clear();
+  request.probe_seconds = 0;
+  return request;
+}
+
+[[noreturn]] void refuse_other(const fs::path& out, const Plan& plan, const std::string& what) {
+  fail(Code::kUsage,
+       "{} was made from something else ({}, {}{}): give another name, or --force to replace it",
+       out.string(), plan.model_name, request_options(plan.request),
+       what.empty() ? "" : "; it has " + what);
+}
+
 // An OUT that is there and is not to be replaced: may it be what was asked for? build_folder has
 // the last word.
 void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out) {
@@ -60,13 +76,26 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
   }
   PlanRequest made = plan->request;
   const bool fell_back = made.method == Method::kSquared && !made.calibration.empty();
-  if (fell_back && request.method == Method::kMeasured) made.method = Method::kMeasured;
-  const bool same = plan->model_type == checkpoint.model_type && plan->dtype == request.dtype &&
-                    request_options(made) == request_options(request);
-  if (same) return;
-  fail(Code::kUsage,
-       "{} was made from something else ({}, {}): give another name, or --force to replace it",
-       out.string(), plan->model_name, request_options(plan->request));
+  if (fell_back && request.method == Method::kMeasured) {
+    made.method = Method::kMeasured;
+    made.probe_seconds = request.probe_seconds;
+  }
+  if (plan->model_type == checkpoint.model_type && same_request(made, request)) return;
+  const bool whole = nothing_quantized(*plan) && same_request(made, as_it_is(request));
+  if (!whole) refuse_other(out, *plan, "");
+}
+
+// Formats given by hand are part of what is asked for.
+void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
+  const auto same = [](const PlannedUnit& a, const PlannedUnit& b) {
+    return a.name == b.name && a.format == b.format;
+  };
+  const auto [there, wanted] = std::mismatch(made.units.begin(), made.units.end(),
+                                             asked.units.begin(), asked.units.end(), same);
+  if (there == made.units.end() && wanted == asked.units.end()) return;
+  refuse_other(out, made,
+               wanted == asked.units.end() ? "more units"
+                                           : fmt::format("another format of {}", wanted->name));
 }
 
 // The coefficients do not add up to what the plan does: they are measured again at the plan's own
@@ -123,6 +152,22 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
   }
 }
 
+void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const fs::path& out,
+                         bool by_hand) {
+  const std::optional<Plan> plan = plan_of_folder(out);
+  if (!plan) return;
+  if (plan->fingerprint != asked.fingerprint) refuse_other(out, *plan, "other weights");
+  if (plan->model_name != asked.model_name) refuse_other(out, *plan, "another name");
+  for (const CarriedFile& file : layout_plan(checkpoint, asked).carried_files) {
+    std::error_code failed;
+    const auto bytes = fs::file_size(out / file.name, failed);
+    if (failed || static_cast<int64_t>(bytes) != file.bytes) {
+      refuse_other(out, *plan, "another " + file.name);
+    }
+  }
+  if (by_hand) check_formats(asked, *plan, out);
+}
+
 BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
                           Study& study, const fs::path& out, bool force,
                           const EncodedStore* store) {
@@ -142,6 +187,7 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
                     const CalibrationArguments& calibration) {
   FitResult result;
   Stopwatch watch;
+  enter_stage(common, "analyze");
   const Curves curves =
       measure_for(common, checkpoint, study, request.method, request.dtype, rehash);
   result.seconds.analyze = watch.lap();
@@ -151,6 +197,13 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
     if (rough.method == Method::kMeasured) rough.method = Method::kSquared;
     result.planned = make_plan(curves.input(checkpoint), rough);
     if (!result.planned.plan) return result;
+    if (!force) check_existing_plan(checkpoint, *result.planned.plan, out, false);
+  }
+  if (needs_calibration(request) && nothing_quantized(*result.planned.plan)) {
+    note(common, "the model fits unquantized: it is not run, nothing would come of it");
+    request = as_it_is(request);
+  }
+  if (needs_calibration(request)) {
     result.calibration = std::make_unique<Calibration>(
         common, checkpoint, curves.stored.fingerprint, calibration, study);
     result.calibration->complete(curves.input(checkpoint), request);
@@ -160,6 +213,7 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
   result.seconds.plan = watch.lap();
   for (const std::string& text : result.planned.notes) note(common, text);
   if (!result.planned.plan) return result;
+  result.beside = uniform_beside(curves.input(checkpoint), *result.planned.plan);
   std::unique_ptr<EncodedStore> store;
   if (result.planned.plan->encoder != Encoder::kMlx) {
     store = result.calibration->compress(*result.planned.plan, out);
@@ -169,10 +223,13 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
     }
     result.seconds.compress = watch.lap();
   }
+  if (store) result.beside = uniform_beside(curves.input(checkpoint), *result.planned.plan);
+  enter_stage(common, "write");
   result.outcome =
       write_folder(common, checkpoint, *result.planned.plan, study, out, force, store.get());
   if (store) store->remove();
   result.seconds.write = watch.lap();
+  enter_stage(common, "verify");
   ProgressLine line(common);
   result.report = verify_folder(out, &checkpoint, &study, threads(common), line.function());
   result.seconds.verify = watch.lap();

@@ -28,6 +28,7 @@ struct FitResult {
   PlanResult planned;  ///< without a plan: nothing was written
   BuildOutcome outcome = BuildOutcome::kWritten;
   VerifyReport report;
+  std::optional<UniformBeside> beside;  ///< of the plan
   FitSeconds seconds;
   std::unique_ptr<Calibration> calibration;  ///< null where the model was not run
 };
@@ -37,6 +38,14 @@ struct FitResult {
 /// @throws Error{kUsage, kWriteFailed}
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
                          const std::filesystem::path& out, bool force);
+
+/// Refuses at once an OUT that is there, would not be replaced, and was made from other weights,
+/// under another name or with other carried files than a plan says: what is left for build_folder
+/// to find is what the long work decides.
+/// @param by_hand the formats are part of what is asked for.
+/// @throws Error{kUsage}
+void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked,
+                         const std::filesystem::path& out, bool by_hand);
 
 /// Analyzes, calibrates where the request asks for it, plans, writes and verifies.
 FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& study,

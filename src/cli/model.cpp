@@ -52,6 +52,44 @@ double bits(int64_t bytes, int64_t weights) {
   return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
 }
 
+// How near a plan is to the best that there is.
+std::string optimality(const Plan& plan) {
+  const double gap = plan.objective - plan.lower_bound;
+  if (gap <= kSumRounding * plan.objective) return "the least for this size (proven)";
+  if (plan.lower_bound <= 0) return "how much less there may be at this size is not known";
+  if (plan.method == Method::kUniform) {
+    return fmt::format("at most {:.3g} times what mixed formats lose at this size",
+                       plan.objective / plan.lower_bound);
+  }
+  return fmt::format("at most {:.2g} % above the least for this size",
+                     100 * gap / plan.lower_bound);
+}
+
+// A KL where the plan's loss is one, else its ratio to the loss of the uniform format beside it:
+// the sum of a method alone has no scale.
+std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& beside) {
+  if (nothing_quantized(plan)) {
+    return fmt::format("{:<18}none: the model fits unquantized\n", "loss");
+  }
+  if (plan.method == Method::kUniform) {
+    return fmt::format("{:<18}{}\n", "loss", optimality(plan));
+  }
+  const std::string name = beside ? fmt::format("uniform {} ({})", format_name(beside->format),
+                                                format_bytes(beside->total_bytes))
+                                  : "";
+  if (plan.method == Method::kMeasured) {
+    const std::string other = beside ? fmt::format(" ({}: {:.3g})", name, beside->loss) : "";
+    return fmt::format("{:<18}{:.3g} nats per token{}; {}\n", "predicted KL", plan.objective, other,
+                       optimality(plan));
+  }
+  if (!beside || beside->loss <= 0) {
+    return fmt::format("{:<18}{:.4g} ({}; no uniform format is this small); {}\n", "loss",
+                       plan.objective, method_name(plan.method), optimality(plan));
+  }
+  return fmt::format("{:<18}{:.3g} times that of {}; {}\n", "loss", plan.objective / beside->loss,
+                     name, optimality(plan));
+}
+
 }  // namespace
 
 Checkpoint open_source(const Common& common, const std::string& model, Quantized quantized) {
@@ -191,33 +229,41 @@ std::string plan_table(const Checkpoint& checkpoint, const Plan& plan) {
   return table.render();
 }
 
-std::string plan_summary(const Plan& plan) {
+std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& beside) {
   std::string text = fmt::format("{:<18}{} ({})\n", "finished folder", plan.total_bytes,
                                  format_bytes(plan.total_bytes));
-  if (plan.method != Method::kUniform) {
-    text += fmt::format("{:<18}{} ({}), {} unused\n", "asked for", plan.budget_bytes,
-                        format_bytes(plan.budget_bytes), plan.budget_bytes - plan.total_bytes);
+  if (plan.request.bits_per_weight) {
+    text += fmt::format("{:<18}{} bits per weight\n", "asked for", *plan.request.bits_per_weight);
+  } else if (plan.method != Method::kUniform) {
+    const int64_t rest = plan.budget_bytes - plan.total_bytes;
+    text += fmt::format("{:<18}{} ({}), {} {}\n", "asked for", plan.budget_bytes,
+                        format_bytes(plan.budget_bytes), std::abs(rest),
+                        rest >= 0 ? "unused" : "bytes too many");
   }
   text += fmt::format("{:<18}{:.4f}\n", "bits per weight", plan.bits_per_weight);
-  text += fmt::format("{:<18}{:.6g} ({}), ", "loss", plan.objective, method_name(plan.method));
-  const double gap = plan.objective - plan.lower_bound;
-  if (plan.method == Method::kUniform) {
-    text += "as given by the format\n";
-  } else if (gap <= kSumRounding * plan.objective) {
-    text += "the least there is for this size (proven)\n";
-  } else {
-    text += fmt::format("at most {:.2g} % above the least for this size\n",
-                        100 * gap / plan.lower_bound);
-  }
-  return text;
+  return text + quality_line(plan, beside);
 }
 
 Json plan_json(const Plan& plan) {
   return parse_json(render_plan(plan), "plan.json");
 }
 
+fs::path plan_file(const fs::path& path) {
+  return fs::is_directory(path) ? path / "plan.json" : path;
+}
+
+Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
+  if (!beside) return nullptr;
+  Json document = {{"format", format_name(beside->format)},
+                   {"total_bytes", beside->total_bytes},
+                   {"loss", beside->loss}};
+  document["loss_ratio"] = beside->loss > 0 ? Json(plan.objective / beside->loss) : Json(nullptr);
+  if (plan.method == Method::kMeasured) document["predicted_kl"] = beside->loss;
+  return document;
+}
+
 Plan read_plan(const fs::path& path) {
-  const fs::path file = fs::is_directory(path) ? path / "plan.json" : path;
+  const fs::path file = plan_file(path);
   return parse_plan(read_text_file(file, kLargestPlan), file.string());
 }
 

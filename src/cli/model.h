@@ -66,11 +66,19 @@ std::string format_text(UnitFormat format, DType dtype);
 /// @return the table of a plan by role: units, weights, bytes, bits per weight, formats.
 std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
 
-/// @return lines that say what was asked, what came out, and how near the best that is.
-std::string plan_summary(const Plan& plan);
+/// @return lines that say what was asked, what came out, how good it is, and how near the best.
+/// @param beside of the plan (uniform_beside).
+std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& beside);
+
+/// @return {format, total_bytes, loss, loss_ratio}, with predicted_kl where the loss is one; null
+///         where nothing stands beside the plan.
+Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside);
 
 /// @return plan.json's document.
 Json plan_json(const Plan& plan);
+
+/// @return the plan.json that a path names: itself, or the one in a folder.
+std::filesystem::path plan_file(const std::filesystem::path& path);
 
 /// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
 /// plan.json in it.

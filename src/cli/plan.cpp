@@ -21,16 +21,18 @@ int plan_command(const Common& common, const Options& options) {
   check_output_file(options.output);
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
+  announce_calibration(common, checkpoint, options.calibration, request);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
   Study study = open_study(common, "plan " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
+  const PlanInput input = curves.input(checkpoint);
   if (needs_calibration(request)) {
     Calibration calibration(common, checkpoint, curves.stored.fingerprint, options.calibration,
                             study);
-    calibration.complete(curves.input(checkpoint), request);
+    calibration.complete(input, request);
   }
-  const PlanResult result = make_plan(curves.input(checkpoint), request);
+  const PlanResult result = make_plan(input, request);
   for (const std::string& text : result.notes) note(common, text);
   if (!result.plan) return refuse_budget(common, request, result.min_safe_bytes);
   const std::string text = render_plan(*result.plan);
@@ -39,7 +41,8 @@ int plan_command(const Common& common, const Options& options) {
   if (common.json) {
     print_result(common, text);
   } else {
-    print_result(common, plan_table(checkpoint, *result.plan) + "\n" + plan_summary(*result.plan));
+    print_result(common, plan_table(checkpoint, *result.plan) + "\n" +
+                             plan_summary(*result.plan, uniform_beside(input, *result.plan)));
   }
   return kDone;
 }

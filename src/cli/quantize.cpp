@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/size.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -14,6 +15,7 @@ struct Options {
   std::string model;
   std::string plan;
   std::string out;
+  std::string budget;
   bool force = false;
   bool rehash = false;
   std::string calibration_file;
@@ -21,20 +23,28 @@ struct Options {
 
 int quantize(const Common& common, const Options& options) {
   threads(common);
-  const Plan edited = read_plan(options.plan);
+  std::optional<Size> budget;
+  if (!options.budget.empty()) budget = parse_size(options.budget);
+  Plan edited = read_plan(options.plan);
   const Checkpoint checkpoint = open_source(common, options.model);
   if (edited.model_type != checkpoint.model_type) {
     fail(Code::kUsage, "{}: made for {} ({}), and {} is {}: plan this model with ram plan",
          options.plan, edited.model_name, edited.model_type, checkpoint.name,
          checkpoint.model_type);
   }
+  if (budget && edited.request.uniform) {
+    fail(Code::kUsage, "{}: a uniform plan has no budget; leave --budget {} out", options.plan,
+         options.budget);
+  }
+  if (budget) set_budget(edited, budget->resolve(checkpoint.bytes()));
   check_output_folder(checkpoint, edited.request, options.out, options.force);
   Study study = open_study(common, "quantize " + request_options(edited.request));
   const Curves curves =
       measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);
-  Plan plan = complete_plan(curves.input(checkpoint), edited);
+  Plan plan = complete_plan(curves.input(checkpoint), edited, plan_file(options.plan).string());
   std::unique_ptr<EncodedStore> store;
   if (plan.encoder != Encoder::kMlx) {
+    if (!options.force) check_existing_plan(checkpoint, plan, options.out, /*by_hand=*/true);
     Calibration calibration(common, checkpoint, curves.stored.fingerprint,
                             arguments_of(plan, options.calibration_file), study);
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {
@@ -57,7 +67,8 @@ int quantize(const Common& common, const Options& options) {
   } else {
     print_result(
         common,
-        plan_table(checkpoint, plan) + "\n" + plan_summary(plan) +
+        plan_table(checkpoint, plan) + "\n" +
+            plan_summary(plan, uniform_beside(curves.input(checkpoint), plan)) +
             fmt::format("{:<18}{}\n", "folder", outcome_text(outcome, options.out)) +
             tokenizer_line(checkpoint) +
             fmt::format("\nnext:\n  ram verify {} --source {}\n", options.out, options.model));
@@ -74,6 +85,9 @@ Action setup_quantize(Arguments app, const Common& common) {
       .type_name("FILE")
       .required();
   app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
+  app.add_option("--budget", options->budget,
+                 "another budget than the plan's, as of a plan with a larger format put in by hand")
+      .type_name("SIZE");
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
   app.add_flag("--rehash", options->rehash, "read every tensor again");
   app.add_option("--calibration", options->calibration_file,
