@@ -65,10 +65,11 @@ std::string markdown_text(std::string_view text) {
 }
 
 std::string shell_word(std::string_view text) {
-  const std::string word = printable(text, std::string_view::npos);
+  std::string word = printable(text, std::string_view::npos);
+  if (word.starts_with('-')) word.insert(0, "./");  // or it would be an option
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos && word.front() != '-') {
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
     return word;
   }
   std::string quoted = "'";
