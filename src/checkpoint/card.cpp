@@ -12,6 +12,8 @@
 #include "ram/file.h"
 #include "ram/text.h"
 
+#include "side_files.h"
+
 namespace ram {
 namespace {
 
@@ -131,6 +133,7 @@ ModelCard read_card(const std::filesystem::path& folder) {
   std::error_code error;
   const std::filesystem::path path = folder / "README.md";
   if (!std::filesystem::is_regular_file(path, error)) return {};
+  if (!linked_out(folder, "README.md").empty()) return {};  // somebody else's
   try {
     const InputFile file(path);
     std::string text(static_cast<size_t>(std::min(file.size(), kFrontMatterBytes)), '\0');

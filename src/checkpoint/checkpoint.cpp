@@ -191,6 +191,19 @@ std::optional<DType> settle_dtype(const ParsedConfig& config,
   return chosen;
 }
 
+/// What is read from elsewhere is said: a folder of a stranger may link to what is not its own.
+void note_links(const std::filesystem::path& folder, const std::vector<std::string>& names,
+                std::vector<std::string>& notes) {
+  int64_t count = 0;
+  for (const std::string& name : names) {
+    const std::filesystem::path real = linked_out(folder, name);
+    if (real.empty() || count++ > 0) continue;
+    notes.push_back(fmt::format("{} is a link out of the model's folder and is read at {}",
+                                printable(name), printable(real.string())));
+  }
+  if (count > 1) notes.back() += fmt::format("; so are {} more files", count - 1);
+}
+
 /// generation_config.json's end of a text wins over config.json's. Its damage ends nothing.
 /// @source transformers 5.24, generation/utils.py; mlx_lm 0.32.2, utils.py, `load_config`
 void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& checkpoint) {
@@ -256,6 +269,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   for (const std::string& file : shards.files) checkpoint.files.emplace_back(folder.path / file);
   checkpoint.notes = std::move(config.notes);
   std::move(shards.notes.begin(), shards.notes.end(), std::back_inserter(checkpoint.notes));
+  std::vector<std::string> read = shards.files;
+  read.emplace_back("config.json");
+  note_links(folder.path, read, checkpoint.notes);
   checkpoint.tensors = read_headers(checkpoint.files, checkpoint.notes);
   compare_index(shards, checkpoint.tensors, checkpoint.notes);
   settle_head(config, checkpoint.files, checkpoint.tensors, checkpoint.notes);

@@ -171,10 +171,7 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
                     Keys::text_of(theta), Keys::text_of(other), Keys::text_of(theta)));
     break;
   }
-  if (!theta.is_number() || !(theta.get<double>() > 0)) {
-    fail(Code::kCorrupt, "rope_theta is {}: a number above 0 is allowed ({})", Keys::text_of(theta),
-         file);
-  }
+  Keys(config, file).positive_number("rope_theta", theta);
   Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
   if (type.is_null()) type = "default";
   // @source mlx_lm 0.32, models/rope_utils.py, `initialize_rope`

@@ -86,6 +86,21 @@ std::string subfolder_with_config(const fs::path& folder, const std::vector<Entr
   return "";
 }
 
+/// A repository of a cache, whether the folder is the cache or the one around it (HF_HOME).
+std::string first_repository(const fs::path& folder, const std::vector<Entry>& entries) {
+  for (const Entry& entry : entries) {
+    if (!entry.folder) continue;
+    const std::string id = repository_of_cache_folder(entry.name);
+    if (!id.empty()) return id;
+    if (entry.name != "hub") continue;
+    for (const Entry& inner : entries_of(folder / entry.name)) {
+      const std::string inner_id = repository_of_cache_folder(inner.name);
+      if (inner.folder && !inner_id.empty()) return inner_id;
+    }
+  }
+  return "";
+}
+
 /// The sentence, or nothing where the folder is like none of these.
 std::optional<std::string> kind_of(const fs::path& folder, const std::vector<Entry>& entries) {
   const auto has = [&](const std::string& name) {
@@ -107,15 +122,17 @@ std::optional<std::string> kind_of(const fs::path& folder, const std::vector<Ent
   if (has("model_index.json")) {
     return "this is a pipeline of diffusers, which makes images: give a language model";
   }
-  for (const Entry& entry : entries) {
-    const std::string id = repository_of_cache_folder(entry.name);
-    if (!entry.folder || id.empty()) continue;
+  const std::string cached = first_repository(folder, entries);
+  if (!cached.empty()) {
     return fmt::format(
         "this is the Hugging Face cache: give the id of a model in it, as {}, or the folder of a "
         "snapshot",
-        printable(id));
+        printable(cached));
   }
-  const std::string id = repository_of_cache_folder(folder.filename().string());
+  std::error_code error;
+  fs::path whole = fs::absolute(folder, error).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  const std::string id = repository_of_cache_folder(whole.filename().string());
   if (!id.empty()) {
     return fmt::format("this is the cache's folder of a repository: give its id, {}",
                        printable(id));

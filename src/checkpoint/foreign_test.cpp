@@ -91,8 +91,13 @@ TEST(Foreign, the_cache_and_its_folders_name_the_ids_in_them) {
   EXPECT_THAT(refusal(cache.path().string()),
               HasSubstr("this is the Hugging Face cache: give the id of a model in it, as "
                         "Org/Tiny-Model"));
-  EXPECT_THAT(refusal((cache / "models--Org--Tiny-Model").string()),
-              HasSubstr("give its id, Org/Tiny-Model"));
+  for (const char* end : {"", "/"}) {
+    EXPECT_THAT(refusal((cache / "models--Org--Tiny-Model").string() + end),
+                HasSubstr("give its id, Org/Tiny-Model"));
+  }
+  const TempFolder home;
+  fs::create_directory_symlink(cache.path(), home / "hub");
+  EXPECT_THAT(refusal(home.path().string()), HasSubstr("this is the Hugging Face cache"));
   const Environment hub("HF_HUB_CACHE", cache.path().string());
   EXPECT_EQ(Checkpoint::open("Org/Tiny-Model").name, "Org/Tiny-Model");
   EXPECT_THAT(refusal("org/tiny-model"), HasSubstr("did you mean Org/Tiny-Model?"));

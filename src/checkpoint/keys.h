@@ -62,14 +62,19 @@ class Keys {
     return value->get<bool>();
   }
 
-  /// A number above 0.
-  double positive(std::string_view key) const {
-    const nlohmann::json& value = get(key);
-    if (!value.is_number() || !(value.get<double>() > 0)) {
+  /// A finite number above 0.
+  double positive(std::string_view key) const { return positive_number(key, get(key)); }
+
+  double positive_number(std::string_view key, const nlohmann::json& value) const {
+    if (!is_finite(value) || !(value.get<double>() > 0)) {
       fail(Code::kCorrupt, "{} is {}: a number above 0 is allowed ({})", key, text_of(value),
            file_);
     }
     return value.get<double>();
+  }
+
+  static bool is_finite(const nlohmann::json& value) {
+    return value.is_number() && std::isfinite(value.get<double>());
   }
 
   double positive(std::string_view key, double otherwise) const {
@@ -80,6 +85,10 @@ class Keys {
   static std::string text_of(const nlohmann::json& value) {
     if (value.is_structured()) return value.is_object() ? "an object" : "a list";
     if (value.is_binary()) return "an integer beyond 64 bits";
+    if (value.is_number_float() && !is_finite(value)) {
+      const double number = value.get<double>();
+      return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
+    }
     const std::string text = value.dump();
     return text.size() > 60 ? text.substr(0, 60) + "..." : text;
   }

@@ -179,7 +179,7 @@ void read_model_config(ParsedConfig& config, const std::string& file) {
         family.routing == ExpertRouting::kTopKThenSoftmax || keys.boolean("norm_topk_prob", false);
   }
   const Json& epsilon = keys.get("rms_norm_eps");
-  if (!epsilon.is_number() || !(epsilon.get<double>() >= 0)) {
+  if (!Keys::is_finite(epsilon) || !(epsilon.get<double>() >= 0)) {
     fail(Code::kCorrupt, "rms_norm_eps is {}: a number from 0 on is allowed ({})",
          Keys::text_of(epsilon), file);
   }

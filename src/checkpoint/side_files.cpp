@@ -144,11 +144,17 @@ SideFile side_file(std::string_view name) {
   return SideFile::kOther;
 }
 
-SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
-  SideFiles files;
+fs::path linked_out(const fs::path& folder, const std::string& name) {
   std::error_code error;
   const fs::path root = fs::canonical(folder, error);
+  const fs::path real = fs::canonical(folder / name, error);
+  return error || lies_in(real, root) || is_cache_blob(real) ? fs::path() : real;
+}
+
+SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
+  SideFiles files;
   for (const std::string& name : names_in(folder)) {
+    std::error_code error;
     if (side_file(name) != SideFile::kCarried) continue;
     const fs::path path = folder / name;
     const fs::path real = fs::canonical(path, error);
@@ -163,7 +169,7 @@ SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
           "{}: a name that is not printable, so OUT gets no such file", printable(name)));
       continue;
     }
-    if (!lies_in(real, root) && !is_cache_blob(real)) {
+    if (!linked_out(folder, name).empty()) {
       files.notes.push_back(fmt::format(
           "{} is a link out of the model's folder (to {}), so OUT gets no such file: put a copy in "
           "its place if it belongs to the model",

@@ -22,4 +22,8 @@ struct SideFiles {
 /// @throws Error{kMissing} the folder cannot be read.
 SideFiles find_side_files(const std::filesystem::path& folder, const std::string& fetch);
 
+/// @return where a file of the folder is, if a link leads there that is followed by no carried
+/// file: out of the folder and into no cache; empty otherwise.
+std::filesystem::path linked_out(const std::filesystem::path& folder, const std::string& name);
+
 }  // namespace ram

@@ -142,6 +142,25 @@ TEST(SideFiles, a_file_that_cannot_be_named_or_read_is_not_carried) {
   EXPECT_THAT(files.notes.front(), HasSubstr("OUT gets no LICENSE-caf"));
 }
 
+TEST(SideFiles, what_is_read_through_a_link_is_said) {
+  const TempFolder place;
+  testing::write_tiny_model(place / "m", {.shards = 2});
+  fs::create_directories(place / "elsewhere");
+  for (const char* name :
+       {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json"}) {
+    fs::rename(place / "m" / name, place / "elsewhere" / name);
+    fs::create_symlink(fs::path("../elsewhere") / name, place / "m" / name);
+  }
+  write_file_atomic(place / "elsewhere/README.md", "---\nlicense: mit\n---\n");
+  fs::create_symlink("../elsewhere/README.md", place / "m/README.md");
+  const Checkpoint checkpoint = Checkpoint::open((place / "m").string());
+  EXPECT_THAT(checkpoint.notes,
+              ElementsAre(HasSubstr("model-00001-of-00002.safetensors is a link out of the model's "
+                                    "folder and is read at")));
+  EXPECT_THAT(checkpoint.notes.front(), HasSubstr("; so are 2 more files"));
+  EXPECT_EQ(checkpoint.card.licence, "");
+}
+
 TEST(SideFiles, folders_of_templates_that_link_elsewhere_are_not_followed) {
   const TempFolder place;
   fs::create_directories(place / "m");
