@@ -19,7 +19,7 @@ void read_as(const std::string& input, ram::Quantized quantized) {
     const std::string spelled = ram::render_json(config.spelled);
     if (ram::render_json(ram::parse_config(spelled, "again.json").spelled) != spelled) std::abort();
     if (config.model.window.size() != static_cast<size_t>(config.model.layers)) std::abort();
-    ram::build_units(config, {}, "fuzz");
+    ram::build_units(config, {}, {.folder = "fuzz"});
     std::abort();  // no model is complete without tensors
   } catch (const ram::Error& error) {
     ram::expect_clear(error);

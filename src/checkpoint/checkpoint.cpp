@@ -277,8 +277,10 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   settle_head(config, checkpoint.files, checkpoint.tensors, checkpoint.notes);
   checkpoint.torch_dtype = settle_dtype(config, checkpoint.tensors, checkpoint.notes);
 
-  UnitTable table =
-      build_units(config, checkpoint.tensors, {folder.path.string(), folder.fetch, shards.located});
+  UnitTable table = build_units(config, checkpoint.tensors,
+                                {.folder = folder.path.string(),
+                                 .fetch = folder.fetch,
+                                 .located = std::move(shards.located)});
   checkpoint.units = std::move(table.units);
   checkpoint.dropped = std::move(table.dropped);
   checkpoint.tied_embeddings = table.tied;

@@ -317,6 +317,16 @@ void read_sizes(ParsedConfig& config, const Keys& keys, const Family& family) {
   }
 }
 
+/// JSON has no NaN and no infinities. @source mlx_lm 0.32.2, utils.py, `_encode_tagged_floats`, and
+/// transformers 5.24, configuration_utils.py, which read these objects as numbers
+void tag_numbers(Json& value) {
+  if (value.is_structured()) {
+    for (Json& child : value) tag_numbers(child);
+  } else if (value.is_number_float() && !Keys::is_finite(value)) {
+    value = {{"__float__", Keys::text_of(value)}};
+  }
+}
+
 std::vector<DType> read_dtypes(const Keys& keys) {
   std::vector<DType> dtypes;
   for (const char* key : {"torch_dtype", "dtype"}) {
@@ -363,6 +373,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   }
   config.dtypes = read_dtypes(keys);
   read_model_config(config, file);
+  tag_numbers(spelled);
   return config;
 }
 

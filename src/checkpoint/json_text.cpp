@@ -1,10 +1,6 @@
 // Walks the tree to write it; recursive only as deep as parse_json lets a tree be.
 #include "json_text.h"
 
-#include <cmath>
-
-#include <fmt/format.h>
-
 namespace ram {
 namespace {
 
@@ -17,12 +13,6 @@ void write(const Json& value, int depth, std::string& out) {
   };
   if (value.is_binary()) {
     out.append(value.get_binary().begin(), value.get_binary().end());
-  } else if (value.is_number_float() && !std::isfinite(value.get<double>())) {
-    // As mlx_lm 0.32.2 and transformers 5 write it and read it: JSON has no such number.
-    const double number = value.get<double>();
-    out += fmt::format(R"({{"__float__": "{}"}})", std::isnan(number) ? "NaN"
-                                                   : number > 0       ? "Infinity"
-                                                                      : "-Infinity");
   } else if (!value.is_structured() || value.empty()) {
     out += value.dump();
   } else if (value.is_object()) {

@@ -20,8 +20,8 @@ struct UnitTable {
 /// What messages about a missing tensor say.
 struct TablePlace {
   std::string folder;
-  std::string fetch;                                  ///< the command that fetches the model
-  const std::map<std::string, std::string>& located;  ///< by the index: tensor -> file
+  std::string fetch = {};                           ///< the command that fetches the model
+  std::map<std::string, std::string> located = {};  ///< by the index: tensor -> file
 };
 
 /// @param tensors sorted by name, no name twice.

@@ -300,7 +300,7 @@ class Followed(support.InteropCase):
     def test_infinity_in_a_config_is_read_and_written_as_a_tag(self):
         folder = self.model("infinity", config={"time_step_limit": [0.0, float("inf")]})
         self.assertIn("Infinity", (folder / "config.json").read_text())
-        where = "render_json in src/checkpoint/json_text.cpp"
+        where = "tag_numbers in src/checkpoint/config.cpp"
         with self.rule("mlx-lm", where, "Python's words for numbers are read"):
             self.assertEqual(float("inf"), mlx_lm.utils.load_config(folder)["time_step_limit"][1])
         out = self.uniform(folder)
