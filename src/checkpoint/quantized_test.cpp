@@ -222,7 +222,7 @@ TEST(QuantizedFolder, without_an_entry_shapes_say_bits_and_group_size) {
   }
   // Shapes of no format are held against the top level's.
   StoredTensors tensors = testing::mlx_tensors(model, all_four);
-  StoredTensor& scales = tensors.at("lm_head.scales");
+  auto& scales = tensors.at("lm_head.scales");
   scales.spec.shape.back() *= 3;
   scales.bytes.resize(scales.bytes.size() * 3);
   expect_refused(quantized_config(model), tensors, Code::kCorrupt, "lm_head.scales has shape");
