@@ -212,7 +212,7 @@ void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& c
   if (!std::filesystem::exists(path, error)) return;
   const std::string file = path.string();
   try {
-    const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file);
+    const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file, kAsPython);
     if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
     std::vector<int32_t> ids = read_eos_ids(json, file);
     if (!ids.empty()) checkpoint.config.eos_ids = std::move(ids);

@@ -342,7 +342,7 @@ std::vector<DType> read_dtypes(const Keys& keys) {
 
 ParsedConfig parse_config(std::string_view text, const std::string& file, Quantized quantized) {
   ParsedConfig config;
-  config.spelled = parse_json(text, file);
+  config.spelled = parse_json(text, file, kAsPython);
   Json& spelled = config.spelled;
   if (!spelled.is_object()) {
     fail(Code::kCorrupt, "{} where a JSON object is expected ({})", Keys::text_of(spelled), file);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -149,6 +150,25 @@ TEST(Config, both_spellings_become_the_same_union) {
     EXPECT_EQ(hub["rope_parameters"], (Json{{"rope_theta", 500000.0}, {"rope_type", "default"}}));
     // Read again, the union is itself.
     EXPECT_EQ(parse_config(hub.dump(), "f").spelled, hub);
+  }
+}
+
+TEST(Config, numbers_without_end_are_read_as_python_reads_them) {
+  std::string text = testing::tiny_model_config({}).dump();
+  text.pop_back();
+  const std::string more = R"(, "limits": [0.0, Infinity, {"least": -Infinity}], "x": NaN})";
+  const Json read = parse_config(text + more, "m/config.json").spelled;
+  EXPECT_EQ(read["limits"][1], (Json{{"__float__", "Infinity"}}));
+  EXPECT_EQ(read["limits"][2]["least"], (Json{{"__float__", "-Infinity"}}));
+  EXPECT_EQ(read["x"], (Json{{"__float__", "NaN"}}));
+  EXPECT_EQ(parse_config(render_json(read), "m/config.json").spelled, read);
+  // A number that counts must be one.
+  for (const char* key : {"rope_theta", "rms_norm_eps", "hidden_size", "num_hidden_layers"}) {
+    for (const char* value : {"NaN", "Infinity", "1e999"}) {
+      const std::string bad = fmt::format(R"(, "{}": {}}})", key, value);
+      expect_refused(text + bad, Code::kCorrupt,
+                     fmt::format("{} is {}", key, *value == 'N' ? "NaN" : "Infinity"));
+    }
   }
 }
 

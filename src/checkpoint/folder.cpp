@@ -153,7 +153,8 @@ void check_numbered_shards(const ModelFolder& folder, const std::vector<std::str
 
 ShardList read_index(const ModelFolder& folder) {
   const fs::path path = folder.path / kIndexName;
-  const nlohmann::json index = parse_json(read_text_file(path, kMaxIndexBytes), path.string());
+  const nlohmann::json index =
+      parse_json(read_text_file(path, kMaxIndexBytes), path.string(), kAsPython);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object() || map->empty()) {
     fail(Code::kCorrupt, "no weight_map: an object of tensor and file names is expected ({})",

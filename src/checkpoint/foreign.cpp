@@ -64,7 +64,8 @@ std::string first_with(const std::vector<Entry>& entries,
 std::string base_of_adapter(const fs::path& folder) {
   try {
     const std::string file = (folder / "adapter_config.json").string();
-    const nlohmann::json json = parse_json(read_text_file(file, kMaxAdapterConfigBytes), file);
+    const nlohmann::json json =
+        parse_json(read_text_file(file, kMaxAdapterConfigBytes), file, kAsPython);
     for (const char* key : {"base_model_name_or_path", "model"}) {
       if (json.is_object() && json.contains(key) && json[key].is_string()) {
         return printable(json[key].get<std::string>());

@@ -8,6 +8,9 @@
 
 namespace ram {
 
+/// A model's folder is read with Python's words for numbers, as mlx_lm and transformers read it.
+inline constexpr JsonLimits kAsPython = {.non_finite = true};
+
 /// @param value from parse_json.
 /// @return the text, indented by 4, keys sorted, one element a line, a newline at the end.
 std::string render_json(const nlohmann::json& value);
