@@ -42,8 +42,20 @@ template <typename... Args>
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// Throws Error{kMissing}, or {kWriteFailed} when `writing`, for errno after a failed system call.
-/// The message is "<what>: <path>: <strerror>".
+/// The one place where limits of the system become codes.
+/// @param error_number errno of a call that failed.
+/// @return kWriteFailed for a full disk, a quota, a file beyond its limit or a read-only place;
+///         kUsage where memory or threads are at an end (the command line asks for too much); else
+///         kMissing, or kWriteFailed when `writing`.
+Code code_of_errno(bool writing, int error_number);
+
+/// @return an exception as an Error with a message for people, whatever it is: Error as it is,
+///         what the standard library throws for limits of the system by code_of_errno, and all
+///         else as a defect of ours.
+Error as_error(const std::exception& exception);
+
+/// Throws Error{code_of_errno(writing, error_number)} after a failed system call. The message is
+/// "<what>: <path>: <strerror>", and what to do where the limit is known.
 [[noreturn]] void fail_errno(bool writing, const std::string& what, const std::string& path,
                              int error_number);
 

@@ -37,6 +37,8 @@ int main(int argc, char** argv) {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
   ram::return_freed_blocks();
+  ram::raise_open_files_limit();
   return ram::cli::run(argc, argv);
 }

@@ -1,10 +1,7 @@
 // From the command line to an exit status: the CLI11 tree, and every failure as one line.
 #include <algorithm>
 #include <exception>
-#include <filesystem>
-#include <new>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -164,21 +161,14 @@ int run(int argc, const char* const* argv, Io io) {
   Common common;
   common.io = io;
   if (argc > 0) common.program = argv[0];
-  const auto internal = static_cast<int>(Code::kInternal);
   try {
     return dispatch(argc, argv, common);
-  } catch (const Error& error) {
+  } catch (const std::exception& exception) {
+    const Error error = as_error(exception);
     const auto status = static_cast<int>(error.code());
     if (error.code() != Code::kInterrupted) return report(common, status, error.what());
     say(common, "ram: interrupted; what is done is kept, run the same command again to go on\n");
     return status;
-  } catch (const std::bad_alloc&) {
-    return report(common, internal, "not enough memory: use fewer --threads");
-  } catch (const std::system_error& error) {
-    const bool full = error.code() == std::errc::no_space_on_device;
-    return report(common, full ? static_cast<int>(Code::kWriteFailed) : internal, error.what());
-  } catch (const std::exception& error) {
-    return report(common, internal, std::string("defect in ram: ") + error.what());
   }
 }
 

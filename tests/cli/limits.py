@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Limits of the system: each is one line and a status of docs/cli.md, and leaves nothing half done."""
+
+import json
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
+import harness  # noqa: E402
+
+DEMO = pathlib.Path(__file__).parent.parent.parent / "models" / "demo"
+USAGE, MISSING, WRITE_FAILED = 2, 3, 7
+
+
+class Limits(harness.ProgramTest):
+    def limited(self, limit, value, *arguments):
+        """Status and stderr of the program under a limit of its own."""
+
+        def lower():
+            resource.setrlimit(limit, (value, value))
+
+        done = subprocess.run([harness.PROGRAM, *map(str, arguments), "--quiet"], cwd=self.folder,
+                              capture_output=True, env=harness.environment(), check=False,
+                              timeout=harness.TIMEOUT_S, preexec_fn=lower)
+        err = done.stderr.decode()
+        if done.returncode:
+            self.assertTrue(err.startswith("ram: error: ") and err.count("\n") == 1,
+                            (done.returncode, err))
+        return done.returncode, err
+
+    def left(self):
+        return sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("ram.db"))
+
+    def test_a_file_at_its_limit_is_a_failed_write(self):
+        ids = self.folder / "ids.json"
+        ids.write_text(json.dumps([[1, 2, 3]]))
+        self.assertEqual(self.ram("fit", DEMO, "--uniform", "4:64", "-o", "good").status, 0)
+        whole = harness.files_of(self.folder / "good")
+        largest = max(len(text) for text in whole.values())
+        for size in (0, 1, 4096, largest // 2, largest - 1):
+            status, err = self.limited(resource.RLIMIT_FSIZE, size, "fit", DEMO, "--uniform", "4:64",
+                                       "-o", "out")
+            self.assertEqual(status, WRITE_FAILED, (size, err))
+            self.assertFalse((self.folder / "out").exists(), size)
+            status, err = self.limited(resource.RLIMIT_FSIZE, size, "logits", DEMO, "--ids", ids,
+                                       "-o", "logits.safetensors")
+            self.assertIn(status, (0, WRITE_FAILED), (size, err))
+            (self.folder / "logits.safetensors").unlink(missing_ok=True)
+            self.assertEqual(self.left(), ["good", "ids.json"], size)
+        # What was not written then is written now.
+        self.assertEqual(self.ram("fit", DEMO, "--uniform", "4:64", "-o", "out").status, 0)
+        self.assertEqual(harness.files_of(self.folder / "out"), whole)
+
+    def test_too_few_open_files_are_one_line(self):
+        self.assertEqual(self.ram("fit", DEMO, "--uniform", "4:64", "-o", "good").status, 0)
+        refused = 0
+        for arguments in (("verify", "good"), ("inspect", DEMO),
+                          ("fit", DEMO, "--uniform", "8:64", "-o", "out")):
+            for files in range(4, 64):
+                status, err = self.limited(resource.RLIMIT_NOFILE, files, *arguments)
+                if status == 0:
+                    break
+                refused += 1
+                # Below this the program itself may not start: the loader's own status.
+                self.assertIn(status, (USAGE, MISSING, WRITE_FAILED), (arguments, files, err))
+            self.assertEqual(status, 0, arguments)
+            shutil.rmtree(self.folder / "out", ignore_errors=True)
+        self.assertGreater(refused, 0)
+
+    def test_a_soft_limit_on_open_files_is_raised(self):
+        def lower():
+            resource.setrlimit(resource.RLIMIT_NOFILE,
+                               (5, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+        done = subprocess.run([harness.PROGRAM, "inspect", DEMO], capture_output=True, check=False,
+                              env=harness.environment(), timeout=harness.TIMEOUT_S,
+                              preexec_fn=lower)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
