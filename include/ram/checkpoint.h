@@ -158,6 +158,14 @@ class Checkpoint {
   /// What people should know of this folder: where two of its files disagree and which of them
   /// counts, what is passed over, what a finished folder will lack. One line each.
   std::vector<std::string> notes;
+  /// What else was read or is carried (config.json, the index, README.md, ...): path, and what the
+  /// file was then.
+  std::vector<std::pair<std::filesystem::path, FileIdentity>> other_files;
+
+  /// Compares every file that was read or is carried with what it was when the model was opened:
+  /// to be called when all is read and before a result is published.
+  /// @throws Error{kCorrupt} one changed meanwhile, or is gone.
+  void check_unchanged() const;
 
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
   /// torch_dtype where that is f16 or bf16, else bf16.

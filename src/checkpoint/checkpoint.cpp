@@ -223,6 +223,23 @@ void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& c
   }
 }
 
+void note_file(Checkpoint& checkpoint, const std::filesystem::path& path) {
+  for (const auto& [known, identity] : checkpoint.other_files) {
+    if (known == path) return;
+  }
+  checkpoint.other_files.emplace_back(path, file_identity(path));
+}
+
+/// Those of fixed names; before anything is read of them.
+void note_files(Checkpoint& checkpoint) {
+  for (const char* name :
+       {"config.json", "generation_config.json", "README.md", "model.safetensors.index.json"}) {
+    std::error_code error;
+    const std::filesystem::path path = checkpoint.folder / name;
+    if (std::filesystem::is_regular_file(path, error)) note_file(checkpoint, path);
+  }
+}
+
 int64_t element_bytes(const Unit& unit) {
   return dtype_bits(unit.dtype) / 8;
 }
@@ -260,6 +277,7 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   Checkpoint checkpoint;
   checkpoint.name = folder.name;
   checkpoint.folder = folder.path;
+  note_files(checkpoint);
   checkpoint.config_json = read_text_file(config_path, kMaxConfigBytes);
   ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
   checkpoint.model_type = config.model.model_type;
@@ -290,6 +308,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   SideFiles side_files = find_side_files(folder.path, folder.fetch);
   checkpoint.carried_files = std::move(side_files.carried);
   std::move(side_files.notes.begin(), side_files.notes.end(), std::back_inserter(checkpoint.notes));
+  for (const CarriedFile& file : checkpoint.carried_files) {
+    note_file(checkpoint, folder.path / file.name);
+  }
   checkpoint.card = read_card(folder.path);
   return checkpoint;
 }
@@ -299,6 +320,18 @@ bool Checkpoint::has_tokenizer() const {
     return file.name == "tokenizer.json" || file.name == "tokenizer.model" ||
            file.name == "vocab.json" || file.name.ends_with(".tiktoken");
   });
+}
+
+void Checkpoint::check_unchanged() const {
+  const auto check = [](const std::filesystem::path& path, const FileIdentity& opened) {
+    std::error_code error;
+    if (std::filesystem::exists(path, error) && file_identity(path) == opened) return;
+    fail(Code::kCorrupt,
+         "{}: changed while it was being read; run again when nothing writes to it any more",
+         path.string());
+  };
+  for (const InputFile& file : files) check(file.path(), file.identity());
+  for (const auto& [path, identity] : other_files) check(path, identity);
 }
 
 DType Checkpoint::default_dtype() const {
