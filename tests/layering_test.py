@@ -44,6 +44,7 @@ HEADERS = {
     "csv": "base",
     "file": "base",
     "text": "base",
+    "file_fault": "base",
     "json": "base",
     "simd_targets": "base",
     "mlx_layout": "checkpoint",

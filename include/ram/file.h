@@ -118,6 +118,14 @@ bool exchange_durably(const std::filesystem::path& a, const std::filesystem::pat
 /// Makes the entries of a folder durable. @throws Error{kWriteFailed}
 void sync_folder(const std::filesystem::path& folder);
 
+/// Makes a folder whose parent is there; one that is there already is no error.
+/// @throws Error{kWriteFailed}
+void make_folder(const std::filesystem::path& folder);
+
+/// Removes a file, or a folder with all that is in it; links are removed and not followed. What
+/// cannot be removed stays, without a word: the next run that needs the place says so.
+void remove_tree(const std::filesystem::path& path) noexcept;
+
 /// @return bytes free to this user on the file system that holds `path` (or its nearest existing
 /// parent).
 int64_t free_bytes(const std::filesystem::path& path);
@@ -137,23 +145,42 @@ int64_t peak_resident_bytes();
 /// called before threads start; does nothing where the C library has no such setting.
 void return_freed_blocks();
 
+/// Raises this process's limit on open files as far as it may by itself: a model can have more
+/// shards than the usual 256 or 1,024. Never fails.
+void raise_open_files_limit();
+
 /// An advisory lock on a file, held as long as the object lives; released by the system if the
 /// process dies.
+///
+/// Some file systems have no such locks (Lustre, some of CIFS and FUSE). There the lock is a file
+/// beside, PATH.held, that names the machine and the process: another program of this machine
+/// takes it over from a dead one; whether a program of another machine lives cannot be known.
 class FileLock {
  public:
   /// Takes the lock, waiting not at all. The file is created if missing and is left behind.
-  /// @throws Error{kUsage} another process holds it (the message says `busy`); Error{kWriteFailed}.
+  /// @throws Error{kUsage} another process holds it (the message says `busy`); Error{kWriteFailed},
+  ///         and the file is as it was.
   FileLock(const std::filesystem::path& path, std::string_view busy);
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
-  /// Removes the file, the lock still being held; who waits for the same name then makes a new one.
+  /// Removes the file, the lock still being held; a program that waits for the name makes a new
+  /// one.
   void remove_file();
 
+  /// @return true where the file system has no locks: programs of two machines can both hold it.
+  bool soft() const { return soft_; }
+
+  /// @return true for the lock's own files, by name.
+  static bool is_file_of(const std::filesystem::path& lock, const std::filesystem::path& file);
+
  private:
+  void take_softly(std::string_view busy);
+
   std::filesystem::path path_;
   int fd_ = -1;
+  bool soft_ = false;
 };
 
 }  // namespace ram

@@ -134,6 +134,9 @@ struct Plan {
   double lower_bound = 0;          ///< no plan within unit_budget_bytes has less
   PlanRequest request;             ///< what was asked, so that the plan can be worked out again
   std::vector<PlannedUnit> units;  ///< one per Checkpoint::units, in their order
+  /// Of a finished folder: digest of each file by name (docs/formats/mlx-folder.md, "File
+  /// digests"), plan.json's own included (plan_digest). Empty in a plan that is not built.
+  std::map<std::string, std::string> file_hashes = {};
 };
 
 /// @return the request as command line options: "--budget 19000000000 --keep norm". Defaults and
@@ -233,9 +236,18 @@ int64_t least_budget(const Checkpoint& checkpoint, const Plan& plan);
 /// Gives a plan another budget. It replaces a target in bits per weight.
 void set_budget(Plan& plan, int64_t bytes);
 
+/// @return the digest that plan.json says of itself: of its text with zeros in the digest's place.
+std::string plan_digest(Plan plan);
+
+/// @return the name that a build of the plan has in the study: a digest of plan.json's text without
+/// the files' digests, which nobody knows before they are written.
+std::string build_key(Plan plan);
+
 /// The layout of the finished folder, plan.json and README.md included: its total_bytes() is
-/// plan.total_bytes.
-FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan);
+/// plan.total_bytes. The files' digests in plan.json are zeros still, of the length they will have.
+/// @param max_shard_bytes smaller in tests.
+FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan,
+                         int64_t max_shard_bytes = kMaxShardBytes);
 
 /// Why a unit has its format.
 struct UnitExplanation {

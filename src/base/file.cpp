@@ -7,9 +7,9 @@
 #include <fstream>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -25,6 +25,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/file_fault.h"
 #include "ram/size.h"
 
 namespace ram {
@@ -51,7 +52,13 @@ FileIdentity identity_of(const struct stat& info) {
           .device = static_cast<uint64_t>(info.st_dev)};
 }
 
+void check_fault(FileStep step, const char* what, const fs::path& path) {
+  const int error_number = file_fault(step, path);
+  if (error_number != 0) fail_errno(true, what, path.string(), error_number);
+}
+
 void sync_descriptor(int fd, const fs::path& path) {
+  check_fault(FileStep::kSync, "cannot make durable", path);
 #if defined(__APPLE__)
   // fsync on Darwin leaves the data in the drive's cache.
   if (fcntl(fd, F_FULLFSYNC) == 0) return;
@@ -61,8 +68,11 @@ void sync_descriptor(int fd, const fs::path& path) {
 
 void write_all(int fd, int64_t offset, std::span<const std::byte> bytes, const fs::path& path) {
   while (!bytes.empty()) {
+    auto most = static_cast<int64_t>(std::min(bytes.size(), kLargestCall));
+    const int fault = file_fault(FileStep::kWrite, path, most);
+    if (fault != 0) fail_errno(true, "cannot write", path.string(), fault);
     const ssize_t written =
-        pwrite(fd, bytes.data(), std::min(bytes.size(), kLargestCall), static_cast<off_t>(offset));
+        pwrite(fd, bytes.data(), static_cast<size_t>(most), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) fail_errno(true, "cannot write", path.string(), written < 0 ? errno : ENOSPC);
     bytes = bytes.subspan(static_cast<size_t>(written));
@@ -129,6 +139,7 @@ void InputFile::prefetch(int64_t offset, int64_t length) const {
 }
 
 OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
+  check_fault(FileStep::kCreate, "cannot create", path_);
   fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) fail_errno(true, "cannot create", path_.string(), errno);
 }
@@ -138,6 +149,7 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::reserve(int64_t size) {
+  check_fault(FileStep::kReserve, "cannot reserve space for", path_);
 #if defined(__APPLE__)
   fstore_t store = {.fst_flags = F_ALLOCATEALL,
                     .fst_posmode = F_PEOFPOSMODE,
@@ -195,12 +207,13 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
     file.finish();
     rename_durably(temporary, path);
   } catch (...) {
-    unlink(temporary.c_str());
+    remove_tree(temporary);
     throw;
   }
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {
+  check_fault(FileStep::kRename, "cannot rename to", to);
   if (std::rename(from.c_str(), to.c_str()) != 0) {
     fail_errno(true, "cannot rename to", to.string(), errno);
   }
@@ -208,6 +221,9 @@ void rename_durably(const fs::path& from, const fs::path& to) {
 }
 
 bool exchange_durably(const fs::path& a, const fs::path& b) {
+  const int fault = file_fault(FileStep::kExchange, b);
+  if (fault == ENOTSUP) return false;
+  if (fault != 0) fail_errno(true, "cannot exchange with " + a.string(), b.string(), fault);
 #if defined(__APPLE__)
   const int result = renamex_np(a.c_str(), b.c_str(), RENAME_SWAP);
 #else
@@ -227,6 +243,7 @@ bool exchange_durably(const fs::path& a, const fs::path& b) {
 }
 
 void sync_folder(const fs::path& folder) {
+  check_fault(FileStep::kSync, "cannot make durable", folder);
   const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) fail_errno(true, "cannot open", folder.string(), errno);
   // Some file systems cannot sync a folder (EINVAL); what they promise instead is all there is.
@@ -234,6 +251,31 @@ void sync_folder(const fs::path& folder) {
   close(fd);
   if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) {
     fail_errno(true, "cannot make durable", folder.string(), error_number);
+  }
+}
+
+void make_folder(const fs::path& folder) {
+  check_fault(FileStep::kMakeFolder, "cannot create folder", folder);
+  if (mkdir(folder.c_str(), 0777) == 0) return;
+  const int error_number = errno;
+  std::error_code error;
+  if (error_number == EEXIST && fs::is_directory(folder, error)) return;
+  fail_errno(true, "cannot create folder", folder.string(), error_number);
+}
+
+void remove_tree(const fs::path& path) noexcept {
+  try {
+    std::error_code ignored;
+    if (fs::is_directory(fs::symlink_status(path, ignored))) {
+      std::vector<fs::path> entries;  // the folder is not changed while it is read
+      for (const auto& entry : fs::directory_iterator(path, ignored)) {
+        entries.push_back(entry.path());
+      }
+      for (const fs::path& entry : entries) remove_tree(entry);
+    }
+    if (file_fault(FileStep::kRemove, path) == 0) fs::remove(path, ignored);
+  } catch (const std::exception&) {
+    // No memory for names: it stays.
   }
 }
 
@@ -292,6 +334,18 @@ int64_t peak_resident_bytes() {
 #endif
 }
 
+void raise_open_files_limit() {
+  struct rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  // Darwin's kernel takes no more than this, though it may say that there is no limit.
+  constexpr rlim_t kMost = 10240;
+  const rlim_t wanted = std::min(limit.rlim_max, kMost);
+  if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < wanted) {
+    limit.rlim_cur = wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
 void return_freed_blocks() {
 #if defined(__GLIBC__)
   // Above oneDNN's scratch: it asks anew for each product, for up to 1.2 MiB, and clearing pages
@@ -301,36 +355,6 @@ void return_freed_blocks() {
   mallopt(M_MMAP_THRESHOLD, kSmallestOfItsOwn);
   mallopt(M_TRIM_THRESHOLD, kMostKeptAtTheTop);
 #endif
-}
-
-FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
-  for (;;) {
-    fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
-    if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-      const int error_number = errno;
-      close(std::exchange(fd_, -1));
-      if (error_number == EWOULDBLOCK) fail(Code::kUsage, "{}", busy);
-      fail_errno(true, "cannot lock", path.string(), error_number);
-    }
-    // The holder before us may have removed the file between our open and our lock: then what we
-    // locked is a file without a name, and nobody else would meet it.
-    struct stat locked = {};
-    struct stat named = {};
-    if (fstat(fd_, &locked) == 0 && stat(path.c_str(), &named) == 0 &&
-        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) {
-      return;
-    }
-    close(std::exchange(fd_, -1));
-  }
-}
-
-void FileLock::remove_file() {
-  unlink(path_.c_str());
-}
-
-FileLock::~FileLock() {
-  if (fd_ >= 0) close(fd_);
 }
 
 }  // namespace ram

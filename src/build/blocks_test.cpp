@@ -16,7 +16,7 @@ TEST(Blocks, ThePiecesOfAllBlocksTileTheirTensors) {
   const Checkpoint& model = *made.checkpoint;
   const std::vector<UnitFormat> formats = formats_of_plan(model, plan);
   BlockEncoder encoder(model, formats, plan.dtype);
-  const FolderLayout layout = layout_for(model, plan, kMaxShardBytes);
+  const FolderLayout layout = layout_plan(model, plan);
   size_t most = 0;
   for (const PlacedTensor& tensor : layout.shards.at(0).tensors) {
     const Unit& unit = model.units[static_cast<size_t>(tensor.unit)];

@@ -3,6 +3,7 @@
 #include "ram/build.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -73,7 +74,6 @@ std::string copy_file(const fs::path& from, const fs::path& to, int64_t bytes) {
     fail(Code::kCorrupt, "{}: {} bytes, and there were {} when the model was opened: run it again",
          from.string(), in.size(), bytes);
   }
-  fs::create_directories(to.parent_path());
   DigestedFile out(to, bytes);
   std::vector<std::byte> buffer(static_cast<size_t>(kChunkBytes));
   for (int64_t at = 0; at < bytes; at += kChunkBytes) {
@@ -91,11 +91,38 @@ std::string write_text(const fs::path& path, const std::string& text) {
   return file.finish();
 }
 
+/// The folders that a name below `folder` needs.
+void make_parents(const fs::path& folder, const fs::path& name) {
+  fs::path parent = folder;
+  for (const fs::path& part : name.parent_path()) make_folder(parent /= part);
+}
+
+/// Reads what an earlier run finished: a disk may have damaged it since, and its state may be that
+/// of another file. What is not as it was is forgotten.
+void check_finished(const FolderLayout& layout, Staging& staging, int threads,
+                    const ProgressFn& progress) {
+  int64_t read = 0;
+  const int64_t total = staging.finished_bytes();
+  std::mutex reading;
+  for (const Shard& shard : layout.shards) {
+    const std::optional<std::string> digest = staging.finished(shard.name);
+    if (!digest) continue;
+    const std::vector<fs::path> path = {staging.folder() / shard.name};
+    const auto done = [&](int64_t bytes) {
+      const std::lock_guard lock(reading);
+      read += bytes;
+      if (progress) progress({.phase = "check", .done_bytes = read, .total_bytes = total});
+    };
+    if (file_digests(path, threads, done).front() != *digest) staging.forget(shard.name);
+  }
+}
+
 /// Writes what is not finished yet. @return digests of all files.
 std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, const Plan& plan,
                                                const FolderLayout& layout, Staging& staging,
                                                const BuildOptions& options,
                                                const ProgressFn& progress) {
+  check_finished(layout, staging, options.threads, progress);
   const std::vector<UnitFormat> formats = formats_of_plan(checkpoint, plan);
   ShardWriter writer(checkpoint, formats, plan.dtype, options.encoded, options.threads, progress);
   for (const Shard& shard : layout.shards) {
@@ -112,12 +139,20 @@ std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, con
     digests[shard.name] = *digest;
   }
   for (const CarriedFile& file : layout.carried_files) {
+    make_parents(staging.folder(), file.name);
     digests[file.name] =
         copy_file(checkpoint.folder / file.name, staging.folder() / file.name, file.bytes);
   }
   for (const RenderedFile& file : layout.rendered) {
+    if (file.name == "plan.json") continue;
     digests[file.name] = write_text(staging.folder() / file.name, file.text);
   }
+  Plan sealed = plan;
+  sealed.file_hashes = digests;
+  sealed.file_hashes["plan.json"] = plan_digest(sealed);
+  const std::string text = render_plan(sealed);
+  RAM_CHECK(text.size() == plan_text(layout).size());
+  digests["plan.json"] = write_text(staging.folder() / "plan.json", text);
   return digests;
 }
 
@@ -131,14 +166,18 @@ bool check_out(const OutPlace& place, const FolderLayout& layout, bool force) {
 }
 
 void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
-                  const FolderLayout& layout, Staging& staging, const BuildOptions& options,
-                  const ProgressFn& progress) {
-  BuildRecord record = {.fingerprint = plan.fingerprint,
-                        .plan_hash = hash_text(plan_text(layout)),
-                        .file_hashes = {}};
+                  const OutPlace& place, const FolderLayout& layout, Staging& staging,
+                  const BuildOptions& options, const ProgressFn& progress) {
+  BuildRecord record = {
+      .fingerprint = plan.fingerprint, .plan_hash = build_key(plan), .file_hashes = {}};
   // A study that cannot be written shows now and not when all is done.
   if (!study.build(record.plan_hash)) study.put_build(record);
   record.file_hashes = write_files(checkpoint, plan, layout, staging, options, progress);
+  // Once more: hours may have passed since OUT was looked at, and somebody may have put a file
+  // there.
+  if (fs::exists(place.out))
+    check_replaceable(place.out, "it came while this was written", options.force);
+  checkpoint.check_unchanged();
   // Before the rename: a record without a folder does no harm, a folder without one cannot be
   // verified without its source.
   study.put_build(record);
@@ -153,7 +192,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   RAM_CHECK(plan.encoder == Encoder::kMlx || options.encoded);
   const OutPlace place = resolve_out(out);
   check_apart(checkpoint, place.out);
-  const FolderLayout layout = layout_for(checkpoint, plan, options.max_shard_bytes);
+  const FolderLayout layout = layout_plan(checkpoint, plan, options.max_shard_bytes);
   RAM_CHECK(layout.total_bytes() == plan.total_bytes);
   if (check_out(place, layout, options.force)) {
     remove_leftovers(place);
@@ -168,14 +207,25 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
       return BuildOutcome::kAlreadyThere;
     }
     check_space(staging, layout, place.out);
-    write_staged(checkpoint, plan, study, layout, staging, options, progress);
-  } catch (const Error& error) {
-    // After Ctrl-C the finished shards wait for the next run; what failed leaves nothing behind.
-    if (error.code() != Code::kInterrupted || staging.finished_bytes() == 0) staging.discard();
-    throw;
-  } catch (...) {
-    staging.discard();
-    throw;
+    if (staging.soft() && options.note) {
+      options.note(fmt::format(
+          "the file system of {} has no locks: see to it that no other machine writes there too",
+          place.out.string()));
+    }
+    write_staged(checkpoint, plan, study, place, layout, staging, options, progress);
+  } catch (const std::exception& exception) {
+    // Finished shards wait for the next run, whatever ended this one: Ctrl-C, a full disk, a study
+    // that another program holds. Not where they may be wrong themselves.
+    const Code code = as_error(exception).code();
+    const bool wrong = code == Code::kCorrupt || code == Code::kInternal;
+    if (wrong || staging.finished_bytes() == 0) {
+      staging.discard();
+      throw;
+    }
+    staging.keep();
+    if (code != Code::kWriteFailed) throw;
+    fail(code, "{}; finished files are kept in {}: the same command goes on from there",
+         as_error(exception).what(), place.work.string());
   }
   return BuildOutcome::kWritten;
 }

@@ -6,6 +6,7 @@
 #include "ram/error.h"
 #include "ram/hash.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 namespace ram {
 
@@ -24,6 +25,26 @@ std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::by
   Hasher hasher;
   hasher.update(chunk);
   return hasher.digest();
+}
+
+std::vector<std::string> file_digests(std::span<const std::filesystem::path> paths, int threads,
+                                      const std::function<void(int64_t)>& done) {
+  // Chunks of one file after the other: few files are open, and the disk reads forward.
+  std::vector<std::string> digests;
+  std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(threads));
+  for (const std::filesystem::path& path : paths) {
+    const InputFile file(path);
+    std::vector<std::string> chunks(static_cast<size_t>(ceil_div(file.size(), kChunkBytes)));
+    parallel_for(threads, std::ssize(chunks), [&](int64_t i, int worker) {
+      check_interrupted();
+      std::vector<std::byte>& buffer = buffers[static_cast<size_t>(worker)];
+      buffer.resize(static_cast<size_t>(kChunkBytes));
+      chunks[static_cast<size_t>(i)] = chunk_digest(file, i, buffer);
+      if (done) done(std::min(kChunkBytes, file.size() - i * kChunkBytes));
+    });
+    digests.push_back(join_digests(chunks));
+  }
+  return digests;
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,12 @@ std::string join_digests(std::span<const std::string> chunks);
 
 /// Reads chunk `index` of a file and hashes it. @param buffer at least kChunkBytes.
 std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::byte> buffer);
+
+/// The digests of whole files, by several threads; one file is open at a time.
+/// @param done called with the bytes that were read, from several threads; may be empty.
+/// @return one per path, in their order. @throws Error{kMissing}, {kCorrupt}, {kInterrupted}
+std::vector<std::string> file_digests(std::span<const std::filesystem::path> paths, int threads,
+                                      const std::function<void(int64_t)>& done = {});
 
 /// A new file of known size, hashed while it is written: a chunk is read back and hashed by the
 /// thread that completes it, when the system still holds it in memory.

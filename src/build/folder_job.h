@@ -12,7 +12,4 @@ namespace ram {
 /// @return the formats of a plan whose units are the checkpoint's, in their order.
 std::vector<UnitFormat> formats_of_plan(const Checkpoint& checkpoint, const Plan& plan);
 
-/// layout_plan with another limit for the shards.
-FolderLayout layout_for(const Checkpoint& checkpoint, const Plan& plan, int64_t max_shard_bytes);
-
 }  // namespace ram

@@ -24,9 +24,10 @@ void list_files(FolderView& view, Problems& problems) {
     fail(Code::kMissing, "{} is not a folder: give the folder that ram wrote", view.out.string());
   }
   for (const auto& entry : fs::recursive_directory_iterator(view.out)) {
-    if (entry.is_directory()) continue;
-    const std::string name = entry.path().lexically_relative(view.out).generic_string();
-    if (!entry.is_regular_file(error)) {
+    const fs::path relative = entry.path().lexically_relative(view.out);
+    const std::string name = relative.generic_string();
+    if (side_file(name) == SideFile::kClutter || fs::is_directory(entry.symlink_status())) continue;
+    if (!entry.is_regular_file(error)) {  // a link to a file, as in a cache, is one
       problems.add("{}: not a regular file", name);
       continue;
     }
@@ -36,12 +37,16 @@ void list_files(FolderView& view, Problems& problems) {
   }
 }
 
-/// Runs an action; what it finds wrong becomes a problem.
+/// Runs an action; what it finds wrong becomes a problem. What keeps it from looking is none: a
+/// file that this user may not read says nothing about the folder.
 template <typename Action>
 void noting(Problems& problems, const Action& action) {
   try {
     action();
   } catch (const Error& error) {
+    const bool found = error.code() == Code::kCorrupt || error.code() == Code::kUnsupported ||
+                       error.code() == Code::kUsage;
+    if (!found) throw;
     problems.add("{}", error.what());
   }
 }

@@ -57,7 +57,7 @@ struct FoundTensor {
 
 struct FolderView {
   std::filesystem::path out;
-  std::map<std::string, int64_t> files;  ///< every file: name relative to `out`, size
+  std::map<std::string, int64_t> files;  ///< name relative to `out`, size; without clutter
   int64_t total_bytes = 0;
   std::string plan_text;
   std::optional<Plan> plan;  ///< nothing if it cannot be read

@@ -2,8 +2,10 @@
 #include "place.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
+#include <optional>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -11,6 +13,10 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/plan.h"
+#include "ram/text.h"
+
+#include "file_digest.h"
 
 namespace ram {
 namespace {
@@ -34,12 +40,83 @@ fs::path real_path(const fs::path& path) {
   return without_slash(real);
 }
 
-bool is_model_folder(const fs::path& folder) {
-  if (!fs::is_regular_file(folder / "config.json")) return false;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".safetensors") return true;
+constexpr int64_t kLargestPlan = int64_t{64} << 20;
+
+std::optional<Plan> plan_in(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::is_regular_file(folder / "plan.json", error)) return std::nullopt;
+  try {
+    return parse_plan(read_text_file(folder / "plan.json", kLargestPlan), "plan.json");
+  } catch (const Error&) {
+    return std::nullopt;
   }
-  return fs::exists(folder / "model.safetensors.index.json");
+}
+
+/// What every file is that ram writes, whatever the model; for folders of a ram that kept no list.
+bool may_be_ours(const std::string& name) {
+  static constexpr std::array<std::string_view, 4> kOwn = {
+      "README.md", "config.json", "model.safetensors.index.json", "plan.json"};
+  return std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end() ||
+         (name.starts_with("model") && name.ends_with(".safetensors")) ||
+         side_file(name) == SideFile::kCarried;
+}
+
+bool is_clutter(const fs::path& name) {
+  return side_file(name.generic_string()) == SideFile::kClutter;
+}
+
+bool is_history(const fs::path& relative) {
+  return *relative.begin() == ".git";
+}
+
+bool holds_nothing(const fs::path& folder) {
+  const fs::directory_iterator entries(folder);
+  return std::all_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
+    const fs::path name = entry.path().filename();
+    return is_clutter(name) && !is_history(name);
+  });
+}
+
+/// @return a file of the folder that ram did not write, so that replacing the folder would lose
+/// it; empty if there is none. What systems leave is nobody's work, a history (.git) is.
+std::string foreign_file(const fs::path& folder, const Plan& plan) {
+  const std::map<std::string, std::string>& own = plan.file_hashes;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const fs::path relative = entry.path().lexically_relative(folder);
+    const std::string name = relative.generic_string();
+    if (is_clutter(relative) && !is_history(relative)) continue;
+    if (fs::is_directory(entry.symlink_status())) continue;
+    const bool ours = fs::is_regular_file(entry.symlink_status()) &&
+                      (own.empty() ? may_be_ours(name) : own.contains(name));
+    if (!ours) return name;
+  }
+  return "";
+}
+
+/// @return a text of the folder that somebody edited, if plan.json tells: work of a person too.
+std::string edited_file(const fs::path& folder, const Plan& plan) {
+  const auto written = plan.file_hashes.find("README.md");
+  std::error_code error;
+  if (written == plan.file_hashes.end() || !fs::exists(folder / "README.md", error)) return "";
+  const std::vector<fs::path> path = {folder / "README.md"};
+  return file_digests(path, 1).front() == written->second ? "" : "README.md";
+}
+
+/// A text of this folder as the layout has it: plan.json's digests are not known there.
+bool is_rendered(const fs::path& path, const RenderedFile& file) {
+  std::string text = read_text_file(path, static_cast<int64_t>(file.text.size()));
+  if (file.name == "plan.json") {
+    try {
+      Plan plan = parse_plan(text, file.name);
+      const std::string digest = plan_digest(plan);
+      if (plan.file_hashes["plan.json"] != digest) return false;
+      for (auto& [name, hash] : plan.file_hashes) hash.assign(hash.size(), '0');
+      text = render_plan(plan);
+    } catch (const Error&) {
+      return false;
+    }
+  }
+  return text == file.text;
 }
 
 }  // namespace
@@ -89,8 +166,9 @@ std::string difference(const fs::path& out, const FolderLayout& layout) {
   }
   std::error_code error;
   for (const auto& entry : fs::recursive_directory_iterator(out, error)) {
-    if (entry.is_directory(error)) continue;
-    const std::string name = entry.path().lexically_relative(out).generic_string();
+    const fs::path relative = entry.path().lexically_relative(out);
+    if (is_clutter(relative) || fs::is_directory(entry.symlink_status(error))) continue;
+    const std::string name = relative.generic_string();
     const auto found = wanted.find(name);
     if (found == wanted.end()) return "it also holds " + name;
     if (!entry.is_regular_file(error) ||
@@ -102,8 +180,7 @@ std::string difference(const fs::path& out, const FolderLayout& layout) {
   if (error) return "it cannot be read: " + error.message();
   if (!wanted.empty()) return "it has no " + wanted.begin()->first;
   for (const RenderedFile& file : layout.rendered) {
-    const auto size = static_cast<int64_t>(file.text.size());
-    if (read_text_file(out / file.name, size) != file.text) return file.name + " differs";
+    if (!is_rendered(out / file.name, file)) return file.name + " differs";
   }
   return "";
 }
@@ -123,16 +200,28 @@ void check_writable(const OutPlace& place) {
 
 void check_replaceable(const fs::path& out, const std::string& found, bool force) {
   check_folder(out);
-  const bool empty = fs::is_empty(out);
+  const bool empty = holds_nothing(out);
   if (!force) {
     fail(Code::kUsage, "{} exists{}: give another name, or --force to replace it", out.string(),
          empty ? " (and is empty)" : fmt::format(" and is something else ({})", found));
   }
-  if (!empty && !is_model_folder(out)) {
-    fail(Code::kUsage,
-         "{} is not a model folder (no config.json with safetensors): not replaced even with "
-         "--force; give another name",
-         out.string());
+  if (!empty) {
+    const std::optional<Plan> plan = plan_in(out);
+    if (!plan) {
+      fail(Code::kUsage,
+           "{} is not a folder that ram wrote (no plan.json of its own): not replaced even with "
+           "--force; give another name",
+           out.string());
+    }
+    const std::string foreign = foreign_file(out, *plan);
+    const std::string edited = foreign.empty() ? edited_file(out, *plan) : "";
+    if (!foreign.empty() || !edited.empty()) {
+      fail(Code::kUsage,
+           "{} holds {}, which {}: not replaced even with --force; move it elsewhere, or give "
+           "another name",
+           out.string(), printable(foreign + edited),
+           edited.empty() ? "ram did not write" : "was edited since ram wrote it");
+    }
   }
   std::error_code error;
   const fs::path here = fs::current_path(error);

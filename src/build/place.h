@@ -32,7 +32,9 @@ void check_folder(const std::filesystem::path& out);
 void check_writable(const OutPlace& place);
 
 /// @param found what difference() said.
-/// @throws Error{kUsage} unless `force` is set and `out` is empty or a model folder.
+/// @throws Error{kUsage} unless `force` is set and `out` is empty, or was written by ram and holds
+///         nothing else: a file that ram did not write, or a README.md that was edited, is never
+///         lost (the message names it).
 void check_replaceable(const std::filesystem::path& out, const std::string& found, bool force);
 
 }  // namespace ram

@@ -55,7 +55,7 @@ TEST(Reopen, a_built_folder_decodes_to_what_was_encoded) {
       made.build(plan, made.root / "out");
       const Checkpoint folder = Checkpoint::open((made.root / "out").string(), Quantized::kAccept);
       ASSERT_EQ(folder.units.size(), made.checkpoint->units.size());
-      EXPECT_EQ(folder.bytes(), layout_for(*made.checkpoint, plan, 1 << 30).weight_bytes);
+      EXPECT_EQ(folder.bytes(), layout_plan(*made.checkpoint, plan, 1 << 30).weight_bytes);
       int quantized = 0;
       for (size_t i = 0; i < folder.units.size(); ++i) {
         const Unit& unit = folder.units[i];

@@ -20,12 +20,6 @@ std::string busy_text(const fs::path& out) {
                      out.string());
 }
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directory(folder, error);
-  if (error) fail_errno(true, "cannot create folder", folder.string(), error.value());
-}
-
 /// Makes the work folder and locks it.
 FileLock lock_in(const fs::path& work, const std::string& busy) {
   // The program that was here before us removes the work folder last of all: try once more then.
@@ -40,17 +34,17 @@ FileLock lock_in(const fs::path& work, const std::string& busy) {
   }
 }
 
-/// Removes a work folder whose lock we hold. The lock goes last but one: who waits for it may make
-/// a new one at once, and then the folder is theirs and stays.
+/// Removes a work folder whose lock we hold. The lock goes last but one: a program that waits for
+/// it may make a new one at once, and then the folder is that program's and stays.
 void empty_and_remove(const fs::path& work, FileLock& lock) {
   std::error_code ignored;
   std::vector<fs::path> entries;
   for (const auto& entry : fs::directory_iterator(work, ignored)) {
-    if (entry.path().filename() != "lock") entries.push_back(entry.path());
+    if (!FileLock::is_file_of(work / "lock", entry.path())) entries.push_back(entry.path());
   }
-  for (const fs::path& entry : entries) fs::remove_all(entry, ignored);
+  for (const fs::path& entry : entries) remove_tree(entry);
   lock.remove_file();
-  fs::remove(work, ignored);
+  fs::remove(work, ignored);  // only if it is empty
 }
 
 }  // namespace
@@ -61,10 +55,15 @@ Staging::Staging(const OutPlace& place, std::string key)
       folder_(place.work / "folder"),
       key_(std::move(key)),
       lock_(take_lock()) {
-  recover();
-  read_state();
-  remove_unfinished();
-  make_folder(folder_);
+  try {
+    recover();
+    read_state();
+    remove_unfinished();
+    make_folder(folder_);
+  } catch (...) {
+    if (files_.empty()) discard();
+    throw;
+  }
 }
 
 FileLock Staging::take_lock() {
@@ -110,18 +109,17 @@ void Staging::read_state() {
 }
 
 void Staging::remove_unfinished() {
-  std::error_code ignored;
-  fs::remove_all(work_ / "replaced", ignored);
+  if (fs::exists(out_)) remove_tree(work_ / "replaced");
   if (files_.empty()) {
-    fs::remove_all(folder_, ignored);
-    fs::remove(work_ / "state.json", ignored);
+    remove_tree(work_ / "state.json");
+    remove_tree(folder_);
     return;
   }
   std::vector<fs::path> others;
   for (const auto& entry : fs::directory_iterator(folder_)) {
     if (!files_.contains(entry.path().filename().string())) others.push_back(entry.path());
   }
-  for (const fs::path& other : others) fs::remove_all(other, ignored);
+  for (const fs::path& other : others) remove_tree(other);
 }
 
 std::optional<std::string> Staging::finished(const std::string& name) const {
@@ -138,13 +136,22 @@ int64_t Staging::finished_bytes() const {
 
 void Staging::mark_finished(const std::string& name, int64_t bytes, const std::string& digest) {
   files_[name] = {.bytes = bytes, .digest = digest};
+  sync_folder(folder_);  // the file's name must be as durable as its content
+  write_state();
+}
+
+void Staging::forget(const std::string& name) {
+  files_.erase(name);
+  write_state();
+}
+
+void Staging::write_state() const {
   nlohmann::json files = nlohmann::json::object();
   for (const auto& [known, file] : files_) {
     files[known] = {{"bytes", file.bytes}, {"digest", file.digest}};
   }
   const nlohmann::json state = {
       {"ram_build", kStateVersion}, {"key", key_}, {"files", std::move(files)}};
-  sync_folder(folder_);  // the file's name must be as durable as its content
   write_file_atomic(work_ / "state.json", state.dump(2) + "\n");
 }
 
@@ -153,17 +160,60 @@ void Staging::publish() {
   for (const auto& entry : fs::recursive_directory_iterator(folder_)) {
     if (entry.is_directory()) sync_folder(entry.path());
   }
-  if (!fs::exists(out_)) {
-    rename_durably(folder_, out_);
-  } else if (!exchange_durably(folder_, out_)) {
-    // Two steps: a kill between them leaves the former OUT to recover().
-    rename_durably(out_, work_ / "replaced");
-    rename_durably(folder_, out_);
+  const uint64_t finished = file_identity(folder_).inode;
+  try {
+    // After an exchange the work folder holds the former OUT: nothing may describe it as finished.
+    remove_tree(work_ / "state.json");
+    if (fs::exists(work_ / "state.json")) {
+      fail(Code::kWriteFailed, "cannot remove {}", (work_ / "state.json").string());
+    }
+    sync_folder(work_);
+    exchange();
+  } catch (const Error&) {
+    restore_state(finished);
+    throw;
   }
+  files_.clear();
   empty_and_remove(work_, lock_);
 }
 
+void Staging::restore_state(uint64_t inode) {
+  std::error_code error;
+  if (!fs::exists(folder_, error) || file_identity(folder_).inode != inode) {
+    files_.clear();  // it is OUT now
+    return;
+  }
+  try {
+    write_state();
+  } catch (const Error&) {
+    // Then the next run begins anew; what went wrong first is what people should read.
+  }
+}
+
+void Staging::exchange() {
+  if (!fs::exists(out_)) return rename_durably(folder_, out_);
+  if (exchange_durably(folder_, out_)) return;
+  // Two steps: a kill between them leaves the former OUT to recover().
+  rename_durably(out_, work_ / "replaced");
+  try {
+    rename_durably(folder_, out_);
+  } catch (const Error&) {
+    recover();
+    throw;
+  }
+}
+
+void Staging::keep() {
+  try {
+    remove_unfinished();
+  } catch (const std::exception&) {
+    // The next run does it.
+  }
+}
+
 void Staging::discard() {
+  std::error_code error;
+  if (fs::exists(work_ / "replaced", error) && !fs::exists(out_, error)) return;  // for recover()
   empty_and_remove(work_, lock_);
   remove_made_parents();
 }

@@ -39,12 +39,21 @@ class Staging {
   /// Keeps a file that is written and durable over a kill.
   void mark_finished(const std::string& name, int64_t bytes, const std::string& digest);
 
+  /// A file that is not what was finished: it is to be written again.
+  void forget(const std::string& name);
+
   /// Makes OUT appear, or exchanges it with the one there, and removes the work folder.
   /// @pre all files are durable.
   void publish();
 
+  /// Leaves what is finished to the next run, and nothing else.
+  void keep();
+
   /// Removes the work folder and the parents that were made for it.
   void discard();
+
+  /// @return true where another machine's program could write OUT too: FileLock::soft.
+  bool soft() const { return lock_.soft(); }
 
  private:
   struct Finished {
@@ -54,7 +63,12 @@ class Staging {
 
   FileLock take_lock();
   void recover();
+  void exchange();
+  /// After an exchange that failed: says again what is finished if the folder, known by its inode,
+  /// is still ours.
+  void restore_state(uint64_t inode);
   void read_state();
+  void write_state() const;
   void remove_unfinished();
   void remove_made_parents();
 

@@ -69,9 +69,10 @@ struct Made {
   }
 
   /// The total with this test's shards, which the number itself is part of.
-  void settle(Plan& plan) const {
+  void settle(Plan& plan) const { settle(plan, *checkpoint); }
+  void settle(Plan& plan, const Checkpoint& model_now) const {
     for (;;) {
-      const int64_t total = layout_for(*checkpoint, plan, options.max_shard_bytes).total_bytes();
+      const int64_t total = layout_plan(model_now, plan, options.max_shard_bytes).total_bytes();
       if (total == plan.total_bytes) return;
       plan.total_bytes = total;
     }

@@ -15,7 +15,6 @@
 
 #include "compare_source.h"
 #include "file_digest.h"
-#include "folder_job.h"
 #include "folder_view.h"
 
 namespace ram {
@@ -23,47 +22,48 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Compares every file with the digest taken when it was written.
-void check_hashes(const FolderView& view, const BuildRecord& record, int threads,
+/// Digests that were taken when the folder was written, and what keeps them.
+struct Known {
+  std::string by;
+  std::map<std::string, std::string> hashes;  ///< by file; empty: there, and checked otherwise
+};
+
+/// Compares every file with the digests taken when it was written.
+void check_hashes(const FolderView& view, std::span<const Known> known, int threads,
                   const Meter& meter, Problems& problems) {
-  struct Chunk {
-    size_t file = 0;
-    int64_t index = 0;
-  };
-  std::deque<InputFile> files;
-  std::vector<std::vector<std::string>> digests;
-  std::vector<Chunk> chunks;
-  for (const auto& [name, digest] : record.file_hashes) {
-    if (!view.files.contains(name)) {
-      problems.add("{}: missing; the study knows it", name);
-      continue;
-    }
-    const InputFile& file = files.emplace_back(view.out / name);
-    const int64_t count = ceil_div(file.size(), kChunkBytes);
-    for (int64_t i = 0; i < count; ++i) chunks.push_back({.file = files.size() - 1, .index = i});
-    digests.emplace_back(static_cast<size_t>(count));
-  }
-  std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(threads));
-  parallel_for(threads, static_cast<int64_t>(chunks.size()), [&](int64_t i, int worker) {
-    check_interrupted();
-    std::vector<std::byte>& buffer = buffers[static_cast<size_t>(worker)];
-    buffer.resize(static_cast<size_t>(kChunkBytes));
-    const Chunk& chunk = chunks[static_cast<size_t>(i)];
-    digests[chunk.file][static_cast<size_t>(chunk.index)] =
-        chunk_digest(files[chunk.file], chunk.index, buffer);
-    meter.add(kChunkBytes);
-  });
-  for (size_t i = 0; i < files.size(); ++i) {
-    const std::string name = files[i].path().lexically_relative(view.out).generic_string();
-    if (join_digests(digests[i]) != record.file_hashes.at(name)) {
-      problems.add("{}: not the bytes that were written", name);
-    }
-  }
+  std::vector<fs::path> paths;
+  for (const auto& [name, size] : view.files) paths.push_back(view.out / name);
+  const std::vector<std::string> digests =
+      file_digests(paths, threads, [&](int64_t bytes) { meter.add(bytes); });
+  size_t at = 0;
   for (const auto& [name, size] : view.files) {
-    if (!record.file_hashes.contains(name)) {
-      problems.add("{}: not part of this folder ({} bytes)", name, size);
+    const std::string& digest = digests[at++];
+    for (const auto& [by, hashes] : known) {
+      const auto found = hashes.find(name);
+      if (found == hashes.end()) {
+        problems.add("{}: not part of this folder ({} bytes)", name, size);
+      } else if (!found->second.empty() && found->second != digest) {
+        problems.add("{}: not the bytes that were written", name);
+      }
     }
   }
+  for (const auto& [by, hashes] : known) {
+    for (const auto& [name, digest] : hashes) {
+      if (!view.files.contains(name)) problems.add("{}: missing; {} knows it", name, by);
+    }
+  }
+}
+
+/// What plan.json says of the files, if it says anything. Of itself it cannot say what a reader of
+/// the whole file finds: that digest is checked here.
+void add_plan_hashes(const Plan& plan, std::vector<Known>& known, Problems& problems) {
+  if (plan.file_hashes.empty()) return;  // written by a ram that knew none
+  Known& said = known.emplace_back(Known{.by = "plan.json", .hashes = plan.file_hashes});
+  const auto own = said.hashes.find("plan.json");
+  if (own == said.hashes.end() || own->second != plan_digest(plan)) {
+    problems.add("plan.json: not the bytes that were written");
+  }
+  said.hashes["plan.json"].clear();
 }
 
 /// Scales, biases and unquantized tensors must be finite: one NaN spoils every output.
@@ -119,16 +119,20 @@ VerifyReport verify(const fs::path& out, const Checkpoint* source, Study* study,
   check_config(view, problems);
   check_totals(view, problems);
 
+  std::vector<Known> known;
+  add_plan_hashes(*view.plan, known, problems);
   std::optional<BuildRecord> record;
-  if (study != nullptr) record = study->build(hash_text(view.plan_text));
-  if (record && record->file_hashes.empty()) record.reset();  // its build never ended
+  if (study != nullptr) record = study->build(build_key(*view.plan));
+  if (record && !record->file_hashes.empty()) {  // else its build never ended
+    known.push_back({.by = "the study", .hashes = std::move(record->file_hashes)});
+  }
+  report.contents_known = !known.empty();
   const Meter meter("verify",
-                    finite_bytes(view) + (record ? view.total_bytes : 0) +
+                    finite_bytes(view) + (known.empty() ? 0 : view.total_bytes) +
                         (source != nullptr ? source->bytes() : 0),
                     progress);
   check_finite(view, threads, meter, problems);
-  report.contents_known = record.has_value();
-  if (record) check_hashes(view, *record, threads, meter, problems);
+  if (!known.empty()) check_hashes(view, known, threads, meter, problems);
   if (source != nullptr) {
     report.largest_error_ratio =
         compare_source(view, units, *source, study, threads, meter, problems);

@@ -172,6 +172,7 @@ BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, co
                           Study& study, const fs::path& out, bool force,
                           const EncodedStore* store) {
   BuildOptions options{.threads = threads(common), .force = force};
+  options.note = [&common](const std::string& text) { note(common, text); };
   if (store != nullptr) {
     options.encoded = [store](int unit, int part, int64_t row, int64_t count, uint32_t* codes,
                               std::byte* scales, std::byte* biases) {

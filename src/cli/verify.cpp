@@ -53,8 +53,9 @@ int verify_command(const Common& common, const Options& options) {
     print_result(common, text);
   }
   if (ok && !source && !report.contents_known) {
-    note(common, fmt::format("{} does not know this folder: sizes, headers and numbers were "
-                             "checked, not every byte; --source MODEL compares every unit",
+    note(common, fmt::format("neither plan.json nor {} has the files' digests: sizes, headers and "
+                             "numbers were checked, not every byte; --source MODEL compares every "
+                             "unit",
                              common.study));
   }
   return ok ? kDone : kCheckFailed;

@@ -42,7 +42,8 @@ int64_t folder_bytes(const fs::path& folder) {
   int64_t bytes = 0;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
     std::error_code ignored;
-    if (entry.is_regular_file(ignored)) {
+    const std::string name = entry.path().lexically_relative(folder).generic_string();
+    if (side_file(name) != SideFile::kClutter && entry.is_regular_file(ignored)) {
       const uintmax_t size = entry.file_size(ignored);
       if (!ignored) bytes += static_cast<int64_t>(size);
     }

@@ -5,8 +5,14 @@
 #include <algorithm>
 
 #include "ram/error.h"
+#include "ram/hash.h"
 
 namespace ram {
+namespace {
+
+constexpr const char* kNoDigest = "00000000000000000000000000000000";
+
+}  // namespace
 
 Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Objective& objective,
                    std::span<const UnitFormat> formats) {
@@ -104,14 +110,29 @@ Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack,
   return solve_knapsack(knapsack, budget_bytes, request.time_limit_s);
 }
 
-FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan) {
+FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan, int64_t max_shard_bytes) {
   std::vector<UnitFormat> formats;
   formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
-  FolderLayout layout = layout_folder(checkpoint, formats, plan.dtype);
+  FolderLayout layout = layout_folder(checkpoint, formats, plan.dtype, max_shard_bytes);
   layout.rendered.push_back({"README.md", render_readme(checkpoint, plan)});
-  layout.rendered.push_back({"plan.json", render_plan(plan)});
+  Plan built = plan;
+  built.file_hashes = {{"plan.json", kNoDigest}};
+  for (const Shard& shard : layout.shards) built.file_hashes[shard.name] = kNoDigest;
+  for (const RenderedFile& file : layout.rendered) built.file_hashes[file.name] = kNoDigest;
+  for (const CarriedFile& file : layout.carried_files) built.file_hashes[file.name] = kNoDigest;
+  layout.rendered.push_back({"plan.json", render_plan(built)});
   return layout;
+}
+
+std::string plan_digest(Plan plan) {
+  plan.file_hashes["plan.json"] = kNoDigest;
+  return hash_text(render_plan(plan));
+}
+
+std::string build_key(Plan plan) {
+  plan.file_hashes.clear();
+  return hash_text(render_plan(plan));
 }
 
 }  // namespace ram

@@ -96,6 +96,14 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
       unit.gain ? fmt::format("\"gain\": {}, ", number(*unit.gain)) : "", number(unit.nrmse));
 }
 
+std::string render_hashes(const std::map<std::string, std::string>& hashes) {
+  std::string text;
+  for (const auto& [name, hash] : hashes) {
+    text += fmt::format("{}    {}: \"{}\"", text.empty() ? "" : ",\n", json_text(name), hash);
+  }
+  return text.empty() ? "" : ",\n  \"files\": {\n" + text + "\n  }";
+}
+
 class Reader {
  public:
   explicit Reader(std::string file) : file_(std::move(file)) {}
@@ -269,6 +277,21 @@ class Reader {
     return units;
   }
 
+  std::map<std::string, std::string> file_hashes(const Json& json) const {
+    constexpr size_t kDigits = 32;
+    if (!json.is_object()) bad("\"files\" is not an object");
+    std::map<std::string, std::string> hashes;
+    for (const auto& [name, value] : json.items()) {
+      const std::string hash = value.is_string() ? value.get<std::string>() : "";
+      if (hash.size() != kDigits || hash.find_first_not_of("0123456789abcdef") != hash.npos) {
+        bad(fmt::format("\"files\": {} where a digest of 32 hexadecimal digits is expected",
+                        json_shown(value)));
+      }
+      hashes[name] = hash;
+    }
+    return hashes;
+  }
+
  private:
   std::string file_;
 };
@@ -308,7 +331,7 @@ std::string render_plan(const Plan& plan) {
     text += render_unit(plan.units[u], plan.dtype, name_width);
     text += u + 1 < plan.units.size() ? ",\n" : "\n";
   }
-  return text + "  ]\n}\n";
+  return text + "  ]" + render_hashes(plan.file_hashes) + "\n}\n";
 }
 
 Plan parse_plan(std::string_view text, const std::string& file) {
@@ -357,6 +380,7 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   if (json.contains("objective")) plan.objective = reader.real(json, "objective");
   if (json.contains("lower_bound")) plan.lower_bound = reader.real(json, "lower_bound");
   plan.units = reader.units(json, plan.dtype);
+  if (json.contains("files")) plan.file_hashes = reader.file_hashes(json["files"]);
   if (plan.method == Method::kMeasured) {
     for (const PlannedUnit& unit : plan.units) {
       if (unit.prior) plan.request.coefficients[unit.name] = *unit.prior;

@@ -197,17 +197,22 @@ class Contract(harness.ProgramTest):
             self.assert_quiet(ran)
             self.assertEqual((ran.json["ok"], ran.json["problems"]), (True, []))
         ran = self.ram("verify", "out", "--study", "another.db", "--json")
-        self.assertEqual((ran.status, ran.json["contents_known"]), (0, False))
-        self.assertIn("note: another.db does not know this folder", ran.err)
+        self.assertEqual((ran.status, ran.json["contents_known"]), (0, True))
         weights = self.folder / "out" / "model.safetensors"
         data = bytearray(weights.read_bytes())
         data[-100] ^= 0x40
         weights.write_bytes(data)
-        ran = self.ram("verify", "out", "--source", "model", "--json")
-        self.assert_quiet(ran, 1)
-        self.assertFalse(ran.json["ok"])
-        self.assertTrue(ran.json["problems"])
+        # With the source, with the study, and with the folder alone.
+        for options in (("--source", "model"), (), ("--study", "another.db")):
+            ran = self.ram("verify", "out", "--json", *options)
+            self.assert_quiet(ran, 1)
+            self.assertFalse(ran.json["ok"])
+            self.assertIn("model.safetensors: not the bytes that were written",
+                          ran.json["problems"])
         self.assertEqual(self.ram("verify", "out", "--source", "model").status, 1)
+        data[-100] ^= 0x40
+        weights.write_bytes(data)
+        self.assertEqual(self.ram("verify", "out").status, 0)
         (self.folder / "out" / "stray.txt").write_text("x")
         self.assertEqual(self.ram("verify", "out").status, 1)
         self.assert_refused(self.ram("verify", "nothing"), 3)

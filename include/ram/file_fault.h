@@ -1,0 +1,37 @@
+// For tests: what a disk may do at any moment. Every step of file.h that changes a disk asks here
+// first, so that a test can fill the disk at byte N or end the process between any two steps.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+
+namespace ram {
+
+enum class FileStep : uint8_t {
+  kCreate,      ///< of a file
+  kReserve,     ///< of blocks
+  kWrite,       ///< of bytes
+  kSync,        ///< of a file or a folder
+  kRename,      ///< of a file or a folder
+  kExchange,    ///< of two folders; ENOTSUP: this system has no such step
+  kMakeFolder,  ///< one
+  kRemove,      ///< of one file or empty folder
+  kLock,        ///< of a file; ENOSYS: this file system has no locks
+};
+
+/// @param bytes  to be written (kWrite), else 0; may be lowered to at least 1: only so many are
+///               written by this step, and the rest by further ones.
+/// @return 0 to go on, or the errno that the step fails with. May also not return.
+using FileFault =
+    std::function<int(FileStep step, const std::filesystem::path& path, int64_t& bytes)>;
+
+/// Sets what is asked; an empty one asks nothing, as in the program. Not to be called while
+/// another thread writes.
+void set_file_fault(FileFault fault);
+
+/// Asks; for file.h's own sources. @return 0, or an errno.
+int file_fault(FileStep step, const std::filesystem::path& path);
+int file_fault(FileStep step, const std::filesystem::path& path, int64_t& bytes);
+
+}  // namespace ram

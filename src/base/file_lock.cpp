@@ -1,0 +1,178 @@
+// Locks: flock where the file system has it, else a file that names its holder. See file.h.
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/file_fault.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_no_locks(int error_number) {
+  return error_number == ENOSYS || error_number == ENOLCK || error_number == EOPNOTSUPP ||
+         error_number == ENOTSUP;
+}
+
+fs::path held_path(const fs::path& lock) {
+  return lock.string() + ".held";
+}
+
+/// When a process began, in a unit of the system's own: numbers of processes are used again.
+/// Empty where that cannot be known.
+std::string start_of(pid_t process) {
+#if defined(__linux__)
+  // The 22nd field; the second, in parentheses, may hold spaces.
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string line;
+  std::getline(file, line);
+  size_t at = line.rfind(')');
+  constexpr int kFieldsAfterName = 20;
+  for (int i = 0; i < kFieldsAfterName && at != std::string::npos; ++i) at = line.find(' ', at + 1);
+  if (at == std::string::npos) return "";
+  return line.substr(at + 1, line.find(' ', at + 1) - at - 1);
+#else
+  (void)process;
+  return "";
+#endif
+}
+
+struct Holder {
+  std::string machine;
+  pid_t process = 0;
+  std::string start;
+};
+
+std::string this_machine() {
+  struct utsname system = {};
+  return uname(&system) == 0 ? system.nodename : "";
+}
+
+std::string render(const Holder& holder) {
+  return fmt::format("{}\n{}\n{}\n", holder.machine, holder.process, holder.start);
+}
+
+/// @return what a lock's file says; a process of 0 where it says nothing (yet).
+Holder read_holder(const fs::path& path) {
+  Holder holder;
+  std::ifstream file(path);
+  std::string process;
+  std::getline(file, holder.machine);
+  std::getline(file, process);
+  std::getline(file, holder.start);
+  std::from_chars(process.data(), process.data() + process.size(), holder.process);
+  return holder;
+}
+
+bool is_dead(const Holder& holder) {
+  if (holder.process <= 0 || holder.machine.empty() || holder.machine != this_machine()) {
+    return false;
+  }
+  if (kill(holder.process, 0) != 0 && errno == ESRCH) return true;
+  const std::string start = start_of(holder.process);
+  return !start.empty() && !holder.start.empty() && start != holder.start;
+}
+
+}  // namespace
+
+FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
+  for (;;) {
+    const int fault = file_fault(FileStep::kCreate, path);
+    if (fault != 0) fail_errno(true, "cannot create", path.string(), fault);
+    fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
+    int error_number = file_fault(FileStep::kLock, path);
+    if (error_number == 0 && flock(fd_, LOCK_EX | LOCK_NB) != 0) error_number = errno;
+    if (error_number != 0) {
+      close(std::exchange(fd_, -1));
+      if (error_number == EWOULDBLOCK) fail(Code::kUsage, "{}", busy);
+      if (has_no_locks(error_number)) {
+        take_softly(busy);
+        return;
+      }
+      if (error_number == EINTR) continue;
+      unlink(path.c_str());
+      fail_errno(true, "cannot lock", path.string(), error_number);
+    }
+    // The holder before us may have removed the file between our open and our lock: then what we
+    // locked is a file without a name, and nobody else would meet it.
+    struct stat locked = {};
+    struct stat named = {};
+    if (fstat(fd_, &locked) == 0 && stat(path.c_str(), &named) == 0 &&
+        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) {
+      return;
+    }
+    close(std::exchange(fd_, -1));
+  }
+}
+
+void FileLock::take_softly(std::string_view busy) {
+  const fs::path held = held_path(path_);
+  const Holder own = {.machine = this_machine(), .process = getpid(), .start = start_of(getpid())};
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; ++i) {
+    const int fd = open(held.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd >= 0) {
+      const std::string text = render(own);
+      const bool written = write(fd, text.data(), text.size()) == std::ssize(text);
+      const int error_number = errno;
+      close(fd);
+      if (written) {
+        soft_ = true;
+        return;
+      }
+      unlink(held.c_str());
+      fail_errno(true, "cannot lock", path_.string(), error_number);
+    }
+    if (errno != EEXIST) fail_errno(true, "cannot lock", path_.string(), errno);
+    if (!is_dead(read_holder(held))) {
+      fail(Code::kUsage, "{} (if none is, remove {})", busy, held.string());
+    }
+    // Of several that find a dead holder only one can rename its file. What was renamed may be the
+    // file of a living one that was quicker: then it goes back.
+    const fs::path aside = fmt::format("{}.{}", held.string(), own.process);
+    if (std::rename(held.c_str(), aside.c_str()) != 0) continue;
+    if (!is_dead(read_holder(aside))) {
+      if (link(aside.c_str(), held.c_str()) != 0 && errno != EEXIST) {
+        std::rename(aside.c_str(), held.c_str());
+      }
+      unlink(aside.c_str());
+      fail(Code::kUsage, "{}", busy);
+    }
+    unlink(aside.c_str());
+  }
+  fail(Code::kUsage, "{}", busy);
+}
+
+bool FileLock::is_file_of(const fs::path& lock, const fs::path& file) {
+  return file.filename() == lock.filename() || file.filename() == held_path(lock).filename();
+}
+
+void FileLock::remove_file() {
+  if (soft_) {
+    unlink(held_path(path_).c_str());
+    soft_ = false;
+  }
+  unlink(path_.c_str());
+}
+
+FileLock::~FileLock() {
+  if (soft_) unlink(held_path(path_).c_str());
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace ram

@@ -1,0 +1,308 @@
+// A disk that fails at any byte, a program that ends between any two steps, and limits of the
+// system: OUT is the former folder, the new one, or absent, and the next run makes it right.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ram/build.h"
+#include "ram/file_fault.h"
+
+#include "test_support.h"
+
+namespace ram::testing {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
+
+using Files = std::map<std::string, std::string>;
+
+/// Codes that are one unit's rows of nothing but the same word: as large as mlx's, and others.
+EncodedRowsFn other_codes(const Checkpoint& checkpoint, const Plan& plan) {
+  return [&checkpoint, plan](int unit, int /*part*/, int64_t /*row*/, int64_t count,
+                             uint32_t* codes, std::byte* scales, std::byte* biases) {
+    const Unit& of = checkpoint.units[static_cast<size_t>(unit)];
+    const AffineFormat format = *plan.units[static_cast<size_t>(unit)].format;
+    const int64_t words = count * of.cols * format.bits / 32;
+    const int64_t bytes = count * of.cols / format.group_size * dtype_bits(plan.dtype) / 8;
+    std::fill(codes, codes + words, 0x12345678U);
+    std::fill(scales, scales + bytes, std::byte{1});
+    std::fill(biases, biases + bytes, std::byte{2});
+  };
+}
+
+/// Two plans with the same formats, so that every file of one has the size of the other's.
+class Fault : public ::testing::Test {
+ protected:
+  Fault() : made({.hidden = 32, .layers = 1}) {
+    made.options.max_shard_bytes = 9000;
+    made.options.threads = 1;  // children are forked
+    former = made.plan();
+    next = former;
+    next.encoder = next.request.encoder = Encoder::kSearch;
+    made.settle(next);
+    build(former, made.root / "former");
+    build(next, made.root / "next");
+    former_files = contents(made.root / "former");
+    next_files = contents(made.root / "next");
+    EXPECT_TRUE(former_files != next_files);
+  }
+  ~Fault() override { set_file_fault({}); }
+
+  BuildOutcome build(const Plan& plan, const fs::path& place, Study* study = nullptr) {
+    BuildOptions options = made.options;
+    options.force = true;
+    if (plan.encoder != Encoder::kMlx) options.encoded = other_codes(*made.checkpoint, plan);
+    return build_folder(*made.checkpoint, plan, study != nullptr ? *study : *made.study, place,
+                        options);
+  }
+
+  /// Runs an action in a child that has a study of its own. @return its status.
+  template <typename Action>
+  int in_child(const Action& action) {
+    const pid_t child = fork();
+    if (child == 0) {
+      int status = 0;
+      try {
+        Study study(made.root / "study" / "ram.db");
+        action(study);
+      } catch (const std::exception& exception) {
+        status = static_cast<int>(as_error(exception).code());
+      }
+      _exit(status);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status));
+    return WEXITSTATUS(status);
+  }
+
+  void start_anew(bool with_former) {
+    for (const char* name : {"out", ".out.ram-partial", "elsewhere"}) {
+      fs::remove_all(made.root / name);
+    }
+    if (with_former) build(former, out);
+  }
+
+  Made made;
+  Plan former;
+  Plan next;
+  Files former_files;
+  Files next_files;
+  fs::path out = made.root / "out";
+};
+
+constexpr int kEnded = 77;
+
+/// Ends a child before step `last` of its steps.
+FileFault ending_at(int last, bool exchange) {
+  return [last, exchange, step = 0](FileStep what, const fs::path&, int64_t&) mutable {
+    if (step++ == last) _exit(kEnded);
+    return what == FileStep::kExchange && !exchange ? ENOTSUP : 0;
+  };
+}
+
+TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
+  enum class Then { kAgain, kMovedAway, kOtherPlan };
+  int steps = 0;
+  for (const bool with_former : {false, true}) {
+    for (const bool exchange : {true, false}) {
+      if (!with_former && !exchange) continue;  // nothing is exchanged
+      for (const Then then : {Then::kAgain, Then::kMovedAway, Then::kOtherPlan}) {
+        int last = 0;
+        for (int status = kEnded; status == kEnded; ++last) {
+          ASSERT_LT(last, 2000) << "never ends";
+          start_anew(with_former);
+          status = in_child([&](Study& study) {
+            set_file_fault(ending_at(last, exchange));
+            build(next, out, &study);
+          });
+          ASSERT_THAT(status, AnyOf(0, kEnded));
+          SCOPED_TRACE(fmt::format("step {}, former {}, exchange {}, then {}", last, with_former,
+                                   exchange, static_cast<int>(then)));
+          if (fs::exists(out)) {
+            const Files found = contents(out);
+            ASSERT_TRUE(found == next_files || (with_former && found == former_files));
+          } else {
+            ASSERT_TRUE(!with_former || !exchange) << "between two renames alone";
+          }
+          if (then == Then::kMovedAway && fs::exists(out)) {
+            fs::rename(out, made.root / "elsewhere");
+          }
+          const Plan& plan = then == Then::kOtherPlan ? former : next;
+          build(plan, out);
+          ASSERT_TRUE(contents(out) == (then == Then::kOtherPlan ? former_files : next_files));
+          build(plan, out);  // what the first left beside goes at the latest now
+          ASSERT_FALSE(fs::exists(made.root / ".out.ram-partial"));
+        }
+        steps = std::max(steps, last);
+      }
+    }
+  }
+  EXPECT_GT(steps, 50);
+}
+
+TEST_F(Fault, AnyStepThatFailsLeavesTheFolderAsItWasAndIsMadeUpFor) {
+  for (const bool with_former : {false, true}) {
+    for (const int error_number : {EIO, ENOSPC}) {
+      bool failed = true;
+      for (int last = 0; failed; ++last) {
+        ASSERT_LT(last, 2000) << "never ends";
+        SCOPED_TRACE(fmt::format("step {}, former {}", last, with_former));
+        start_anew(with_former);
+        failed = false;
+        int step = 0;
+        set_file_fault([&](FileStep, const fs::path&, int64_t&) {
+          if (step++ != last) return 0;
+          failed = true;
+          return error_number;
+        });
+        try {
+          build(next, out);
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), Code::kWriteFailed) << error.what();
+        }
+        set_file_fault({});
+        if (fs::exists(out)) {
+          const Files found = contents(out);
+          ASSERT_TRUE(found == next_files || (with_former && found == former_files));
+        } else {
+          ASSERT_FALSE(with_former);
+        }
+        build(next, out);
+        ASSERT_TRUE(contents(out) == next_files);
+      }
+    }
+  }
+}
+
+/// A disk that has room for `room` bytes more, and then is full.
+FileFault disk_of(int64_t room) {
+  return [room](FileStep step, const fs::path&, int64_t& bytes) mutable {
+    if (step != FileStep::kWrite) return 0;
+    if (room == 0) return ENOSPC;
+    bytes = std::min(bytes, room);
+    room -= bytes;
+    return 0;
+  };
+}
+
+// Every byte near where a write begins or ends, and of the bytes between every 97th.
+TEST_F(Fault, ADiskThatIsFullAtAnyByteLosesNothing) {
+  std::vector<int64_t> places = {0};
+  int64_t total = 0;
+  set_file_fault([&](FileStep step, const fs::path&, int64_t& bytes) {
+    if (step == FileStep::kWrite) {
+      for (const int64_t near : {-1, 0, 1}) places.push_back(std::max<int64_t>(0, total + near));
+      total += bytes;
+    }
+    return 0;
+  });
+  start_anew(false);
+  build(next, out);
+  set_file_fault({});
+  ASSERT_TRUE(contents(out) == next_files);
+  constexpr int64_t kStep = 97;
+  for (int64_t at = 0; at < total; at += kStep) places.push_back(at);
+  std::sort(places.begin(), places.end());
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  ASSERT_GT(total, 10'000);
+  for (const int64_t place : places) {
+    if (place >= total) continue;
+    SCOPED_TRACE(fmt::format("byte {} of {}", place, total));
+    start_anew(place % 2 == 0);
+    const bool with_former = fs::exists(out);
+    set_file_fault(disk_of(place));
+    const Error error = error_of([&] { build(next, out); });
+    set_file_fault({});
+    ASSERT_EQ(error.code(), Code::kWriteFailed) << error.what();
+    ASSERT_EQ(fs::exists(out), with_former);
+    if (with_former) {
+      ASSERT_TRUE(contents(out) == former_files);
+    }
+    build(next, out);
+    ASSERT_TRUE(contents(out) == next_files);
+    ASSERT_FALSE(fs::exists(made.root / ".out.ram-partial"));
+  }
+}
+
+// From no file that may be opened to enough of them: each limit is an answer.
+TEST_F(Fault, TooFewOpenFilesAreAnErrorWithAnAnswer) {
+  fs::remove_all(out);
+  const auto at_most = [](rlim_t files, const auto& action) {
+    rlimit before = {};
+    if (getrlimit(RLIMIT_NOFILE, &before) != 0) _exit(kEnded);
+    const rlimit limit = {.rlim_cur = files, .rlim_max = before.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(kEnded);
+    action();
+  };
+  const auto documented = AnyOf(static_cast<int>(Code::kUsage), static_cast<int>(Code::kMissing),
+                                static_cast<int>(Code::kWriteFailed));
+  int refused = 0;
+  for (rlim_t files = 3;; ++files) {
+    ASSERT_LT(files, 200U) << "never ends";
+    const int status =
+        in_child([&](Study& study) { at_most(files, [&] { build(next, out, &study); }); });
+    if (status == 0) break;
+    ++refused;
+    EXPECT_THAT(status, documented) << files;
+    EXPECT_FALSE(fs::exists(out)) << files;
+  }
+  EXPECT_TRUE(contents(out) == next_files);
+  EXPECT_GT(refused, 0);
+  int unread = 0;
+  for (rlim_t files = 3;; ++files) {
+    ASSERT_LT(files, 200U) << "never ends";
+    const int status = in_child([&](Study&) {
+      at_most(files, [&] {
+        const VerifyReport report = verify_folder(out, nullptr, nullptr, 1);
+        if (!report.problems.empty()) _exit(kEnded);  // a whole folder has none
+      });
+    });
+    if (status == 0) break;
+    ++unread;
+    EXPECT_THAT(status, documented) << files;
+  }
+  EXPECT_GT(unread, 0);
+}
+
+TEST_F(Fault, TwoWritersOfOneFolderAreOneAfterTheOther) {
+  constexpr int kWriters = 6;
+  start_anew(false);
+  std::vector<pid_t> children;
+  for (int i = 0; i < kWriters; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      int status = 0;
+      try {
+        Study study(made.root / "study" / "ram.db");
+        build(i % 2 == 0 ? next : former, out, &study);
+      } catch (const std::exception& exception) {
+        status = static_cast<int>(as_error(exception).code());
+      }
+      _exit(status);
+    }
+    children.push_back(child);
+  }
+  int written = 0;
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_THAT(WEXITSTATUS(status), AnyOf(0, static_cast<int>(Code::kUsage)));
+    written += WEXITSTATUS(status) == 0 ? 1 : 0;
+  }
+  EXPECT_GE(written, 1);
+  const Files found = contents(out);
+  EXPECT_TRUE(found == next_files || found == former_files);
+  EXPECT_FALSE(fs::exists(made.root / ".out.ram-partial"));
+}
+
+}  // namespace
+}  // namespace ram::testing
