@@ -61,7 +61,8 @@ TEST(Config, text_that_is_no_config_is_refused) {
   expect_refused(R"({"model_type": "gpt2\n"})", Code::kUnsupported,
                  "'gpt2\xEF\xBF\xBD' is not supported: llama, mistral, qwen2");
   expect_refused("{\"a\":" + std::string(1'000'000, '['), Code::kCorrupt, "nested deeper than 64");
-  expect_refused(R"({"model_type": "llama", "x": 1e999})", Code::kCorrupt, "not valid JSON");
+  expect_refused(R"({"model_type": "llama", "x": 1e})", Code::kCorrupt, "not valid JSON");
+  expect_refused(R"({"model_type": "llama", "x": nan})", Code::kCorrupt, "not valid JSON");
 }
 
 TEST(Config, absurd_numbers_are_refused_at_once) {

@@ -224,7 +224,9 @@ TEST(Safetensors, shapes_that_lie_or_overflow_are_refused) {
 TEST(Safetensors, messages_stay_one_line_whatever_the_names_are) {
   expect_refused(
       file_of("{" + tensor("a\\nb" + std::string(5000, 'n'), "Q7", "[1]", "[0,1]") + "}", 1),
-      Code::kUnsupported, "tensor a?b");
+      Code::kUnsupported,
+      "tensor a\xEF\xBF\xBD"
+      "b");
 }
 
 TEST(Safetensors, nineteen_thousand_tensors_parse_at_once) {
