@@ -22,7 +22,7 @@ namespace ram {
 /// How lines become one text.
 enum class TextFormat : uint8_t {
   kWikitext,  ///< lines that are not blank, joined by two newlines
-  kPlain,     ///< as the file has it
+  kPlain,     ///< as it is
 };
 
 /// Where the tokens stand that the tokenizer's template puts before a text.
@@ -50,12 +50,17 @@ inline constexpr int64_t kLargestText = int64_t{256} << 20;
 /// A text file, read whole and checked.
 struct Text {
   std::string path;
-  std::string content;  ///< UTF-8
-  std::string sha256;   ///< of the file's bytes
+  std::string content;             ///< UTF-8; lines end with "\n", no byte order mark
+  std::string sha256;              ///< of the content: the file's own where nothing was left out
+  std::vector<std::string> notes;  ///< what was not taken as the file has it: "its ... are read as"
 };
 
-/// @throws Error{kMissing} unreadable; {kCorrupt} not UTF-8 (names the byte), or empty;
-///         {kUnsupported} larger than kLargestText.
+/// Reads text as Python does: "\r\n" and "\r" end lines as "\n" does; a byte order mark is left
+/// out. Of a .jsonl or .ndjson file the field "text" of each line is taken, an empty line between
+/// each two.
+/// @throws Error{kMissing} unreadable; {kCorrupt} not UTF-8 (names the byte), empty, or a line
+///         of .jsonl without a text (names it); {kUnsupported} larger than kLargestText,
+///         compressed, a table, or JSON (says what to do).
 Text read_text(const std::filesystem::path& path);
 
 /// @return kWikitext if a line among the first has the form of WikiText's headings, " = Title = ".
@@ -64,6 +69,7 @@ TextFormat detect_format(std::string_view content);
 /// A text as the rows that are scored. Of a row of n tokens, n - 1 are: each but the first.
 struct TextRows {
   std::string text_sha256;
+  std::vector<std::string> notes;  ///< as Text::notes
   TextFormat format = TextFormat::kPlain;
   bool detected = false;  ///< the format was not given
   Bos bos = Bos::kStart;

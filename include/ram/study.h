@@ -74,7 +74,7 @@ struct EvaluatedModel {
 struct EvaluationKey {
   std::string model;      ///< EvaluatedModel::digest
   std::string precision;  ///< "f32" or "bf16"
-  std::string text;       ///< SHA-256 of the text file, hexadecimal
+  std::string text;       ///< SHA-256 of the text as read (eval.h, Text), hexadecimal
   std::string protocol;   ///< how the text becomes rows, and the rule by which they are scored
   auto operator<=>(const EvaluationKey&) const = default;
 };
@@ -167,7 +167,8 @@ struct StudyDocument {
   std::string kind;  ///< "plan": plan.json of a folder that was run, key its
                      ///< EvaluatedModel::digest; "curves": `analyze --csv` of a source, key its
                      ///< fingerprint; "sweep": `sweep --json`, key fingerprint and method; "gains":
-                     ///< what measure_gains found, key all that it depends on
+                     ///< what measure_gains found, key all that it depends on; "text": the name
+                     ///< of a text's file, without its folders, key EvaluationKey::text
   std::string key;
   std::string text;
 };

@@ -45,6 +45,7 @@ Comparison compare_models(std::span<const std::string> names, const std::filesys
     check_same_rows(read, rows, comparison.text, reference, model);
   }
 
+  keep_text_name(read, study);
   std::vector<Scored> scored;
   const auto add = [&](const OpenedModel& model, Precision precision) {
     scored.push_back({.model = &model,

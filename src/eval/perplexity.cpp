@@ -11,6 +11,7 @@ PerplexityResult evaluate_perplexity(const std::string& model_name,
   const OpenedModel model = open_model(model_name, study, progress);
   PerplexityResult result;
   result.text = cut_rows(read, model.tokenizer, rows);
+  keep_text_name(read, study);
   const Scored scored{.model = &model,
                       .precision = options.precision,
                       .key = evaluation_key(model, options.precision, result.text)};

@@ -138,6 +138,16 @@ OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& 
   return {name, std::move(checkpoint), std::move(tokenizer), std::move(record)};
 }
 
+void keep_text_name(const Text& text, Study& study) {
+  const std::string name = std::filesystem::path(text.path).filename().string();
+  try {
+    study.put_document({.kind = "text", .key = text.sha256, .text = replace_ill_formed_utf8(name)});
+  } catch (const Error& error) {
+    // A study that is only read may hold all rows: its numbers can be shown without the name.
+    if (error.code() != Code::kWriteFailed) throw;
+  }
+}
+
 EvaluationKey evaluation_key(const OpenedModel& model, Precision precision, const TextRows& text) {
   return {.model = model.record.digest,
           .precision = std::string(precision_name(precision)),

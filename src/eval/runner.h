@@ -31,6 +31,9 @@ struct Scored {
   EvaluationKey key;
 };
 
+/// Keeps the name of the text's file, so that a report can say more than its digest.
+void keep_text_name(const Text& text, Study& study);
+
 EvaluationKey evaluation_key(const OpenedModel& model, Precision precision, const TextRows& text);
 
 /// Computes a block: hands the pieces of logits of all `rows` to `visit`, the models in the order

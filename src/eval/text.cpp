@@ -1,4 +1,4 @@
-// From a text file to rows of tokens: docs/evaluation.md, "The rows".
+// From a text to rows of tokens: docs/evaluation.md, "The rows".
 #include <algorithm>
 #include <cctype>
 
@@ -6,52 +6,14 @@
 
 #include "ram/error.h"
 #include "ram/eval.h"
-#include "ram/hash.h"
-#include "ram/size.h"
 
 namespace ram {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr size_t kLinesLookedAt = 1000;
 
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xc0U) == 0x80;
-}
-
-// Bytes of the well-formed sequence at `at`, or 0.
-// @source The Unicode Standard, table 3-7
-size_t sequence_bytes(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) -> unsigned {
-    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0U) == 0x80; };
-  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    const bool overlong = first == 0xe0 && byte(1) < 0xa0;
-    const bool surrogate = first == 0xed && byte(1) > 0x9f;
-    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const bool overlong = first == 0xf0 && byte(1) < 0x90;
-    const bool beyond = first == 0xf4 && byte(1) > 0x8f;
-    return continues(1) && continues(2) && continues(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
-}
-
-void check_utf8(const fs::path& path, std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t bytes = sequence_bytes(text, at);
-    if (bytes == 0) {
-      fail(Code::kCorrupt, "text {}: not UTF-8 at byte {} (0x{:02x}); convert it, as with iconv",
-           path.string(), at, static_cast<unsigned char>(text[at]));
-    }
-    at += bytes;
-  }
 }
 
 bool is_blank(std::string_view line) {
@@ -115,30 +77,12 @@ std::string_view precision_name(Precision precision) {
   return precision == Precision::kF32 ? "f32" : "bf16";
 }
 
-Text read_text(const fs::path& path) {
-  const InputFile file(path);
-  if (file.size() > kLargestText) {
-    fail(Code::kUnsupported,
-         "text {}: {}, and at most {} are read; cut it, as with head -c {} (a sample of rows needs "
-         "no more)",
-         path.string(), format_bytes(file.size()), format_bytes(kLargestText), kLargestText);
-  }
-  Text text{.path = path.string(),
-            .content = std::string(static_cast<size_t>(file.size()), '\0'),
-            .sha256 = {}};
-  file.read(0, std::as_writable_bytes(std::span(text.content)));
-  if (is_blank(text.content)) fail(Code::kCorrupt, "text {}: empty", path.string());
-  check_utf8(path, text.content);
-  text.sha256 = sha256_text(text.content);
-  return text;
-}
-
 TextFormat detect_format(std::string_view content) {
   size_t begin = 0;
   for (size_t line = 0; line < kLinesLookedAt && begin < content.size(); ++line) {
     const size_t end = std::min(content.find('\n', begin), content.size());
     std::string_view text = content.substr(begin, end - begin);
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\r')) text.remove_suffix(1);
+    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
     // " = Title = ": nothing but WikiText begins a line with a blank and puts blanks around "=".
     if (text.size() > 5 && text.starts_with(" = ") && text.ends_with(" =")) {
       return TextFormat::kWikitext;
@@ -157,6 +101,7 @@ TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions
   check_options(options, std::ssize(prefix));
   TextRows rows;
   rows.text_sha256 = text.sha256;
+  rows.notes = text.notes;
   rows.detected = !options.format.has_value();
   rows.format = options.format.value_or(detect_format(text.content));
   rows.bos = options.bos;

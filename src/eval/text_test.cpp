@@ -1,4 +1,4 @@
-// Rows of a text: how lines are joined, what a row holds, and what is refused.
+// Rows of a text: how lines are joined, and what a row holds.
 #include <fstream>
 #include <functional>
 
@@ -9,12 +9,9 @@
 #include "ram/eval.h"
 #include "ram/json.h"
 
-#include "support/temp_folder.h"
-
 namespace ram {
 namespace {
 
-namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -47,7 +44,7 @@ Tokenizer demo_tokenizer(bool with_prefix = false) {
 }
 
 Text text_of(std::string content) {
-  return {.path = "a.txt", .content = std::move(content), .sha256 = "00"};
+  return {.path = "a.txt", .content = std::move(content), .sha256 = "00", .notes = {}};
 }
 
 std::vector<TokenId> flat(const TextRows& rows) {
@@ -58,51 +55,8 @@ std::vector<TokenId> flat(const TextRows& rows) {
 
 class TextTest : public ::testing::Test {
  protected:
-  fs::path write(const std::string& content) {
-    fs::path path = folder_ / "text.txt";
-    std::ofstream(path, std::ios::binary) << content;
-    return path;
-  }
-  testing::TempFolder folder_;
   Tokenizer tokenizer_ = demo_tokenizer();
 };
-
-TEST_F(TextTest, AFileIsReadWholeWithItsDigest) {
-  const Text text = read_text(write("abc"));
-  EXPECT_EQ(text.content, "abc");
-  EXPECT_EQ(text.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-
-TEST_F(TextTest, TextThatIsNotUtf8IsCorruptAndTheByteNamed) {
-  const struct {
-    const char* content;
-    const char* byte;
-  } cases[] = {{"ab\xff", "byte 2 "},
-               {"\xc3", "byte 0 "},
-               {"x\xed\xa0\x80", "byte 1 "},
-               {"\xc0\xaf", "byte 0 "},
-               {"caf\xc3\xa9 \xe2\x82", "byte 6 "},
-               {"\xf4\x90\x80\x80", "byte 0 "},
-               {"\xf0\x8f\xbf\xbf", "byte 0 "},
-               {"\xe0\x9f\xbf", "byte 0 "}};
-  for (const auto& [content, byte] : cases) {
-    const Error error = error_of([&] { read_text(write(content)); });
-    EXPECT_EQ(error.code(), Code::kCorrupt) << error.what();
-    EXPECT_THAT(error.what(), HasSubstr(byte));
-  }
-  EXPECT_NO_THROW(read_text(write("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf")));
-}
-
-TEST_F(TextTest, EmptyMissingAndHugeTextsAreRefused) {
-  EXPECT_EQ(error_of([&] { read_text(write("")); }).code(), Code::kCorrupt);
-  EXPECT_EQ(error_of([&] { read_text(write(" \n\n")); }).code(), Code::kCorrupt);
-  EXPECT_EQ(error_of([&] { read_text(folder_ / "none"); }).code(), Code::kMissing);
-  const fs::path huge = write("x");
-  fs::resize_file(huge, 5'000'000'000U);  // sparse
-  const Error error = error_of([&] { read_text(huge); });
-  EXPECT_EQ(error.code(), Code::kUnsupported);
-  EXPECT_THAT(error.what(), HasSubstr("5.000 GB"));
-}
 
 TEST_F(TextTest, WikiTextIsToldByItsHeadings) {
   EXPECT_EQ(detect_format(" \n = Robert Boulter = \n \n He was"), TextFormat::kWikitext);

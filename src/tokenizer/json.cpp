@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ram/error.h"
+#include "ram/tokenizer.h"
 
 #include "utf8.h"
 

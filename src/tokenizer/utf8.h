@@ -52,7 +52,4 @@ void for_each_character(std::string_view text, Visit visit) {
   }
 }
 
-/// @return bytes from the start that are well-formed UTF-8.
-size_t well_formed_utf8(std::string_view text);
-
 }  // namespace ram

@@ -219,6 +219,40 @@ class Evaluate(harness.ProgramTest):
             file.truncate(3_000_000_000)
         self.assert_refused(self.ram("perplexity", DEMO, "--text", huge), UNSUPPORTED, "head -c")
 
+    def test_a_text_is_the_same_however_its_lines_end(self):
+        lf = b" = A town = \n\n" + TEXT.read_bytes()[:8000]
+        self.assertNotIn(b"\r", lf)
+        lines = lf.split(b"\n")
+        mixed = b"".join(line + end for line, end in zip(lines, [b"\r\n", b"\n", b"\r\n"] * len(lines)))[:-1]
+        copies = {"lf": lf, "crlf": lf.replace(b"\n", b"\r\n"), "cr": lf.replace(b"\n", b"\r"),
+                  "mixed": mixed, "bom": b"\xef\xbb\xbf" + lf,
+                  "jsonl": json.dumps({"text": lf.decode()}).encode() + b"\n"}
+        for form in ("wikitext", "plain", None):
+            found = {}
+            for name, content in copies.items():
+                path = self.folder / (f"{name}.jsonl" if name == "jsonl" else f"{name}.txt")
+                path.write_bytes(content)
+                found[name] = self.perplexity("--study", f"{name}-{form}.db",
+                                              *(["--text-format", form] if form else []), text=path)
+                self.assertEqual(found[name], found["lf"], (form, name))
+        ran = self.ram("perplexity", DEMO, "--text", self.folder / "crlf.txt", "--length", 128)
+        self.assertIn("carriage returns are read as ends of lines", ran.err)
+        # Kept under the text, not the file: the other form has nothing left to do.
+        again = self.perplexity("--study", "crlf-plain.db", "--text-format", "plain",
+                                text=self.folder / "lf.txt")
+        self.assertEqual(again["rows_known"], again["rows_used"])
+
+    def test_tables_and_compressed_text_are_refused(self):
+        for name, content, says in (("a.txt.gz", b"\x1f\x8b\x08\x00", "gunzip"),
+                                    ("a.parquet", b"PAR1PAR1", "Parquet"),
+                                    ("a.json", b'{"text": "a"}', ".jsonl")):
+            path = self.folder / name
+            path.write_bytes(content)
+            self.assert_refused(self.ram("perplexity", DEMO, "--text", path), UNSUPPORTED, says)
+        path = self.folder / "a.jsonl"
+        path.write_text('{"content": "a"}\n')
+        self.assert_refused(self.ram("perplexity", DEMO, "--text", path), CORRUPT, "line 1", "content")
+
     def test_options_out_of_range_are_refused(self):
         for options, says in ((["--rows", "0"], "all"), (["--rows", "x"], "all"),
                               (["--length", "1"], "--length"), (["--bos", "end"], "every-row"),
