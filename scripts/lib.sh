@@ -9,11 +9,11 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # ocl-icd-opencl-dev: not used, but the CMake file of libdnnl-dev will not do without.
 DEBIAN_BUILD="g++ cmake ninja-build pkg-config git libfmt-dev nlohmann-json3-dev libcli11-dev
   libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev ocl-icd-opencl-dev
-  libeigen3-dev libpcre2-dev
+  libeigen3-dev libboost-math-dev libpcre2-dev
   libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev"
 DEBIAN_TEST="python3 python3-venv clang-format-16"
 DEBIAN_CLANG="clang-16 clang-tidy-16 libclang-rt-16-dev"
-BREW_BUILD="cmake ninja pkgconf fmt nlohmann-json cli11 sqlite zlib xxhash libmd highway onednn eigen pcre2
+BREW_BUILD="cmake ninja pkgconf fmt nlohmann-json cli11 sqlite zlib xxhash libmd highway onednn eigen boost pcre2
   utf8proc googletest google-benchmark"
 BREW_TEST="python3"
 BREW_CLANG="llvm"

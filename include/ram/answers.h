@@ -20,6 +20,8 @@ struct AnswerSummary {
   int64_t right = 0;
   double accuracy = 0;  ///< share
   double error = 0;     ///< standard error of it
+  Interval ci95;        ///< of it: share_interval
+  double chance = 0;    ///< accuracy of guessing: the mean of 1 / choices
   /// Per subject: right answers and questions.
   std::map<std::string, std::pair<int64_t, int64_t>> groups;
   int64_t cut_questions = 0;  ///< that did not fit the model's context
@@ -32,8 +34,11 @@ AnswerSummary summarize_answers(std::span<const TaskAnswer> answers);
 struct AnswerPair {
   int a = 0;  ///< positions among the models
   int b = 0;
+  int64_t questions = 0;  ///< that both were asked
   double difference = 0;  ///< accuracy of a minus b
-  Interval ci95;          ///< paired bootstrap over questions, over subjects where there are any
+  /// Of the difference: flips_interval; where questions have subjects, stretched to hold the paired
+  /// bootstrap over subjects, within which questions hang together.
+  Interval ci95;
   Flips flips;
   double mcnemar_p = 1;
   double p_holm = 1;      ///< to be corrected by the caller, who knows how many pairs there are
@@ -45,7 +50,9 @@ struct AnswerPair {
 std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnswer>> answers,
                                         uint64_t seed, int threads);
 
-/// The verdict on one task's models. @param steps as the models. @pre two or more.
-LadderVerdict judge_answers(std::span<const LadderStep> steps, std::span<const AnswerPair> pairs);
+/// The verdict on one task's models. @param bits per weight, of the models that `summaries` and
+/// `pairs` are of. @pre two or more; p_holm is set.
+LadderVerdict judge_answers(std::span<const double> bits, std::span<const AnswerSummary> summaries,
+                            std::span<const AnswerPair> pairs);
 
 }  // namespace ram

@@ -148,12 +148,13 @@ PerplexityResult evaluate_perplexity(const std::string& model_name,
                                      const EngineOptions& options, Study& study,
                                      const ProgressFn& progress = {});
 
+/// What a difference of two models' mean perplexities amounts to.
 enum class Verdict : uint8_t {
-  kWorse,
-  kBetter,
-  kTied,         ///< the difference may be chance
-  kWithinNoise,  ///< tied: no farther from the reference than 1.5 times its own rounding
-  kUnknown,      ///< one row says nothing of its error
+  kWorse,        ///< p_holm < kLevel
+  kBetter,       ///< the same
+  kTied,         ///< no more than the margin apart: within_margin
+  kWithinNoise,  ///< tied: no farther from the reference than kNoiseFactor times its own rounding
+  kTooFewRows,   ///< none of these is known
 };
 
 /// A difference of mean losses, a minus b, with all that is known of it.
@@ -167,9 +168,18 @@ struct PairTest {
   double wilcoxon_p = 1;
   double p_holm = 1;    ///< of difference.p, over all pairs
   PairedDifference kl;  ///< mean KL from the reference, a's minus b's; the reference's own is 0
-  std::optional<double> kl_ratio;       ///< a's mean KL over b's; nothing where b's is 0
-  Interval kl_ratio95;                  ///< rows resampled as for bootstrap95; where kl_ratio is
-  Verdict verdict = Verdict::kUnknown;  ///< of a against b
+  std::optional<double> kl_ratio;  ///< a's mean KL over b's; nothing where b's is 0
+  Interval kl_ratio95;             ///< rows resampled as for bootstrap95; where kl_ratio is
+  /// Of no difference in KL: from the reference, that a lies no farther than kNoiseFactor noise
+  /// floors (p_above_floor); of two models, that both lie equally far (kl.p).
+  double kl_p = 1;
+  double kl_p_holm = 1;                    ///< over all pairs
+  Verdict verdict = Verdict::kTooFewRows;  ///< of a against b
+  /// Of kTooFewRows: how many would do (rows_to_tell); nothing where that is not known.
+  std::optional<int64_t> rows_needed;
+
+  /// @return whether KL tells a from b beyond chance, whatever perplexity says.
+  bool kl_tells() const { return kl_far || kl_p_holm < kLevel; }
 };
 
 struct ComparedModel {
@@ -197,7 +207,11 @@ struct InversionReport {
   std::optional<int> better() const;
 };
 
+/// Perplexities that lie no farther apart are taken for equal, unless told: a share of them.
+inline constexpr double kDefaultMargin = 0.005;
+
 struct Comparison {
+  double margin = kDefaultMargin;  ///< that the verdicts are of
   TextRows text;
   Perplexity reference;
   std::vector<ComparedModel> models;
@@ -208,9 +222,12 @@ struct Comparison {
 
 /// Models that lie no farther from the reference than this many noise floors are tied.
 inline constexpr double kNoiseFactor = 1.5;
+/// Models that lie this many noise floors from the reference differ from it.
+inline constexpr double kFarFactor = 10;
 
-/// Compares models with a reference on the same rows, in float32: losses, divergences, tests.
-/// Reference and models run side by side over blocks of rows; logits are never held.
+/// Compares models with a reference on the same rows, in float32: losses, divergences, tests, and
+/// verdicts with kDefaultMargin. Reference and models run side by side over blocks of rows; logits
+/// are never held.
 ///
 /// @param names of the reference, then of the models: folders or repository ids.
 /// @param seed  of the bootstrap.
@@ -220,6 +237,9 @@ inline constexpr double kNoiseFactor = 1.5;
 Comparison compare_models(std::span<const std::string> names, const std::filesystem::path& text,
                           const RowOptions& rows, uint64_t seed, const EngineOptions& options,
                           Study& study, const ProgressFn& progress = {});
+
+/// Gives the verdicts anew. @param margin in (0, 1]: a share of perplexity.
+void judge(Comparison& comparison, double margin);
 
 /// Sums over the scored tokens of each row (all but the last), nats.
 struct RowSums {

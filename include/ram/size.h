@@ -41,4 +41,7 @@ Size parse_size(std::string_view text);
 /// people; never parsed again.
 std::string format_bytes(int64_t bytes);
 
+/// @return a whole number with a comma between each three digits: "14,042".
+std::string group_digits(int64_t number);
+
 }  // namespace ram

@@ -12,14 +12,22 @@
 
 namespace ram {
 
+/// Intervals hold in 1 - kLevel of all cases, and tests reject true hypotheses in at most kLevel.
+inline constexpr double kLevel = 0.05;
+
+/// Rows with a perplexity above this are text of another kind, or garbage.
+inline constexpr double kOutlierPerplexity = 100;
+
 struct Interval {
   double low = 0;
   double high = 0;
   bool holds(double value) const { return low <= value && value <= high; }
 };
 
-/// @param sorted ascending, not empty. @param percent in [0, 100].
-/// @source numpy.percentile, method "linear"
+/// @param sorted ascending, not empty, may end in infinities. @param percent in [0, 100].
+/// @return between a finite and an infinite value the infinite one, between two infinite ones the
+/// nearer: never NaN.
+/// @source numpy.percentile, method "linear", for finite values
 double percentile(std::span<const double> sorted, double percent);
 
 /// Losses of the same rows, in the same order. All spans below that belong together have the same
@@ -34,7 +42,7 @@ struct PerplexitySummary {
   double median = 0;              ///< of the rows' own perplexities
   std::optional<double> trimmed;  ///< as mean, without the ends; nothing for fewer than 3 rows
   int64_t trimmed_rows = 0;       ///< dropped at each end: max(1, floor(5 %))
-  std::vector<int64_t> outliers;  ///< positions of rows with perplexity above 100, ascending
+  std::vector<int64_t> outliers;  ///< positions of rows above kOutlierPerplexity, ascending
   std::vector<int64_t> worst;     ///< positions of up to five rows, the worst first
   std::optional<double> mean_without_worst;  ///< nothing if no row is left
   std::optional<double> median_without_worst;
@@ -63,17 +71,38 @@ struct BootstrapOptions {
 };
 
 /// The percentile interval (2.5 % to 97.5 %) of the difference per token, rows drawn with
-/// replacement, both models on the same draw. With one row it has no width.
+/// replacement, both models on the same draw. Its ends are values of resamples, the outer ones
+/// where a percentile lies between two. With one row it has no width.
 /// @cost resamples * rows draws: 0.01 s for 150 rows
 Interval bootstrap_interval(std::span<const double> differences, std::span<const int64_t> tokens,
                             const BootstrapOptions& options);
 
 /// The same for the ratio of two sums over the same rows, of a's divergences to b's. It excludes 1
-/// exactly if the interval of the difference excludes 0.
-/// @pre the sums are of one length; b's are positive together in every resample that matters: one
-///      in which they sum to zero counts as infinite.
+/// exactly if the interval of the difference excludes 0: a resample in which b's sum to zero counts
+/// as infinite, and as 1 where a's do too.
+/// @pre the sums are of one length, none is negative.
 Interval bootstrap_ratio_interval(std::span<const double> a_sums, std::span<const double> b_sums,
                                   const BootstrapOptions& options);
+
+/// Whether divergences lie above a floor, beyond chance: Student's t on log(kl / (factor * floor)),
+/// rows being the sample. Since a geometric mean is below the arithmetic one, what is above by this
+/// test is above on average too.
+/// @param kl, floor per row, sums over the same tokens.
+/// @return the two-sided p where the rows lie above on average; 1 where they do not, where a row
+/// does not diverge at all, or with fewer than two rows.
+double p_above_floor(std::span<const double> kl, std::span<const double> floor, double factor);
+
+/// How many rows would tell two models apart, or put their difference within a margin, in four of
+/// five trials, if it and its spread are as `found`.
+/// @param rows that `found` is of. @param margin of perplexity, as a share (0.005: half a percent).
+/// @param comparisons that a difference must hold against: p times these is below kLevel.
+/// @return more than `rows`; nothing where `found` has no error, or a billion are too few.
+std::optional<int64_t> rows_to_tell(const PairedDifference& found, int64_t rows, double margin,
+                                    int64_t comparisons);
+
+/// @return whether a difference of losses surely changes perplexity by no more than the margin: its
+/// 95 % interval lies within. @param margin as rows_to_tell's.
+bool within_margin(const PairedDifference& found, double margin);
 
 /// Two-sided exact binomial test of one half: how likely a split at least as uneven is.
 /// @return 1 for total = 0. @pre 0 <= successes <= total.
@@ -149,29 +178,69 @@ double mcnemar_power(int64_t questions, double gain_rate, double loss_rate);
 /// @pre 0 <= flipped <= questions. @cost about 20 times mcnemar_power
 double detectable_difference(int64_t questions, int64_t flipped);
 
+/// The fewest questions of which McNemar's exact test at 5 % finds a difference of accuracy in 80 %
+/// of trials, if this share of them flips (or as many as the difference takes).
+/// @return nothing if 4 million are too few. @pre difference in (0, 1], flip_rate in [0, 1].
+/// @cost about 30 times mcnemar_power
+std::optional<int64_t> questions_to_detect(double difference, double flip_rate);
+
+/// The 95 % interval of a share: Clopper and Pearson's, which holds in at least 95 % of cases
+/// whatever the share is, 0 and 1 among them.
+/// @pre 0 <= hits <= trials, trials >= 1.
+/// @source C. J. Clopper, E. S. Pearson, The Use of Confidence or Fiducial Limits, 1934
+Interval share_interval(int64_t hits, int64_t trials);
+
+/// The 95 % interval of the difference of two accuracies on the same questions, which are
+/// independent: Tango's, of the score. Never without width.
+/// @source T. Tango, Equivalence Test and Confidence Interval for the Difference in Proportions for
+///         the Paired-Sample Design, 1998
+Interval flips_interval(const Flips& flips, int64_t questions);
+
+/// A difference of accuracy that a reader cares for: a benchmark that cannot show so much has too
+/// few questions, and models that lie closer are alike on it.
+inline constexpr double kTellingDifference = 0.02;
+
 /// One model of a ladder of sizes, as a benchmark sees it.
 struct LadderStep {
   double bits = 0;      ///< per weight
   double accuracy = 0;  ///< share of right answers
+  Interval accuracy95;  ///< share_interval
+  double chance = 0;    ///< accuracy of guessing
 };
 
-/// Two steps of a ladder, compared.
+/// Two steps of a ladder, compared on the same questions.
 struct LadderPair {
   int a = 0;
   int b = 0;
   double p_holm = 1;
   double detectable = 0;  ///< detectable_difference of this pair
+  Interval ci95;          ///< of the difference of the accuracies
+  int64_t questions = 0;
+  int64_t flipped = 0;  ///< of these
+};
+
+enum class LadderKind : uint8_t {
+  kTells,         ///< some pair differs: p_holm < kLevel
+  kSaturated,     ///< every pair lies within kTellingDifference, by its 95 % interval
+  kAtChance,      ///< the same, and no model is known to answer better than by guessing
+  kUnderpowered,  ///< a difference of kTellingDifference would hardly be found
+  kOpen,          ///< neither: larger differences were not found, and are not excluded
 };
 
 /// Whether a benchmark tells the models of a ladder apart.
 struct LadderVerdict {
+  LadderKind kind = LadderKind::kOpen;
+  bool at_chance = false;  ///< no model's interval lies above chance, of whatever kind
+  double chance = 0;
   double spread = 0;  ///< largest accuracy minus smallest
   int best = 0;       ///< steps with these
   int worst = 0;
   double detectable = 0;  ///< of that pair
-  /// The pairs that it tells apart (p_holm < 0.05): of these, the two whose bits lie closest.
+  double most_apart = 0;  ///< the farthest end of all pairs' intervals
+  /// Of kUnderpowered: how many questions would show kTellingDifference.
+  std::optional<int64_t> questions_needed;
+  /// The pairs that it tells apart: of these, the two whose bits lie closest.
   std::optional<LadderPair> closest_told;
-  bool saturated() const { return !closest_told && spread <= detectable; }
 };
 
 /// @param pairs at least that of the best and the worst step. @pre two steps or more.

@@ -119,4 +119,13 @@ std::string format_bytes(int64_t bytes) {
   return fmt::format("{:.{}f} {}", value, decimals, kNames[name]);
 }
 
+std::string group_digits(int64_t number) {
+  std::string text = std::to_string(number);
+  const auto first = static_cast<int64_t>(number < 0 ? 1 : 0);
+  for (int64_t at = std::ssize(text) - 3; at > first; at -= 3) {
+    text.insert(static_cast<size_t>(at), 1, ',');
+  }
+  return text;
+}
+
 }  // namespace ram

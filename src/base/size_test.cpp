@@ -1,5 +1,7 @@
 #include "ram/size.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -47,6 +49,15 @@ TEST(Size, PrintedSizesAreForPeople) {
   EXPECT_EQ(format_bytes(999), "999 B");
   EXPECT_EQ(format_bytes(18240000000), "18.24 GB");
   EXPECT_EQ(format_bytes(999960), "1.000 MB");
+}
+
+TEST(GroupDigits, PutsACommaBetweenEachThreeDigits) {
+  EXPECT_EQ(group_digits(0), "0");
+  EXPECT_EQ(group_digits(999), "999");
+  EXPECT_EQ(group_digits(1000), "1,000");
+  EXPECT_EQ(group_digits(-123456), "-123,456");
+  EXPECT_EQ(group_digits(2868736), "2,868,736");
+  EXPECT_EQ(group_digits(std::numeric_limits<int64_t>::min()), "-9,223,372,036,854,775,808");
 }
 
 }  // namespace

@@ -1,7 +1,11 @@
 // ram compare: models beside their reference on the same rows, and what may be said of them.
+#include <algorithm>
 #include <set>
+#include <string_view>
 
 #include <fmt/format.h>
+
+#include "ram/error.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -16,7 +20,38 @@ namespace {
 struct Options {
   std::vector<std::string> models;  // the reference first
   TextArguments text;
+  std::string margin;
 };
+
+/// "0.5" or "0.5%", in percent. @return the share.
+double parse_margin(const std::string& text) {
+  if (text.empty()) return kDefaultMargin;
+  std::string_view digits = text;
+  if (digits.ends_with('%')) digits.remove_suffix(1);
+  const bool plain = !digits.empty() && digits.size() < 16 &&
+                     digits.find_first_not_of("0123456789.") == std::string_view::npos &&
+                     std::count(digits.begin(), digits.end(), '.') <= 1 && digits != ".";
+  double percent = 0;
+  if (plain) {
+    // By hand: strtod obeys the locale, and from_chars of doubles is not in every library.
+    double unit = 0;
+    for (const char c : digits) {
+      if (c == '.') {
+        unit = 1;
+        continue;
+      }
+      percent = 10 * percent + (c - '0');
+      unit *= 10;
+    }
+    if (unit > 0) percent /= unit;
+  }
+  if (!plain || percent <= 0 || percent > 100) {
+    fail(Code::kUsage,
+         "--margin {}: use a change of perplexity in percent, above 0 and up to 100, as 0.5%",
+         text);
+  }
+  return percent / 100;
+}
 
 /// For people and in JSON: the models' names, or what was typed where two share one.
 std::vector<std::string> labels_of(const Comparison& comparison, const Options& options) {
@@ -30,6 +65,7 @@ std::vector<std::string> labels_of(const Comparison& comparison, const Options& 
 
 int compare_command(const Common& common, const Options& options) {
   const RowOptions rows = row_options(common, options.text);
+  const double margin = parse_margin(options.margin);
   const EngineOptions engine = engine_options(common, "f32");
   Study study = open_study(
       common, fmt::format("compare --seed {} --rows {}", common.seed, options.text.rows));
@@ -40,6 +76,7 @@ int compare_command(const Common& common, const Options& options) {
     comparison = compare_models(options.models, options.text.text, rows, common.seed, engine, study,
                                 line.function());
   }
+  judge(comparison, margin);
   note_text(common, comparison.text, comparison.reference);
   const std::vector<std::string> labels = labels_of(comparison, options);
   if (common.json) {
@@ -59,6 +96,9 @@ Action setup_compare(Arguments app, const Common& common) {
       .expected(2, 1000)
       .required();
   add_text_options(app, options->text);
+  app.add_option("--margin", options->margin,
+                 "change of perplexity that counts as a tie, in percent (default 0.5%)")
+      .type_name("PERCENT");
   return [options, &common] { return compare_command(common, *options); };
 }
 

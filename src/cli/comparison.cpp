@@ -14,7 +14,8 @@
 namespace ram::cli {
 namespace {
 
-constexpr size_t kTableWidth = 110;
+constexpr size_t kWidth = 80;
+constexpr size_t kLabelWidth = 28;
 
 Json divergence_json(const Divergence& divergence) {
   return {{"kl_mean", divergence.mean},         {"kl_median", divergence.median},
@@ -34,8 +35,8 @@ std::string_view verdict_name(Verdict verdict) {
       return "tied";
     case Verdict::kWithinNoise:
       return "within noise";
-    case Verdict::kUnknown:
-      return "unknown";
+    case Verdict::kTooFewRows:
+      return "too few rows";
   }
   return "";
 }
@@ -83,6 +84,8 @@ Json test_json(const PairTest& test) {
           {"p", test.difference.p},
           {"p_holm", test.p_holm},
           {"kl_ci95", interval_json(test.kl.t95)},
+          {"kl_tells", test.kl_tells()},
+          {"rows_needed", test.rows_needed ? Json(*test.rows_needed) : Json(nullptr)},
           {"verdict", verdict_name(test.verdict)}};
 }
 
@@ -103,32 +106,52 @@ double percent(double delta) {
   return 100 * std::expm1(delta);
 }
 
+// Half the width of the 95 % interval of a change of perplexity, in percent.
+double reach_of(const PairTest& test) {
+  return (percent(test.difference.t95.high) - percent(test.difference.t95.low)) / 2;
+}
+
+int digits_of(double reach) {
+  return reach < 0.1 ? 2 : reach < 10 ? 1 : 0;
+}
+
+std::string few_rows_text(const PairTest& test) {
+  if (std::isnan(test.difference.standard_error)) return "one row: no error known";
+  const double reach = reach_of(test);
+  std::string text = fmt::format("too few rows to tell (±{:.{}f} %", reach, digits_of(reach));
+  if (test.rows_needed) {
+    text += fmt::format("; about {} would do", group_digits(*test.rows_needed));
+  }
+  return text + ")";
+}
+
+// What divergences add where perplexity does not tell.
+std::string kl_text(const PairTest& test, const std::vector<std::string>& labels) {
+  if (!test.kl_tells()) return "";
+  if (test.b == 0) return "; KL says it differs";
+  const int nearer = test.kl.delta < 0 ? test.a : test.b;
+  return fmt::format("; KL says {} is nearer", labels[static_cast<size_t>(nearer)]);
+}
+
 // Of perplexity: nats per token as a change in percent, with as many digits as its error has.
-std::string verdict_text(const PairTest& test) {
+std::string verdict_text(const Comparison& comparison, const PairTest& test,
+                         const std::vector<std::string>& labels) {
   const double change = percent(test.difference.delta);
-  const double reach = (percent(test.difference.t95.high) - percent(test.difference.t95.low)) / 2;
-  const int digits = reach < 0.1 ? 2 : 1;
+  const double reach = reach_of(test);
+  const int digits = digits_of(reach);
   switch (test.verdict) {
     case Verdict::kWorse:
       return fmt::format("worse by {:.{}f} % ± {:.{}f}", change, digits, reach, digits);
     case Verdict::kBetter:
       return fmt::format("better by {:.{}f} % ± {:.{}f}", -change, digits, reach, digits);
     case Verdict::kTied:
-      return "tied";
+      return fmt::format("tied within {:.3g} %", 100 * comparison.margin) + kl_text(test, labels);
     case Verdict::kWithinNoise:
       return "tied, within rounding";
-    case Verdict::kUnknown:
-      return "one row: no error known";
+    case Verdict::kTooFewRows:
+      return few_rows_text(test) + kl_text(test, labels);
   }
   return "";
-}
-
-std::string interval_text(const PairTest& test) {
-  if (std::isnan(test.difference.standard_error)) return "";
-  const double low = percent(test.difference.t95.low);
-  const double high = percent(test.difference.t95.high);
-  const int digits = high - low < 0.2 ? 2 : 1;
-  return fmt::format("{:+.{}f} to {:+.{}f} %", low, digits, high, digits);
 }
 
 bool is_inverted(const Comparison& comparison, int a, int b) {
@@ -148,9 +171,12 @@ std::string pairs_text(const Comparison& comparison, const std::vector<std::stri
   std::string text;
   for (const PairTest& test : comparison.pairs) {
     if (test.b == 0) continue;
-    text += fmt::format("{} against {}: {} (p = {:.2g}){}{}\n", labels[static_cast<size_t>(test.a)],
-                        labels[static_cast<size_t>(test.b)], verdict_text(test), test.p_holm,
-                        is_inverted(comparison, test.a, test.b) ? " *" : "", ratio_text(test));
+    text += wrapped(
+        fmt::format("{} against {}: {} (p = {:.2g}){}{}", labels[static_cast<size_t>(test.a)],
+                    labels[static_cast<size_t>(test.b)], verdict_text(comparison, test, labels),
+                    test.p_holm, is_inverted(comparison, test.a, test.b) ? " *" : "",
+                    ratio_text(test)),
+        kWidth, 2);
   }
   return text.empty() ? text : "\n" + text;
 }
@@ -161,29 +187,29 @@ std::string inversion_text(const InversionReport& report, const std::vector<std:
   const std::string& mean = labels[static_cast<size_t>(report.better_by_mean)];
   const std::string& median = labels[static_cast<size_t>(report.better_by_median)];
   const std::string& other = labels[static_cast<size_t>(report.other)];
-  std::string text = "\nINVERSION: ";
+  std::string text = "\n";
+  const auto say = [&text](const std::string& line) { text += wrapped(line, kWidth, 2); };
   if (report.better_by_mean != report.better_by_median) {
-    text += fmt::format("the mean says {} is better, the median says {}", mean, median);
+    say(fmt::format("INVERSION: the mean says {} is better, the median says {}", mean, median));
   } else {
-    text += fmt::format("{} is better than its reference on the mean", mean);
+    say(fmt::format("INVERSION: {} is better than its reference on the mean", mean));
   }
   constexpr size_t kRowsShown = 10;
   if (!report.rows.empty()) {
-    text += fmt::format("\n  {} row{} it:", report.rows.size(),
-                        report.rows.size() == 1 ? " does" : "s do");
+    std::string rows = fmt::format("  {} row{} it:", report.rows.size(),
+                                   report.rows.size() == 1 ? " does" : "s do");
     for (size_t i = 0; i < std::min(report.rows.size(), kRowsShown); ++i) {
-      text += fmt::format(" {}", report.rows[i]);
+      rows += fmt::format(" {}", report.rows[i]);
     }
-    if (report.rows.size() > kRowsShown) text += " ...";
-    text +=
-        fmt::format("\n  without: {} for {}, {} for {}", four_digits(report.mean_better_without),
-                    mean, four_digits(report.mean_other_without), other);
+    if (report.rows.size() > kRowsShown) rows += " ...";
+    say(rows);
+    say(fmt::format("  without: {} for {}, {} for {}", four_digits(report.mean_better_without),
+                    mean, four_digits(report.mean_other_without), other));
   }
   const std::optional<int> better = report.better();
-  text += better
-              ? fmt::format("\n  believe the {} ({} is better): {}\n", belief_name(report.belief),
-                            labels[static_cast<size_t>(*better)], report.why)
-              : fmt::format("\n  believe neither: {}\n", report.why);
+  say(better ? fmt::format("  believe the {} ({} is better): {}", belief_name(report.belief),
+                           labels[static_cast<size_t>(*better)], report.why)
+             : fmt::format("  believe neither: {}", report.why));
   if (!better) return text;  // chance: its rows are not worth reading
   // The same rows come again with other pairs: once is enough.
   std::vector<WorstRow> fresh;
@@ -231,10 +257,13 @@ Json comparison_json(const RowOptions& options, const Comparison& comparison,
          {"kl_difference_ci95", interval_json(test.kl.t95)},
          {"kl_ratio", test.kl_ratio ? Json(*test.kl_ratio) : Json(nullptr)},
          {"kl_ratio_ci95", test.kl_ratio ? interval_json(test.kl_ratio95) : Json(nullptr)},
+         {"kl_tells", test.kl_tells()},
+         {"rows_needed", test.rows_needed ? Json(*test.rows_needed) : Json(nullptr)},
          {"verdict", verdict_name(test.verdict)}});
   }
   document["pairs"] = std::move(pairs);
   document["comparisons"] = comparison.pairs.size();
+  document["margin"] = comparison.margin;
   document["noise_floor_kl"] = comparison.noise_floor.mean;
   document["noise_floor"] = divergence_json(comparison.noise_floor);
   Json inversions = Json::array();
@@ -246,35 +275,37 @@ Json comparison_json(const RowOptions& options, const Comparison& comparison,
 }
 
 std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels) {
-  Table table({{"model", Align::kLeft},
-               {"size"},
-               {"bits"},
-               {"mean"},
-               {"median"},
-               {"KL"},
-               {"top-1"},
-               {"95 % interval"},
-               {"verdict", Align::kLeft}});
+  Table table(
+      {{"model", Align::kLeft}, {"size"}, {"bits"}, {"mean"}, {"median"}, {"KL"}, {"top-1"}});
   const auto add = [&](const std::string& label, const Perplexity& perplexity, std::string kl,
-                       std::string top, std::string interval, std::string verdict) {
-    table.add({label, format_bytes(perplexity.model.bytes),
+                       std::string top) {
+    table.add({shorten(label, kLabelWidth), format_bytes(perplexity.model.bytes),
                fmt::format("{:.2f}", perplexity.model.bits_per_weight),
                four_digits(perplexity.summary.mean), four_digits(perplexity.summary.median),
-               std::move(kl), std::move(top), std::move(interval), std::move(verdict)});
+               std::move(kl), std::move(top)});
   };
-  add(labels.front(), comparison.reference, "", "", "", "the reference");
+  add(labels.front(), comparison.reference, "", "");
+  size_t widest = 0;
   for (size_t m = 0; m < comparison.models.size(); ++m) {
     const ComparedModel& model = comparison.models[m];
     add(labels[m + 1], model.perplexity, fmt::format("{:.3g}", model.divergence.mean),
-        fmt::format("{:.1f} %", 100 * model.divergence.same_top1),
-        interval_text(model.against_reference),
-        verdict_text(model.against_reference) +
-            (is_inverted(comparison, static_cast<int>(m) + 1, 0) ? " *" : ""));
+        fmt::format("{:.1f} %", 100 * model.divergence.same_top1));
+    widest = std::max(widest, text_width(shorten(labels[m + 1], kLabelWidth)));
   }
-  return table.render(kTableWidth) + (comparison.inversions.empty()
-                                          ? ""
-                                          : "* mean and median, or model and original, stand "
-                                            "upside down\n");
+  std::string text = table.render(kWidth);
+  text += "\n";
+  text += wrapped(
+      fmt::format("Mean perplexity against {} (± is half of the 95 % interval):", labels.front()),
+      kWidth, 0);
+  for (size_t m = 0; m < comparison.models.size(); ++m) {
+    const std::string label = shorten(labels[m + 1], kLabelWidth);
+    text += wrapped(label + std::string(widest - text_width(label) + 2, ' ') +
+                        verdict_text(comparison, comparison.models[m].against_reference, labels) +
+                        (is_inverted(comparison, static_cast<int>(m) + 1, 0) ? " *" : ""),
+                    kWidth, widest + 2);
+  }
+  if (comparison.inversions.empty()) return text;
+  return text + "* mean and median disagree, or the model scores better than its original\n";
 }
 
 std::string comparison_text(const TextArguments& arguments, const Comparison& comparison,
@@ -282,18 +313,26 @@ std::string comparison_text(const TextArguments& arguments, const Comparison& co
   std::string text = text_line(arguments, comparison.text) + "\n";
   text += comparison_table(comparison, labels);
   text += pairs_text(comparison, labels);
-  text += fmt::format(
-      "\n{} comparison{}, corrected by Holm's method; verdicts are of the mean perplexity.\n"
-      "Noise floor: KL {:.3g}, the reference in bf16 against itself in float32; up to {} times "
-      "that "
-      "is a tie.\n",
-      comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s", comparison.noise_floor.mean,
-      kNoiseFactor);
+  text +=
+      "\n" + wrapped(fmt::format("{} comparison{}, corrected by Holm's method; verdicts are of "
+                                 "the mean perplexity, tied within {:.3g} % of it (--margin).",
+                                 comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s",
+                                 100 * comparison.margin),
+                     kWidth, 0);
+  text += wrapped(noise_text(comparison), kWidth, 0);
   std::set<int64_t> shown;
   for (const InversionReport& report : comparison.inversions) {
     text += inversion_text(report, labels, shown);
   }
   return text;
+}
+
+std::string noise_text(const Comparison& comparison) {
+  return fmt::format(
+      "Noise floor: KL {:.3g}, the reference in bf16 against itself in float32; up to {} times "
+      "that "
+      "is a tie.",
+      comparison.noise_floor.mean, kNoiseFactor);
 }
 
 }  // namespace ram::cli

@@ -17,8 +17,11 @@ Json interval_json(const Interval& interval);
 Json comparison_json(const RowOptions& options, const Comparison& comparison,
                      const std::vector<std::string>& labels);
 
-/// One line per model: size, perplexities, divergence, interval, verdict in words.
+/// One line per model of at most 80 columns: size, perplexities, divergence; then the verdicts.
 std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels);
+
+/// What the noise floor is, in a sentence.
+std::string noise_text(const Comparison& comparison);
 
 /// The table, the pairs, the noise floor and the inversions.
 std::string comparison_text(const TextArguments& arguments, const Comparison& comparison,

@@ -285,19 +285,16 @@ int demo(const Common& common, const Options& options) {
     return ok ? kDone : kCheckFailed;
   }
   std::string text =
-      fmt::format(
-          "{} ({}, {} of weights), fitted to three budgets; at the middle one the default "
-          "has the bytes of the published method:\n\n",
-          checkpoint.name, checkpoint.model_type, format_bytes(checkpoint.bytes())) +
-      fits_table(checkpoint, fits);
+      wrapped(fmt::format("{} ({}, {} of weights), fitted to three budgets; at the middle one the "
+                          "default has the bytes of the published method:",
+                          checkpoint.name, checkpoint.model_type, format_bytes(checkpoint.bytes())),
+              80, 0) +
+      "\n" + fits_table(checkpoint, fits);
   if (evaluated) {
     text += "\nWhat they are worth, on text that the model has not seen:\n\n" +
             text_line(evaluated->text, evaluated->comparison.text) + "\n" +
-            comparison_table(evaluated->comparison, evaluated->labels) +
-            fmt::format(
-                "\nKL {:.3g} is the model's own rounding to bf16: up to {} times that is a "
-                "tie.\n",
-                evaluated->comparison.noise_floor.mean, kNoiseFactor);
+            comparison_table(evaluated->comparison, evaluated->labels) + "\n" +
+            wrapped(noise_text(evaluated->comparison), 80, 0);
   }
   if (asked) text += "\nWhat they answer:\n\n" + task_text(*asked, 0, labels);
   const std::string middle = fits[fits.size() - kShares.size() / 2 - 1].folder.string();

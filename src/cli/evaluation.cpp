@@ -94,9 +94,11 @@ void note_text(const Common& common, const TextRows& text, const Perplexity& per
 }
 
 std::string text_line(const TextArguments& arguments, const TextRows& text) {
-  return fmt::format("{}: {} of {} rows of {} tokens ({}, {})\n", arguments.text, text.rows.size(),
-                     text.rows_total, text.length, text_format_name(text.format),
-                     special_tokens(text));
+  constexpr size_t kWidth = 80;
+  return wrapped(fmt::format("{}: {} of {} rows of {} tokens ({}, {})", arguments.text,
+                             text.rows.size(), text.rows_total, text.length,
+                             text_format_name(text.format), special_tokens(text)),
+                 kWidth, 2);
 }
 
 nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text) {
@@ -117,7 +119,8 @@ std::string worst_table(std::span<const WorstRow> rows, const std::string& title
   for (const WorstRow& row : rows) {
     table.add({std::to_string(row.row), four_digits(row.perplexity), row.glimpse});
   }
-  return table.render();
+  constexpr size_t kWidth = 80;
+  return table.render(kWidth);
 }
 
 std::string four_digits(double value) {

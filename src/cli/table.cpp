@@ -44,6 +44,29 @@ std::string shorten(std::string_view text, size_t width) {
   return out += text.substr(prefix_bytes(text, length - tail));
 }
 
+std::string wrapped(std::string_view text, size_t width, size_t indent) {
+  std::string out;
+  std::string line;
+  bool empty = true;  // the line holds no word yet
+  const auto put = [&](std::string_view spaces, std::string_view word) {
+    if (!empty && text_width(line) + spaces.size() + text_width(word) > width) {
+      out += line + "\n";
+      line.assign(indent, ' ');
+      spaces = {};
+    }
+    line += spaces;
+    line += word;
+    empty = false;
+  };
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = std::min(text.find_first_not_of(' ', at), text.size());
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    if (begin < end) put(text.substr(at, begin - at), text.substr(begin, end - begin));
+    at = end;
+  }
+  return out + line + "\n";
+}
+
 std::string bar(double value, double largest, size_t width) {
   if (!(value > 0) || !(largest > 0)) return {};
   const double share = std::min(1.0, value / largest);

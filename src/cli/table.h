@@ -38,6 +38,10 @@ size_t text_width(std::string_view text);
 /// @return text of at most `width` characters, its middle replaced by "..".
 std::string shorten(std::string_view text, size_t width);
 
+/// @return text in lines of at most `width` characters, each ended by a newline, broken at spaces;
+/// all but the first begin with `indent` spaces. A word that is longer stays whole.
+std::string wrapped(std::string_view text, size_t width, size_t indent);
+
 /// @return a bar of '#' in [1, width] characters for value / largest; empty for 0.
 std::string bar(double value, double largest, size_t width);
 

@@ -60,5 +60,14 @@ TEST(Table, ABarIsAsLongAsTheShareAndNeverEmptyForMoreThanNothing) {
   EXPECT_EQ(bar(0, 10, 8), "");
 }
 
+TEST(Wrapped, BreaksAtSpacesAndCountsCharacters) {
+  EXPECT_EQ(wrapped("a bb ccc", 80, 2), "a bb ccc\n");
+  EXPECT_EQ(wrapped("a bb ccc", 4, 2), "a bb\n  ccc\n");
+  EXPECT_EQ(wrapped("a  bb", 5, 0), "a  bb\n") << "spaces within a line stay";
+  EXPECT_EQ(wrapped("\u00b1\u00b1 \u00b1", 4, 1), "\u00b1\u00b1 \u00b1\n");
+  EXPECT_EQ(wrapped("x overlong y", 4, 2), "x\n  overlong\n  y\n");
+  EXPECT_EQ(wrapped("", 4, 2), "\n");
+}
+
 }  // namespace
 }  // namespace ram::cli

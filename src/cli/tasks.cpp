@@ -20,7 +20,8 @@
 namespace ram::cli {
 namespace {
 
-constexpr size_t kTableWidth = 110;
+constexpr size_t kWidth = 80;
+constexpr size_t kLabelWidth = 24;
 
 struct Options {
   std::vector<std::string> models;  // the reference first
@@ -98,6 +99,8 @@ Json outcome_json(const TaskData& task, const TaskOutcome& outcome) {
           {"questions", outcome.answers.size()},
           {"accuracy", outcome.summary.accuracy},
           {"se", outcome.summary.error},
+          {"ci95", Json::array({outcome.summary.ci95.low, outcome.summary.ci95.high})},
+          {"chance", outcome.summary.chance},
           {"subjects", std::move(groups)},
           {"cut_questions", outcome.summary.cut_questions},
           {"asked", outcome.asked},
@@ -107,6 +110,22 @@ Json outcome_json(const TaskData& task, const TaskOutcome& outcome) {
           {"results", std::move(results)}};
 }
 
+std::string_view kind_name(LadderKind kind) {
+  switch (kind) {
+    case LadderKind::kTells:
+      return "tells";
+    case LadderKind::kSaturated:
+      return "saturated";
+    case LadderKind::kAtChance:
+      return "at chance";
+    case LadderKind::kUnderpowered:
+      return "underpowered";
+    case LadderKind::kOpen:
+      return "not told apart";
+  }
+  return "";
+}
+
 Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string>& labels) {
   const LadderVerdict& verdict = *run.verdicts[task];
   const auto label = [&](int which) { return labels.at(static_cast<size_t>(which)); };
@@ -114,9 +133,18 @@ Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string
   if (verdict.closest_told) {
     told = Json::array({label(verdict.closest_told->a), label(verdict.closest_told->b)});
   }
-  return {{"task", run.tasks[task].info.name}, {"saturated", verdict.saturated()},
-          {"spread", verdict.spread},          {"best", label(verdict.best)},
-          {"worst", label(verdict.worst)},     {"detectable", verdict.detectable},
+  return {{"task", run.tasks[task].info.name},
+          {"verdict", kind_name(verdict.kind)},
+          {"saturated", verdict.kind == LadderKind::kSaturated},
+          {"at_chance", verdict.at_chance},
+          {"chance", verdict.chance},
+          {"spread", verdict.spread},
+          {"best", label(verdict.best)},
+          {"worst", label(verdict.worst)},
+          {"detectable", verdict.detectable},
+          {"most_apart", verdict.most_apart},
+          {"questions_needed",
+           verdict.questions_needed ? Json(*verdict.questions_needed) : Json(nullptr)},
           {"closest_told", std::move(told)}};
 }
 
@@ -134,75 +162,124 @@ std::string task_heading(const TaskRun& run, size_t t) {
   std::string text = fmt::format(
       "{} ({}): {}{} questions", task.info.title, task.info.metric,
       std::ssize(task.questions) < task.total ? fmt::format("{} of ", task.questions.size()) : "",
-      task.total);
+      group_digits(task.total));
   if (task.info.examples > 0) {
     text += fmt::format(", {} examples from {}", task.info.examples, task.examples_from);
     if (task.examples_from_asked) {
       text += " (no training split there: other questions of the split that is asked)";
     }
   }
-  return text + "\n";
+  return wrapped(text, kWidth, 2);
 }
 
-std::string task_table(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
-  Table table({{"model", Align::kLeft},
-               {"size"},
-               {"bits"},
-               {"accuracy"},
-               {"difference"},
+std::string accuracy_table(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
+  Table table(
+      {{"model", Align::kLeft}, {"size"}, {"bits"}, {"right"}, {"accuracy"}, {"95 % interval"}});
+  for (size_t m = 0; m < run.models.size(); ++m) {
+    const AskedModel& model = run.models[m];
+    const AnswerSummary& summary = model.tasks[t].summary;
+    table.add(
+        {shorten(labels[m], kLabelWidth), format_bytes(model.model.bytes),
+         fmt::format("{:.2f}", model.model.bits_per_weight), group_digits(summary.right),
+         fmt::format("{:.1f} %", points(summary.accuracy)),
+         fmt::format("{:.1f} to {:.1f} %", points(summary.ci95.low), points(summary.ci95.high))});
+  }
+  return table.render(kWidth);
+}
+
+std::string differences_table(const TaskRun& run, size_t t,
+                              const std::vector<std::string>& labels) {
+  Table table({{"against " + shorten(labels.front(), kLabelWidth - 8), Align::kLeft},
+               {"points"},
                {"95 % interval"},
                {"gained"},
                {"lost"},
                {"p"},
                {"detectable"}});
-  for (size_t m = 0; m < run.models.size(); ++m) {
-    const AskedModel& model = run.models[m];
-    std::vector<std::string> cells = {
-        labels[m], format_bytes(model.model.bytes),
-        fmt::format("{:.2f}", model.model.bits_per_weight),
-        fmt::format("{:.1f} ± {:.1f} %", points(model.tasks[t].summary.accuracy),
-                    points(model.tasks[t].summary.error))};
-    if (const TaskPair* pair = against_reference(run, t, m)) {
-      cells.insert(
-          cells.end(),
-          {fmt::format("{:+.2f}", points(pair->difference)),
-           fmt::format("{:+.2f} to {:+.2f}", points(pair->ci95.low), points(pair->ci95.high)),
-           std::to_string(pair->flips.gained), std::to_string(pair->flips.lost),
-           fmt::format("{:.2g}", pair->p_holm), fmt::format("{:.2f}", points(pair->detectable))});
-    } else {
-      cells.insert(cells.end(), {"", "", "", "", "", ""});
-    }
-    table.add(std::move(cells));
+  bool any = false;
+  for (size_t m = 1; m < run.models.size(); ++m) {
+    const TaskPair* pair = against_reference(run, t, m);
+    if (pair == nullptr) continue;
+    any = true;
+    table.add({shorten(labels[m], kLabelWidth), fmt::format("{:+.2f}", points(pair->difference)),
+               fmt::format("{:+.2f} to {:+.2f}", points(pair->ci95.low), points(pair->ci95.high)),
+               group_digits(pair->flips.gained), group_digits(pair->flips.lost),
+               fmt::format("{:.2g}", pair->p_holm),
+               fmt::format("{:.2f}", points(pair->detectable))});
   }
-  return table.render(kTableWidth);
+  if (!any) return "";
+  std::string text = "\n";
+  return text += table.render(kWidth);
 }
 
-std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
-  if (!run.verdicts[t]) return "";
-  const LadderVerdict& verdict = *run.verdicts[t];
-  const auto bits = [&](int which) {
-    return run.models[static_cast<size_t>(which)].model.bits_per_weight;
-  };
-  const auto named = [&](int which) {
-    return fmt::format("{} ({:.2f} bits)", labels[static_cast<size_t>(which)], bits(which));
-  };
-  if (verdict.closest_told) {
-    const auto& pair = *verdict.closest_told;
-    const auto [low, high] =
-        std::minmax(pair.a, pair.b, [&](int x, int y) { return bits(x) < bits(y); });
-    return fmt::format("still tells {} from {}\n", named(low), named(high));
-  }
+std::string bits_range(const TaskRun& run) {
   double low = std::numeric_limits<double>::max();
   double high = 0;
   for (const AskedModel& model : run.models) {
     low = std::min(low, model.model.bits_per_weight);
     high = std::max(high, model.model.bits_per_weight);
   }
-  const std::string spread = fmt::format(
-      "spreads {:.2f} points over {:.2f} to {:.2f} bits, and this benchmark can detect "
-      "no less than {:.2f}\n",
-      points(verdict.spread), low, high, points(verdict.detectable));
-  return (verdict.saturated() ? "saturated: " : "not told apart: ") + spread;
+  return fmt::format("{:.2f} to {:.2f} bits", low, high);
+}
+
+std::string told_text(const TaskRun& run, const LadderPair& pair,
+                      const std::vector<std::string>& labels) {
+  const auto bits = [&](int which) {
+    return run.models[static_cast<size_t>(which)].model.bits_per_weight;
+  };
+  const auto named = [&](int which) {
+    return fmt::format("{} ({:.2f} bits)", labels[static_cast<size_t>(which)], bits(which));
+  };
+  const auto [low, high] =
+      std::minmax(pair.a, pair.b, [&](int x, int y) { return bits(x) < bits(y); });
+  return fmt::format("still tells {} from {}", named(low), named(high));
+}
+
+// Of one model alone, only whether it answers better than by guessing.
+std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
+  const auto chance_text = [](double chance) {
+    return fmt::format("at chance ({:.3g} %)", points(chance));
+  };
+  if (!run.verdicts[t]) {
+    const AnswerSummary& summary = run.models.front().tasks[t].summary;
+    return summary.ci95.low <= summary.chance ? chance_text(summary.chance) : "";
+  }
+  const LadderVerdict& verdict = *run.verdicts[t];
+  const std::string alike = fmt::format("all models are alike within {:.3g} points, from {}",
+                                        points(kTellingDifference), bits_range(run));
+  const std::string guessing =
+      verdict.at_chance
+          ? chance_text(verdict.chance) + ": none is known to answer better than by guessing"
+          : "";
+  switch (verdict.kind) {
+    case LadderKind::kTells:
+      return told_text(run, *verdict.closest_told, labels);
+    case LadderKind::kSaturated:
+      return "saturated: " + alike;
+    case LadderKind::kAtChance:
+      return guessing + "; " + alike;
+    case LadderKind::kUnderpowered: {
+      std::string text = verdict.at_chance ? guessing + "; underpowered: " : "underpowered: ";
+      text += fmt::format("differences below {:.1f} points are hardly found here",
+                          points(verdict.detectable));
+      if (verdict.questions_needed) {
+        text += fmt::format("; {} questions would show {:.3g} points",
+                            group_digits(*verdict.questions_needed), points(kTellingDifference));
+      }
+      return text;
+    }
+    case LadderKind::kOpen:
+      return fmt::format(
+          "not told apart: they spread {:.2f} points, and differences of up to {:.2f} are not "
+          "excluded",
+          points(verdict.spread), points(verdict.most_apart));
+  }
+  return "";
+}
+
+std::string verdict_lines(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
+  const std::string text = verdict_text(run, t, labels);
+  return text.empty() ? "" : wrapped(text, kWidth, 2);
 }
 
 std::string cost_text(const TaskRun& run, size_t t) {
@@ -221,15 +298,20 @@ std::string cost_text(const TaskRun& run, size_t t) {
   }
   std::string text;
   if (cut > 0) {
-    text += fmt::format("{} questions were longer than a model's context, and cut from the left\n",
-                        cut);
+    text += wrapped(
+        fmt::format("{} questions were longer than a model's context, and cut from the left",
+                    group_digits(cut)),
+        kWidth, 2);
   }
   if (asked == 0) return text + "all answers were in the study\n";
-  return text + fmt::format(
-                    "{} answers at {:.1f} a second; {} tokens, {:.1f} times fewer than the "
-                    "{} of each choice by itself\n",
-                    asked, static_cast<double>(asked) / std::max(seconds, 1e-9), tokens,
-                    static_cast<double>(naive) / static_cast<double>(tokens), naive);
+  return text +
+         wrapped(fmt::format(
+                     "{} answers at {:.1f} a second; {} tokens, {:.1f} times fewer than "
+                     "the {} of each choice by itself",
+                     group_digits(asked), static_cast<double>(asked) / std::max(seconds, 1e-9),
+                     group_digits(tokens), static_cast<double>(naive) / static_cast<double>(tokens),
+                     group_digits(naive)),
+                 kWidth, 2);
 }
 
 }  // namespace
@@ -286,7 +368,8 @@ Json tasks_json(const TaskRun& run, const std::vector<std::string>& labels) {
 }
 
 std::string task_text(const TaskRun& run, size_t task, const std::vector<std::string>& labels) {
-  return task_heading(run, task) + task_table(run, task, labels) + verdict_text(run, task, labels) +
+  return task_heading(run, task) + accuracy_table(run, task, labels) +
+         differences_table(run, task, labels) + verdict_lines(run, task, labels) +
          cost_text(run, task);
 }
 
@@ -299,12 +382,13 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
     text += task_text(run, t, labels);
   }
   if (!run.pairs.empty()) {
-    text += fmt::format(
-        "\nDifferences from {} in points; p is McNemar's exact test, corrected by Holm's method "
-        "for "
-        "{} comparison{}.\n\"detectable\" is the least difference that this test finds in 4 of 5 "
-        "trials, with the answers that flipped.\n",
-        labels.front(), run.pairs.size(), run.pairs.size() == 1 ? "" : "s");
+    text +=
+        "\n" + wrapped(fmt::format("Differences in points; p is McNemar's exact test, corrected "
+                                   "by Holm's method for {} comparison{}. \"detectable\" is the "
+                                   "least difference that this test finds in 4 of 5 trials, "
+                                   "with the answers that flipped.",
+                                   run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
+                       kWidth, 0);
   }
   return text;
 }

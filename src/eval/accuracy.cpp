@@ -2,48 +2,18 @@
 // can say at all.
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <limits>
+#include <optional>
 
 #include "ram/error.h"
 #include "ram/statistics.h"
 
+#include "distributions.h"
+
 namespace ram {
 namespace {
 
-constexpr double kLevel = 0.05;
 constexpr double kPower = 0.8;
-// Terms of a binomial distribution below this share of its largest are left out.
-constexpr double kNegligible = 1e-16;
-
-double log_choose(double n, double k) {
-  return std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1);
-}
-
-double binomial_term(int64_t n, int64_t k, double p) {
-  if (p <= 0) return k == 0 ? 1 : 0;
-  if (p >= 1) return k == n ? 1 : 0;
-  const auto total = static_cast<double>(n);
-  const auto hits = static_cast<double>(k);
-  return std::exp(log_choose(total, hits) + hits * std::log(p) + (total - hits) * std::log1p(-p));
-}
-
-// P(X <= k) of Binomial(n, p), from its largest term down.
-double lower_tail(int64_t n, int64_t k, double p) {
-  if (k < 0) return 0;
-  if (k >= n) return 1;
-  if (p <= 0) return 1;
-  if (p >= 1) return 0;
-  const auto mode = static_cast<int64_t>(std::floor(static_cast<double>(n + 1) * p));
-  if (k > mode) return 1 - lower_tail(n, n - k - 1, 1 - p);
-  const double odds = (1 - p) / p;
-  double term = binomial_term(n, k, p);
-  double sum = 0;
-  for (int64_t i = k; i >= 0 && term > kNegligible * sum; --i) {
-    sum += term;
-    term *= static_cast<double>(i) / static_cast<double>(n - i + 1) * odds;
-  }
-  return sum;
-}
 
 // The largest number of the rarer flips, of `flips`, at which McNemar's test rejects; -1 for none.
 int64_t critical(int64_t flips) {
@@ -83,7 +53,8 @@ double mcnemar_power(int64_t questions, double gain_rate, double loss_rate) {
   for (int64_t flips = first; flips <= last; ++flips) {
     const int64_t most = critical(flips);
     if (most < 0) continue;
-    const double rejected = lower_tail(flips, most, share) + lower_tail(flips, most, 1 - share);
+    const double rejected =
+        binomial_lower_tail(flips, most, share) + binomial_lower_tail(flips, most, 1 - share);
     power += binomial_term(questions, flips, rate) * std::min(1.0, rejected);
   }
   return power;
@@ -107,29 +78,56 @@ double detectable_difference(int64_t questions, int64_t flipped) {
   return high;
 }
 
-LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs) {
-  RAM_CHECK(steps.size() >= 2);
-  LadderVerdict verdict;
-  const auto [worst, best] = std::minmax_element(
-      steps.begin(), steps.end(),
-      [](const LadderStep& a, const LadderStep& b) { return a.accuracy < b.accuracy; });
-  verdict.best = static_cast<int>(best - steps.begin());
-  verdict.worst = static_cast<int>(worst - steps.begin());
-  verdict.spread = best->accuracy - worst->accuracy;
-  const auto apart = [&](const LadderPair& pair) {
-    return std::fabs(steps[static_cast<size_t>(pair.a)].bits -
-                     steps[static_cast<size_t>(pair.b)].bits);
+std::optional<int64_t> questions_to_detect(double difference, double flip_rate) {
+  RAM_CHECK(difference > 0 && difference <= 1 && flip_rate >= 0 && flip_rate <= 1);
+  const double rate = std::max(flip_rate, difference);
+  const auto found = [&](int64_t questions) {
+    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2) >= kPower;
   };
-  for (const LadderPair& pair : pairs) {
-    if (std::minmax(pair.a, pair.b) == std::minmax(verdict.best, verdict.worst)) {
-      verdict.detectable = pair.detectable;
-    }
-    if (pair.p_holm >= kLevel) continue;
-    if (!verdict.closest_told || apart(pair) < apart(*verdict.closest_told)) {
-      verdict.closest_told = pair;
-    }
+  constexpr int64_t kMost = int64_t{1} << 22;
+  int64_t high = 1;
+  while (high < kMost && !found(high)) high *= 2;
+  if (!found(high)) return std::nullopt;
+  int64_t low = high / 2;
+  // The power of an exact test falls a little between two steps of its critical value: the first
+  // number from which this search cannot get lower is near enough.
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (found(middle) ? high : low) = middle;
   }
-  return verdict;
+  return high;
+}
+
+Interval flips_interval(const Flips& flips, int64_t questions) {
+  RAM_CHECK(flips.gained >= 0 && flips.lost >= 0 && questions >= 1);
+  RAM_CHECK(flips.gained + flips.lost <= questions);
+  const auto n = static_cast<double>(questions);
+  const auto gained = static_cast<double>(flips.gained);
+  const auto lost = static_cast<double>(flips.lost);
+  // The squared score of a difference: how far it lies from what was seen, by the error that it
+  // would have itself.
+  const auto score = [&](double difference) {
+    const double b = -gained - lost + (2 * n - gained + lost) * difference;
+    const double c = -lost * difference * (1 - difference);
+    const double loss_rate = (std::sqrt(b * b - 8 * n * c) - b) / (4 * n);
+    const double variance = n * (2 * loss_rate + difference * (1 - difference));
+    const double distance = gained - lost - n * difference;
+    if (distance == 0) return 0.0;
+    return variance > 0 ? distance * distance / variance : std::numeric_limits<double>::infinity();
+  };
+  const double most = normal_quantile(kLevel) * normal_quantile(kLevel);
+  const double middle = (gained - lost) / n;
+  const auto end = [&](double outside) {
+    if (score(outside) <= most) return outside;
+    double inside = middle;
+    constexpr int kHalvings = 60;
+    for (int i = 0; i < kHalvings; ++i) {
+      const double between = (inside + outside) / 2;
+      (score(between) <= most ? inside : outside) = between;
+    }
+    return (inside + outside) / 2;
+  };
+  return {end(-1), end(1)};
 }
 
 }  // namespace ram

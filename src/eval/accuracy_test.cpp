@@ -34,7 +34,55 @@ TEST(Accuracy, ErrorsTestsAndPowerAreScipys) {
     EXPECT_NEAR(detectable_difference(questions, flips.gained + flips.lost),
                 entry.at("detectable").get<double>(), 1e-5)
         << entry.dump();
+    const Interval share = share_interval(flips.gained, questions);
+    EXPECT_NEAR(share.low, entry.at("gained_ci95").at(0).get<double>(), 1e-9) << entry.dump();
+    EXPECT_NEAR(share.high, entry.at("gained_ci95").at(1).get<double>(), 1e-9) << entry.dump();
+    const Interval apart = flips_interval(flips, questions);
+    EXPECT_NEAR(apart.low, entry.at("flips_ci95").at(0).get<double>(), 1e-6) << entry.dump();
+    EXPECT_NEAR(apart.high, entry.at("flips_ci95").at(1).get<double>(), 1e-6) << entry.dump();
   }
+}
+
+TEST(Accuracy, AShareOfAllOrNothingHasAnIntervalOfSomeWidthWithinZeroAndOne) {
+  for (const int64_t n : {1, 2, 20, 1000, 1'000'000}) {
+    const double none = share_interval(0, n).high;
+    EXPECT_EQ(share_interval(0, n).low, 0);
+    EXPECT_EQ(share_interval(n, n).high, 1);
+    EXPECT_NEAR(share_interval(n, n).low, 1 - none, 1e-12);
+    EXPECT_NEAR(none, 1 - std::pow(0.025, 1 / static_cast<double>(n)), 1e-9);
+    for (const int64_t k : {int64_t{0}, n / 3, n / 2, n}) {
+      const Interval found = share_interval(k, n);
+      EXPECT_TRUE(0 <= found.low && found.high <= 1 && found.low < found.high);
+      EXPECT_TRUE(found.holds(static_cast<double>(k) / static_cast<double>(n)));
+    }
+  }
+}
+
+TEST(Accuracy, WithoutAFlipTheDifferenceIsNotKnownToBeZero) {
+  const Interval same = flips_interval({}, 20);
+  EXPECT_NEAR(same.high, 0.1611, 1e-3) << "z^2 / (n + z^2)";
+  EXPECT_EQ(same.low, -same.high);
+  EXPECT_LT(flips_interval({}, 2000).high, 0.002);
+  for (const Flips flips : {Flips{20, 0}, Flips{0, 20}, Flips{10, 10}, Flips{3, 0}}) {
+    const Interval found = flips_interval(flips, 20);
+    const double middle = static_cast<double>(flips.gained - flips.lost) / 20;
+    EXPECT_TRUE(-1 <= found.low && found.high <= 1 && found.low < found.high);
+    EXPECT_TRUE(found.holds(middle));
+    const Interval swapped = flips_interval({flips.lost, flips.gained}, 20);
+    EXPECT_NEAR(swapped.low, -found.high, 1e-9);
+  }
+}
+
+TEST(Accuracy, TheQuestionsThatAreNeededDetectTheDifference) {
+  for (const double rate : {0.0, 0.02, 0.1, 0.5}) {
+    const std::optional<int64_t> needed = questions_to_detect(0.02, rate);
+    ASSERT_TRUE(needed.has_value());
+    const double moved = std::max(rate, 0.02);
+    EXPECT_GE(mcnemar_power(*needed, (moved + 0.02) / 2, (moved - 0.02) / 2), 0.8);
+    EXPECT_LT(mcnemar_power(*needed * 9 / 10, (moved + 0.02) / 2, (moved - 0.02) / 2), 0.8);
+  }
+  EXPECT_LT(questions_to_detect(0.02, 0.02), questions_to_detect(0.02, 0.2));
+  EXPECT_FALSE(questions_to_detect(1e-4, 1).has_value());
 }
 
 TEST(Accuracy, MoreQuestionsDetectLessAndMoreFlipsHideMore) {
@@ -47,31 +95,6 @@ TEST(Accuracy, MoreQuestionsDetectLessAndMoreFlipsHideMore) {
   }
   EXPECT_LT(detectable_difference(1172, 40), detectable_difference(1172, 120));
   EXPECT_EQ(detectable_difference(5, 0), 1) << "five flips never reach the level";
-}
-
-TEST(Accuracy, ALadderIsSaturatedWhereNoPairDiffersAndTheSpreadIsBelowWhatCanBeSeen) {
-  const std::vector<LadderStep> steps = {{.bits = 16, .accuracy = 0.70},
-                                         {.bits = 4.5, .accuracy = 0.71},
-                                         {.bits = 3, .accuracy = 0.69}};
-  std::vector<LadderPair> pairs = {{.a = 0, .b = 1, .p_holm = 1, .detectable = 0.03},
-                                   {.a = 0, .b = 2, .p_holm = 0.6, .detectable = 0.04},
-                                   {.a = 2, .b = 1, .p_holm = 0.3, .detectable = 0.05}};
-  LadderVerdict verdict = judge_ladder(steps, pairs);
-  EXPECT_TRUE(verdict.saturated());
-  EXPECT_NEAR(verdict.spread, 0.02, 1e-12);
-  EXPECT_EQ(verdict.best, 1);
-  EXPECT_EQ(verdict.worst, 2);
-  EXPECT_EQ(verdict.detectable, 0.05);
-
-  pairs[2].detectable = 0.01;  // could have been seen, and was not
-  EXPECT_FALSE(judge_ladder(steps, pairs).saturated());
-
-  pairs[1].p_holm = 0.01;
-  pairs[2].p_holm = 0.001;
-  verdict = judge_ladder(steps, pairs);
-  EXPECT_FALSE(verdict.saturated());
-  ASSERT_TRUE(verdict.closest_told.has_value());
-  EXPECT_EQ(verdict.closest_told->b, 1) << "3 from 4.5 bits is the finer distinction";
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Counting answers, and the flips between two models'.
 #include "ram/answers.h"
 
+#include <algorithm>
+
 #include "ram/error.h"
 
 namespace ram {
@@ -12,6 +14,8 @@ AnswerSummary summarize_answers(std::span<const TaskAnswer> answers) {
     const int64_t right = answer.choice == answer.answer ? 1 : 0;
     summary.right += right;
     summary.cut_questions += answer.cut > 0 ? 1 : 0;
+    RAM_CHECK(!answer.log_likelihoods.empty());
+    summary.chance += 1 / static_cast<double>(answer.log_likelihoods.size());
     if (answer.group.empty()) continue;
     auto& [group_right, group_total] = summary.groups[answer.group];
     group_right += right;
@@ -20,6 +24,8 @@ AnswerSummary summarize_answers(std::span<const TaskAnswer> answers) {
   summary.questions = static_cast<int64_t>(answers.size());
   summary.accuracy = static_cast<double>(summary.right) / static_cast<double>(summary.questions);
   summary.error = accuracy_error(summary.right, summary.questions);
+  summary.ci95 = share_interval(summary.right, summary.questions);
+  summary.chance /= static_cast<double>(summary.questions);
   return summary;
 }
 
@@ -48,9 +54,16 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
     counts.push_back(entry.second);
   }
   const auto total = static_cast<int64_t>(one.size());
+  pair.questions = total;
   pair.difference =
       static_cast<double>(pair.flips.gained - pair.flips.lost) / static_cast<double>(total);
-  pair.ci95 = bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
+  pair.ci95 = flips_interval(pair.flips, total);
+  if (std::ssize(sums) < total) {
+    const Interval by_subject =
+        bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
+    pair.ci95.low = std::min(pair.ci95.low, by_subject.low);
+    pair.ci95.high = std::max(pair.ci95.high, by_subject.high);
+  }
   pair.mcnemar_p = mcnemar_test(pair.flips);
   pair.detectable = detectable_difference(total, pair.flips.gained + pair.flips.lost);
   return pair;
@@ -71,11 +84,25 @@ std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnsw
   return pairs;
 }
 
-LadderVerdict judge_answers(std::span<const LadderStep> steps, std::span<const AnswerPair> pairs) {
+LadderVerdict judge_answers(std::span<const double> bits, std::span<const AnswerSummary> summaries,
+                            std::span<const AnswerPair> pairs) {
+  RAM_CHECK(bits.size() == summaries.size());
+  std::vector<LadderStep> steps;
+  for (size_t i = 0; i < bits.size(); ++i) {
+    steps.push_back({.bits = bits[i],
+                     .accuracy = summaries[i].accuracy,
+                     .accuracy95 = summaries[i].ci95,
+                     .chance = summaries[i].chance});
+  }
   std::vector<LadderPair> ladder;
   for (const AnswerPair& pair : pairs) {
-    ladder.push_back(
-        {.a = pair.a, .b = pair.b, .p_holm = pair.p_holm, .detectable = pair.detectable});
+    ladder.push_back({.a = pair.a,
+                      .b = pair.b,
+                      .p_holm = pair.p_holm,
+                      .detectable = pair.detectable,
+                      .ci95 = pair.ci95,
+                      .questions = pair.questions,
+                      .flipped = pair.flips.gained + pair.flips.lost});
   }
   return judge_ladder(steps, ladder);
 }

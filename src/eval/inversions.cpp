@@ -13,12 +13,10 @@
 namespace ram {
 namespace {
 
-constexpr double kLevel = 0.05;
 // "A few rows": what trimming would have dropped at one end, or more where they are nothing like
 // the others.
 constexpr double kFewShare = 0.05;
 constexpr double kMostShare = 1.0 / 3;
-constexpr double kOutlierPerplexity = 100;
 constexpr double kOutlierFactor = 10;  // of the median
 constexpr size_t kGlimpses = 5;
 constexpr size_t kGlimpseWidth = 60;

@@ -69,6 +69,8 @@ Comparison compared(const std::vector<std::vector<double>>& models, double kl = 
     comparison.models.push_back(std::move(model));
   }
   comparison.noise_floor.mean = floor;
+  comparison.noise_floor.row_sums.assign(models.front().size(),
+                                         floor * static_cast<double>(kTokens));
   comparison.text.rows.assign(models.front().size(), TokenRow{1, 2, 3});
   test_pairs(comparison, 42, 1);
   comparison.inversions = find_inversions(comparison, tokenizer());
@@ -121,7 +123,7 @@ TEST(Verdicts, WhatLiesWithinTheNoiseIsATieHoweverSurelyItDiffers) {
 }
 
 TEST(Verdicts, OneRowGivesNone) {
-  EXPECT_EQ(compared({{5}, {6}}).models[0].against_reference.verdict, Verdict::kUnknown);
+  EXPECT_EQ(compared({{5}, {6}}).models[0].against_reference.verdict, Verdict::kTooFewRows);
 }
 
 TEST(Inversions, AFewRowsOfGarbageAreNamedAndTheMedianIsBelieved) {

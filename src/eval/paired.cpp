@@ -3,15 +3,17 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
+#include <vector>
 
 #include "ram/error.h"
 #include "ram/statistics.h"
 #include "ram/thread.h"
 
+#include "distributions.h"
+
 namespace ram {
 namespace {
-
-constexpr double kLevel = 0.05;
 
 // @source G. L. Steele, D. Lea, C. H. Flood, Fast Splittable Pseudorandom Number Generators, 2014
 constexpr uint64_t kGolden = 0x9e3779b97f4a7c15U;
@@ -41,7 +43,7 @@ double resampled(std::span<const double> sums, std::span<const Weight> weights, 
     take(bits & 0xffffffffU);
   }
   if (rows % 2 == 1) take(mix(state + kGolden) >> 32);
-  if (weight == 0) return std::numeric_limits<double>::infinity();
+  if (weight == 0) return sum > 0 ? std::numeric_limits<double>::infinity() : 1;
   return sum / static_cast<double>(weight);
 }
 
@@ -61,7 +63,11 @@ Interval resampled_interval(std::span<const double> sums, std::span<const Weight
     }
   });
   std::sort(found.begin(), found.end());
-  return {percentile(found, 100 * kLevel / 2), percentile(found, 100 * (1 - kLevel / 2))};
+  // Values of resamples, not points between two: so that a ratio is on the side of 1 on which the
+  // difference is of 0, and infinite ones do no harm.
+  const double last = static_cast<double>(found.size() - 1);
+  const auto low = static_cast<size_t>(std::floor(kLevel / 2 * last));
+  return {found[low], found[found.size() - 1 - low]};
 }
 
 }  // namespace
@@ -94,6 +100,57 @@ PairedDifference paired_difference(std::span<const double> differences,
                    : 0;
   }
   return result;
+}
+
+double p_above_floor(std::span<const double> kl, std::span<const double> floor, double factor) {
+  RAM_CHECK(!kl.empty() && kl.size() == floor.size() && factor > 0);
+  if (kl.size() < 2) return 1;
+  std::vector<double> logs;
+  for (size_t i = 0; i < kl.size(); ++i) {
+    if (kl[i] <= 0) return 1;
+    // A floor of zero is below anything: where it is exactly that, the tiniest number stands for
+    // it.
+    logs.push_back(std::log(kl[i]) -
+                   std::log(factor * std::max(floor[i], std::numeric_limits<double>::min())));
+  }
+  const PairedDifference mean = paired_difference(logs, std::vector<int64_t>(logs.size(), 1));
+  return mean.delta > 0 ? mean.p : 1;
+}
+
+bool within_margin(const PairedDifference& found, double margin) {
+  return std::expm1(found.t95.high) <= margin && std::expm1(found.t95.low) >= -margin;
+}
+
+std::optional<int64_t> rows_to_tell(const PairedDifference& found, int64_t rows, double margin,
+                                    int64_t comparisons) {
+  RAM_CHECK(rows >= 1 && margin > 0 && comparisons >= 1);
+  if (!(found.standard_error > 0)) return std::nullopt;
+  const double spread = found.standard_error * std::sqrt(static_cast<double>(rows));
+  const double size = std::fabs(found.delta);
+  const double room = std::log1p(margin) - size;
+  // What an estimate strays by in one direction, and in either, in one trial of five.
+  const double once = normal_quantile(0.4);
+  const double either = normal_quantile(0.2);
+  const auto told = [&](int64_t n) {
+    const auto degrees = static_cast<double>(n - 1);
+    const double error = spread / std::sqrt(static_cast<double>(n));
+    const double level = kLevel / static_cast<double>(comparisons);
+    return size >= (student_quantile(level, degrees) + once) * error ||
+           room >= (student_quantile(kLevel, degrees) + either) * error;
+  };
+  constexpr int64_t kMost = 1'000'000'000;
+  int64_t low = std::max<int64_t>(1, rows);
+  int64_t high = low + 1;
+  while (high < kMost && !told(high)) {
+    low = high;
+    high *= 2;
+  }
+  if (!told(high)) return std::nullopt;
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (told(middle) ? high : low) = middle;
+  }
+  return high;
 }
 
 Interval bootstrap_interval(std::span<const double> differences, std::span<const int64_t> tokens,

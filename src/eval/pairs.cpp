@@ -5,10 +5,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "ram/error.h"
+
 namespace ram {
 namespace {
-
-constexpr double kLevel = 0.05;
 
 PairTest test_pair(const Perplexity& a, const Perplexity& b, uint64_t seed, int threads) {
   std::vector<double> differences;
@@ -44,11 +44,11 @@ void compare_divergences(PairTest& test, std::span<const double> a, std::span<co
   test.kl_ratio95 = bootstrap_ratio_interval(a, b, options);
 }
 
-Verdict verdict_of(const PairTest& test, bool within_noise) {
-  if (std::isnan(test.difference.standard_error)) return Verdict::kUnknown;
+Verdict verdict_of(const PairTest& test, bool within_noise, double margin) {
+  if (std::isnan(test.difference.standard_error)) return Verdict::kTooFewRows;
   if (within_noise) return Verdict::kWithinNoise;
-  if (test.p_holm >= kLevel) return Verdict::kTied;
-  return test.difference.delta > 0 ? Verdict::kWorse : Verdict::kBetter;
+  if (test.p_holm < kLevel) return test.difference.delta > 0 ? Verdict::kWorse : Verdict::kBetter;
+  return within_margin(test.difference, margin) ? Verdict::kTied : Verdict::kTooFewRows;
 }
 
 }  // namespace
@@ -71,6 +71,7 @@ std::span<const double> row_divergences(const Comparison& comparison, int which)
 void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
   const auto count = static_cast<int>(comparison.models.size()) + 1;
   std::vector<double> p_values;
+  std::vector<double> kl_p_values;
   for (int b = 0; b < count; ++b) {
     for (int a = b + 1; a < count; ++a) {
       PairTest test =
@@ -79,19 +80,41 @@ void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
       test.b = b;
       compare_divergences(test, row_divergences(comparison, a), row_divergences(comparison, b),
                           comparison.reference, {.seed = seed, .threads = threads});
+      test.kl_p = b > 0 ? test.kl.p
+                        : p_above_floor(row_divergences(comparison, a),
+                                        comparison.noise_floor.row_sums, kNoiseFactor);
       p_values.push_back(test.difference.p);
+      kl_p_values.push_back(test.kl_p);
       comparison.pairs.push_back(test);
     }
   }
   const std::vector<double> adjusted = holm(p_values);
+  const std::vector<double> kl_adjusted = holm(kl_p_values);
+  for (size_t i = 0; i < adjusted.size(); ++i) {
+    comparison.pairs[i].p_holm = adjusted[i];
+    comparison.pairs[i].kl_p_holm = kl_adjusted[i];
+  }
+  judge(comparison, kDefaultMargin);
+}
+
+void judge(Comparison& comparison, double margin) {
+  RAM_CHECK(margin > 0 && margin <= 1);
+  comparison.margin = margin;
   const double limit = kNoiseFactor * comparison.noise_floor.mean;
   const auto within = [&](int which) {
     return which == 0 || comparison.models[static_cast<size_t>(which - 1)].divergence.mean <= limit;
   };
-  for (size_t i = 0; i < adjusted.size(); ++i) {
-    PairTest& test = comparison.pairs[i];
-    test.p_holm = adjusted[i];
-    test.verdict = verdict_of(test, within(test.a) && within(test.b));
+  for (PairTest& test : comparison.pairs) {
+    test.verdict = verdict_of(test, within(test.a) && within(test.b), margin);
+    test.rows_needed.reset();
+    if (test.verdict == Verdict::kTooFewRows) {
+      test.rows_needed = rows_to_tell(test.difference, std::ssize(comparison.reference.rows),
+                                      margin, std::ssize(comparison.pairs));
+    }
+    if (test.b == 0) {
+      const ComparedModel& model = comparison.models[static_cast<size_t>(test.a - 1)];
+      test.kl_far = model.divergence.mean > kFarFactor * comparison.noise_floor.mean;
+    }
     if (test.b == 0) comparison.models[static_cast<size_t>(test.a - 1)].against_reference = test;
   }
 }

@@ -119,7 +119,7 @@ TEST_F(ReadTextTest, OfJsonLinesTheTextIsTaken) {
   const Text found = read_text(write(R"({"id": 1, "text": "One \"a\".\nTwo"}
 {"meta": {"text": "not this"}, "text": "caf\u00e9"}
 
-{"list": [{"text": "nor this"}], "text": " ", "n": 1e999}
+{"list": [{"text": "nor this"}], "text": " ", "n": 1e99}
 {"text": "last", "after": [[[{}]]]})",
                                      "a.JSONL"));
   EXPECT_EQ(found.content, "One \"a\".\nTwo\n\ncaf\xc3\xa9\n\nlast");

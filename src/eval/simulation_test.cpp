@@ -26,7 +26,6 @@ namespace {
 
 constexpr int kTrials = 2000;
 constexpr size_t kRows = 150;
-constexpr double kLevel = 0.05;
 
 // Per row the difference of two models' losses per token, symmetric about zero.
 using Draw = std::function<double(std::mt19937_64&)>;

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <random>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -97,6 +99,79 @@ TEST(PairedDifference, AModelAgainstItselfDiffersByNothing) {
   EXPECT_TRUE(bootstrap_interval(differences, tokens, {}).holds(0));
   EXPECT_EQ(wilcoxon_test(differences), 1);
   EXPECT_EQ(sign_test(differences), 1);
+}
+
+TEST(Percentile, InfiniteEndsNeverGiveNaN) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  const std::vector<double> upper = {1, 2, kInf, kInf};
+  EXPECT_EQ(percentile(upper, 0), 1);
+  EXPECT_NEAR(percentile(upper, 100.0 / 3), 2, 1e-12);
+  EXPECT_EQ(percentile(upper, 50), kInf) << "between 2 and infinity";
+  EXPECT_EQ(percentile(upper, 80), kInf) << "between two infinities";
+  EXPECT_EQ(percentile(upper, 100), kInf);
+  const std::vector<double> lower = {-kInf, -kInf, 5};
+  EXPECT_EQ(percentile(lower, 20), -kInf);
+  EXPECT_EQ(percentile(lower, 60), -kInf);
+  EXPECT_EQ(percentile(lower, 100), 5);
+  const std::vector<double> both = {-kInf, kInf};
+  EXPECT_EQ(percentile(both, 10), -kInf);
+  EXPECT_EQ(percentile(both, 90), kInf);
+  EXPECT_EQ(percentile(std::vector{-kInf, 1.0, kInf}, 50), 1);
+  // Any mixture: a value of the right side, and never falling.
+  for (size_t below = 0; below < 4; ++below) {
+    for (size_t above = 0; above < 4; ++above) {
+      std::vector<double> values(below, -kInf);
+      for (const double finite : {-3.0, 0.0, 0.5, 9.0}) values.push_back(finite);
+      values.insert(values.end(), above, kInf);
+      double before = -kInf;
+      for (double percent = 0; percent <= 100; percent += 0.25) {
+        const double now = percentile(values, percent);
+        ASSERT_FALSE(std::isnan(now)) << below << " " << above << " " << percent;
+        ASSERT_GE(now, before);
+        before = now;
+      }
+    }
+  }
+}
+
+TEST(Bootstrap, ARatioToRowsOfZeroIsInfiniteAndNeverNaN) {
+  // b diverges in one row of ten: in 35 % of the resamples it does not at all.
+  std::vector<double> a(10, 1.0);
+  std::vector<double> b(10, 0.0);
+  b[3] = 2;
+  const Interval found = bootstrap_ratio_interval(a, b, {});
+  EXPECT_GT(found.low, 0.5);
+  EXPECT_TRUE(std::isfinite(found.low));
+  EXPECT_EQ(found.high, std::numeric_limits<double>::infinity());
+  // Where neither diverges they are equal, not infinitely apart.
+  const std::vector<double> none(10, 0.0);
+  const Interval equal = bootstrap_ratio_interval(none, none, {});
+  EXPECT_EQ(equal.low, 1);
+  EXPECT_EQ(equal.high, 1);
+}
+
+TEST(Bootstrap, TheRatioIsOnTheSideOfOneOnWhichTheDifferenceIsOfZeroWhateverTheRows) {
+  std::mt19937_64 generator(5);
+  const auto draw = [&] { return static_cast<double>(generator() % 4); };  // zeros and ties
+  int told = 0;
+  for (int trial = 0; trial < 300; ++trial) {
+    const size_t rows = 1 + generator() % 12;
+    std::vector<double> a(rows);
+    std::vector<double> b(rows);
+    std::vector<double> differences(rows);
+    for (size_t i = 0; i < rows; ++i) {
+      a[i] = draw() * (trial % 3 == 0 ? 1 : 4);
+      b[i] = trial % 5 == 0 && i > 0 ? 0 : draw();
+      differences[i] = a[i] - b[i];
+    }
+    const BootstrapOptions options = {.resamples = 997, .seed = static_cast<uint64_t>(trial)};
+    const Interval ratio = bootstrap_ratio_interval(a, b, options);
+    const Interval apart = bootstrap_interval(differences, std::vector<int64_t>(rows, 1), options);
+    ASSERT_EQ(ratio.low > 1, apart.low > 0) << trial;
+    ASSERT_EQ(ratio.high < 1, apart.high < 0) << trial;
+    told += ratio.holds(1) ? 0 : 1;
+  }
+  EXPECT_GT(told, 20);
 }
 
 TEST(Bootstrap, TheRatioExcludesOneWhereTheDifferenceExcludesZero) {

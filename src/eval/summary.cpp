@@ -10,7 +10,6 @@ namespace ram {
 namespace {
 
 constexpr double kTrimmedShare = 0.05;
-constexpr double kOutlierPerplexity = 100;
 constexpr size_t kWorstRows = 5;
 
 using Positions = std::vector<int64_t>;
@@ -84,6 +83,12 @@ double percentile(std::span<const double> sorted, double percent) {
   const auto below = static_cast<size_t>(std::floor(place));
   if (below + 1 >= sorted.size()) return sorted.back();
   const double share = place - static_cast<double>(below);
+  if (std::isinf(sorted[below]) || std::isinf(sorted[below + 1])) {
+    if (share == 0 || sorted[below] == sorted[below + 1]) return sorted[below];
+    const bool both = std::isinf(sorted[below]) && std::isinf(sorted[below + 1]);
+    const bool first = both ? share < 0.5 : std::isinf(sorted[below]);
+    return first ? sorted[below] : sorted[below + 1];
+  }
   const double step = sorted[below + 1] - sorted[below];
   // numpy counts from the nearer end, which keeps the ends exact.
   return share < 0.5 ? sorted[below] + step * share : sorted[below + 1] - step * (1 - share);

@@ -73,24 +73,6 @@ double normal_p(const SignedRanks& ranks) {
 
 }  // namespace
 
-double binomial_test(int64_t successes, int64_t total) {
-  RAM_CHECK(successes >= 0 && successes <= total);
-  const int64_t lesser = std::min(successes, total - successes);
-  if (total == 2 * lesser) return 1;
-  const auto n = static_cast<double>(total);
-  // The tail from its largest term down: each is the one before times k / (n - k + 1).
-  const auto k = static_cast<double>(lesser);
-  const double log_term =
-      std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1) - n * std::numbers::ln2;
-  double ratio = 1;
-  double tail = 1;
-  for (int64_t i = lesser; i > 0 && ratio > 1e-18 * tail; --i) {
-    ratio *= static_cast<double>(i) / static_cast<double>(total - i + 1);
-    tail += ratio;
-  }
-  return std::min(1.0, 2 * tail * std::exp(log_term));
-}
-
 double sign_test(std::span<const double> differences) {
   const auto positive = std::count_if(differences.begin(), differences.end(),
                                       [](double difference) { return difference > 0; });

@@ -265,12 +265,11 @@ void judge_tasks(ReportData& data) {
   for (ReportTask& task : data.tasks) {
     for (AnswerPair& pair : task.pairs) pair.p_holm = adjusted[at++];
     if (task.models.size() < 2) continue;
-    std::vector<LadderStep> steps;
-    for (size_t i = 0; i < task.models.size(); ++i) {
-      steps.push_back({.bits = data.models[task.models[i]].record.bits_per_weight,
-                       .accuracy = task.summaries[i].accuracy});
+    std::vector<double> bits;
+    for (const size_t model : task.models) {
+      bits.push_back(data.models[model].record.bits_per_weight);
     }
-    task.verdict = judge_answers(steps, task.pairs);
+    task.verdict = judge_answers(bits, task.summaries, task.pairs);
   }
 }
 

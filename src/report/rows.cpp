@@ -47,7 +47,6 @@ std::string row_by_row(const ReportModel& one, const ReportModel& other) {
     sum += differences.back() < 0 ? -1 : 1;
   }
   const double p = wilcoxon_test(differences);
-  constexpr double kLevel = 0.05;
   if (p >= kLevel) return fmt::format("no difference beyond chance (p = {:.2g})", p);
   return fmt::format("{} is better in most (p = {:.2g})", sum < 0 ? one.label : other.label, p);
 }

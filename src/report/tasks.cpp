@@ -30,7 +30,7 @@ std::string verdict_of(const ReportData& data, const ReportTask& task) {
       "spreads {:.2f} points, and these {} questions can show no "
       "less than {:.2f}.",
       points(verdict.spread), task.asked, points(verdict.detectable));
-  return paragraph((verdict.saturated() ? "Saturated: " : "Not told apart: ") + spread);
+  return paragraph((verdict.kind == LadderKind::kSaturated ? "Saturated: " : "Not told apart: ") + spread);
 }
 
 std::string accuracy_plot(const ReportData& data, const ReportTask& task) {

@@ -12,7 +12,6 @@
 namespace ram {
 namespace {
 
-constexpr double kLevel = 0.05;
 // Of perplexity, in percent: less is hard to notice.
 constexpr double kSmallChange = 1;
 
@@ -89,7 +88,7 @@ std::string questions_of(const ReportTask& task) {
 
 std::string third_sentence(const ReportData& data) {
   for (const ReportTask& task : data.tasks) {
-    if (!task.verdict || !task.verdict->saturated()) continue;
+    if (!task.verdict || task.verdict->kind != LadderKind::kSaturated) continue;
     const bool told = std::any_of(data.models.begin(), data.models.end(), [](const auto& model) {
       return model.difference && model.difference->p < kLevel;
     });

@@ -161,17 +161,17 @@ void judge(TaskRun& run) {
   for (size_t t = 0; t < run.tasks.size(); ++t) {
     std::optional<LadderVerdict>& verdict = run.verdicts.emplace_back();
     if (run.models.size() < 2) continue;
-    std::vector<LadderStep> steps;
-    steps.reserve(run.models.size());
+    std::vector<double> bits;
+    std::vector<AnswerSummary> summaries;
     for (const AskedModel& model : run.models) {
-      steps.push_back(
-          {.bits = model.model.bits_per_weight, .accuracy = model.tasks[t].summary.accuracy});
+      bits.push_back(model.model.bits_per_weight);
+      summaries.push_back(model.tasks[t].summary);
     }
     std::vector<AnswerPair> pairs;
     for (const TaskPair& pair : run.pairs) {
       if (pair.task == static_cast<int>(t)) pairs.push_back(pair);
     }
-    verdict = judge_answers(steps, pairs);
+    verdict = judge_answers(bits, summaries, pairs);
   }
 }
 

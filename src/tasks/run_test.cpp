@@ -129,7 +129,35 @@ TEST_F(RunTasks, AsksWhatTheStudyDoesNotHoldAndAModelAgainstItselfDoesNotDiffer)
   EXPECT_EQ(second.pairs[0].difference, 0);
   EXPECT_EQ(second.pairs[0].mcnemar_p, 1);
   ASSERT_TRUE(second.verdicts[0].has_value());
-  EXPECT_TRUE(second.verdicts[0]->saturated());
+  EXPECT_EQ(second.verdicts[0]->kind, LadderKind::kUnderpowered) << "six questions show nothing";
+  ASSERT_TRUE(second.verdicts[0]->questions_needed.has_value());
+  EXPECT_LT(second.pairs[0].ci95.low, -0.1);
+  EXPECT_EQ(second.pairs[0].questions, 6);
+}
+
+TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
+  Study study(folder_ / "ram.db");
+  const TaskRun first = run(study, 4);
+  const TaskRecord record = study.tasks().front();
+  // The same answers, all of them changed, as an older rule would have left them.
+  Study older(folder_ / "older.db");
+  TaskRecord old = record;
+  const size_t rule = old.key.protocol.rfind("rule ");
+  ASSERT_NE(rule, std::string::npos);
+  old.key.protocol = old.key.protocol.substr(0, rule) + "rule 0";
+  std::vector<TaskAnswer> answers = first.models[0].tasks[0].answers;
+  for (TaskAnswer& answer : answers) answer.log_likelihoods.front() = -1e6;
+  older.put_answers(old, answers);
+  int shown = 0;
+  EXPECT_THROW(run(older, 4,
+                   [&](const Progress& progress) {
+                     if (progress.phase == "ask" && ++shown == 3) fail(Code::kInterrupted, "now");
+                   }),
+               Error);
+  const TaskRun again = run(older, 4);
+  EXPECT_EQ(again.models[0].tasks[0].asked, 2) << "two were kept, and none of the old ones taken";
+  EXPECT_EQ(again.models[0].tasks[0].answers, first.models[0].tasks[0].answers);
+  EXPECT_EQ(older.answers(old.key).size(), 4U) << "what was is left alone";
 }
 
 TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {

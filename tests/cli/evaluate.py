@@ -141,12 +141,42 @@ class Evaluate(harness.ProgramTest):
         self.assertEqual(alone["rows"], coarse["rows"])
 
     def test_the_table_is_for_people_and_needs_no_width(self):
-        ran = self.ram("compare", DEMO, self.compressed("3:64"), "--text", TEXT, "--length", 128,
-                       "--rows", 20)
+        coarse = self.compressed("3:64")
+        models = [coarse, shutil.copytree(coarse, self.folder / ("a-name-that-goes-on-and-on" * 3))]
+        ran = self.ram("compare", DEMO, *models, "--text", TEXT, "--length", 128, "--rows", 20)
         self.assertEqual(ran.status, 0, ran)
-        self.assertRegex(ran.out, r"demo-3-64 .* worse by \d+\.\d % ± \d+\.\d")
+        self.assertRegex(ran.out, r"demo-3-64 .*worse by \d+\.\d % ± \d+\.\d")
+        self.assertIn("± is half of the 95 % interval", ran.out)
         self.assertIn("Noise floor", ran.out)
-        self.assertLessEqual(max(map(len, ran.out.splitlines()[2:5])), 110)
+        self.assertLessEqual(max(len(line) for line in ran.out.splitlines()
+                                 if str(self.folder) not in line and "goes-on-and-on" * 2 not in line), 80)
+
+    def test_a_tie_is_within_the_margin_and_too_few_rows_are_no_tie(self):
+        model = self.compressed("2:64")
+        command = ("compare", DEMO, model, "--text", TEXT, "--length", 64, "--rows", 2)
+        (entry,) = self.document(*command)["models"]
+        self.assertEqual(entry["verdict"], "too few rows")
+        self.assertTrue(entry["kl_tells"])
+        self.assertGreater(entry["rows_needed"], 2)
+        shown = self.ram(*command).out
+        self.assertRegex(shown, r"too few rows to tell \(±\d+(\.\d)? %; about [\d,]+ would do\)")
+        self.assertRegex(shown, r"KL\s+says\s+it\s+differs")
+        self.assertNotIn("tied\n", shown)
+        found = self.document("compare", DEMO, self.compressed("8:32"), "--text", TEXT, "--length", 128,
+                              "--rows", 30)
+        (entry,) = found["models"]
+        self.assertEqual(found["margin"], 0.005)
+        reach = max(abs(math.expm1(end)) for end in entry["delta_nll_ci95"])
+        self.assertLess(reach, 0.005)
+        self.assertEqual(entry["verdict"], "tied")
+        narrow = self.document("compare", DEMO, self.folder / "demo-8-32", "--text", TEXT, "--length", 128,
+                               "--rows", 30, "--margin", f"{100 * reach / 2:.6f}%")
+        self.assertEqual(narrow["models"][0]["verdict"], "too few rows")
+        self.assertAlmostEqual(narrow["margin"], reach / 2, places=8)
+        for margin in ("0", "0%", "-1", "101", "x", "", ".", "1.2.3", "nan", "0.5 %%"):
+            ran = self.ram(*command, f"--margin={margin}")
+            if margin:
+                self.assert_refused(ran, USAGE, "--margin")
 
     def test_demo_goes_on_to_what_its_folders_are_worth(self):
         def shorten(folder):
@@ -223,7 +253,8 @@ class Evaluate(harness.ProgramTest):
         lf = b" = A town = \n\n" + TEXT.read_bytes()[:8000]
         self.assertNotIn(b"\r", lf)
         lines = lf.split(b"\n")
-        mixed = b"".join(line + end for line, end in zip(lines, [b"\r\n", b"\n", b"\r\n"] * len(lines)))[:-1]
+        ends = [b"\r\n", b"\n", b"\r"] * len(lines)
+        mixed = b"".join(line + end for line, end in zip(lines[:-1], ends)) + lines[-1]
         copies = {"lf": lf, "crlf": lf.replace(b"\n", b"\r\n"), "cr": lf.replace(b"\n", b"\r"),
                   "mixed": mixed, "bom": b"\xef\xbb\xbf" + lf,
                   "jsonl": json.dumps({"text": lf.decode()}).encode() + b"\n"}

@@ -54,7 +54,12 @@ class Tasks(harness.ProgramTest):
         self.assertGreaterEqual(pair["ci95"][1], pair["difference"])
         self.assertEqual(pair["p_holm"], pair["mcnemar_p"], "one comparison")
         self.assertGreater(pair["detectable"], 5 / 40)
-        self.assertEqual(len(found["verdicts"]), 1)
+        (verdict,) = found["verdicts"]
+        self.assertIn(verdict["verdict"], ("tells", "underpowered"))
+        self.assertFalse(verdict["saturated"], "forty questions cannot show that models are alike")
+        for model in found["models"]:
+            low, high = model["tasks"][0]["ci95"]
+            self.assertTrue(0 <= low < model["tasks"][0]["accuracy"] < high <= 1)
 
         # The larger sample asks only what is new, and the same of what was.
         more = self.document(DEMO, "--task", "choice", "--data", QUESTIONS, "--limit", 60)
@@ -66,6 +71,24 @@ class Tasks(harness.ProgramTest):
         self.assertEqual(table.status, 0, table)
         self.assertIn("40 of 600 questions", table.out)
         self.assertIn("all answers were in the study", table.out)
+        self.assertLessEqual(max(map(len, table.out.splitlines())), 80)
+
+    def test_twenty_questions_are_underpowered_and_guesses_are_at_chance(self):
+        # Questions whose right answer depends on nothing: any model guesses.
+        data = self.folder / "guess.jsonl"
+        data.write_text("".join(json.dumps({"question": f"Number {i * 7919 % 1000}:", "answer": i % 4,
+                                            "choices": ["a cat", "a boat", "a king", "a tree"]}) + "\n"
+                                for i in range(20)))
+        arguments = ("tasks", DEMO, DEMO, "--task", "choice", "--data", data)
+        (verdict,) = self.document(*arguments[1:])["verdicts"]
+        self.assertEqual(verdict["verdict"], "underpowered")
+        self.assertEqual(verdict["chance"], 0.25)
+        self.assertTrue(verdict["at_chance"])
+        self.assertGreater(verdict["questions_needed"], 250)
+        shown = " ".join(self.ram(*arguments).out.split())
+        self.assertIn("at chance (25 %)", shown)
+        self.assertIn(f"{verdict['questions_needed']:,} questions would show 2 points", shown)
+        self.assertNotIn("saturated", shown)
 
     def test_several_tasks_come_from_one_folder_and_prompts_can_be_read(self):
         prompts = self.folder / "prompts.jsonl"

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes accuracy.json beside this file: what scipy says of McNemar's exact test and its power.
+"""Writes accuracy.json beside this file: what scipy says of McNemar's exact test and its power, of a
+share's interval, and of a difference's.
 
     make_accuracy.py        with scipy 1.17 and numpy 2.4
 
@@ -51,10 +52,42 @@ def detectable(questions, flipped):
     return float(optimize.brentq(missing, 1e-6, 1, xtol=1e-9))
 
 
+def flips_interval(questions, gained, lost):
+    """Tango's interval from its definition: the likelihood under a given difference maximised by search, not by the
+    root of a quadratic equation; the score inverted by brentq."""
+    critical = stats.norm.isf(LEVEL / 2)
+
+    def log_likelihood(loss, difference):
+        gain = loss + difference
+        both = 1 - gain - loss
+        if min(gain, loss, both) < -1e-12:
+            return -np.inf
+        terms = ((gained, gain), (lost, loss), (questions - gained - lost, both))
+        return sum(n * np.log(max(p, 1e-300)) for n, p in terms if n > 0)
+
+    def score(difference):
+        low, high = max(0.0, -difference), (1 - difference) / 2
+        best = optimize.minimize_scalar(lambda loss: -log_likelihood(loss, difference), bounds=(low, high),
+                                        method="bounded", options={"xatol": 1e-13})
+        loss = min((low, high, best.x), key=lambda x: -log_likelihood(x, difference))
+        variance = questions * (2 * loss + difference * (1 - difference))
+        return (gained - lost - questions * difference) / np.sqrt(max(variance, 1e-300))
+
+    middle = (gained - lost) / questions
+    nearly = 1 - 1e-12
+
+    def end(outside, sign):
+        if sign * score(outside) < critical:
+            return outside
+        return float(optimize.brentq(lambda d: sign * score(d) - critical, middle, outside, xtol=1e-12))
+
+    return [end(-nearly, 1), end(nearly, -1)]
+
+
 def main():
     entries = []
     for questions, gained, lost in [(600, 20, 31), (600, 0, 0), (100, 3, 4), (40, 12, 2), (1172, 30, 28),
-                                    (1267, 61, 40), (2000, 5, 9), (30, 0, 1), (7, 3, 4)]:
+                                    (1267, 61, 40), (2000, 5, 9), (30, 0, 1), (7, 3, 4), (20, 19, 0), (20, 0, 0)]:
         flips = gained + lost
         gain = max(gained, 1) / questions
         loss = max(lost, 1) / questions
@@ -70,6 +103,8 @@ def main():
             "loss_rate": loss,
             "power": power(questions, gain, loss),
             "detectable": detectable(questions, flips),
+            "gained_ci95": list(stats.binomtest(gained, questions).proportion_ci(0.95, "exact")),
+            "flips_ci95": flips_interval(questions, gained, lost),
         })
     out = Path(__file__).resolve().parent / "accuracy.json"
     out.write_text(json.dumps(entries, indent=1) + "\n")

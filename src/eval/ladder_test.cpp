@@ -1,0 +1,90 @@
+// What a benchmark is said to tell of a ladder of sizes.
+#include <gtest/gtest.h>
+
+#include "ram/statistics.h"
+
+namespace ram {
+namespace {
+
+LadderStep step(double bits, int64_t right, int64_t questions, double chance = 0.25) {
+  return {.bits = bits,
+          .accuracy = static_cast<double>(right) / static_cast<double>(questions),
+          .accuracy95 = share_interval(right, questions),
+          .chance = chance};
+}
+
+LadderPair pair(int a, int b, double p, const Flips& flips, int64_t questions) {
+  return {.a = a,
+          .b = b,
+          .p_holm = p,
+          .detectable = detectable_difference(questions, flips.gained + flips.lost),
+          .ci95 = flips_interval(flips, questions),
+          .questions = questions,
+          .flipped = flips.gained + flips.lost};
+}
+
+TEST(Ladder, SaturatedWhereEveryPairIsKnownToLieWithinTwoPoints) {
+  const std::vector<LadderStep> steps = {step(16, 2800, 4000), step(4, 2810, 4000),
+                                         step(3, 2795, 4000)};
+  std::vector<LadderPair> pairs = {pair(1, 0, 1, {30, 20}, 4000), pair(2, 0, 1, {20, 25}, 4000),
+                                   pair(2, 1, 0.3, {20, 35}, 4000)};
+  LadderVerdict verdict = judge_ladder(steps, pairs);
+  EXPECT_EQ(verdict.kind, LadderKind::kSaturated);
+  EXPECT_FALSE(verdict.at_chance);
+  EXPECT_NEAR(verdict.spread, 15.0 / 4000, 1e-12);
+  EXPECT_EQ(verdict.best, 1);
+  EXPECT_EQ(verdict.worst, 2);
+  EXPECT_LT(verdict.most_apart, 0.02);
+  EXPECT_FALSE(verdict.questions_needed);
+
+  // One pair of which more is possible is enough against it.
+  pairs[1].ci95 = {-0.021, 0.01};
+  EXPECT_EQ(judge_ladder(steps, pairs).kind, LadderKind::kOpen);
+
+  pairs[1].p_holm = 0.01;
+  pairs[2].p_holm = 0.001;
+  verdict = judge_ladder(steps, pairs);
+  EXPECT_EQ(verdict.kind, LadderKind::kTells);
+  ASSERT_TRUE(verdict.closest_told.has_value());
+  EXPECT_EQ(verdict.closest_told->b, 1) << "3 from 4 bits is the finer distinction";
+}
+
+TEST(Ladder, TwentyQuestionsAreUnderpoweredHoweverEqualTheAnswers) {
+  for (const int64_t right : {0, 5, 12, 20}) {
+    const std::vector<LadderStep> steps = {step(16, right, 20), step(4, right, 20)};
+    const LadderVerdict verdict = judge_ladder(steps, std::vector{pair(1, 0, 1, {}, 20)});
+    EXPECT_EQ(verdict.kind, LadderKind::kUnderpowered) << right;
+    EXPECT_EQ(verdict.at_chance, right <= 5) << right;
+    ASSERT_TRUE(verdict.questions_needed.has_value());
+    EXPECT_GT(*verdict.questions_needed, 250);
+    EXPECT_LT(*verdict.questions_needed, 1000) << "six flips in one direction are enough";
+  }
+}
+
+TEST(Ladder, AtChanceWhereNoModelIsKnownToAnswerBetterThanByGuessing) {
+  const auto ladder = [](int64_t first, int64_t second) {
+    const std::vector<LadderStep> steps = {step(16, first, 4000), step(4, second, 4000)};
+    return judge_ladder(steps, std::vector{pair(1, 0, 1, {20, 25}, 4000)});
+  };
+  EXPECT_EQ(ladder(1010, 1005).kind, LadderKind::kAtChance);
+  EXPECT_EQ(ladder(900, 895).kind, LadderKind::kAtChance) << "below it is no better";
+  EXPECT_EQ(ladder(1100, 1005).kind, LadderKind::kSaturated) << "the first knows something";
+  EXPECT_EQ(ladder(1010, 1005).chance, 0.25);
+}
+
+TEST(Ladder, OpenWhereTwoPointsCouldHaveBeenSeenAndMoreIsNotExcluded) {
+  const std::vector<LadderStep> steps = {step(16, 1400, 2000), step(4, 1370, 2000)};
+  LadderPair apart = pair(1, 0, 0.06, {35, 65}, 2000);
+  apart.detectable = 0.0199;
+  LadderVerdict verdict = judge_ladder(steps, {&apart, 1});
+  EXPECT_EQ(verdict.kind, LadderKind::kOpen);
+  EXPECT_GT(verdict.most_apart, kTellingDifference);
+  EXPECT_FALSE(verdict.questions_needed);
+  apart.detectable = 0.0201;
+  verdict = judge_ladder(steps, {&apart, 1});
+  EXPECT_EQ(verdict.kind, LadderKind::kUnderpowered);
+  EXPECT_GT(*verdict.questions_needed, 900);
+}
+
+}  // namespace
+}  // namespace ram

@@ -1,0 +1,314 @@
+// What verdicts rest on, by simulation: intervals of shares, ties, the rows and questions that are
+// said to be needed, divergences beside their floor. As simulation_test.cpp: optimized builds only.
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "ram/statistics.h"
+#include "ram/thread.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RAM_TOO_SLOW 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
+#define RAM_TOO_SLOW 1
+#endif
+
+namespace ram {
+namespace {
+
+using Generator = std::mt19937_64;
+
+class VerdictSimulation : public ::testing::Test {
+ protected:
+  void SetUp() override {
+#ifdef RAM_TOO_SLOW
+    GTEST_SKIP() << "only in the optimized build: minutes in this one";
+#endif
+  }
+};
+
+// The share of trials in which `happens`, each with a generator of its own.
+double share_of(int trials, const std::function<bool(Generator&)>& happens) {
+  std::vector<char> hits(static_cast<size_t>(trials), 0);
+  parallel_for(default_threads(), trials, [&](int64_t trial, int) {
+    Generator generator(static_cast<uint64_t>(trial) + 11);
+    hits[static_cast<size_t>(trial)] = happens(generator) ? 1 : 0;
+  });
+  double sum = 0;
+  for (const char hit : hits) sum += hit;
+  return sum / trials;
+}
+
+double normal(Generator& generator) {
+  return std::normal_distribution<double>()(generator);
+}
+double heavy(Generator& generator) {
+  return std::student_t_distribution<double>(3)(generator);
+}
+double garbage(Generator& generator) {
+  const bool is_garbage = std::uniform_int_distribution<int>(0, 29)(generator) == 0;
+  return (is_garbage ? 20 : 1) * normal(generator);
+}
+using Draw = double (*)(Generator&);
+
+// Rows whose losses per token differ by `delta` and a draw of that size.
+PairedDifference draw_difference(Generator& generator, int64_t rows, double delta, double spread,
+                                 Draw draw) {
+  std::vector<double> sums;
+  const std::vector<int64_t> tokens(static_cast<size_t>(rows), 100);
+  for (int64_t i = 0; i < rows; ++i) sums.push_back(100 * (delta + spread * draw(generator)));
+  return paired_difference(sums, tokens);
+}
+
+Flips draw_flips(Generator& generator, int64_t questions, double gain, double loss) {
+  Flips flips;
+  std::uniform_real_distribution<double> uniform;
+  for (int64_t i = 0; i < questions; ++i) {
+    const double at = uniform(generator);
+    flips.gained += at < gain ? 1 : 0;
+    flips.lost += at >= gain && at < gain + loss ? 1 : 0;
+  }
+  return flips;
+}
+
+// Exactly, by summing over all outcomes: at least 95 % wherever the share lies, 0 and 1 too.
+TEST_F(VerdictSimulation, TheIntervalOfAShareHoldsItInAtLeast95Percent) {
+  for (const int64_t n : {1, 20, 100, 600}) {
+    std::vector<Interval> intervals;
+    for (int64_t k = 0; k <= n; ++k) intervals.push_back(share_interval(k, n));
+    double least = 1;
+    double mean = 0;
+    constexpr int kSteps = 999;
+    for (int step = 1; step <= kSteps; ++step) {
+      const double share = static_cast<double>(step) / (kSteps + 1);
+      double covered = 0;
+      for (int64_t k = 0; k <= n; ++k) {
+        if (!intervals[static_cast<size_t>(k)].holds(share)) continue;
+        const auto total = static_cast<double>(n);
+        const auto hits = static_cast<double>(k);
+        covered += std::exp(std::lgamma(total + 1) - std::lgamma(hits + 1) -
+                            std::lgamma(total - hits + 1) + hits * std::log(share) +
+                            (total - hits) * std::log1p(-share));
+      }
+      least = std::min(least, covered);
+      mean += covered / kSteps;
+    }
+    std::printf("a share of %ld: covered at least %.2f %%, %.2f %% on average\n",
+                static_cast<long>(n), 100 * least, 100 * mean);
+    EXPECT_GE(least, 0.95 - 1e-9);
+    EXPECT_LE(mean, n >= 100 ? 0.975 : 1) << "much wider than need be";
+  }
+}
+
+TEST_F(VerdictSimulation, TheIntervalOfFlipsHoldsTheDifferenceOfAccuracies) {
+  struct Case {
+    int64_t questions;
+    double gain;
+    double loss;
+  };
+  for (const auto& [questions, gain, loss] :
+       {Case{20, 0.05, 0.05}, Case{20, 0.3, 0.1}, Case{100, 0.02, 0.02}, Case{100, 0.1, 0.04},
+        Case{600, 0.002, 0.002}, Case{600, 0.05, 0.01}, Case{1172, 0.05, 0.05}}) {
+    const double covered = share_of(
+        10'000, [&, questions = questions, gain = gain, loss = loss](Generator& generator) {
+          return flips_interval(draw_flips(generator, questions, gain, loss), questions)
+              .holds(gain - loss);
+        });
+    std::printf("%ld questions, gained %.1f %%, lost %.1f %%: covered %.2f %%\n",
+                static_cast<long>(questions), 100 * gain, 100 * loss, 100 * covered);
+    EXPECT_GE(covered, 0.93);
+  }
+}
+
+// Two models exactly the margin apart must hardly be called tied, whatever rows are like.
+TEST_F(VerdictSimulation, ModelsThatLieAMarginApartAreSeldomTied) {
+  constexpr double kMargin = 0.005;
+  for (const auto& [name, draw] : {std::pair<const char*, Draw>{"normal", &normal},
+                                   {"heavy tails", &heavy},
+                                   {"garbage rows", &garbage}}) {
+    for (const int64_t rows : {3, 20, 150}) {
+      const double delta = std::log1p(kMargin);
+      // So that the interval is about a third of the margin wide: often enough within it, if it
+      // were not for the difference.
+      const double spread = delta / 6 * std::sqrt(static_cast<double>(rows)) / 2;
+      const double tied = share_of(4000, [&, draw = draw](Generator& generator) {
+        return within_margin(draw_difference(generator, rows, delta, spread, draw), kMargin);
+      });
+      std::printf("%s, %ld rows: tied %.2f %%\n", name, static_cast<long>(rows), 100 * tied);
+      EXPECT_LE(tied, 0.037);
+    }
+  }
+}
+
+TEST_F(VerdictSimulation, TheRowsThatWouldDoTellInFourOfFiveTrials) {
+  constexpr double kMargin = 0.005;
+  for (const int64_t comparisons : {1, 10}) {
+    for (const double delta : {0.0, 0.004, 0.02, 0.2}) {
+      constexpr double kSpread = 0.03;
+      constexpr int64_t kRows = 2;
+      PairedDifference found;
+      found.delta = delta;
+      found.standard_error = kSpread / std::sqrt(double{kRows});
+      const std::optional<int64_t> needed = rows_to_tell(found, kRows, kMargin, comparisons);
+      ASSERT_TRUE(needed.has_value());
+      const auto told = [&](int64_t rows) {
+        return share_of(2000, [&](Generator& generator) {
+          const PairedDifference drawn = draw_difference(generator, rows, delta, kSpread, &normal);
+          return drawn.p * static_cast<double>(comparisons) < kLevel ||
+                 within_margin(drawn, kMargin);
+        });
+      };
+      const double share = told(*needed);
+      std::printf("a difference of %.3f among %ld: %ld rows tell in %.1f %%\n", delta,
+                  static_cast<long>(comparisons), static_cast<long>(*needed), 100 * share);
+      EXPECT_GE(share, 0.77);
+      if (*needed > 10) {
+        EXPECT_LT(told(*needed / 2), 0.8) << "far more than are needed";
+      }
+    }
+  }
+}
+
+// Divergences that are the floor's times the factor, but for the rows' own ups and downs.
+TEST_F(VerdictSimulation, DivergencesAtTheFloorAreSeldomSaidToLieAboveIt) {
+  for (const int64_t rows : {2, 5, 20, 150}) {
+    for (const double sigma : {0.1, 0.5, 1.5}) {
+      const auto above = [&](double log_mean, Draw draw) {
+        return share_of(4000, [&](Generator& generator) {
+          std::vector<double> kl;
+          std::vector<double> floor;
+          for (int64_t i = 0; i < rows; ++i) {
+            floor.push_back(1e-4 * std::exp(normal(generator)));
+            kl.push_back(1.5 * floor.back() * std::exp(log_mean + sigma * draw(generator)));
+          }
+          return p_above_floor(kl, floor, 1.5) < kLevel;
+        });
+      };
+      const double median = above(0, &normal);
+      const double mean = above(-sigma * sigma / 2, &normal);  // the mean ratio is 1.5
+      const double tails = above(0, &heavy);
+      std::printf("%ld rows, sigma %.1f: above in %.2f %%, by the mean %.2f %%, heavy %.2f %%\n",
+                  static_cast<long>(rows), sigma, 100 * median, 100 * mean, 100 * tails);
+      EXPECT_LE(median, 0.035);
+      EXPECT_LE(mean, 0.035);
+      EXPECT_LE(tails, 0.035);
+      if (rows > 2 && sigma < 1) {
+        EXPECT_GT(above(2, &normal), 0.8) << "seven times the floor";
+      }
+    }
+  }
+}
+
+// No two of four equal models are told apart more often than once in twenty comparisons.
+TEST_F(VerdictSimulation, EqualModelsAreSeldomRankedHoweverManyThereAre) {
+  for (const Draw draw : {&normal, &heavy}) {
+    const double ranked = share_of(4000, [&](Generator& generator) {
+      constexpr int64_t kRows = 60;
+      std::vector<std::vector<double>> losses(4);
+      for (int64_t i = 0; i < kRows; ++i) {
+        const double row = 3 * normal(generator);
+        for (auto& own : losses) own.push_back(row + draw(generator));
+      }
+      std::vector<double> p_values;
+      for (size_t a = 0; a < losses.size(); ++a) {
+        for (size_t b = 0; b < a; ++b) {
+          std::vector<double> differences;
+          for (size_t i = 0; i < losses[a].size(); ++i) {
+            differences.push_back(losses[a][i] - losses[b][i]);
+          }
+          p_values.push_back(paired_difference(differences, std::vector<int64_t>(kRows, 1)).p);
+        }
+      }
+      const std::vector<double> adjusted = holm(p_values);
+      return *std::min_element(adjusted.begin(), adjusted.end()) < kLevel;
+    });
+    std::printf("four equal models: some pair ranked in %.2f %%\n", 100 * ranked);
+    EXPECT_LE(ranked, 0.058);
+  }
+}
+
+// One task, two models: right answers and flips as drawn.
+LadderVerdict draw_ladder(Generator& generator, int64_t questions, double accuracy, double gain,
+                          double loss, double chance) {
+  const Flips flips = draw_flips(generator, questions, gain, loss);
+  // What does not flip is right in both or in neither.
+  const double rest = (accuracy - loss) / (1 - gain - loss);
+  std::binomial_distribution<int64_t> both(questions - flips.gained - flips.lost, rest);
+  const int64_t shared = both(generator);
+  std::vector<LadderStep> steps;
+  for (const int64_t right : {shared + flips.lost, shared + flips.gained}) {
+    steps.push_back({.bits = steps.empty() ? 16.0 : 4.0,
+                     .accuracy = static_cast<double>(right) / static_cast<double>(questions),
+                     .accuracy95 = share_interval(right, questions),
+                     .chance = chance});
+  }
+  const LadderPair pair = {.a = 1,
+                           .b = 0,
+                           .p_holm = mcnemar_test(flips),
+                           .detectable = 0,  // has no say in what is looked at here
+                           .ci95 = flips_interval(flips, questions),
+                           .questions = questions,
+                           .flipped = flips.gained + flips.lost};
+  return judge_ladder(steps, {&pair, 1});
+}
+
+TEST_F(VerdictSimulation, TwoPointsApartIsSeldomSaturated) {
+  for (const int64_t questions : {20, 600, 4000}) {
+    for (const double flips : {0.02, 0.06}) {
+      const double saturated = share_of(4000, [&](Generator& generator) {
+        const double loss = (flips - 0.02) / 2;
+        return draw_ladder(generator, questions, 0.7, loss + 0.02, loss, 0.25).kind ==
+               LadderKind::kSaturated;
+      });
+      std::printf("%ld questions, %.0f %% flip, 2 points apart: saturated in %.2f %%\n",
+                  static_cast<long>(questions), 100 * flips, 100 * saturated);
+      EXPECT_LE(saturated, 0.04);
+    }
+  }
+  // And models that are alike are found to be so, where there are questions enough.
+  const double found = share_of(1000, [&](Generator& generator) {
+    return draw_ladder(generator, 4000, 0.7, 0.02, 0.02, 0.25).kind == LadderKind::kSaturated;
+  });
+  EXPECT_GE(found, 0.8);
+}
+
+TEST_F(VerdictSimulation, GuessingIsSaidToBeAtChanceAndKnowingIsNot) {
+  for (const int64_t questions : {20, 600, 4000}) {
+    const double flagged = share_of(4000, [&](Generator& generator) {
+      return draw_ladder(generator, questions, 0.25, 0.05, 0.05, 0.25).at_chance;
+    });
+    std::printf("%ld questions, guessed: at chance in %.2f %%\n", static_cast<long>(questions),
+                100 * flagged);
+    EXPECT_GE(flagged, 0.94) << "two models, each above chance in at most 2.5 %";
+  }
+  const double wrongly = share_of(4000, [&](Generator& generator) {
+    return draw_ladder(generator, 4000, 0.29, 0.05, 0.05, 0.25).at_chance;
+  });
+  EXPECT_LE(wrongly, 0.01);
+}
+
+TEST_F(VerdictSimulation, TheQuestionsThatWouldDoFindTwoPointsInFourOfFiveTrials) {
+  for (const double rate : {0.0, 0.05, 0.15}) {
+    const std::optional<int64_t> needed = questions_to_detect(kTellingDifference, rate);
+    ASSERT_TRUE(needed.has_value());
+    const double moved = std::max(rate, kTellingDifference);
+    const double found = share_of(4000, [&](Generator& generator) {
+      return mcnemar_test(draw_flips(generator, *needed, (moved + kTellingDifference) / 2,
+                                     (moved - kTellingDifference) / 2)) < kLevel;
+    });
+    std::printf("%.0f %% flip: %ld questions find 2 points in %.1f %%\n", 100 * rate,
+                static_cast<long>(*needed), 100 * found);
+    EXPECT_GE(found, 0.77);
+    EXPECT_LE(found, 0.84);
+  }
+}
+
+}  // namespace
+}  // namespace ram
