@@ -13,6 +13,7 @@ namespace {
 
 struct Options {
   std::string model;
+  std::string text;
   std::string out;
 };
 
@@ -24,6 +25,7 @@ int report_command(const Common& common, const Options& options) {
     fail(Code::kMissing, "study {}: not there; name another with --study", common.study);
   }
   const std::string page = make_report(*study, {.model = options.model,
+                                                .text = options.text,
                                                 .study = common.study,
                                                 .seed = common.seed,
                                                 .threads = threads(common)});
@@ -38,6 +40,9 @@ Action setup_report(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("--model", options->model,
                  "name of the original (default: the one that most folders were compared with)")
+      .type_name("NAME");
+  app.add_option("--text", options->text,
+                 "name of the text (default: the one that most folders were compared on)")
       .type_name("NAME");
   app.add_option("-o,--out", options->out, "the page; - is stdout").type_name("FILE").required();
   return [options, &common] { return report_command(common, *options); };

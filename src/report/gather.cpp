@@ -2,53 +2,70 @@
 #include "gather.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ram/error.h"
 
 #include "documents.h"
+#include "subject.h"
 
 namespace ram {
 namespace {
 
-/// What one report is about: an original and, if any was scored, a text.
-struct Subject {
-  std::string original;              // digest; empty: there is none
-  std::optional<EvaluationKey> key;  // of the original
-  std::set<std::string> models;      // digests, the original's among them
-};
+/// The texts that a report may be of: their digests; nothing: any.
+using Texts = std::optional<std::set<std::string>>;
+
+bool is_wanted(const Texts& texts, const std::string& text) {
+  return !texts || texts->contains(text);
+}
+
+/// Candidates for the subject: a later rule before an earlier one, then more models; of equals the
+/// later one.
+bool is_better(const Subject& candidate, const Subject& than) {
+  const auto rule = [](const Subject& subject) {
+    return subject.key ? rule_of(subject.key->protocol) : 0;
+  };
+  if (rule(candidate) != rule(than)) return rule(candidate) > rule(than);
+  return candidate.models.size() >= than.models.size();
+}
 
 // The original with the most folders compared with it on one text; of equals the latest.
-std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted) {
+std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted,
+                                     const Texts& texts) {
   std::map<EvaluationKey, std::set<std::string>> compared;
   for (const DivergencePair& pair : study.divergences()) {
     if (pair.reference.precision != "f32" || pair.reference.model == pair.model.model) continue;
     if (!wanted.empty() && !wanted.contains(pair.reference.model)) continue;
+    if (!is_wanted(texts, pair.reference.text)) continue;
     compared[pair.reference].insert(pair.model.model);
   }
   std::optional<Subject> best;
   for (auto& [key, models] : compared) {
-    if (best && models.size() + 1 < best->models.size()) continue;
     models.insert(key.model);
-    best = Subject{.original = key.model, .key = key, .models = models};
+    Subject candidate = {.original = key.model, .key = key, .models = models};
+    if (!best || is_better(candidate, *best)) best = std::move(candidate);
   }
   return best;
 }
 
 // Without comparisons: the text, or else the task, that most models saw.
-Subject find_seen(Study& study, const std::set<std::string>& wanted) {
+Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts& texts) {
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   std::map<std::pair<std::string, std::string>, EvaluationKey> keys;
   for (const EvaluationKey& key : study.evaluations()) {
-    if (key.precision != "f32") continue;
+    if (key.precision != "f32" || !is_wanted(texts, key.text)) continue;
     seen[{key.text, key.protocol}].insert(key.model);
     keys.emplace(std::pair(key.text, key.protocol), key);
   }
-  for (const TaskRecord& task : study.tasks()) {
-    seen[{"task " + task.key.task, task.key.data}].insert(task.key.model);
+  if (!texts) {
+    for (const TaskRecord& task : study.tasks()) {
+      seen[{"task " + task.key.task, task.key.data}].insert(task.key.model);
+    }
   }
   Subject best;
   for (const auto& [what, models] : seen) {
@@ -61,6 +78,76 @@ Subject find_seen(Study& study, const std::set<std::string>& wanted) {
     if (key != keys.end()) best.key = key->second;
   }
   return best;
+}
+
+std::map<std::string, std::string> text_names(Study& study) {
+  std::map<std::string, std::string> names;
+  for (const EvaluationKey& key : study.evaluations()) {
+    constexpr size_t kShown = 12;
+    names.emplace(key.text, "text " + key.text.substr(0, kShown));
+  }
+  for (const StudyDocument& document : study.documents("text")) {
+    const auto known = names.find(document.key);
+    if (known != names.end()) known->second = document.text;
+  }
+  return names;
+}
+
+// What --text names: a file's name, or the beginning of a digest.
+Texts find_texts(const std::map<std::string, std::string>& names, const ReportOptions& options) {
+  if (options.text.empty()) return std::nullopt;
+  constexpr size_t kLeastDigits = 6;
+  const size_t slash = options.text.find_last_of('/');
+  const std::string wanted =
+      slash == std::string::npos ? options.text : options.text.substr(slash + 1);
+  std::set<std::string> found;
+  std::set<std::string> known;
+  for (const auto& [digest, name] : names) {
+    const bool by_digest = wanted.size() >= kLeastDigits && digest.starts_with(wanted);
+    if (name == wanted || by_digest) found.insert(digest);
+    known.insert(name);
+  }
+  if (found.empty()) {
+    fail(Code::kMissing, "study {}: no model was scored on a text named '{}'; {}", options.study,
+         options.text,
+         known.empty() ? "none was scored on any, `ram compare` does it"
+                       : fmt::format("there are {}", fmt::join(known, ", ")));
+  }
+  return found;
+}
+
+// What is not on the page, and why.
+void list_left_out(Study& study, const Subject& subject,
+                   const std::map<std::string, std::string>& names, ReportData& data) {
+  std::set<std::string> shown;
+  for (const ReportModel& model : data.models) {
+    if (!subject.key || !model.rows.empty()) shown.insert(model.record.digest);
+  }
+  std::map<std::string, std::set<std::string>> scored;  // by model, on which texts
+  std::set<std::string> same_text;
+  for (const EvaluationKey& key : study.evaluations()) {
+    if (key.precision != "f32") continue;
+    scored[key.model].insert(names.at(key.text));
+    if (subject.key && key.text == subject.key->text && key.protocol == subject.key->protocol) {
+      same_text.insert(key.model);
+    }
+  }
+  for (const TaskRecord& task : study.tasks()) {
+    scored[task.key.model].insert("the questions of " + task.key.task);
+  }
+  const std::string original = data.has_original ? data.models.front().label : "the original";
+  for (const EvaluatedModel& record : study.evaluated_models()) {
+    if (shown.contains(record.digest) || !scored.contains(record.digest)) continue;
+    std::string why;
+    if (same_text.contains(record.digest)) {
+      why = subject.models.contains(record.digest)
+                ? "scored on other rows than " + original
+                : "scored on this text, but not compared with " + original;
+    } else {
+      why = fmt::format("seen on {}", fmt::join(scored.at(record.digest), ", "));
+    }
+    data.left_out.push_back({.name = record.name, .why = std::move(why)});
+  }
 }
 
 Series series_of(const std::optional<ReportPlan>& plan) {
@@ -99,178 +186,15 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     const bool b_first = b.record.digest == subject.original;
     return a_first != b_first ? a_first : a.record.bytes < b.record.bytes;
   });
-  std::map<std::string, int> names;
+  std::set<std::string> labels;
   for (ReportModel& model : models) {
-    const int count = ++names[model.record.name];
-    model.label = count == 1 ? model.record.name : fmt::format("{} ({})", model.record.name, count);
+    model.label = model.record.name;
+    for (int count = 2; !labels.insert(model.label).second; ++count) {
+      model.label = fmt::format("{} ({})", model.record.name, count);
+    }
     if (model.record.digest == subject.original) model.series = Series::kReference;
   }
   return models;
-}
-
-PairedDifference mean_kl(const std::vector<const RowDivergence*>& rows) {
-  std::vector<double> sums;
-  std::vector<int64_t> tokens;
-  for (const RowDivergence* row : rows) {
-    double sum = 0;
-    for (const float kl : row->kl) sum += static_cast<double>(kl);
-    sums.push_back(sum);
-    tokens.push_back(std::max<int64_t>(1, std::ssize(row->kl)));
-  }
-  return paired_difference(sums, tokens);
-}
-
-std::vector<const RowDivergence*> take(const std::map<int64_t, RowDivergence>& all,
-                                       const std::vector<int64_t>& rows) {
-  std::vector<const RowDivergence*> taken;
-  for (const int64_t row : rows) {
-    const auto found = all.find(row);
-    if (found != all.end()) taken.push_back(&found->second);
-  }
-  return taken;
-}
-
-void add_divergence(ReportModel& model, const std::map<int64_t, RowDivergence>& all,
-                    const std::vector<int64_t>& rows) {
-  const std::vector<const RowDivergence*> taken = take(all, rows);
-  if (taken.size() != rows.size()) return;
-  std::vector<double> kl;
-  int64_t same = 0;
-  for (const RowDivergence* row : taken) {
-    kl.insert(kl.end(), row->kl.begin(), row->kl.end());
-    same += row->same_top1;
-  }
-  if (kl.empty()) return;
-  std::sort(kl.begin(), kl.end());
-  model.kl = mean_kl(taken);
-  model.kl_median = percentile(kl, 50);
-  model.same_top1 = static_cast<double>(same) / static_cast<double>(kl.size());
-}
-
-void gather_rows(Study& study, const Subject& subject, ReportData& data) {
-  if (!subject.key) return;
-  data.text = subject.key->text;
-  data.protocol = subject.key->protocol;
-  const auto key_of = [&](const std::string& digest) {
-    EvaluationKey key = *subject.key;
-    key.model = digest;
-    return key;
-  };
-  std::vector<std::map<int64_t, RowScore>> scores;
-  bool first = true;
-  for (const ReportModel& model : data.models) {
-    scores.push_back(study.row_scores(key_of(model.record.digest)));
-    if (scores.back().empty()) continue;
-    std::vector<int64_t> shared;
-    for (const auto& [row, score] : scores.back()) {
-      if (first || std::binary_search(data.rows.begin(), data.rows.end(), row)) {
-        shared.push_back(row);
-      }
-    }
-    // A folder that shares nothing with the others is left out rather than all of them.
-    if (shared.empty()) {
-      scores.back().clear();
-      continue;
-    }
-    data.rows = std::move(shared);
-    first = false;
-  }
-  for (size_t m = 0; m < data.models.size(); ++m) {
-    ReportModel& model = data.models[m];
-    if (scores[m].empty()) continue;
-    std::vector<double> sums;
-    std::vector<int64_t> tokens;
-    for (const int64_t row : data.rows) {
-      const RowScore& score = scores[m].at(row);
-      model.rows.push_back(score);
-      sums.push_back(score.nll_sum);
-      tokens.push_back(score.tokens);
-    }
-    model.summary = summarize_perplexity({sums, tokens});
-    if (data.tokens == 0) {
-      for (const int64_t count : tokens) data.tokens += count;
-    }
-    if (m == 0 || !data.has_original || data.models[0].rows.empty()) continue;
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] -= data.models[0].rows[i].nll_sum;
-    model.difference = paired_difference(sums, tokens);
-    add_divergence(model, study.row_divergences(*subject.key, key_of(model.record.digest)),
-                   data.rows);
-  }
-  EvaluationKey rounded = *subject.key;
-  rounded.precision = "bf16";
-  const auto floor_rows = study.row_divergences(*subject.key, rounded);
-  const auto taken = take(floor_rows, data.rows);
-  if (!taken.empty()) data.noise_floor = mean_kl(taken).delta;
-}
-
-void find_dominated(std::vector<ReportModel>& models) {
-  for (ReportModel& model : models) {
-    if (!model.kl) continue;
-    model.dominated = std::any_of(models.begin(), models.end(), [&](const ReportModel& other) {
-      return other.kl && other.record.bytes <= model.record.bytes &&
-             other.kl->delta <= model.kl->delta &&
-             (other.record.bytes < model.record.bytes || other.kl->delta < model.kl->delta);
-    });
-  }
-}
-
-// Tasks whose questions several of the models answered, on the same data.
-void gather_tasks(Study& study, const ReportOptions& options, ReportData& data) {
-  std::map<std::tuple<std::string, std::string, std::string>, std::vector<TaskRecord>> groups;
-  for (const TaskRecord& record : study.tasks()) {
-    groups[{record.key.task, record.key.data, record.key.precision}].push_back(record);
-  }
-  for (const auto& [name, records] : groups) {
-    ReportTask task;
-    std::vector<std::map<int64_t, TaskAnswer>> known;
-    std::set<int64_t> shared;
-    for (size_t m = 0; m < data.models.size(); ++m) {
-      for (const TaskRecord& record : records) {
-        if (record.key.model != data.models[m].record.digest) continue;
-        std::map<int64_t, TaskAnswer> answers = study.answers(record.key);
-        if (answers.empty()) continue;
-        if (task.models.empty()) task.record = record;
-        std::set<int64_t> both;
-        for (const auto& [question, answer] : answers) {
-          if (task.models.empty() || shared.contains(question)) both.insert(question);
-        }
-        if (both.empty()) continue;
-        shared = std::move(both);
-        known.push_back(std::move(answers));
-        task.models.push_back(m);
-        break;
-      }
-    }
-    if (task.models.empty()) continue;
-    task.asked = std::ssize(shared);
-    std::vector<std::vector<TaskAnswer>> answers;
-    for (const auto& all : known) {
-      std::vector<TaskAnswer>& own = answers.emplace_back();
-      for (const int64_t question : shared) own.push_back(all.at(question));
-      task.summaries.push_back(summarize_answers(own));
-    }
-    const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
-    task.pairs = compare_answers(spans, options.seed, options.threads);
-    data.tasks.push_back(std::move(task));
-  }
-}
-
-void judge_tasks(ReportData& data) {
-  std::vector<double> p_values;
-  for (const ReportTask& task : data.tasks) {
-    for (const AnswerPair& pair : task.pairs) p_values.push_back(pair.mcnemar_p);
-  }
-  const std::vector<double> adjusted = holm(p_values);
-  size_t at = 0;
-  for (ReportTask& task : data.tasks) {
-    for (AnswerPair& pair : task.pairs) pair.p_holm = adjusted[at++];
-    if (task.models.size() < 2) continue;
-    std::vector<double> bits;
-    for (const size_t model : task.models) {
-      bits.push_back(data.models[model].record.bits_per_weight);
-    }
-    task.verdict = judge_answers(bits, task.summaries, task.pairs);
-  }
 }
 
 // Sweeps and curves of the source that the plans are of; of any source where there is no plan.
@@ -312,6 +236,16 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
 
 }  // namespace
 
+int64_t rule_of(const std::string& protocol) {
+  constexpr std::string_view kWord = "rule ";
+  const size_t at = protocol.rfind(kWord);
+  int64_t rule = 0;
+  if (at == std::string::npos) return 0;
+  const char* const end = protocol.data() + protocol.size();
+  const auto [stop, error] = std::from_chars(protocol.data() + at + kWord.size(), end, rule);
+  return error == std::errc{} && stop == end ? rule : 0;
+}
+
 ReportData gather(Study& study, const ReportOptions& options) {
   std::set<std::string> wanted;
   std::string known;
@@ -322,20 +256,26 @@ ReportData gather(Study& study, const ReportOptions& options) {
   ReportData data;
   data.study = options.study;
   data.seed = options.seed;
+  const std::map<std::string, std::string> names = text_names(study);
+  const Texts texts = find_texts(names, options);
   const bool looked_for = options.model.empty() || !wanted.empty();
   Subject subject;
   if (looked_for) {
-    const std::optional<Subject> compared = find_compared(study, wanted);
-    subject = compared ? *compared : find_seen(study, wanted);
+    const std::optional<Subject> compared = find_compared(study, wanted, texts);
+    subject = compared ? *compared : find_seen(study, wanted, texts);
   }
   data.models = gather_models(study, subject, options);
   data.has_original = !subject.original.empty() && data.models.size() > 1;
+  if (subject.key) data.text_name = names.at(subject.key->text);
   gather_rows(study, subject, data);
-  find_dominated(data.models);
   gather_tasks(study, options, data);
-  judge_tasks(data);
+  list_left_out(study, subject, names, data);
   gather_documents(study, options, data);
   data.runs = study.runs();
+  if (!options.text.empty() && data.models.empty()) {
+    fail(Code::kMissing, "study {}: no model named '{}' was scored on {}", options.study,
+         options.model, options.text);
+  }
   if (!data.models.empty() || !data.sweeps.empty() || !data.curves.empty()) return data;
   if (!options.model.empty() && !known.empty()) {
     fail(Code::kMissing, "study {}: nothing of a model named '{}'; there are {}", options.study,

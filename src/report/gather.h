@@ -44,9 +44,12 @@ struct ReportModel {
   std::string label;  ///< the name; with a digit where two share one
   Series series = Series::kOther;
   std::optional<ReportPlan> plan;
-  std::vector<RowScore> rows;  ///< of the report's rows; empty: not scored on its text
+  /// Of the report's text, by index: with an original, those that both were scored on (of the
+  /// original those of any folder). Empty: not scored on it.
+  std::vector<RowScore> rows;
+  bool partial = false;  ///< fewer rows than the original's: its means are of other rows
   PerplexitySummary summary;
-  /// Against the original, on the same rows.
+  /// Against the original, on these rows.
   std::optional<PairedDifference> difference;
   std::optional<PairedDifference> kl;  ///< delta is the mean
   double kl_median = 0;
@@ -125,23 +128,33 @@ struct ReportMeasuredSweep {
   double average = 0;      ///< the same over all sizes
 };
 
-/// One task that several models were asked.
+/// One task that models were asked by one protocol.
 struct ReportTask {
   TaskRecord record;  ///< of the first model
-  int64_t asked = 0;  ///< questions that all of them answered
+  int64_t asked = 0;  ///< the most questions that any of them answered
   std::vector<size_t> models;
-  std::vector<AnswerSummary> summaries;  ///< as models
-  std::vector<AnswerPair> pairs;         ///< positions in models
+  std::vector<AnswerSummary> summaries;  ///< as models, each of its own questions
+  std::vector<AnswerPair> pairs;  ///< positions in models; of the questions that both answered
+  /// Of the models that answered as many questions as any.
   std::optional<LadderVerdict> verdict;
+  std::vector<size_t> judged;  ///< positions in models, of the verdict's steps
+};
+
+/// What the study holds and the page does not show.
+struct LeftOut {
+  std::string name;
+  std::string why;  ///< "scored on other.txt"
 };
 
 struct ReportData {
   std::vector<ReportModel> models;  ///< the original first, then by size
   bool has_original = false;        ///< the first is what the others were compared with
   std::string text;                 ///< SHA-256 of the text; empty: none was scored
+  std::string text_name;            ///< of its file, or the beginning of the digest
   std::string protocol;
-  std::vector<int64_t> rows;  ///< that all scored models share
-  int64_t tokens = 0;
+  std::vector<int64_t> rows;  ///< of the original, or of any model where there is none; ascending
+  int64_t tokens = 0;         ///< in these
+  std::vector<LeftOut> left_out;
   std::optional<double> noise_floor;
   std::vector<ReportSweep> sweeps;
   std::vector<ReportCurve> curves;
@@ -153,6 +166,12 @@ struct ReportData {
   std::string study;
   uint64_t seed = 42;
 };
+
+/// @return the score of the row with that index, or nullptr.
+const RowScore* find_row(const ReportModel& model, int64_t row);
+
+/// The rule that a protocol ends with, "... rule 2"; 0 where there is none.
+int64_t rule_of(const std::string& protocol);
 
 /// @throws as make_report
 ReportData gather(Study& study, const ReportOptions& options);

@@ -8,6 +8,7 @@
 
 #include "ram/csv.h"
 #include "ram/error.h"
+#include "ram/size.h"
 
 namespace ram {
 namespace {
@@ -65,7 +66,7 @@ Cell Cell::number(std::string shown, double value) {
 }
 
 Cell Cell::integer(int64_t value) {
-  return {fmt::format("{}", value), {}};
+  return {group_digits(value), fmt::format("{}", value)};
 }
 
 void HtmlTable::add(std::vector<Cell> cells, bool faint) {

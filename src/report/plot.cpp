@@ -24,19 +24,6 @@ constexpr double kRadius = 5;
 constexpr double kLetter = 6.4;  // of a label, on average
 constexpr double kLineHeight = 13;
 
-struct Box {
-  double left;
-  double top;
-  double right;
-  double bottom;
-  bool meets(const Box& other) const {
-    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
-  }
-  bool inside() const {
-    return left >= kLeft && right <= kWidth - 2 && top >= 2 && bottom <= kHeight - kBottom;
-  }
-};
-
 std::vector<double> linear_ticks(double low, double high, int most) {
   const double raw = (high - low) / most;
   const double power = std::pow(10, std::floor(std::log10(raw)));
@@ -96,6 +83,19 @@ size_t letters(const std::string& text) {
 }
 
 }  // namespace
+
+struct Plot::Box {
+  double left;
+  double top;
+  double right;
+  double bottom;
+  bool meets(const Box& other) const {
+    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+  }
+  bool inside() const {
+    return left >= kLeft && right <= kWidth - 2 && top >= 2 && bottom <= kHeight - kBottom;
+  }
+};
 
 const char* series_class(Series series) {
   switch (series) {
@@ -256,7 +256,21 @@ std::string Plot::axes() const {
   return svg;
 }
 
-std::string Plot::guides() const {
+// What is drawn of marks and their intervals.
+std::vector<Plot::Box> Plot::mark_boxes() const {
+  std::vector<Box> boxes;
+  for (const PlotMark& mark : marks_) {
+    const double x = at_x(mark.x);
+    const double y = at_y(mark.y);
+    boxes.push_back({x - kRadius, y - kRadius, x + kRadius, y + kRadius});
+    if (mark.interval) {
+      boxes.push_back({x - 3, at_y(mark.interval->second), x + 3, at_y(mark.interval->first)});
+    }
+  }
+  return boxes;
+}
+
+std::string Plot::guides(std::vector<Box>& taken) const {
   std::string svg;
   for (const Range& range : bands_) {
     const double top = at_y(range.high);
@@ -266,52 +280,55 @@ std::string Plot::guides() const {
         kLeft, top, kWidth - kLeft - kRight, std::max(1.0, at_y(range.low) - top),
         tip_of(range.tip), title_of(range.tip));
   }
+  // Lines first: none goes through a label.
   for (const Guide& guide : across_) {
-    const double y = at_y(guide.at);
-    svg += fmt::format(
-        "<path class=\"guide\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text class=\"tick\" "
-        "x=\"{:.1f}\" y=\"{:.1f}\">{}</text>",
-        kLeft, y, kWidth - kRight, kLeft + 5, y - 4, escape_html(guide.label));
+    svg += fmt::format("<path class=\"guide\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>", kLeft, at_y(guide.at),
+                       kWidth - kRight);
+  }
+  for (const Guide& guide : down_) {
+    svg += fmt::format("<path class=\"guide\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>", at_x(guide.at), kTop,
+                       kHeight - kBottom);
   }
   double label_y = kTop + 8;
   for (const Guide& guide : down_) {
     const double x = at_x(guide.at);
+    const double width = kLetter * static_cast<double>(letters(guide.label)) + 4;
     const bool right = x < (kLeft + kWidth) / 2;
     svg += fmt::format(
-        "<path class=\"guide\" d=\"M{:.1f} {:.1f}V{:.1f}\"/><text class=\"tick\" "
-        "text-anchor=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>",
-        x, kTop, kHeight - kBottom, right ? "start" : "end", right ? x + 4 : x - 4, label_y,
-        escape_html(guide.label));
+        "<text class=\"tick\" text-anchor=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>",
+        right ? "start" : "end", right ? x + 4 : x - 4, label_y, escape_html(guide.label));
+    taken.push_back(
+        {right ? x : x - width, label_y - kLineHeight, right ? x + width : x, label_y + 2});
     label_y += kLineHeight + 1;
-  }
-  return svg;
-}
-
-std::string Plot::marks() const {
-  std::string svg;
-  std::vector<Box> taken;
-  for (const PlotMark& mark : marks_) {
-    const double x = at_x(mark.x);
-    const double y = at_y(mark.y);
-    taken.push_back({x - kRadius, y - kRadius, x + kRadius, y + kRadius});
-    if (mark.interval) {
-      taken.push_back({x - 3, at_y(mark.interval->second), x + 3, at_y(mark.interval->first)});
-    }
   }
   for (const Guide& guide : across_) {
     const double y = at_y(guide.at);
     const double width = kLetter * static_cast<double>(letters(guide.label));
-    taken.push_back({kLeft, y - 4 - kLineHeight, kLeft + 5 + width, y});
+    const auto box = [&](bool right, bool above) {
+      const double left = right ? kWidth - kRight - 5 - width : kLeft + 5;
+      const double base = above ? y - 4 : y + kLineHeight;
+      return Box{left, base - kLineHeight + 2, left + width, base + 2};
+    };
+    // Where no mark is; over one rather than not at all.
+    Box chosen = box(false, true);
+    for (const auto& [right, above] :
+         {std::pair{false, true}, {true, true}, {false, false}, {true, false}}) {
+      const Box place = box(right, above);
+      if (std::any_of(taken.begin(), taken.end(), [&](const Box& b) { return b.meets(place); })) {
+        continue;
+      }
+      chosen = place;
+      break;
+    }
+    taken.push_back(chosen);
+    svg += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>", chosen.left,
+                       chosen.bottom - 2, escape_html(guide.label));
   }
-  double guide_y = kTop + 8;
-  for (const Guide& guide : down_) {
-    const double x = at_x(guide.at);
-    const double width = kLetter * static_cast<double>(letters(guide.label)) + 4;
-    const bool right = x < (kLeft + kWidth) / 2;
-    taken.push_back(
-        {right ? x : x - width, guide_y - kLineHeight, right ? x + width : x, guide_y + 2});
-    guide_y += kLineHeight + 1;
-  }
+  return svg;
+}
+
+std::string Plot::marks(std::vector<Box>& taken) const {
+  std::string svg;
   for (const PlotMark& mark : marks_) {
     const double x = at_x(mark.x);
     const double y = at_y(mark.y);
@@ -351,7 +368,8 @@ std::string Plot::render(const std::string& caption) const {
   std::string svg =
       fmt::format("<figure><svg viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"{}\">\n",
                   kWidth, kHeight, escape_html(title_));
-  svg += axes() + guides();
+  std::vector<Box> taken = mark_boxes();
+  svg += axes() + guides(taken);
   for (const Line& line : lines_) {
     std::string path;
     for (const auto& [x, y] : line.points) {
@@ -362,7 +380,7 @@ std::string Plot::render(const std::string& caption) const {
                        title_of(line.tip),
                        line.style.find("dash") != std::string::npos ? " dash" : "", path);
   }
-  return svg + marks() + "</svg>\n<figcaption><b>" + escape_html(title_) + "</b> " + caption +
+  return svg + marks(taken) + "</svg>\n<figcaption><b>" + escape_html(title_) + "</b> " + caption +
          "</figcaption></figure>\n";
 }
 

@@ -63,11 +63,15 @@ class Plot {
     std::string tip;
   };
 
+  struct Box;
+
   double at_x(double value) const;
   double at_y(double value) const;
+  std::vector<Box> mark_boxes() const;
   std::string axes() const;
-  std::string guides() const;
-  std::string marks() const;
+  /// Both add to `taken` where their labels lie.
+  std::string guides(std::vector<Box>& taken) const;
+  std::string marks(std::vector<Box>& taken) const;
 
   std::string title_;
   Axis x_;

@@ -1,6 +1,7 @@
 // Where all of it comes from.
 #include <algorithm>
 #include <ctime>
+#include <filesystem>
 #include <vector>
 
 #include <fmt/chrono.h>
@@ -26,6 +27,24 @@ Cell seconds_cell(const RunRecord& run) {
   return Cell::number(fmt::format("{:.1f}", seconds_of(run)), seconds_of(run));
 }
 
+// Words that are absolute paths, as the file's name alone: the page is handed around.
+std::string without_folders(const std::string& text) {
+  std::string out;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const size_t root = word.find_first_of("/=");
+    const bool absolute =
+        root != std::string::npos && (word[root] == '/' ? root == 0 : word[root + 1] == '/');
+    if (begin > 0) out += ' ';
+    out += !absolute ? word
+                     : word.substr(0, word[root] == '/' ? 0 : root + 1) +
+                           word.substr(word.find_last_of('/') + 1);
+    begin = end + 1;
+  }
+  return out;
+}
+
 // One machine mostly: its name once.
 std::string machines_text(const ReportData& data) {
   std::vector<std::string> names;
@@ -44,7 +63,7 @@ std::string commands_table(const ReportData& data) {
                                {"machine", false}});
   for (const RunRecord& run : data.runs) {
     table.add({Cell::text(time_text(run.started_ms)), seconds_cell(run), Cell::text(run.program),
-               Cell::text(run.options), Cell::text(run.machine)});
+               Cell::text(without_folders(run.options)), Cell::text(run.machine)});
   }
   return table.empty() ? "" : "<h3>Commands that wrote to the study</h3>\n" + table.render();
 }
@@ -56,14 +75,15 @@ std::string folders_table(const ReportData& data) {
                               {"method", false},
                               {"encoder", false},
                               {"calibrated on", false},
-                              {"bytes"},
-                              {"place", false}});
+                              {"rows"},
+                              {"bytes"}});
   for (const ReportModel& model : data.models) {
     table.add({Cell::text(model.label), Cell::text(model.record.model_type),
                Cell::text(model.record.digest), Cell::text(model.plan ? model.plan->method : ""),
                Cell::text(model.plan ? model.plan->encoder : ""),
                Cell::text(model.plan ? model.plan->calibration : ""),
-               Cell::integer(model.record.bytes), Cell::text(model.record.folder)});
+               model.rows.empty() ? Cell::text("") : Cell::integer(std::ssize(model.rows)),
+               Cell::integer(model.record.bytes)});
   }
   return table.empty() ? "" : table.render();
 }
@@ -76,7 +96,8 @@ std::string provenance_section(const ReportData& data) {
     if (!value.empty()) facts.add({Cell::text(what), Cell::text(value)});
   };
   fact("written by", "ram " RAM_VERSION);
-  fact("study", data.study);
+  fact("study", std::filesystem::path(data.study).filename().string());
+  fact("text", data.text_name);
   fact("text (SHA-256)", data.text);
   fact("rows", data.text.empty() ? "" : data.protocol);
   fact("rows used", data.rows.empty() ? "" : fmt::format("{}", data.rows.size()));
@@ -94,6 +115,10 @@ std::string provenance_section(const ReportData& data) {
     fact("time spent, all commands", fmt::format("{:.0f} s", seconds));
     fact("first and last work", fmt::format("{} to {}", time_text(data.runs.front().started_ms),
                                             time_text(data.runs.back().started_ms)));
+  }
+  for (const LeftOut& left : data.left_out) {
+    facts.add(
+        {Cell::text("not on this page"), Cell::text(fmt::format("{}: {}", left.name, left.why))});
   }
   return section("provenance", "Provenance",
                  facts.render() + folders_table(data) + commands_table(data));

@@ -19,6 +19,7 @@ std::string tip_of(const ReportModel& model) {
     tip += fmt::format("\nKL {:.4g}, 95 %: {:.4g} to {:.4g}", model.kl->delta, model.kl->t95.low,
                        model.kl->t95.high);
   }
+  if (model.partial) tip += fmt::format("\non {} rows only", model.rows.size());
   if (!model.rows.empty()) {
     tip += fmt::format("\nperplexity {:.4f} (mean), {:.4f} (median)", model.summary.mean,
                        model.summary.median);
@@ -91,8 +92,9 @@ std::string divergence_plot(const ReportData& data) {
   for (const ReportModel& model : data.models) {
     if (model.kl && model.kl->delta > 0) {
       values.push_back(model.kl->delta);
+      if (!std::isfinite(model.kl->t95.low)) continue;  // of one row there is no interval
       values.push_back(std::max(model.kl->t95.low, model.kl->delta / 3));
-      if (std::isfinite(model.kl->t95.high)) values.push_back(model.kl->t95.high);
+      values.push_back(model.kl->t95.high);
     }
   }
   if (values.empty()) return "";
@@ -138,7 +140,7 @@ std::string divergence_plot(const ReportData& data) {
 std::string perplexity_plot(const ReportData& data) {
   std::vector<double> values;
   for (const ReportModel& model : data.models) {
-    if (model.rows.empty()) continue;
+    if (model.rows.empty() || model.partial) continue;  // a mean of other rows: not to compare
     values.push_back(model.summary.mean);
     values.push_back(model.summary.median);
   }
@@ -154,7 +156,7 @@ std::string perplexity_plot(const ReportData& data) {
   }
   for (size_t m = original ? 1 : 0; m < data.models.size(); ++m) {
     const ReportModel& model = data.models[m];
-    if (model.rows.empty()) continue;
+    if (model.rows.empty() || model.partial) continue;
     PlotMark mark{.x = megabytes(static_cast<double>(model.record.bytes)),
                   .y = model.summary.median,
                   .series = model.series,
@@ -177,20 +179,22 @@ std::string perplexity_plot(const ReportData& data) {
 }
 
 std::string models_table(const ReportData& data) {
+  // What matters first: paper and narrow screens cut the rest off.
   HtmlTable table("models", {{"folder", false},
-                             {"bytes"},
-                             {"bits per weight"},
-                             {"method", false},
-                             {"mean perplexity"},
-                             {"median perplexity"},
-                             {"change of mean, nats"},
-                             {"95 % from"},
-                             {"95 % to"},
                              {"KL"},
                              {"KL from"},
                              {"KL to"},
+                             {"same first choice"},
+                             {"mean perplexity"},
+                             {"change of mean, nats"},
+                             {"95 % from"},
+                             {"95 % to"},
+                             {"bytes"},
+                             {"bits per weight"},
+                             {"method", false},
+                             {"median perplexity"},
                              {"KL median"},
-                             {"same first choice"}});
+                             {"rows"}});
   for (const ReportModel& model : data.models) {
     const bool scored = !model.rows.empty();
     const auto of = [&](const std::optional<PairedDifference>& difference, auto member,
@@ -201,19 +205,20 @@ std::string models_table(const ReportData& data) {
     const auto low = [](const PairedDifference& d) { return d.t95.low; };
     const auto high = [](const PairedDifference& d) { return d.t95.high; };
     table.add(
-        {Cell::text(model.label), Cell::integer(model.record.bytes),
+        {Cell::text(model.label), of(model.kl, delta, "{:.3g}"), of(model.kl, low, "{:.3g}"),
+         of(model.kl, high, "{:.3g}"),
+         model.kl ? Cell::number(fmt::format("{:.1f} %", 100 * model.same_top1), model.same_top1)
+                  : Cell::text(""),
+         scored ? Cell::formatted("{:.4f}", model.summary.mean) : Cell::text(""),
+         of(model.difference, delta, "{:+.5f}"), of(model.difference, low, "{:+.5f}"),
+         of(model.difference, high, "{:+.5f}"), Cell::integer(model.record.bytes),
          Cell::number(fmt::format("{:.3f}", model.record.bits_per_weight),
                       model.record.bits_per_weight),
          Cell::text(model.plan ? model.plan->method
                                : (model.series == Series::kReference ? "original" : "")),
-         scored ? Cell::formatted("{:.4f}", model.summary.mean) : Cell::text(""),
          scored ? Cell::formatted("{:.4f}", model.summary.median) : Cell::text(""),
-         of(model.difference, delta, "{:+.5f}"), of(model.difference, low, "{:+.5f}"),
-         of(model.difference, high, "{:+.5f}"), of(model.kl, delta, "{:.3g}"),
-         of(model.kl, low, "{:.3g}"), of(model.kl, high, "{:.3g}"),
          model.kl ? Cell::formatted("{:.3g}", model.kl_median) : Cell::text(""),
-         model.kl ? Cell::number(fmt::format("{:.1f} %", 100 * model.same_top1), model.same_top1)
-                  : Cell::text("")},
+         scored ? Cell::integer(std::ssize(model.rows)) : Cell::text("")},
         model.dominated);
   }
   return table.empty() ? "" : table.render();

@@ -14,36 +14,52 @@ struct Columns {
   std::vector<double> sums;
   std::vector<int64_t> tokens;
   Losses losses() const { return {sums, tokens}; }
+  void add(const RowScore& row) {
+    sums.push_back(row.nll_sum);
+    tokens.push_back(row.tokens);
+  }
 };
 
-Columns columns_of(const ReportModel& model) {
-  Columns columns;
-  for (const RowScore& row : model.rows) {
-    columns.sums.push_back(row.nll_sum);
-    columns.tokens.push_back(row.tokens);
+/// Two models' rows, those that both were scored on.
+struct Shared {
+  Columns one;
+  Columns other;
+  std::vector<int64_t> rows;
+};
+
+Shared shared_rows(const ReportModel& one, const ReportModel& other) {
+  Shared shared;
+  for (const RowScore& row : one.rows) {
+    const RowScore* const second = find_row(other, row.row);
+    if (second == nullptr) continue;
+    shared.rows.push_back(row.row);
+    shared.one.add(row);
+    shared.other.add(*second);
   }
-  return columns;
+  return shared;
 }
 
 double per_token(const RowScore& row) {
   return row.nll_sum / static_cast<double>(row.tokens);
 }
 
-std::string row_list(const ReportData& data, const std::vector<int64_t>& positions) {
+// @param positions among `rows`.
+std::string row_list(const std::vector<int64_t>& rows, const std::vector<int64_t>& positions) {
   constexpr size_t kMost = 6;
   std::string text;
   for (size_t i = 0; i < std::min(kMost, positions.size()); ++i) {
-    text += fmt::format("{}{}", i > 0 ? ", " : "", data.rows[static_cast<size_t>(positions[i])]);
+    text += fmt::format("{}{}", i > 0 ? ", " : "", rows[static_cast<size_t>(positions[i])]);
   }
   return text + (positions.size() > kMost ? ", ..." : "");
 }
 
 // What the rows say one by one, whichever way the means go.
-std::string row_by_row(const ReportModel& one, const ReportModel& other) {
+std::string row_by_row(const ReportModel& one, const ReportModel& other, const Shared& shared) {
   std::vector<double> differences;
   double sum = 0;
-  for (size_t i = 0; i < one.rows.size(); ++i) {
-    differences.push_back(per_token(one.rows[i]) - per_token(other.rows[i]));
+  for (size_t i = 0; i < shared.rows.size(); ++i) {
+    differences.push_back((shared.one.sums[i] - shared.other.sums[i]) /
+                          static_cast<double>(shared.one.tokens[i]));
     sum += differences.back() < 0 ? -1 : 1;
   }
   const double p = wilcoxon_test(differences);
@@ -64,10 +80,10 @@ std::string inversions(const ReportData& data) {
     for (size_t b = 0; b < a; ++b) {
       const ReportModel& one = data.models[a];
       const ReportModel& other = data.models[b];
-      if (one.rows.empty() || other.rows.empty()) continue;
-      const Columns x = columns_of(one);
-      const Columns y = columns_of(other);
-      const std::optional<Inversion> found = find_inversion(x.losses(), y.losses());
+      const Shared shared = shared_rows(one, other);
+      if (shared.rows.empty()) continue;
+      const std::optional<Inversion> found =
+          find_inversion(shared.one.losses(), shared.other.losses());
       if (found) {
         const bool mean_a = found->a_better_by_mean;
         const double first = mean_a ? found->mean_a_without : found->mean_b_without;
@@ -77,8 +93,9 @@ std::string inversions(const ReportData& data) {
                    Cell::integer(std::ssize(found->rows)),
                    Cell::number(fmt::format("{:.4f}", first), first),
                    Cell::number(fmt::format("{:.4f}", second), second),
-                   Cell::text(row_by_row(one, other)), Cell::text(row_list(data, found->rows))});
-      } else if (b == 0 && data.has_original && one.summary.mean < other.summary.mean) {
+                   Cell::text(row_by_row(one, other, shared)),
+                   Cell::text(row_list(shared.rows, found->rows))});
+      } else if (b == 0 && one.difference && one.difference->delta < 0) {
         html +=
             paragraph(fmt::format("{} has a lower mean perplexity than its original. That is no "
                                   "sign of quality: compare divergences.",
@@ -116,9 +133,9 @@ std::string scatter(const ReportData& data, const ReportModel& model) {
   const ReportModel& original = data.models.front();
   std::vector<double> x;
   std::vector<double> y = {0};
-  for (size_t i = 0; i < data.rows.size(); ++i) {
-    x.push_back(per_token(original.rows[i]));
-    y.push_back(per_token(model.rows[i]) - x.back());
+  for (const RowScore& row : model.rows) {
+    x.push_back(per_token(*find_row(original, row.row)));
+    y.push_back(per_token(row) - x.back());
   }
   Plot plot(fmt::format("Row by row: {}", model.label),
             axis_around("loss of the original, nats per token", x),
@@ -128,7 +145,7 @@ std::string scatter(const ReportData& data, const ReportModel& model) {
     plot.mark({.x = x[i],
                .y = y[i + 1],
                .series = model.series,
-               .tip = fmt::format("row {}\noriginal {:.4f}\n{} {:.4f}", data.rows[i], x[i],
+               .tip = fmt::format("row {}\noriginal {:.4f}\n{} {:.4f}", model.rows[i].row, x[i],
                                   model.label, x[i] + y[i + 1]),
                .small = true});
   }
@@ -141,17 +158,25 @@ std::string rows_table(const ReportData& data) {
     if (!model.rows.empty()) heads.push_back({model.label + ", nats"});
   }
   HtmlTable table("rows", heads);
-  for (size_t i = 0; i < data.rows.size(); ++i) {
-    std::vector<Cell> cells = {Cell::integer(data.rows[i])};
+  for (const int64_t row : data.rows) {
+    std::vector<Cell> cells = {Cell::integer(row), Cell::text("")};
     for (const ReportModel& model : data.models) {
       if (model.rows.empty()) continue;
-      if (cells.size() == 1) cells.push_back(Cell::integer(model.rows[i].tokens));
-      cells.push_back(
-          Cell::number(fmt::format("{:.2f}", model.rows[i].nll_sum), model.rows[i].nll_sum));
+      const RowScore* const score = find_row(model, row);
+      if (score != nullptr) cells[1] = Cell::integer(score->tokens);
+      cells.push_back(score == nullptr
+                          ? Cell::text("")
+                          : Cell::number(fmt::format("{:.2f}", score->nll_sum), score->nll_sum));
     }
     table.add(std::move(cells));
   }
   return "<details><summary>all rows</summary>" + table.render() + "</details>\n";
+}
+
+std::vector<int64_t> rows_of(const ReportModel& model) {
+  std::vector<int64_t> rows;
+  for (const RowScore& row : model.rows) rows.push_back(row.row);
+  return rows;
 }
 
 std::string summary_table(const ReportData& data) {
@@ -168,11 +193,12 @@ std::string summary_table(const ReportData& data) {
     const auto optional = [](const std::optional<double>& value) {
       return value ? Cell::number(fmt::format("{:.4f}", *value), *value) : Cell::text("");
     };
-    table.add(
-        {Cell::text(model.label), Cell::number(fmt::format("{:.4f}", summary.mean), summary.mean),
-         Cell::number(fmt::format("{:.4f}", summary.median), summary.median),
-         optional(summary.trimmed), optional(summary.mean_without_worst),
-         Cell::integer(std::ssize(summary.outliers)), Cell::text(row_list(data, summary.worst))});
+    table.add({Cell::text(model.label),
+               Cell::number(fmt::format("{:.4f}", summary.mean), summary.mean),
+               Cell::number(fmt::format("{:.4f}", summary.median), summary.median),
+               optional(summary.trimmed), optional(summary.mean_without_worst),
+               Cell::integer(std::ssize(summary.outliers)),
+               Cell::text(row_list(rows_of(model), summary.worst))});
   }
   return table.render();
 }

@@ -60,7 +60,7 @@ svg .cell{stroke:var(--panel);stroke-width:1}
 .map svg{width:auto;max-width:none}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;margin:8px 0}
 th,td{padding:4px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-th{font-weight:600;vertical-align:bottom}
+th{font-weight:600;vertical-align:bottom;white-space:normal;min-width:3.5em}
 .js th{cursor:pointer}th[aria-sort=ascending]::after{content:" \2191"}th[aria-sort=descending]::after{content:" \2193"}
 .n{text-align:right}.faint td{color:var(--soft)}
 td:last-child:not(.n){white-space:normal;min-width:13em;overflow-wrap:anywhere}
@@ -73,7 +73,7 @@ footer{margin-top:40px;color:var(--soft);font-size:.85rem}
 @media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--panel:#fff;--reference:#000;--own:#0062a3;--uniform:#b34700;
 --published:#8a3c72;--other:#00705a}body{font-size:10.5pt}main{max-width:none;padding:0}.csv,nav,#tip{display:none}
 figure,table,tr{break-inside:avoid}h2,h3{break-after:avoid}.scroll{overflow:visible}.map svg{width:100%;height:auto}
-th,td{padding:2px 5px}}
+table{font-size:7.5pt}th,td{padding:2px 4px}th{min-width:0}}
 )css";
 
 const char* const kReportScript = R"js(

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "ram/size.h"
+
 #include "html.h"
 #include "sections.h"
 
@@ -20,31 +22,30 @@ const ReportModel& model_at(const ReportData& data, const ReportTask& task, int 
 
 std::string verdict_of(const ReportData& data, const ReportTask& task) {
   if (!task.verdict) return "";
-  const LadderVerdict& verdict = *task.verdict;
-  if (verdict.closest_told) {
-    return paragraph(fmt::format("Still tells {} from {}.",
-                                 model_at(data, task, verdict.closest_told->a).label,
-                                 model_at(data, task, verdict.closest_told->b).label));
-  }
-  const std::string spread = fmt::format(
-      "spreads {:.2f} points, and these {} questions can show no "
-      "less than {:.2f}.",
-      points(verdict.spread), task.asked, points(verdict.detectable));
-  return paragraph((verdict.kind == LadderKind::kSaturated ? "Saturated: " : "Not told apart: ") + spread);
+  return paragraph("Verdict: " + ladder_text(data, task) + ".");
+}
+
+// Right answers, with the 95 % interval.
+std::string accuracy_text(const AnswerSummary& summary) {
+  return fmt::format("{} of {} right: {:.2f} %, 95 %: {:.2f} to {:.2f}", summary.right,
+                     summary.questions, points(summary.accuracy), points(summary.ci95.low),
+                     points(summary.ci95.high));
 }
 
 std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
-  constexpr double kReach = 1.96;
   std::vector<double> x;
   std::vector<double> y;
   for (size_t i = 0; i < task.models.size(); ++i) {
     const AnswerSummary& summary = task.summaries[i];
     x.push_back(data.models[task.models[i]].record.bits_per_weight);
-    y.push_back(points(summary.accuracy - kReach * summary.error));
-    y.push_back(points(summary.accuracy + kReach * summary.error));
+    y.push_back(points(summary.ci95.low));
+    y.push_back(points(summary.ci95.high));
   }
+  Axis right = axis_around("right answers, %", y);
+  right.low = std::max(0.0, right.low);  // no share lies beyond
+  right.high = std::min(100.0, right.high);
   Plot plot(fmt::format("{}: accuracy against bits", task.record.key.task),
-            axis_around("bits per weight", x), axis_around("right answers, %", y));
+            axis_around("bits per weight", x), right);
   // What could be seen, around the original.
   double detectable = 0;
   for (const AnswerPair& pair : task.pairs) {
@@ -52,23 +53,20 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
   }
   if (detectable > 0) {
     const double middle = task.summaries[0].accuracy;
-    plot.band(points(middle - detectable), points(middle + detectable),
+    plot.band(points(std::max(0.0, middle - detectable)),
+              points(std::min(1.0, middle + detectable)),
               fmt::format("differences from {} below {:.2f} points cannot be seen",
                           data.models[task.models[0]].label, points(detectable)));
   }
   for (size_t i = 0; i < task.models.size(); ++i) {
     const ReportModel& model = data.models[task.models[i]];
     const AnswerSummary& summary = task.summaries[i];
-    const double low = points(summary.accuracy - kReach * summary.error);
-    const double high = points(summary.accuracy + kReach * summary.error);
     plot.mark({.x = model.record.bits_per_weight,
                .y = points(summary.accuracy),
                .series = model.series,
                .label = model.label,
-               .tip = fmt::format("{}\n{} of {} right: {:.2f} %, standard error {:.2f}",
-                                  model.label, summary.right, summary.questions,
-                                  points(summary.accuracy), points(summary.error)),
-               .interval = std::pair(low, high)});
+               .tip = model.label + "\n" + accuracy_text(summary),
+               .interval = std::pair(points(summary.ci95.low), points(summary.ci95.high))});
   }
   return plot.render(
       "Bars are 95 % intervals of each accuracy by itself; the grey band is what this "
@@ -129,6 +127,8 @@ std::string accuracy_table(const ReportData& data, const ReportTask& task) {
                                                    {"right"},
                                                    {"questions"},
                                                    {"accuracy"},
+                                                   {"95 % from"},
+                                                   {"95 % to"},
                                                    {"standard error"}});
   for (size_t i = 0; i < task.models.size(); ++i) {
     const ReportModel& model = data.models[task.models[i]];
@@ -138,6 +138,8 @@ std::string accuracy_table(const ReportData& data, const ReportTask& task) {
                             model.record.bits_per_weight),
                Cell::integer(summary.right), Cell::integer(summary.questions),
                Cell::number(fmt::format("{:.2f} %", points(summary.accuracy)), summary.accuracy),
+               Cell::number(fmt::format("{:.2f}", points(summary.ci95.low)), summary.ci95.low),
+               Cell::number(fmt::format("{:.2f}", points(summary.ci95.high)), summary.ci95.high),
                Cell::number(fmt::format("{:.2f}", points(summary.error)), summary.error)});
   }
   return table.render();
@@ -171,6 +173,39 @@ std::string pairs_table(const ReportData& data, const ReportTask& task) {
 
 }  // namespace
 
+std::string ladder_text(const ReportData& data, const ReportTask& task) {
+  const LadderVerdict& verdict = *task.verdict;
+  const auto label = [&](int step) {
+    return data.models[task.models[task.judged[static_cast<size_t>(step)]]].label;
+  };
+  const std::string guessing =
+      fmt::format("at chance ({:.3g} %), no model is known to answer better than by guessing",
+                  points(verdict.chance));
+  switch (verdict.kind) {
+    case LadderKind::kTells:
+      return fmt::format("they still tell {} from {}", label(verdict.closest_told->a),
+                         label(verdict.closest_told->b));
+    case LadderKind::kSaturated:
+      return fmt::format("saturated, all models are alike within {:.3g} points",
+                         points(kTellingDifference));
+    case LadderKind::kAtChance:
+      return guessing;
+    case LadderKind::kUnderpowered: {
+      std::string text = verdict.at_chance ? guessing + "; underpowered, " : "underpowered, ";
+      text += fmt::format("{} questions hardly show differences below {:.1f} points", task.asked,
+                          points(verdict.detectable));
+      if (!verdict.questions_needed) return text;
+      return text + fmt::format(", {} would show {:.3g}", group_digits(*verdict.questions_needed),
+                                points(kTellingDifference));
+    }
+    case LadderKind::kOpen:
+      return fmt::format(
+          "not told apart, though differences of up to {:.2f} points are not excluded",
+          points(verdict.most_apart));
+  }
+  return "";
+}
+
 std::string tasks_section(const ReportData& data) {
   if (data.tasks.empty()) {
     return section(
@@ -191,9 +226,11 @@ std::string tasks_section(const ReportData& data) {
     body += accuracy_table(data, task) + pairs_table(data, task);
   }
   body += paragraph(
-      "p is McNemar's exact test, corrected by Holm's method over all pairs of all tasks here; "
-      "intervals resample questions, or subjects where there are any. \"Detectable\" is the least "
-      "difference that the test finds in 4 of 5 trials, with as many answers that flip.",
+      "p is McNemar's exact test, corrected by Holm's method over all pairs of all tasks here. "
+      "Intervals hold 95 %: of an accuracy Clopper and Pearson's, of a difference Tango's, where "
+      "there are subjects stretched by resampling these. \"Detectable\" is the least difference "
+      "that the test finds in 4 of 5 trials, with as many answers that flip. Two models are "
+      "compared on the questions that both answered.",
       "soft");
   return section("tasks", "Questions", body);
 }

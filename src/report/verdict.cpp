@@ -1,6 +1,7 @@
 // What the page comes down to, in three sentences.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -43,11 +44,12 @@ std::string first_sentence(const ReportData& data) {
     high = std::max(high, data.models[m].record.bytes);
   }
   const size_t folders = data.models.size() - 1;
-  std::string text = fmt::format("{} stands beside {} folder{} of {}", named(original), folders,
+  std::string text = fmt::format("{} is compared with {} folder{} of {}", named(original), folders,
                                  folders == 1 ? "" : "s", format_bytes(low));
   if (high > low) text += fmt::format(" to {}", format_bytes(high));
   if (data.tokens > 0) {
-    text += fmt::format(", on {} tokens in {} rows of a text", data.tokens, data.rows.size());
+    text += fmt::format(", on {} tokens in {} rows of {}", group_digits(data.tokens),
+                        data.rows.size(), data.text_name);
   }
   return text + ".";
 }
@@ -57,59 +59,94 @@ std::string second_sentence(const ReportData& data) {
     return "Without an original to compare with, nothing is said of what was lost.";
   const auto scored = [](const ReportModel& model) { return model.difference.has_value(); };
   if (least(data, scored) == nullptr) return "No text was scored, so that losses are not known.";
-  // The smallest whose loss is small for sure; else the best there is.
-  const ReportModel* chosen = least(data, [](const ReportModel& model) {
-    return model.difference && std::isfinite(model.difference->t95.high) &&
-           percent_of(model.difference->t95.high) <= kSmallChange && !model.dominated;
-  });
-  const bool small = chosen != nullptr;
-  for (size_t m = 1; m < data.models.size() && !small; ++m) {
+  const std::vector<size_t> small = surely_small(data.models, kSmallChange / 100);
+  const ReportModel* chosen = nullptr;
+  for (const size_t m : small) {
+    const ReportModel& model = data.models[m];
+    if (chosen == nullptr || model.record.bytes < chosen->record.bytes) chosen = &model;
+  }
+  for (size_t m = 1; m < data.models.size() && small.empty(); ++m) {
     const ReportModel& model = data.models[m];
     if (model.difference &&
         (chosen == nullptr || model.difference->delta < chosen->difference->delta)) {
       chosen = &model;
     }
   }
-  std::string text =
-      fmt::format("{} {}: its perplexity changes by {}", named(*chosen),
-                  small ? fmt::format("is the smallest of which the loss is surely below {} %",
-                                      short_number(kSmallChange))
-                        : "loses least",
-                  change_text(*chosen->difference));
+  std::string text = fmt::format(
+      "{} {}: its perplexity changes by {} (half of the 95 % interval)", named(*chosen),
+      small.empty() ? "loses least"
+                    : fmt::format("is the smallest whose loss is below {} %, at 95 % for all "
+                                  "folders together",
+                                  short_number(kSmallChange)),
+      change_text(*chosen->difference));
   if (chosen->kl) text += fmt::format(", its KL divergence is {:.3g}", chosen->kl->delta);
   return text + ".";
 }
 
-// "choice" is any file of anybody's.
+// task "choice" is a file that the user supplied.
 std::string questions_of(const ReportTask& task) {
   return task.record.key.task == "choice" ? "The questions asked"
                                           : "The questions of " + task.record.key.task;
 }
 
+// Which folders were scored on fewer rows than the original.
+std::string rows_sentence(const ReportData& data) {
+  std::string names;
+  for (const ReportModel& model : data.models) {
+    if (!model.partial) continue;
+    names +=
+        fmt::format("{}{} ({} rows)", names.empty() ? "" : ", ", model.label, model.rows.size());
+  }
+  if (names.empty()) return "";
+  return paragraph(fmt::format("Scored on fewer than the {} rows: {}. Their divergence and their "
+                               "difference from the original are of the rows that they share with "
+                               "it; their mean and median are of other text than the others'.",
+                               data.rows.size(), names),
+                   "soft");
+}
+
+std::string left_out_sentence(const ReportData& data) {
+  if (data.left_out.empty()) return "";
+  constexpr size_t kMost = 30;
+  std::string names;
+  for (size_t i = 0; i < std::min(kMost, data.left_out.size()); ++i) {
+    names +=
+        fmt::format("{}{} ({})", i > 0 ? ", " : "", data.left_out[i].name, data.left_out[i].why);
+  }
+  if (data.left_out.size() > kMost) {
+    names += fmt::format(" and {} more", data.left_out.size() - kMost);
+  }
+  return paragraph("In the study, but not on this page: " + names +
+                       ". ram report --text NAME and --model NAME choose what is shown.",
+                   "soft");
+}
+
+// Whether the losses on the text tell any folder from the original, all of them considered.
+bool losses_tell(const ReportData& data) {
+  std::vector<double> p_values;
+  for (const ReportModel& model : data.models) {
+    if (model.difference) p_values.push_back(model.difference->p);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  return std::any_of(adjusted.begin(), adjusted.end(), [](double p) { return p < kLevel; });
+}
+
 std::string third_sentence(const ReportData& data) {
+  const ReportTask* chosen = nullptr;
   for (const ReportTask& task : data.tasks) {
-    if (!task.verdict || task.verdict->kind != LadderKind::kSaturated) continue;
-    const bool told = std::any_of(data.models.begin(), data.models.end(), [](const auto& model) {
-      return model.difference && model.difference->p < kLevel;
-    });
-    return fmt::format(
-        "{} cannot tell these models apart: they spread {:.2f} points where "
-        "{:.2f} "
-        "could be seen{}.",
-        questions_of(task), 100 * task.verdict->spread, 100 * task.verdict->detectable,
-        told ? "; losses still can" : "");
+    if (!task.verdict) continue;
+    // A benchmark that tells something says more than one that does not.
+    const bool tells = task.verdict->kind == LadderKind::kTells;
+    if (chosen == nullptr || (tells && chosen->verdict->kind != LadderKind::kTells)) chosen = &task;
   }
-  for (const ReportTask& task : data.tasks) {
-    if (!task.verdict || !task.verdict->closest_told) continue;
-    const LadderPair& pair = *task.verdict->closest_told;
-    const auto label = [&](int at) {
-      return data.models[task.models[static_cast<size_t>(at)]].label;
-    };
-    return fmt::format("{} still tell {} from {}.", questions_of(task), label(pair.a),
-                       label(pair.b));
+  if (chosen != nullptr) {
+    std::string text = fmt::format("{}: {}", questions_of(*chosen), ladder_text(data, *chosen));
+    if (chosen->verdict->kind != LadderKind::kTells && losses_tell(data)) {
+      text += "; losses tell them apart";
+    }
+    return text + ".";
   }
-  if (!data.tasks.empty())
-    return "The questions asked show no difference that is more than chance.";
+  if (!data.tasks.empty()) return "The questions were asked of one model only.";
   return "No questions were asked, so that nothing is said of answers.";
 }
 
@@ -119,13 +156,39 @@ double percent_of(double nats) {
   return 100 * std::expm1(nats);
 }
 
+std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double share) {
+  std::vector<size_t> tested;
+  std::vector<double> p_values;
+  for (size_t m = 0; m < models.size(); ++m) {
+    const std::optional<PairedDifference>& difference = models[m].difference;
+    if (!difference || std::isnan(difference->standard_error)) continue;
+    const double below = std::log1p(share) - difference->delta;
+    const auto degrees = static_cast<double>(models[m].rows.size() - 1);
+    double p = 1;  // of a loss of `share` or more: one-sided
+    if (below > 0) {
+      p = difference->standard_error > 0
+              ? student_two_sided(below / difference->standard_error, degrees) / 2
+              : 0;
+    }
+    tested.push_back(m);
+    p_values.push_back(p);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  std::vector<size_t> small;
+  for (size_t i = 0; i < tested.size(); ++i) {
+    if (adjusted[i] < kLevel / 2) small.push_back(tested[i]);
+  }
+  return small;
+}
+
 double megabytes(double bytes) {
   return bytes / 1e6;
 }
 
 std::string command_of(const ReportData& data, const std::string& command) {
-  return data.study.empty() || data.study == "./ram.db" ? command
-                                                        : command + " --study " + data.study;
+  // Folders of this machine are nobody's business on a page that is handed around.
+  const std::string study = std::filesystem::path(data.study).filename().string();
+  return data.study.empty() || data.study == "./ram.db" ? command : command + " --study " + study;
 }
 
 std::string change_text(const PairedDifference& difference) {
@@ -137,8 +200,9 @@ std::string change_text(const PairedDifference& difference) {
 }
 
 std::string verdict_section(const ReportData& data) {
-  return paragraph(first_sentence(data) + " " + second_sentence(data) + " " + third_sentence(data),
-                   "verdict");
+  std::string html = paragraph(
+      first_sentence(data) + " " + second_sentence(data) + " " + third_sentence(data), "verdict");
+  return html + rows_sentence(data) + left_out_sentence(data);
 }
 
 }  // namespace ram

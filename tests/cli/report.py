@@ -161,6 +161,35 @@ class Report(harness.ProgramTest):
             self.assertIsNotNone(found, ran.stderr[-500:])
             self.assertLessEqual(int(found[1]), int(found[2]), "the page scrolls sideways")
 
+    def test_each_folder_has_its_own_rows_and_what_is_left_out_is_listed(self):
+        for name, size in (("u4", "--uniform=4:64"), ("u8", "--uniform=8:64"), ("one", "--budget=2.4MB"),
+                           ("away", "--budget=3MB")):
+            self.ram_ok("fit", DEMO, size, "-o", self.folder / name)
+        other = self.folder / "other.txt"
+        other.write_text(TEXT.read_text(encoding="utf-8")[:20000], encoding="utf-8")
+        length = ("--length", 128)
+        full = self.ram_ok("compare", DEMO, self.folder / "u4", self.folder / "u8", "--text", TEXT, *length,
+                           "--rows", 12, "--json").json
+        self.ram_ok("compare", DEMO, self.folder / "one", "--text", TEXT, *length, "--rows", 1)
+        self.ram_ok("compare", DEMO, self.folder / "away", "--text", other, *length, "--rows", 5)
+        text, page = self.page()
+        models = {row["folder"]: row for row in page.table("models")}
+        for model in full["models"]:
+            self.assertAlmostEqual(float(models[model["name"]]["KL"]), model["kl_mean"], places=12)
+            self.assertEqual(models[model["name"]]["rows"], "12")
+        self.assertEqual(list(models["u4"])[:5], ["folder", "KL", "KL from", "KL to", "same first choice"])
+        self.assertNotIn("away", models)
+        self.assertIn("In the study, but not on this page: ", text)
+        self.assertIn("away (seen on other.txt)", text)
+        self.assertIn("rows of heldout.txt", text)
+        self.assertNotIn(str(self.folder), text)
+        chosen, page = self.page("--text", "other.txt")
+        self.assertEqual({row["folder"] for row in page.table("models")}, {"demo", "away"})
+        self.assertIn("rows of other.txt", chosen)
+        ran = self.ram("report", "-o", self.folder / "none.html", "--text", "nothing.txt")
+        self.assertEqual(ran.status, MISSING, ran)
+        self.assertIn("heldout.txt, other.txt", ran.err)
+
     def test_sections_without_data_name_the_command_that_fills_them(self):
         self.ram_ok("sweep", DEMO, "--points", 4)
         text, _ = self.page()

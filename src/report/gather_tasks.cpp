@@ -1,0 +1,147 @@
+// Tasks: which models were asked by one protocol, their answers, and what these say. Each model has
+// the questions that it answered; two are compared on those that both did.
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "subject.h"
+
+namespace ram {
+namespace {
+
+using Answers = std::map<int64_t, TaskAnswer>;
+
+/// What two models' answers must share to be compared: all of the key but the model, and the
+/// context, which is the model's own.
+struct Group {
+  std::string task;
+  std::string data;
+  std::string precision;
+  std::string examples;
+  auto operator<=>(const Group&) const = default;
+};
+
+// "25 examples of the training split, at most 2048 tokens, rule 1": the first part.
+std::string examples_of(const std::string& protocol) {
+  return protocol.substr(0, protocol.find(", at most "));
+}
+
+// Of each group the records of its latest rule: what an older one answered is not asked so any
+// more.
+std::map<Group, std::vector<TaskRecord>> group_tasks(Study& study) {
+  std::map<Group, std::pair<int64_t, std::vector<TaskRecord>>> latest;
+  for (TaskRecord& record : study.tasks()) {
+    const Group group = {.task = record.key.task,
+                         .data = record.key.data,
+                         .precision = record.key.precision,
+                         .examples = examples_of(record.key.protocol)};
+    auto& [rule, records] = latest[group];
+    const int64_t own = rule_of(record.key.protocol);
+    if (own < rule) continue;
+    if (own > rule) records.clear();
+    rule = own;
+    records.push_back(std::move(record));
+  }
+  std::map<Group, std::vector<TaskRecord>> groups;
+  for (auto& [group, entry] : latest) groups.emplace(group, std::move(entry.second));
+  return groups;
+}
+
+std::vector<TaskAnswer> values_of(const Answers& answers) {
+  std::vector<TaskAnswer> values;
+  for (const auto& [question, answer] : answers) values.push_back(answer);
+  return values;
+}
+
+// Both models' answers to the questions that both answered.
+std::pair<std::vector<TaskAnswer>, std::vector<TaskAnswer>> shared(const Answers& one,
+                                                                   const Answers& other) {
+  std::pair<std::vector<TaskAnswer>, std::vector<TaskAnswer>> both;
+  for (const auto& [question, answer] : one) {
+    const auto found = other.find(question);
+    if (found == other.end()) continue;
+    both.first.push_back(answer);
+    both.second.push_back(found->second);
+  }
+  return both;
+}
+
+void compare_pairs(ReportTask& task, const std::vector<Answers>& known,
+                   const ReportOptions& options) {
+  for (size_t a = 0; a < known.size(); ++a) {
+    for (size_t b = 0; b < a; ++b) {
+      const auto [first, second] = shared(known[b], known[a]);
+      if (first.empty()) continue;
+      const std::vector<std::span<const TaskAnswer>> spans = {first, second};
+      AnswerPair& pair =
+          task.pairs.emplace_back(compare_answers(spans, options.seed, options.threads).front());
+      pair.a = static_cast<int>(a);
+      pair.b = static_cast<int>(b);
+    }
+  }
+}
+
+// The models that answered as many questions as any; the same ones, since samples are nested.
+void judge_task(const ReportData& data, ReportTask& task) {
+  std::vector<double> bits;
+  std::vector<AnswerSummary> summaries;
+  std::map<int, int> place;
+  for (size_t i = 0; i < task.models.size(); ++i) {
+    if (task.summaries[i].questions < task.asked) continue;
+    place.emplace(static_cast<int>(i), static_cast<int>(task.judged.size()));
+    task.judged.push_back(i);
+    bits.push_back(data.models[task.models[i]].record.bits_per_weight);
+    summaries.push_back(task.summaries[i]);
+  }
+  std::vector<AnswerPair> pairs;
+  for (AnswerPair pair : task.pairs) {
+    if (!place.contains(pair.a) || !place.contains(pair.b)) continue;
+    // As many answers of other questions: their accuracies cannot be set beside each other.
+    if (pair.questions < task.asked) return;
+    pair.a = place.at(pair.a);
+    pair.b = place.at(pair.b);
+    pairs.push_back(pair);
+  }
+  if (task.judged.size() >= 2) task.verdict = judge_answers(bits, summaries, pairs);
+}
+
+void judge_tasks(ReportData& data) {
+  std::vector<double> p_values;
+  for (const ReportTask& task : data.tasks) {
+    for (const AnswerPair& pair : task.pairs) p_values.push_back(pair.mcnemar_p);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  size_t at = 0;
+  for (ReportTask& task : data.tasks) {
+    for (AnswerPair& pair : task.pairs) pair.p_holm = adjusted[at++];
+    judge_task(data, task);
+  }
+}
+
+}  // namespace
+
+void gather_tasks(Study& study, const ReportOptions& options, ReportData& data) {
+  for (const auto& [group, records] : group_tasks(study)) {
+    ReportTask task;
+    std::vector<Answers> known;
+    for (size_t m = 0; m < data.models.size(); ++m) {
+      for (const TaskRecord& record : records) {
+        if (record.key.model != data.models[m].record.digest) continue;
+        Answers answers = study.answers(record.key);
+        if (answers.empty()) continue;
+        if (task.models.empty()) task.record = record;
+        task.models.push_back(m);
+        task.summaries.push_back(summarize_answers(values_of(answers)));
+        task.asked = std::max(task.asked, std::ssize(answers));
+        known.push_back(std::move(answers));
+        break;
+      }
+    }
+    if (task.models.empty()) continue;
+    compare_pairs(task, known, options);
+    data.tasks.push_back(std::move(task));
+  }
+  judge_tasks(data);
+}
+
+}  // namespace ram

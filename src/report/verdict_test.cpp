@@ -1,0 +1,204 @@
+// The sentences that a page begins with, and the plots and tables of answers.
+#include <cmath>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gather.h"
+#include "sections.h"
+#include "test_study.h"
+
+namespace ram {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string verdict_of(Study& study) {
+  return verdict_section(gather(study, {}));
+}
+
+class VerdictTest : public ReportTest {
+ protected:
+  void SetUp() override { name_model("original", "base", 1600); }
+  /// A folder with those losses per row, on 60 rows; the original's are 3.
+  void folder(const std::string& name, int64_t bytes, const std::function<double(int64_t)>& more) {
+    name_model(name, name, bytes);
+    EvaluatedRows rows{.key = key_of(name), .scores = {}};
+    EvaluatedRows originals{.key = key_of("original"), .scores = {}};
+    DivergentRows apart{.reference = key_of("original"), .model = key_of(name), .rows = {}};
+    for (int64_t row = 0; row < 60; ++row) {
+      rows.scores.push_back({.row = row, .tokens = 1, .nll_sum = 3 + more(row)});
+      originals.scores.push_back({.row = row, .tokens = 1, .nll_sum = 3});
+      apart.rows.push_back({.row = row, .same_top1 = 1, .kl = {0.1F}});
+    }
+    study_->put_rows(std::vector{rows, originals}, {&apart, 1});
+  }
+};
+
+TEST_F(VerdictTest, NamesTheSmallestFolderWhoseLossIsSurelySmall) {
+  const auto wave = [](double mean, double height) {
+    return [=](int64_t row) { return mean + height * (row % 2 == 0 ? 1 : -1); };
+  };
+  folder("large", 900, wave(0.001, 0.002));
+  folder("middle", 800, wave(0.002, 0.004));
+  folder("small", 300, wave(0.0095, 0.02));  // below 1 %, not surely
+  const std::string text = verdict_of(*study_);
+  EXPECT_THAT(text, HasSubstr("base (1.600 kB, 16.00 bits per weight) is compared with 3 folders"));
+  EXPECT_THAT(text, HasSubstr("middle (800 B, 8.00 bits per weight) is the smallest whose loss is "
+                              "below 1 %, at 95 % for all folders together"));
+  EXPECT_THAT(text, HasSubstr("half of the 95 % interval"));
+  EXPECT_THAT(text, Not(HasSubstr("surely")));
+}
+
+TEST_F(VerdictTest, WithoutOneItNamesTheFolderThatLosesLeast) {
+  folder("a", 900, [](int64_t row) { return 0.02 + 0.01 * static_cast<double>(row % 2); });
+  folder("b", 300, [](int64_t row) { return 0.03 + 0.01 * static_cast<double>(row % 2); });
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
+}
+
+// Folders exactly 1 % worse: one of them is said to lose less hardly more often than 2.5 %, though
+// the smallest of those that pass is picked.
+TEST(SurelySmall, TheClaimHoldsForAllFoldersTogether) {
+  std::mt19937_64 generator(3);
+  std::normal_distribution<double> normal;
+  for (const size_t folders : {1, 4, 12}) {
+    int claims = 0;
+    int uncorrected = 0;
+    constexpr int kTrials = 4000;
+    for (int trial = 0; trial < kTrials; ++trial) {
+      std::vector<ReportModel> models(folders + 1);
+      bool any = false;
+      for (size_t m = 1; m <= folders; ++m) {
+        std::vector<double> differences;
+        for (int row = 0; row < 40; ++row) {
+          differences.push_back(std::log1p(0.01) + 0.02 * normal(generator));
+        }
+        models[m].rows.resize(40);
+        models[m].difference = paired_difference(differences, std::vector<int64_t>(40, 1));
+        any = any || std::expm1(models[m].difference->t95.high) < 0.01;
+      }
+      claims += surely_small(models, 0.01).empty() ? 0 : 1;
+      uncorrected += any ? 1 : 0;
+    }
+    EXPECT_LE(claims, 0.034 * kTrials) << folders;
+    EXPECT_GE(claims, 0.012 * kTrials) << folders;
+    if (folders == 12) EXPECT_GT(uncorrected, 0.15 * kTrials) << "what it is corrected for";
+  }
+}
+
+TEST_F(VerdictTest, LossesTellOnlyAfterHolmsCorrection) {
+  std::mt19937_64 generator(9);
+  std::normal_distribution<double> normal;
+  // Ten lossless folders: one raw p below 0.05 is then no news.
+  bool found = false;
+  for (int trial = 0; trial < 40 && !found; ++trial) {
+    testing::TempFolder fresh;
+    study_.emplace(fresh / "ram.db");
+    name_model("original", "base", 1600);
+    for (int f = 0; f < 10; ++f) {
+      folder(fmt::format("f{}", f), 300 + f, [&](int64_t) { return 0.02 * normal(generator); });
+    }
+    for (const char* model : {"original", "f0"}) {
+      answer(model, "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+    }
+    const ReportData data = gather(*study_, {});
+    double least = 1;
+    for (const ReportModel& model : data.models) {
+      if (model.difference) least = std::min(least, model.difference->p);
+    }
+    if (least >= 0.05 || least * 10 < 0.05) continue;
+    found = true;
+    EXPECT_THAT(verdict_section(data), HasSubstr("saturated"));
+    EXPECT_THAT(verdict_section(data), Not(HasSubstr("losses tell them apart")));
+  }
+  ASSERT_TRUE(found) << "no draw with a raw p below 0.05";
+  folder("worse", 200, [](int64_t row) { return 0.1 + 0.01 * static_cast<double>(row % 3); });
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses tell them apart"));
+}
+
+TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  const auto ask = [&](const std::string& task, int64_t count, int64_t lost, double share) {
+    const auto right = [&](int64_t i) { return static_cast<double>(i % 100) < 100 * share; };
+    answer("original", task, 0, count, right);
+    answer("small", task, 0, count, [&](int64_t i) { return i >= lost && right(i); });
+    return verdict_of(*study_);
+  };
+  EXPECT_THAT(ask("choice", 20, 0, 1),
+              HasSubstr("The questions asked: underpowered, 20 questions"));
+  EXPECT_THAT(ask("choice", 20, 0, 0.25), Not(HasSubstr("saturated")));
+  EXPECT_THAT(ask("choice", 4000, 0, 0.7), HasSubstr("The questions asked: saturated"));
+  EXPECT_THAT(ask("choice", 4000, 0, 0.24), HasSubstr("at chance (25 %)"));
+  EXPECT_THAT(ask("mmlu", 40, 12, 1),
+              HasSubstr("The questions of mmlu: they still tell small from base"));
+}
+
+TEST_F(VerdictTest, AllOrNoneRightHasAnIntervalThatStaysOnTheAxis) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  answer("original", "choice", 0, 20, [](int64_t) { return true; });
+  answer("small", "choice", 0, 20, [](int64_t) { return false; });
+  const ReportData data = gather(*study_, {});
+  ASSERT_EQ(data.tasks.size(), 1U);
+  EXPECT_NEAR(data.tasks[0].summaries[0].ci95.low, 0.8316, 1e-4);
+  EXPECT_EQ(data.tasks[0].summaries[0].ci95.high, 1);
+  EXPECT_EQ(data.tasks[0].summaries[1].ci95.low, 0);
+  const std::string page = tasks_section(data);
+  EXPECT_THAT(page, HasSubstr("20 of 20 right: 100.00 %, 95 %: 83.16 to 100.00"));
+  EXPECT_THAT(page, HasSubstr("0 of 20 right: 0.00 %, 95 %: 0.00 to 16.84"));
+  EXPECT_THAT(page, Not(HasSubstr(">120<")));
+  EXPECT_THAT(page, Not(HasSubstr(">-20<")));
+}
+
+TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  folder("large", 900, [](int64_t) { return 0.0; });
+  const auto rule = [](int number) {
+    return fmt::format("no examples, at most 512 tokens, rule {}", number);
+  };
+  for (const char* model : {"original", "small", "large"}) {
+    answer(
+        model, "choice", 0, 50, [](int64_t) { return false; }, rule(2));
+  }
+  // The small one has not been asked again; the context of a model is its own.
+  answer(
+      "original", "choice", 0, 50, [](int64_t) { return true; }, rule(10));
+  answer(
+      "large", "choice", 0, 50, [](int64_t) { return true; },
+      "no examples, at most 1024 tokens, rule 10");
+  ReportData data = gather(*study_, {});
+  ASSERT_EQ(data.tasks.size(), 1U);
+  ASSERT_EQ(data.tasks[0].models.size(), 2U);
+  for (const AnswerSummary& summary : data.tasks[0].summaries) EXPECT_EQ(summary.right, 50);
+  EXPECT_EQ(rule_of(data.tasks[0].record.key.protocol), 10);
+  // Other examples make it another task.
+  answer(
+      "small", "choice", 0, 50, [](int64_t) { return true; },
+      "5 examples of the asked split, at most 512 tokens, rule 10");
+  data = gather(*study_, {});
+  ASSERT_EQ(data.tasks.size(), 2U);
+  EXPECT_EQ(data.tasks[0].models.size() + data.tasks[1].models.size(), 3U);
+}
+
+TEST_F(VerdictTest, AModelThatAnsweredFewQuestionsDoesNotTakeTheOthers) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  folder("few", 200, [](int64_t) { return 0.0; });
+  answer("original", "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+  answer("small", "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+  answer("few", "choice", 100, 3, [](int64_t) { return false; });
+  const ReportData data = gather(*study_, {});
+  const ReportTask& task = data.tasks.at(0);
+  EXPECT_EQ(task.asked, 4000);
+  ASSERT_EQ(task.models.size(), 3U);
+  ASSERT_EQ(task.pairs.size(), 3U);
+  int64_t shared = 0;
+  for (const AnswerPair& pair : task.pairs) shared += pair.questions;
+  EXPECT_EQ(shared, 4000 + 3 + 3);
+  ASSERT_TRUE(task.verdict.has_value());
+  EXPECT_EQ(task.judged.size(), 2U);
+  EXPECT_EQ(task.verdict->kind, LadderKind::kSaturated);
+}
+
+}  // namespace
+}  // namespace ram
