@@ -173,7 +173,10 @@ struct PairTest {
   /// Of no difference in KL: from the reference, that a lies no farther than kNoiseFactor noise
   /// floors (p_above_floor); of two models, that both lie equally far (kl.p).
   double kl_p = 1;
-  double kl_p_holm = 1;                    ///< over all pairs
+  double kl_p_holm = 1;  ///< over all pairs
+  /// b is the reference, and a lies kFarFactor noise floors from it or more: no rounding does that,
+  /// however few the rows.
+  bool kl_far = false;
   Verdict verdict = Verdict::kTooFewRows;  ///< of a against b
   /// Of kTooFewRows: how many would do (rows_to_tell); nothing where that is not known.
   std::optional<int64_t> rows_needed;

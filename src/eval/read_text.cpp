@@ -133,6 +133,34 @@ class TextField : public nlohmann::json_sax<Json> {
   bool here_ = false;  // the next value is that of the field
 };
 
+// The line with 0 for each number: one that no double holds, or Python's NaN and Infinity, is no
+// reason to refuse the text beside it.
+std::string without_numbers(std::string_view line) {
+  std::string out;
+  bool in_string = false;
+  for (size_t at = 0; at < line.size(); ++at) {
+    const char c = line[at];
+    if (in_string) {
+      out += c;
+      if (c == '\\' && at + 1 < line.size()) out += line[++at];
+      in_string = c != '"';
+      continue;
+    }
+    if (std::isdigit(static_cast<unsigned char>(c)) != 0 || c == '-' || c == 'N' || c == 'I') {
+      out += '0';
+      while (at + 1 < line.size() &&
+             (std::isalnum(static_cast<unsigned char>(line[at + 1])) != 0 || line[at + 1] == '.' ||
+              line[at + 1] == '+' || line[at + 1] == '-')) {
+        ++at;
+      }
+      continue;
+    }
+    in_string = c == '"';
+    out += c;
+  }
+  return out;
+}
+
 std::string documents_of(const fs::path& path, std::string_view content, int64_t& count) {
   std::string joined;
   int64_t line = 0;
@@ -143,7 +171,7 @@ std::string documents_of(const fs::path& path, std::string_view content, int64_t
     ++line;
     if (is_blank(text)) continue;
     TextField field;
-    if (!Json::sax_parse(text.begin(), text.end(), &field) || !field.is_object) {
+    if (!Json::sax_parse(without_numbers(text), &field) || !field.is_object) {
       fail(Code::kCorrupt,
            "text {} line {}: not a JSON object; a .jsonl file has one with a field \"text\" on "
            "each line (rename it to .txt to score it as it is)",

@@ -119,10 +119,13 @@ TEST_F(ReadTextTest, OfJsonLinesTheTextIsTaken) {
   const Text found = read_text(write(R"({"id": 1, "text": "One \"a\".\nTwo"}
 {"meta": {"text": "not this"}, "text": "caf\u00e9"}
 
-{"list": [{"text": "nor this"}], "text": " ", "n": 1e99}
+{"list": [{"text": "nor this"}], "text": " ", "n": -1e999, "m": NaN, "k": [Infinity, -Infinity]}
 {"text": "last", "after": [[[{}]]]})",
                                      "a.JSONL"));
   EXPECT_EQ(found.content, "One \"a\".\nTwo\n\ncaf\xc3\xa9\n\nlast");
+  EXPECT_EQ(read_text(write(R"({"n\"1": 5, "text": "-7 NaN \\", "I": "x"})", "n.jsonl")).content,
+            "-7 NaN \\")
+      << "numbers in strings are text";
   EXPECT_THAT(found.notes, ElementsAre(HasSubstr("of its 4 documents")));
   EXPECT_EQ(found.sha256, sha256_text(found.content));
   EXPECT_THAT(read_text(write("{\"text\": \"a\\r\\nb\"}\r\n", "b.ndjson")).content, "a\nb");

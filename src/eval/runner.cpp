@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/text.h"
 
 #include "scores.h"
 
@@ -141,7 +142,7 @@ OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& 
 void keep_text_name(const Text& text, Study& study) {
   const std::string name = std::filesystem::path(text.path).filename().string();
   try {
-    study.put_document({.kind = "text", .key = text.sha256, .text = replace_ill_formed_utf8(name)});
+    study.put_document({.kind = "text", .key = text.sha256, .text = printable(name)});
   } catch (const Error& error) {
     // A study that is only read may hold all rows: its numbers can be shown without the name.
     if (error.code() != Code::kWriteFailed) throw;
