@@ -16,8 +16,10 @@ std::string tip_of(const ReportModel& model) {
   std::string tip = fmt::format("{}\n{} bytes, {:.3f} bits per weight", model.label,
                                 model.record.bytes, model.record.bits_per_weight);
   if (model.kl) {
-    tip += fmt::format("\nKL {:.4g}, 95 %: {:.4g} to {:.4g}", model.kl->delta, model.kl->t95.low,
-                       model.kl->t95.high);
+    tip += fmt::format("\nKL {:.4g}", model.kl->delta);
+    if (std::isfinite(model.kl->t95.low)) {
+      tip += fmt::format(", 95 %: {:.4g} to {:.4g}", model.kl->t95.low, model.kl->t95.high);
+    }
   }
   if (model.partial) tip += fmt::format("\non {} rows only", model.rows.size());
   if (!model.rows.empty()) {
