@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ram/error.h"
 #include "ram/eval.h"
@@ -80,85 +83,17 @@ bool is_blank(std::string_view line) {
                      [](unsigned char c) { return std::isspace(c) != 0; });
 }
 
-// Finds the field "text" of one object, without building what lies beside it.
-class TextField : public nlohmann::json_sax<Json> {
- public:
-  bool is_object = false;
-  std::vector<std::string> fields;  // the first few, for the message
-  std::optional<std::string> found;
-
-  bool null() override { return value(); }
-  bool boolean(bool /*value*/) override { return value(); }
-  bool number_integer(number_integer_t /*value*/) override { return value(); }
-  bool number_unsigned(number_unsigned_t /*value*/) override { return value(); }
-  bool number_float(number_float_t /*value*/, const string_t& /*text*/) override { return value(); }
-  bool binary(binary_t& /*value*/) override { return value(); }
-  bool string(string_t& text) override {
-    if (depth_ == 1 && here_) found = std::move(text);
-    return value();
+Json parse_line(std::string_view text, const std::string& name) {
+  try {
+    Json document = parse_json(text, name, {.bytes = kLargestText, .non_finite = true});
+    if (document.is_object()) return document;
+    fail(Code::kCorrupt, "{}: not a JSON object", name);
+  } catch (const Error& error) {
+    fail(error.code(),
+         "{}; a .jsonl file has an object with a field \"text\" on each line (rename it to .txt to "
+         "score it as it is)",
+         error.what());
   }
-  bool start_object(std::size_t /*size*/) override { return open(true); }
-  bool end_object() override { return close(); }
-  bool start_array(std::size_t /*size*/) override { return open(false); }
-  bool end_array() override { return close(); }
-  bool key(string_t& name) override {
-    if (depth_ != 1) return true;
-    here_ = name == "text";
-    constexpr size_t kShown = 8;
-    if (fields.size() < kShown) fields.push_back(name);
-    return true;
-  }
-  bool parse_error(std::size_t /*at*/, const std::string& /*token*/,
-                   const nlohmann::detail::exception& /*error*/) override {
-    return false;
-  }
-
- private:
-  bool value() {
-    here_ = false;
-    return true;
-  }
-  bool open(bool object) {
-    if (depth_ == 0) is_object = object;
-    here_ = here_ && depth_ != 1;  // "text" is a list or an object: not the text
-    ++depth_;
-    return true;
-  }
-  bool close() {
-    --depth_;
-    return true;
-  }
-
-  int64_t depth_ = 0;
-  bool here_ = false;  // the next value is that of the field
-};
-
-// The line with 0 for each number: one that no double holds, or Python's NaN and Infinity, is no
-// reason to refuse the text beside it.
-std::string without_numbers(std::string_view line) {
-  std::string out;
-  bool in_string = false;
-  for (size_t at = 0; at < line.size(); ++at) {
-    const char c = line[at];
-    if (in_string) {
-      out += c;
-      if (c == '\\' && at + 1 < line.size()) out += line[++at];
-      in_string = c != '"';
-      continue;
-    }
-    if (std::isdigit(static_cast<unsigned char>(c)) != 0 || c == '-' || c == 'N' || c == 'I') {
-      out += '0';
-      while (at + 1 < line.size() &&
-             (std::isalnum(static_cast<unsigned char>(line[at + 1])) != 0 || line[at + 1] == '.' ||
-              line[at + 1] == '+' || line[at + 1] == '-')) {
-        ++at;
-      }
-      continue;
-    }
-    in_string = c == '"';
-    out += c;
-  }
-  return out;
 }
 
 std::string documents_of(const fs::path& path, std::string_view content, int64_t& count) {
@@ -170,23 +105,25 @@ std::string documents_of(const fs::path& path, std::string_view content, int64_t
     begin = end + 1;
     ++line;
     if (is_blank(text)) continue;
-    TextField field;
-    if (!Json::sax_parse(without_numbers(text), &field) || !field.is_object) {
+    const std::string name = fmt::format("text {} line {}", path.string(), line);
+    const Json document = parse_line(text, name);
+    const auto found = document.find("text");
+    if (found == document.end() || !found->is_string()) {
+      std::vector<std::string> fields;
+      constexpr size_t kShown = 8;
+      for (const auto& [field, value] : document.items()) {
+        if (fields.size() < kShown) fields.push_back(field);
+      }
       fail(Code::kCorrupt,
-           "text {} line {}: not a JSON object; a .jsonl file has one with a field \"text\" on "
-           "each line (rename it to .txt to score it as it is)",
-           path.string(), line);
-    }
-    if (!field.found) {
-      fail(Code::kCorrupt,
-           "text {} line {}: no text in a field \"text\" (there are: {}); rename the field, or "
-           "write the text itself to a .txt file",
-           path.string(), line, fmt::join(field.fields, ", "));
+           "{}: no text in a field \"text\" (there are: {}); rename the field, or write the text "
+           "itself to a .txt file",
+           name, fmt::join(fields, ", "));
     }
     ++count;
-    if (is_blank(*field.found)) continue;
+    const auto& own = found->get_ref<const std::string&>();
+    if (is_blank(own)) continue;
     if (!joined.empty()) joined += "\n\n";
-    joined += *field.found;
+    joined += own;
   }
   return joined;
 }
