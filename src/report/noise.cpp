@@ -83,10 +83,15 @@ std::string noise_section(const ReportData& data) {
   for (const auto& [at, noise] : data.noises) {
     double sum = 0;
     for (const ReportNoise::Harm& harm : noise.drawn) sum += harm.kl;
-    html += paragraph(fmt::format(
-        "{}: its errors do {:.2f} times the harm of noise of their size (KL); {}.",
-        data.models[at].label, noise.stored.kl * static_cast<double>(noise.drawn.size()) / sum,
-        noise.verdict));
+    const double mean = sum / static_cast<double>(noise.drawn.size());
+    // Noise that does no harm at all leaves nothing to compare with.
+    const std::string harm =
+        mean > 0
+            ? fmt::format("do {:.2f} times the harm of noise of their size (KL)",
+                          noise.stored.kl / mean)
+            : fmt::format("have a KL of {:.3g}, noise of their size has none", noise.stored.kl);
+    html += paragraph(
+        fmt::format("{}: its errors {}; {}.", data.models[at].label, harm, noise.verdict));
   }
   return section("noise", "Errors against noise", html + noise_plot(data) + noise_table(data));
 }

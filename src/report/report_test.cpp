@@ -77,6 +77,13 @@ TEST_F(ReportTest, ShowsErrorsBesideNoise) {
   EXPECT_THAT(page, HasSubstr("small: its errors do 0.40 times the harm"));
   EXPECT_THAT(page, HasSubstr("said &amp; done"));
   EXPECT_THAT(page, HasSubstr("95.125"));
+  study_->put_document({.kind = "noise", .key = "small", .text = R"({
+    "quantized": {"kl": 0.5, "delta_nll": 0, "mean_perplexity": 90, "median_perplexity": 91},
+    "noise": {"kl": [0, 0], "delta_nll": [0, 0], "mean_perplexity": [92, 93],
+              "median_perplexity": [94, 95]}, "verdict": "no harm"})"});
+  const std::string none = make_report(*study_, {});
+  EXPECT_THAT(none, HasSubstr("small: its errors have a KL of 0.5, noise of their size has none"));
+  EXPECT_THAT(none, Not(HasSubstr("inf times")));
   study_->put_document({.kind = "noise", .key = "small", .text = R"({"quantized": {}})"});
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
