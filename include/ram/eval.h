@@ -52,7 +52,7 @@ struct Text {
   std::string path;
   std::string content;             ///< UTF-8; lines end with "\n", no byte order mark
   std::string sha256;              ///< of the content: the file's own where nothing was left out
-  std::vector<std::string> notes;  ///< what was not taken as the file has it: "its ... are read as"
+  std::vector<std::string> notes;  ///< what was not taken as the file has it
 };
 
 /// Reads text as Python does: "\r\n" and "\r" end lines as "\n" does; a byte order mark is left

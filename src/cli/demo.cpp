@@ -148,7 +148,7 @@ std::string fits_table(const Checkpoint& checkpoint, const std::vector<Fitted>& 
                {"asked"},
                {"bytes"},
                {"of source"},
-               {"bits/weight"},
+               {"bits"},
                {"check", Align::kLeft}});
   for (const Fitted& fit : fits) {
     const Plan& plan = fit.plan();

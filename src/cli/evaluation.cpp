@@ -84,7 +84,7 @@ void note_text(const Common& common, const TextRows& text, const Perplexity& per
                      "their ends count against it; --length {1} keeps within them",
                      text.length, perplexity.max_positions, perplexity.model.name));
   }
-  for (const std::string& what : text.notes) note(common, "the text: " + what);
+  for (const std::string& what : text.notes) note(common, what);
   if (!text.detected) return;
   note(common, text.format == TextFormat::kWikitext
                    ? "the text looks like WikiText: its lines are joined by two newlines; "

@@ -157,18 +157,18 @@ Text read_text(const fs::path& path) {
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   if (text.content.starts_with(kByteOrderMark)) {
     text.content.erase(0, kByteOrderMark.size());
-    text.notes.emplace_back("the byte order mark at its start is left out");
+    text.notes.emplace_back("the byte order mark at the start of the text is left out");
   }
   const std::string extension = lower(path.extension().string());
   if (extension == ".jsonl" || extension == ".ndjson") {
     int64_t documents = 0;
     text.content = documents_of(path, text.content, documents);
     text.notes.push_back(
-        fmt::format("it is JSON Lines: the field \"text\" of its {} document{} is taken, {}",
+        fmt::format("the text is JSON Lines: the field \"text\" of its {} document{} is taken, {}",
                     documents, documents == 1 ? "" : "s", "an empty line between each two"));
   }
   if (end_lines_with_newline(text.content)) {
-    text.notes.emplace_back("its carriage returns are read as ends of lines");
+    text.notes.emplace_back("the carriage returns of the text are read as ends of lines");
   }
   if (is_blank(text.content)) fail(Code::kCorrupt, "text {}: empty", path.string());
   text.sha256 = sha256_text(text.content);

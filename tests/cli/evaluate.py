@@ -267,7 +267,7 @@ class Evaluate(harness.ProgramTest):
                                               *(["--text-format", form] if form else []), text=path)
                 self.assertEqual(found[name], found["lf"], (form, name))
         ran = self.ram("perplexity", DEMO, "--text", self.folder / "crlf.txt", "--length", 128)
-        self.assertIn("carriage returns are read as ends of lines", ran.err)
+        self.assertIn("carriage returns of the text are read as ends of lines", ran.err)
         # Kept under the text, not the file: the other form has nothing left to do.
         again = self.perplexity("--study", "crlf-plain.db", "--text-format", "plain",
                                 text=self.folder / "lf.txt")
