@@ -3,6 +3,7 @@
 #include "pairs.h"
 
 #include <cmath>
+#include <numbers>
 
 #include <gtest/gtest.h>
 
@@ -57,7 +58,7 @@ Comparison compare(const std::vector<double>& reference, const std::vector<doubl
 std::vector<double> wave(double base, double height, double step) {
   std::vector<double> values;
   for (int i = 0; i < 40; ++i) {
-    values.push_back(base + height * std::sin(2 * M_PI * step * i / 40));
+    values.push_back(base + height * std::sin(2 * std::numbers::pi * step * i / 40));
   }
   return values;
 }

@@ -179,7 +179,7 @@ TEST_F(ReportTest, NoPathOfTheMachineIsOnThePage) {
 TEST_F(ReportTest, AnySubsetOfAStudyMakesAPage) {
   std::mt19937 generator(11);
   const auto chance = [&](unsigned percent) { return generator() % 100 < percent; };
-  for (int trial = 0; trial < 120; ++trial) {
+  for (int trial = 0; trial < 60; ++trial) {
     testing::TempFolder folder;
     study_.emplace(folder / "ram.db");
     name_model("original", "base", 1600);
