@@ -299,10 +299,12 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
       kWidth, 0);
   for (size_t m = 0; m < comparison.models.size(); ++m) {
     const std::string label = shorten(labels[m + 1], kLabelWidth);
-    text += wrapped(label + std::string(widest - text_width(label) + 2, ' ') +
-                        verdict_text(comparison, comparison.models[m].against_reference, labels) +
-                        (is_inverted(comparison, static_cast<int>(m) + 1, 0) ? " *" : ""),
-                    kWidth, widest + 2);
+    const bool inverted = is_inverted(comparison, static_cast<int>(m) + 1, 0);
+    // A column of its own, where there are any: at the end it would wrap.
+    const std::string star = comparison.inversions.empty() ? "" : inverted ? "* " : "  ";
+    text += wrapped(label + std::string(widest - text_width(label) + 2, ' ') + star +
+                        verdict_text(comparison, comparison.models[m].against_reference, labels),
+                    kWidth, widest + 2 + star.size());
   }
   if (comparison.inversions.empty()) return text;
   return text + "* mean and median disagree, or the model scores better than its original\n";
