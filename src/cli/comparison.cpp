@@ -315,12 +315,12 @@ std::string comparison_text(const TextArguments& arguments, const Comparison& co
   std::string text = text_line(arguments, comparison.text) + "\n";
   text += comparison_table(comparison, labels);
   text += pairs_text(comparison, labels);
-  text +=
-      "\n" + wrapped(fmt::format("{} comparison{}, corrected by Holm's method; verdicts are of "
-                                 "the mean perplexity, tied within {:.3g} % of it (--margin).",
-                                 comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s",
-                                 100 * comparison.margin),
-                     kWidth, 0);
+  text += "\n";
+  text += wrapped(fmt::format("{} comparison{}, corrected by Holm's method; verdicts are of "
+                              "the mean perplexity, tied within {:.3g} % of it (--margin).",
+                              comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s",
+                              100 * comparison.margin),
+                  kWidth, 0);
   text += wrapped(noise_text(comparison), kWidth, 0);
   std::set<int64_t> shown;
   for (const InversionReport& report : comparison.inversions) {
