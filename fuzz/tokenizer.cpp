@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "ram/utf8.h"
+
 #include "refusal.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

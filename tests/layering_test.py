@@ -42,6 +42,7 @@ HEADERS = {
     "hash": "base",
     "random": "base",
     "csv": "base",
+    "utf8": "base",
     "file": "base",
     "text": "base",
     "file_fault": "base",

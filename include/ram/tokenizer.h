@@ -98,12 +98,4 @@ class TextStream {
   std::string shown_;         ///< their text
 };
 
-/// @return how many bytes from the start are well-formed UTF-8 (the Unicode standard, table 3-7):
-/// all of them, or the place of the first that is not.
-size_t well_formed_utf8(std::string_view text);
-
-/// @return the text with each ill-formed sequence replaced by U+FFFD, as bytes.decode(errors=
-/// "replace") of Python does (one for each maximal part of a sequence that could have been one).
-std::string replace_ill_formed_utf8(std::string_view text);
-
 }  // namespace ram

@@ -14,6 +14,7 @@
 #include "ram/hash.h"
 #include "ram/json.h"
 #include "ram/size.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {

@@ -2,38 +2,16 @@
 #include "python_text.h"
 
 #include <algorithm>
-#include <array>
 
 #include <utf8proc.h>
 
-#include "ram/error.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {
 
 bool is_continuation(char byte) {
   return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80U;
-}
-
-/// The character at `at`, and how many bytes it takes.
-struct Character {
-  char32_t code = 0;
-  size_t bytes = 1;
-};
-
-Character character_at(std::string_view text, size_t at) {
-  utf8proc_int32_t code = 0;
-  const utf8proc_ssize_t bytes =
-      utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
-                       static_cast<utf8proc_ssize_t>(text.size() - at), &code);
-  RAM_CHECK(bytes > 0);
-  return {static_cast<char32_t>(code), static_cast<size_t>(bytes)};
-}
-
-void append(std::string& out, utf8proc_int32_t code) {
-  std::array<utf8proc_uint8_t, 4> bytes{};
-  const utf8proc_ssize_t count = utf8proc_encode_char(code, bytes.data());
-  out.append(reinterpret_cast<const char*>(bytes.data()), static_cast<size_t>(count));
 }
 
 // str.isspace of one character.
@@ -47,9 +25,8 @@ bool is_space(char32_t c) {
 
 std::string_view python_rstrip(std::string_view text) {
   while (!text.empty()) {
-    size_t at = text.size() - 1;
-    while (at > 0 && is_continuation(text[at])) --at;
-    if (!is_space(character_at(text, at).code)) break;
+    const size_t at = utf8_previous(text, text.size());
+    if (!is_space(utf8_code_point(text.data() + at))) break;
     text = text.substr(0, at);
   }
   return text;
@@ -57,9 +34,8 @@ std::string_view python_rstrip(std::string_view text) {
 
 std::string_view python_lstrip(std::string_view text) {
   while (!text.empty()) {
-    const Character c = character_at(text, 0);
-    if (!is_space(c.code)) break;
-    text.remove_prefix(c.bytes);
+    if (!is_space(utf8_code_point(text.data()))) break;
+    text.remove_prefix(utf8_length(text.front()));
   }
   return text;
 }
@@ -70,12 +46,11 @@ std::string_view python_strip(std::string_view text) {
 
 std::string python_capitalize(std::string_view text) {
   std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const Character c = character_at(text, at);
-    const auto code = static_cast<utf8proc_int32_t>(c.code);
-    append(out, at == 0 ? utf8proc_totitle(code) : utf8proc_tolower(code));
-    at += c.bytes;
-  }
+  for_each_character(text, [&](char32_t c, size_t at, size_t) {
+    const auto code = static_cast<utf8proc_int32_t>(c);
+    append_utf8(static_cast<char32_t>(at == 0 ? utf8proc_totitle(code) : utf8proc_tolower(code)),
+                out);
+  });
   return out;
 }
 

@@ -6,8 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "ram/utf8.h"
+
 #include "unicode.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

@@ -10,8 +10,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
-
-#include "utf8.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {

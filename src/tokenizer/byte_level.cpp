@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "utf8.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {

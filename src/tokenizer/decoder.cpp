@@ -2,10 +2,10 @@
 #include "decoder.h"
 
 #include "ram/tokenizer.h"
+#include "ram/utf8.h"
 
 #include "byte_level.h"
 #include "normalizer.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

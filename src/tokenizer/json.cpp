@@ -4,9 +4,7 @@
 #include <algorithm>
 
 #include "ram/error.h"
-#include "ram/tokenizer.h"
-
-#include "utf8.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {

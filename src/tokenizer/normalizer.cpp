@@ -2,9 +2,10 @@
 // text.
 #include "normalizer.h"
 
+#include "ram/utf8.h"
+
 #include "byte_level.h"
 #include "unicode.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

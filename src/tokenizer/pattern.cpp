@@ -6,10 +6,10 @@
 #include <pcre2.h>
 
 #include "ram/error.h"
+#include "ram/utf8.h"
 
 #include "regex_syntax.h"
 #include "unicode.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

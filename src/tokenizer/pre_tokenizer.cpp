@@ -3,10 +3,11 @@
 
 #include <fmt/format.h>
 
+#include "ram/utf8.h"
+
 #include "byte_level.h"
 #include "normalizer.h"
 #include "unicode.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

@@ -7,9 +7,9 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/utf8.h"
 
 #include "regex_class.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/utf8.h"
 
 #include "added_tokens.h"
 #include "bpe.h"
@@ -17,7 +18,6 @@
 #include "pattern.h"
 #include "post_processor.h"
 #include "pre_tokenizer.h"
-#include "utf8.h"
 
 namespace ram {
 namespace {

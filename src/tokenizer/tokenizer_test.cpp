@@ -13,6 +13,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/json.h"
+#include "ram/utf8.h"
 
 #include "support/corrupt_inputs.h"
 #include "support/temp_folder.h"
@@ -102,21 +103,6 @@ TEST(Tokenizer, ByteLevelTextComesBackAsItWas) {
     EXPECT_EQ(mine.decode(mine.encode(bytes, Specials::kNone), false),
               replace_ill_formed_utf8(bytes));
   }
-}
-
-TEST(Tokenizer, IllFormedUtf8IsReplacedAsPythonDoes) {
-  const auto replaced = [](std::string_view text) { return replace_ill_formed_utf8(text); };
-  const std::string bad = "\xEF\xBF\xBD";
-  EXPECT_EQ(replaced("a\xFFz"), "a" + bad + "z");
-  EXPECT_EQ(replaced("\xE2\x82"), bad);  // cut: one for what began well
-  EXPECT_EQ(replaced("\xE2\x82x"), bad + "x");
-  EXPECT_EQ(replaced("\xF0\x9F\x98"), bad);
-  EXPECT_EQ(replaced("\xC0\xAF"), bad + bad);  // overlong
-  EXPECT_EQ(replaced("\xE0\x80\x80"), bad + bad + bad);
-  EXPECT_EQ(replaced("\xED\xA0\x80"), bad + bad + bad);            // a surrogate
-  EXPECT_EQ(replaced("\xF4\x90\x80\x80"), bad + bad + bad + bad);  // beyond U+10FFFF
-  EXPECT_EQ(replaced("12345678\x80"), "12345678" + bad);
-  EXPECT_EQ(replaced("\xF0\x9F\x98\x80"), "\xF0\x9F\x98\x80");
 }
 
 TEST(Tokenizer, KnowsWhatTheTemplateAdds) {

@@ -8,8 +8,7 @@
 #include <utf8proc.h>
 
 #include "ram/error.h"
-
-#include "utf8.h"
+#include "ram/utf8.h"
 
 namespace ram {
 namespace {

@@ -1,4 +1,4 @@
-// Code points of UTF-8 text that is known to be well formed.
+// UTF-8: what of a text is well formed, and the code points of text that is.
 #pragma once
 
 #include <cstddef>
@@ -40,9 +40,10 @@ inline size_t utf8_previous(std::string_view text, size_t end) {
   return end;
 }
 
+/// @param code_point up to 0x10FFFF and no surrogate.
 void append_utf8(char32_t code_point, std::string& out);
 
-/// Calls visit(code point, start, end) for each character.
+/// Calls visit(code point, start, end) for each character of well-formed text.
 template <typename Visit>
 void for_each_character(std::string_view text, Visit visit) {
   for (size_t i = 0; i < text.size();) {
@@ -51,5 +52,17 @@ void for_each_character(std::string_view text, Visit visit) {
     i += length;
   }
 }
+
+/// @return bytes from the start that are well-formed UTF-8: text.size() if all are.
+/// @source The Unicode Standard, table 3-7
+size_t well_formed_utf8(std::string_view text);
+
+/// @return the text with each ill-formed sequence replaced by U+FFFD, as bytes.decode(errors=
+/// "replace") of Python does (one for each maximal part of a sequence that could have been one).
+std::string replace_ill_formed_utf8(std::string_view text);
+
+/// @return the text on one line that a terminal shows as it is: control characters (C0, DEL, C1)
+/// and ill-formed sequences are replaced by U+FFFD.
+std::string one_line(std::string_view text);
 
 }  // namespace ram
