@@ -55,6 +55,9 @@ struct EncoderGains {
   bool operator==(const EncoderGains&) const = default;
 };
 
+constexpr double kLargestPrior = 1e30;  ///< of priors, coefficients and gains
+constexpr double kLargestVeto = 1000;   ///< dB, of either sign
+
 /// What is asked. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 struct PlanRequest {
   std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
@@ -167,7 +170,8 @@ double unit_loss(const Plan& plan, const PlannedUnit& unit);
 
 /// Solves the request. The finished folder's total_bytes <= budget, and at most 64 KiB + 0.1 % of
 /// the budget are set aside for JSON and not used.
-/// @throws Error{kUsage} a pin that matches nothing or cannot be stored, an empty menu.
+/// @throws Error{kUsage} a pin that matches nothing or cannot be stored, an empty menu, a number
+/// that plan.json does not hold.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
 
 /// The uniform format that a plan's loss is held against.
@@ -208,8 +212,9 @@ Sweep sweep_plans(const PlanInput& input, const PlanRequest& request, int count)
 /// Reads plan.json. Of a plan edited by hand only each unit's name and format are taken, with the
 /// model's fingerprint, the budget and the request; complete_plan works out the rest again.
 /// @param file named in messages.
-/// @throws Error{kCorrupt} not JSON, or not a plan; {kUsage} a format that does not exist;
-/// {kUnsupported} a later version.
+/// Accepts every plan that make_plan and complete_plan return.
+/// @throws Error{kCorrupt} not JSON, not a plan, a number out of its range; {kUsage} a format that
+/// does not exist; {kUnsupported} a later version.
 Plan parse_plan(std::string_view json, const std::string& file);
 
 /// @return plan.json's text: keys in the contract's order, a unit a line.

@@ -85,11 +85,11 @@ void parse_prior(const std::string& text, PlanRequest& request) {
   } catch (const std::logic_error&) {
     value = 0;
   }
-  if (!(value > 0) || !std::isfinite(value)) {
+  if (!(value > 0) || value > kLargestPrior) {
     fail(Code::kUsage,
-         "--prior {}: use ROLE=X with X above 0, as head=10 (--keep leaves a role "
+         "--prior {}: use ROLE=X with X above 0 and at most {:g}, as head=10 (--keep leaves a role "
          "unquantized)",
-         text);
+         text, kLargestPrior);
   }
   if (name == "first_layer") {
     request.first_layer_prior = value;
@@ -195,8 +195,9 @@ Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {
   request.keep = parse_keep(arguments.keep);
   for (const std::string& pin : arguments.pins) request.pins.push_back(parse_pin(pin));
   for (const std::string& prior : arguments.priors) parse_prior(prior, request);
-  if (!std::isfinite(arguments.veto_db)) {
-    fail(Code::kUsage, "--veto {}: use a number of dB", arguments.veto_db);
+  if (!(std::abs(arguments.veto_db) <= kLargestVeto)) {
+    fail(Code::kUsage, "--veto {}: use a number of dB from {} to {}", arguments.veto_db,
+         -kLargestVeto, kLargestVeto);
   }
   request.veto_db = arguments.veto_db;
   request.allow_unsafe = arguments.allow_unsafe;

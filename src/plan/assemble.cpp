@@ -7,6 +7,8 @@
 #include "ram/error.h"
 #include "ram/hash.h"
 
+#include "plan_rule.h"
+
 namespace ram {
 namespace {
 
@@ -18,7 +20,7 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
                    std::span<const UnitFormat> formats) {
   const Checkpoint& checkpoint = input.checkpoint;
   Plan plan;
-  plan.model_name = checkpoint.name;
+  plan.model_name = to_plan_name(checkpoint.name);
   plan.model_type = checkpoint.model_type;
   plan.fingerprint = input.stored.fingerprint;
   plan.method = request.method;

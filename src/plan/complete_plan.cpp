@@ -7,6 +7,7 @@
 #include "ram/size.h"
 
 #include "assemble.h"
+#include "plan_rule.h"
 
 namespace ram {
 namespace {
@@ -118,6 +119,7 @@ Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string
   } else {
     settle_total(checkpoint, plan, [](Plan& p, int64_t total) { p.budget_bytes = total; });
   }
+  expect_readable(plan);
   return plan;
 }
 

@@ -8,6 +8,7 @@
 #include "ram/size.h"
 
 #include "assemble.h"
+#include "plan_rule.h"
 
 namespace ram {
 namespace {
@@ -257,6 +258,7 @@ PlanResult make_plan(const PlanInput& input, const PlanRequest& asked) {
     const auto unit_budget = static_cast<int64_t>(*request.bits_per_weight * weights / 8);
     result.plan = plan_within_units(planner, unit_budget, std::nullopt);
   }
+  if (result.plan) expect_readable(*result.plan);
   add_notes(input, request, objective, result);
   return result;
 }

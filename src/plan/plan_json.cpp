@@ -9,9 +9,9 @@
 #include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/size.h"
-#include "ram/text.h"
 
 #include "objective.h"
+#include "plan_rule.h"
 
 namespace ram {
 namespace {
@@ -24,10 +24,10 @@ std::string json_text(std::string_view text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Shortest text that reads back as the same double; JSON has no infinity, and none can come here.
+// Shortest text that reads back as the same double. JSON has no infinity and no NaN: null, which
+// the reader refuses (expect_readable).
 std::string number(double value) {
-  RAM_CHECK(std::isfinite(value));
-  return fmt::format("{}", value);
+  return std::isfinite(value) ? fmt::format("{}", value) : "null";
 }
 
 std::string format_list(std::span<const AffineFormat> formats) {
@@ -122,38 +122,51 @@ class Reader {
     const Json& value = member(object, key);
     if (!value.is_string()) bad(fmt::format("\"{}\" is not a string", key));
     auto text = value.get<std::string>();
-    constexpr size_t kLongest = 300;
-    // What the writer makes of any text comes back as it is: Checkpoint::name is printable.
-    if (text != printable(text, kLongest)) {
-      bad(fmt::format("\"{}\" is {}, expected at most {} characters without control characters",
-                      key, json_shown(value), kLongest));
+    if (!is_plan_name(text)) {
+      bad(fmt::format("\"{}\" is {}, expected at most {} bytes without control characters", key,
+                      json_shown(value), kLongestName));
     }
     return text;
   }
 
-  int64_t count(const Json& object, const char* key) const {
+  int64_t count(const Json& object, const char* key, int64_t most = kMostBytes) const {
     const Json& value = member(object, key);
-    const bool fits = value.is_number_integer() &&
-                      (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
-    if (!fits || value.get<int64_t>() < 0) {
-      bad(fmt::format("\"{}\" is {}, expected a whole number from 0", key, json_shown(value)));
+    const bool fits = value.is_number_unsigned()
+                          ? value.get<uint64_t>() <= static_cast<uint64_t>(most)
+                          : value.is_number_integer() && value.get<int64_t>() >= 0 &&
+                                value.get<int64_t>() <= most;
+    if (!fits) {
+      bad(fmt::format("\"{}\" is {}, expected a whole number from 0 to {}", key, json_shown(value),
+                      most));
     }
     return value.get<int64_t>();
   }
 
-  double real(const Json& object, const char* key) const {
-    const Json& value = member(object, key);
-    if (!value.is_number() || !std::isfinite(value.get<double>())) {
-      bad(fmt::format("\"{}\" is {}, expected a number", key, json_shown(value)));
+  double within(const Json& value, std::string_view what, NumberRange range) const {
+    const bool good = value.is_number() && value.get<double>() >= range.least &&
+                      value.get<double>() <= range.most;
+    if (!good) {
+      bad(fmt::format("{} is {}, expected a number from {} to {}", what, json_shown(value),
+                      range.least, range.most));
     }
     return value.get<double>();
   }
 
   double seconds(const Json& object, const char* key) const {
-    const double value = real(object, key);
+    const double value = real(object, key, kSecondsRange);
     if (!(value > 0)) {
       bad(fmt::format("\"{}\" is {}, expected seconds above 0", key, json_shown(object[key])));
     }
+    return value;
+  }
+
+  double real(const Json& object, const char* key, NumberRange range) const {
+    return within(member(object, key), fmt::format("\"{}\"", key), range);
+  }
+
+  const Json& list(const Json& object, const char* key) const {
+    const Json& value = member(object, key);
+    if (!value.is_array()) bad(fmt::format("\"{}\" is not a list", key));
     return value;
   }
 
@@ -180,10 +193,8 @@ class Reader {
   }
 
   std::vector<AffineFormat> menu(const Json& object) const {
-    const Json& list = member(object, "menu");
-    if (!list.is_array()) bad("\"menu\" is not a list");
     std::vector<AffineFormat> formats;
-    for (const Json& value : list) formats.push_back(affine(value, "the menu"));
+    for (const Json& value : list(object, "menu")) formats.push_back(affine(value, "the menu"));
     return formats;
   }
 
@@ -194,28 +205,34 @@ class Reader {
     return *parsed;
   }
 
-  double prior(const Json& value) const {
-    const bool good = value.is_number() && std::isfinite(value.get<double>()) && value >= 0;
-    if (!good) bad(fmt::format("a prior is {}, expected a number from 0", json_shown(value)));
-    return value.get<double>();
+  double prior(const Json& value) const { return within(value, "a prior", kPriorRange); }
+  double gain(const Json& value) const { return within(value, "a gain", kGainRange); }
+
+  void target(const Json& json, Method method, PlanRequest& request) const {
+    if (json.contains("budget")) request.budget_bytes = count(json, "budget");
+    if (json.contains("bpw")) request.bits_per_weight = real(json, "bpw", kBitsRange);
+    if (json.contains("uniform")) request.uniform = affine(json["uniform"], "\"uniform\"");
+    const int targets = static_cast<int>(request.budget_bytes.has_value()) +
+                        static_cast<int>(request.bits_per_weight.has_value()) +
+                        static_cast<int>(request.uniform.has_value());
+    if (targets != 1) {
+      bad(fmt::format("\"request\" has {} of \"budget\", \"bpw\" and \"uniform\", expected one",
+                      targets));
+    }
+    if (request.uniform.has_value() != (method == Method::kUniform)) {
+      bad(fmt::format("\"method\" is \"{}\", and \"request\" has {} \"uniform\"",
+                      method_name(method), request.uniform ? "a" : "no"));
+    }
   }
 
-  double gain(const Json& value) const {
-    const bool good = value.is_number() && std::isfinite(value.get<double>()) && value > 0;
-    if (!good) bad(fmt::format("a gain is {}, expected a number above 0", json_shown(value)));
-    return value.get<double>();
-  }
-
-  PlanRequest request(const Json& json, DType dtype) const {
+  PlanRequest request(const Json& json, Method method, DType dtype) const {
     if (!json.is_object()) bad("\"request\" is not an object");
     PlanRequest request;
     request.dtype = dtype;
-    if (json.contains("budget")) request.budget_bytes = count(json, "budget");
-    if (json.contains("bpw")) request.bits_per_weight = real(json, "bpw");
-    if (json.contains("uniform")) request.uniform = affine(json["uniform"], "\"uniform\"");
+    target(json, method, request);
     request.menu = menu(json);
-    request.min_bits = static_cast<int>(std::min<int64_t>(count(json, "min_bits"), 16));
-    request.veto_db = real(json, "veto_db");
+    request.min_bits = static_cast<int>(count(json, "min_bits", kMostMinBits));
+    request.veto_db = real(json, "veto_db", kVetoRange);
     if (json.contains("calibration")) {
       request.calibration = text(json, "calibration");
       if (!parse_calibration(request.calibration)) {
@@ -228,9 +245,10 @@ class Reader {
     if (json.contains("time_limit_s")) request.time_limit_s = seconds(json, "time_limit_s");
     if (json.contains("probe_seconds")) request.probe_seconds = seconds(json, "probe_seconds");
     const Json& unsafe = member(json, "allow_unsafe");
-    request.allow_unsafe = unsafe.is_boolean() && unsafe.get<bool>();
+    if (!unsafe.is_boolean()) bad("\"allow_unsafe\" is neither true nor false");
+    request.allow_unsafe = unsafe.get<bool>();
     request.keep.clear();
-    for (const Json& value : member(json, "keep")) request.keep.insert(role(value));
+    for (const Json& value : list(json, "keep")) request.keep.insert(role(value));
     request.role_priors.clear();
     const Json& priors = member(json, "priors");
     if (!priors.is_object()) bad("\"priors\" is not an object");
@@ -250,7 +268,7 @@ class Reader {
       }
       for (const Json& value : gains) request.gains.formats.push_back(gain(value));
     }
-    for (const Json& value : member(json, "pins")) {
+    for (const Json& value : list(json, "pins")) {
       if (!value.is_array() || value.size() != 2 || !value[0].is_string())
         bad("\"pins\" is no list of pairs");
       request.pins.push_back({value[0].get<std::string>(), unit_format(value[1], dtype, "a pin")});
@@ -259,18 +277,16 @@ class Reader {
   }
 
   std::vector<PlannedUnit> units(const Json& json, DType dtype) const {
-    const Json& list = member(json, "units");
-    if (!list.is_array()) bad("\"units\" is not a list");
     std::vector<PlannedUnit> units;
-    for (const Json& value : list) {
+    for (const Json& value : list(json, "units")) {
       if (!value.is_object()) bad(fmt::format("unit {} is not an object", units.size()));
       PlannedUnit unit;
       unit.name = text(value, "name");
       unit.format = unit_format(member(value, "format"), dtype, unit.name);
       if (value.contains("bytes")) unit.bytes = count(value, "bytes");
       if (value.contains("weights")) unit.weights = count(value, "weights");
-      if (value.contains("nrmse")) unit.nrmse = real(value, "nrmse");
-      if (value.contains("prior") && !value["prior"].is_null()) unit.prior = real(value, "prior");
+      if (value.contains("nrmse")) unit.nrmse = real(value, "nrmse", kErrorRange);
+      if (value.contains("prior") && !value["prior"].is_null()) unit.prior = prior(value["prior"]);
       if (value.contains("gain")) unit.gain = gain(value["gain"]);
       units.push_back(std::move(unit));
     }
@@ -362,8 +378,9 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   plan.menu = reader.menu(json);
   plan.budget_bytes = reader.count(json, "budget_bytes");
   if (json.contains("request")) {
-    plan.request = reader.request(json["request"], plan.dtype);
+    plan.request = reader.request(json["request"], plan.method, plan.dtype);
   } else {  // a plan that something else wrote
+    if (plan.method == Method::kUniform) reader.bad("\"method\" is uniform without a \"request\"");
     plan.request.dtype = plan.dtype;
     plan.request.budget_bytes = plan.budget_bytes;
   }
@@ -375,10 +392,12 @@ Plan parse_plan(std::string_view text, const std::string& file) {
     plan.unit_budget_bytes = reader.count(json, "unit_budget_bytes");
   }
   if (json.contains("weight_bytes")) plan.weight_bytes = reader.count(json, "weight_bytes");
-  if (json.contains("bits_per_weight")) plan.bits_per_weight = reader.real(json, "bits_per_weight");
+  if (json.contains("bits_per_weight"))
+    plan.bits_per_weight = reader.real(json, "bits_per_weight", kBitsRange);
   if (json.contains("min_safe_bytes")) plan.min_safe_bytes = reader.count(json, "min_safe_bytes");
-  if (json.contains("objective")) plan.objective = reader.real(json, "objective");
-  if (json.contains("lower_bound")) plan.lower_bound = reader.real(json, "lower_bound");
+  if (json.contains("objective")) plan.objective = reader.real(json, "objective", kErrorRange);
+  if (json.contains("lower_bound"))
+    plan.lower_bound = reader.real(json, "lower_bound", kErrorRange);
   plan.units = reader.units(json, plan.dtype);
   if (json.contains("files")) plan.file_hashes = reader.file_hashes(json["files"]);
   if (plan.method == Method::kMeasured) {

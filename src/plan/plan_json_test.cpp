@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/error.h"
+#include "ram/json.h"
 
 #include "plan_test_support.h"
 #include "support/corrupt_inputs.h"
@@ -12,6 +13,7 @@ namespace ram {
 namespace {
 
 using ::testing::HasSubstr;
+using Json = nlohmann::json;
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
@@ -137,6 +139,86 @@ TEST(PlanJson, WhatIsWrongIsNamedInOneLine) {
          "format_gains");
   expect(replaced(good, "\"nrmse\": ", "\"gain\": -1, \"nrmse\": "), Code::kCorrupt, "above 0");
   expect(replaced(good, "\"dtype\": \"bf16\"", "\"dtype\": \"int8\""), Code::kCorrupt, "int8");
+}
+
+TEST(PlanJson, EveryNumberHasARange) {
+  const PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
+  request.method = Method::kMeasured;
+  for (const Unit& unit : model.checkpoint.units) {
+    request.coefficients[unit.name] = 2;
+    request.gains.units[unit.name] = 0.5;
+  }
+  request.gains.formats.assign(kFormatCount, 1.5);
+  request.calibration = "own rows 2 length 16 seed 0 rule 1 digest aaaa";
+  const Json good = Json::parse(render_plan(model.plan(request).plan.value()));
+  ASSERT_EQ(failure(model, good.dump()).second, "accepted");
+  // Every number of the plan, by its place, takes each of these; none may do more than be refused.
+  int numbers = 0;
+  const std::vector<std::string> bad = {"-1",  "-1e300", "1e301", "9223372036854775807",  "true",
+                                        "[0]", "1e999",  "NaN",   "99999999999999999999", "\"1\""};
+  for (const auto& [place, value] : good.flatten().items()) {
+    if (!value.is_number()) continue;
+    ++numbers;
+    Json edited = good;
+    edited[Json::json_pointer(place)] = "@";
+    for (const std::string& number : bad) {
+      if (place == "/request/veto_db" && number == "-1") continue;
+      const auto [code, message] = failure(model, replaced(edited.dump(), "\"@\"", number));
+      EXPECT_TRUE(code == Code::kCorrupt || (code == Code::kUnsupported && place == "/ram_plan"))
+          << place << " " << number << ": " << message;
+      EXPECT_THAT(message, ::testing::Not(HasSubstr("\n")));
+    }
+  }
+  EXPECT_GT(numbers, 100);
+}
+
+TEST(PlanJson, ARequestHasOneTargetAndItsMethod) {
+  const PlanningModel model;
+  const Json good = Json::parse(
+      render_plan(model.plan(model.with_budget(model.checkpoint.bytes())).plan.value()));
+  const auto refused = [&](const char* key, const Json& value) {
+    Json edited = good;
+    edited["request"][key] = value;
+    const auto [code, message] = failure(model, edited.dump());
+    EXPECT_EQ(code, Code::kCorrupt) << key << " " << value << ": " << message;
+  };
+  refused("bpw", 4.5);
+  refused("uniform", "4:64");
+  refused("keep", "router");
+  refused("keep", {{"a", "router"}});
+  refused("pins", {{"a", {"lm_head", "4:64"}}});
+  refused("allow_unsafe", 1);
+  refused("allow_unsafe", nullptr);
+  Json uniform = good;
+  uniform["method"] = "uniform";
+  EXPECT_EQ(failure(model, uniform.dump()).first, Code::kCorrupt);
+  uniform.erase("request");
+  EXPECT_EQ(failure(model, uniform.dump()).first, Code::kCorrupt);
+  Json none = good;
+  none["request"].erase("budget");
+  EXPECT_EQ(failure(model, none.dump()).first, Code::kCorrupt);
+}
+
+TEST(PlanJson, WhatIsPublishedCanBeReadAgain) {
+  for (const std::string& name :
+       {std::string("a\x1b[31m\nb"), std::string(200, 'x') + std::string(150, '\xc3'),
+        std::string("\xff\x80 \xc2\x9b"), std::string(299, 'y') + "\xc3\xa9"}) {
+    PlanningModel model;
+    model.checkpoint.name = name;
+    const std::string text =
+        render_plan(model.plan(model.with_budget(model.checkpoint.bytes())).plan.value());
+    const Plan again = complete_plan(model.input(), parse_plan(text, "plan.json"));
+    EXPECT_EQ(render_plan(again), text);
+  }
+  // What the reader would refuse is refused before anything is written.
+  const PlanningModel model;
+  PlanRequest request = model.with_budget(model.checkpoint.bytes());
+  request.role_priors[Role::kHead] = 1e300;
+  EXPECT_THROW(model.plan(request), Error);
+  request = model.with_budget(model.checkpoint.bytes());
+  request.veto_db = -1e9;
+  EXPECT_THROW(model.plan(request), Error);
 }
 
 TEST(PlanJson, EveryBrokenInputIsRefusedInOneShortLine) {

@@ -1,7 +1,8 @@
-// What plan.json may hold. Its writer keeps to this and its reader refuses the rest, so that what is
-// published can be read again.
+// What plan.json may hold. Its writer keeps to this and its reader refuses the rest, so that what
+// is published can be read again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,30 +11,31 @@
 
 namespace ram {
 
-/// A range of numbers with both ends in it.
+/// A range of numbers, both ends in it.
 struct NumberRange {
   double least = 0;
   double most = 0;
 };
 
-// Products of a prior, two gains and a squared error, added over all units, stay finite.
+// A sum over all units of prior x gain x gain x squared error stays finite.
 constexpr NumberRange kPriorRange = {0, kLargestPrior};
 constexpr NumberRange kGainRange = {1 / kLargestPrior, kLargestPrior};
-constexpr NumberRange kBitsPerWeightRange = {0, 64};
-constexpr NumberRange kVetoRange = {-1e6, 1e6};
-constexpr NumberRange kLossRange = {0, 1e300};
-constexpr int64_t kLargestByteCount = int64_t{1} << 62;  ///< parse_size's own
-constexpr size_t kLongestName = 300;                     ///< bytes
+constexpr NumberRange kBitsRange = {0, 64};  ///< per weight
+constexpr NumberRange kVetoRange = {-kLargestVeto, kLargestVeto};
+constexpr NumberRange kErrorRange = {0, 1e300};   ///< NRMSE, and losses
+constexpr int64_t kMostBytes = int64_t{1} << 62;  ///< parse_size's own limit
+constexpr NumberRange kSecondsRange = {0, 1e15};
+constexpr int kMostMinBits = 8;
+constexpr size_t kLongestName = 300;  ///< bytes
 
-/// @return whether the reader takes it as a name: at most kLongestName bytes of well-formed UTF-8
+/// @return whether the reader takes it as a name: up to kLongestName bytes of well-formed UTF-8
 /// without control characters.
 bool is_plan_name(std::string_view text);
 
-/// @return the name that the writer gives: what is_plan_name forbids is replaced by U+FFFD or cut
-/// off.
+/// @return the name that the writer gives: one_line of it, cut where it is too long.
 std::string to_plan_name(std::string_view text);
 
-/// Throws Error{kInternal} unless the reader accepts what the writer makes of the plan.
+/// Throws Error{kUsage} where the reader would refuse what the writer makes of the plan.
 void expect_readable(const Plan& plan);
 
 }  // namespace ram
