@@ -45,12 +45,15 @@ class Tokenizer {
   /// @param specials kAdd surrounds the ids by prefix_ids() and suffix_ids(). Special tokens that
   ///                 are spelled out in the text become their ids either way.
   /// @throws Error{kUnsupported} a pattern of the file needs more than any real text does to match
-  ///         (only patterns that backtrack without bound).
+  ///         (only patterns that backtrack without bound), or the file's steps make more of the
+  ///         text than real ones do (32 bytes of one); {kCorrupt} a character that is not in the
+  ///         vocabulary, nor is unk_token.
   /// @cost   O(n log n) time at worst, on one unbroken piece of length n; memory a few times n.
   std::vector<TokenId> encode(std::string_view text, Specials specials) const;
 
   /// Ids of no token are left out, as `tokenizers` does. Always valid UTF-8: bytes that make no
   /// character become U+FFFD.
+  /// @throws Error{kUnsupported} the tokens, or the file's steps, make more than 1 KiB of an id.
   std::string decode(std::span<const TokenId> ids, bool skip_special) const;
 
   /// What the post-processor puts before and after a text; often one BOS and nothing.

@@ -67,7 +67,12 @@ std::pair<TokenId, size_t> AddedTokens::Trie::longest(std::string_view text) con
 AddedTokens AddedTokens::parse(const Node& file, const Bpe& bpe, const Normalizer& normalizer) {
   AddedTokens added;
   if (!file.has("added_tokens")) return added;
-  MatchScratch scratch;
+  size_t bytes = 0;
+  for (const Json& entry : file.list("added_tokens")) {
+    const Node node(entry, file.where());
+    if (node.has("content")) bytes += node.text("content").size();
+  }
+  MatchScratch scratch(Growth::of_text(bytes));
   TokenId next = static_cast<TokenId>(bpe.size());
   size_t index = 0;
   for (const Json& entry : file.list("added_tokens")) {

@@ -105,7 +105,10 @@ Bpe Bpe::parse(Node node) {
   bpe.ignore_merges_ = node.flag("ignore_merges", false);
   if (const std::optional<std::string> unk = node.optional_text("unk_token")) {
     bpe.unk_ = bpe.id_of(*unk);
-    if (!bpe.unk_) node.corrupt("unk_token " + shown(*unk) + " is not in the vocabulary");
+    // `tokenizers` looks for it when it needs it.
+    if (!bpe.unk_) {
+      bpe.no_unk_ = fmt::format("unk_token {} ({})", shown(*unk), node.where());
+    }
   }
   for (size_t i = 0; i < bpe.ascii_.size(); ++i) {
     const char c = static_cast<char>(i);
@@ -279,6 +282,9 @@ void Bpe::add_symbols(std::string_view piece, Memory& memory) const {
         });
     if (bytes) {
       for (const char c : character) add(byte_ids_[static_cast<unsigned char>(c)]);
+    } else if (!no_unk_.empty()) {
+      fail(Code::kCorrupt, "character {} is not in the vocabulary, nor is {}", shown(character),
+           no_unk_);
     } else if (unk_) {
       if (unknown && !fuse_unk_) add(*unk_);
       unknown = true;

@@ -72,6 +72,7 @@ class Bpe {
   std::array<TokenId, 128> ascii_;     ///< ids of single ASCII characters, -1 for none
   std::array<TokenId, 256> byte_ids_;  ///< of "<0x00>" to "<0xFF>", -1 for none
   std::optional<TokenId> unk_;
+  std::string no_unk_;  ///< how messages name an unk_token that is not in the vocabulary
   std::string prefix_;  ///< of every character but a word's first
   std::string suffix_;  ///< of a word's last character
   bool fuse_unk_ = false;

@@ -92,16 +92,21 @@ void strip(std::string_view content, int64_t start, int64_t stop, Tokens& tokens
   }
 }
 
-void replace_all(std::string& text, const std::string& what, const std::string& by) {
+void replace_all(std::string& text, std::string_view what, std::string_view by) {
   if (what.empty()) return;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
-    text.replace(at, what.size(), by);
+  std::string out;
+  size_t seen = 0;
+  for (size_t at = 0; (at = text.find(what, seen)) != std::string::npos; seen = at + what.size()) {
+    out.append(text, seen, at - seen);
+    out += by;
   }
+  out.append(text, seen);
+  text = std::move(out);
 }
 
 void metaspace(std::string_view replacement, bool drop_first, Tokens& tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
-    replace_all(tokens[i], std::string(replacement), i == 0 && drop_first ? "" : " ");
+    replace_all(tokens[i], replacement, i == 0 && drop_first ? "" : " ");
   }
 }
 
@@ -115,6 +120,7 @@ TokenDecoder TokenDecoder::parse(const Node& node) {
 
 void TokenDecoder::add(Node node) {
   const std::string type = node.type("decoder");
+  check_steps(node, steps_.size());
   if (type == "Sequence") {
     for (const Json& inner : node.list("decoders")) add(Node(inner, node.where()));
   } else if (type == "ByteLevel") {
@@ -133,13 +139,16 @@ void TokenDecoder::add(Node node) {
   } else if (type == "Replace") {
     steps_.emplace_back([pattern = parse_pattern(node.at("pattern")),
                          content = node.text("content")](Tokens& tokens, MatchScratch& scratch) {
+      size_t all = 0;
       for (std::string& token : tokens) {
         std::string out;
         pattern.segments(token, scratch, [&](Segment segment) {
           out += segment.match
                      ? std::string_view(content)
                      : std::string_view(token).substr(segment.start, segment.end - segment.start);
+          scratch.growth.reach(all + out.size());
         });
+        all += out.size();
         token = std::move(out);
       }
     });
@@ -162,8 +171,13 @@ void TokenDecoder::add(Node node) {
 }
 
 std::string TokenDecoder::text(std::vector<std::string> tokens) const {
-  MatchScratch scratch;
-  for (const Step& step : steps_) step(tokens, scratch);
+  MatchScratch scratch(Growth::of_ids(tokens.size()));
+  for (const Step& step : steps_) {
+    step(tokens, scratch);
+    size_t bytes = 0;
+    for (const std::string& token : tokens) bytes += token.size();
+    scratch.growth.made(bytes);
+  }
   fuse(tokens);
   return std::move(tokens.front());
 }

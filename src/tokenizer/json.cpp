@@ -6,12 +6,19 @@
 #include "ram/error.h"
 #include "ram/utf8.h"
 
+#include "growth.h"
+
 namespace ram {
 namespace {
 
 constexpr size_t kMostShown = 60;
 
 }  // namespace
+
+void check_steps(const Node& node, size_t steps) {
+  if (steps < kMostSteps) return;
+  node.unsupported("more steps than any real file has", fmt::format("at most {} are", kMostSteps));
+}
 
 std::string shown(std::string_view text) {
   const size_t good = well_formed_utf8(text.substr(0, std::min(text.size(), kMostShown)));

@@ -42,6 +42,9 @@ class Node {
   std::string where_;
 };
 
+/// @throws Error{kUnsupported} a component of a sequence that has kMostSteps already.
+void check_steps(const Node& node, size_t steps);
+
 /// @return text cut to what a message can hold, in one line.
 std::string shown(std::string_view text);
 

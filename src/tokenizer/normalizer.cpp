@@ -24,6 +24,7 @@ void replace(const Pattern& pattern, const std::string& content, std::string& te
     } else {
       out.append(text, segment.start, segment.end - segment.start);
     }
+    scratch.growth.reach(out.size());
   });
   text = std::move(out);
 }
@@ -75,14 +76,15 @@ Pattern parse_pattern(const Node& node) {
 
 Normalizer Normalizer::parse(const Node& node) {
   Normalizer normalizer;
-  normalizer.add(node, 0);
+  normalizer.add(node);
   return normalizer;
 }
 
-void Normalizer::add(Node node, int depth) {
+void Normalizer::add(Node node) {
   const std::string type = node.type("normalizer");
+  check_steps(node, steps_.size());
   if (type == "Sequence") {
-    for (const Json& inner : node.list("normalizers")) add(Node(inner, node.where()), depth + 1);
+    for (const Json& inner : node.list("normalizers")) add(Node(inner, node.where()));
   } else if (type == "Prepend") {
     steps_.emplace_back([text = node.text("prepend")](std::string& in, MatchScratch&, bool&) {
       if (!in.empty()) in.insert(0, text);
@@ -128,7 +130,10 @@ void Normalizer::add(Node node, int depth) {
 }
 
 void Normalizer::apply(std::string& text, MatchScratch& scratch, bool& at_start) const {
-  for (const Step& step : steps_) step(text, scratch, at_start);
+  for (const Step& step : steps_) {
+    step(text, scratch, at_start);
+    scratch.growth.made(text.size());
+  }
 }
 
 }  // namespace ram

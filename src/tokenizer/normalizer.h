@@ -22,7 +22,7 @@ class Normalizer {
 
  private:
   using Step = std::function<void(std::string& text, MatchScratch& scratch, bool& at_start)>;
-  void add(Node node, int depth);
+  void add(Node node);
 
   std::vector<Step> steps_;  ///< sequences unrolled
 };

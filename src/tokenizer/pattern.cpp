@@ -3,6 +3,8 @@
 #include "pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <algorithm>
+
 #include <pcre2.h>
 
 #include "ram/error.h"
@@ -17,7 +19,10 @@ namespace {
 constexpr size_t kJitStackStart = size_t{1} << 16;
 constexpr size_t kJitStackMost = size_t{1} << 28;  ///< reserved, taken only as far as it is used
 constexpr uint32_t kHeapKib = 1U << 20;
-constexpr uint32_t kMatchLimit = 1000000000;
+// Of backtracking for one match: no pattern that a model comes with needs more.
+constexpr size_t kLeastMatchLimit = 1000000;
+constexpr size_t kMostMatchLimit = 1000000000;
+constexpr size_t kMatchLimitPerByte = 1000;
 
 }  // namespace
 
@@ -27,7 +32,7 @@ struct MatchScratch::State {
   pcre2_jit_stack* stack = nullptr;
 };
 
-MatchScratch::MatchScratch() : state_(std::make_unique<State>()) {}
+MatchScratch::MatchScratch(Growth allowed) : growth(allowed), state_(std::make_unique<State>()) {}
 
 MatchScratch::~MatchScratch() {
   pcre2_match_data_free(state_->data);
@@ -123,10 +128,12 @@ void Pattern::regex_segments(std::string_view text, MatchScratch& scratch,
     state.data = pcre2_match_data_create(1, nullptr);
     state.context = pcre2_match_context_create(nullptr);
     if (state.data == nullptr || state.context == nullptr) throw std::bad_alloc();
-    pcre2_set_match_limit(state.context, kMatchLimit);
-    pcre2_set_depth_limit(state.context, kMatchLimit);
     pcre2_set_heap_limit(state.context, kHeapKib);
   }
+  const auto limit = static_cast<uint32_t>(
+      std::min(kMostMatchLimit, kLeastMatchLimit + kMatchLimitPerByte * text.size()));
+  pcre2_set_match_limit(state.context, limit);
+  pcre2_set_depth_limit(state.context, limit);
   std::string storage;
   const std::string_view subject = with_stand_ins(text, regex_->named, storage);
   const auto* bytes = reinterpret_cast<PCRE2_SPTR>(subject.data());

@@ -10,15 +10,19 @@
 #include <utility>
 #include <vector>
 
+#include "growth.h"
+
 namespace ram {
 
-/// What one thread needs to match; made once for each call of encode or decode.
+/// What one thread needs to run steps; made once for each call of encode or decode.
 class MatchScratch {
  public:
-  MatchScratch();
+  explicit MatchScratch(Growth allowed);
   ~MatchScratch();
   MatchScratch(const MatchScratch&) = delete;
   MatchScratch& operator=(const MatchScratch&) = delete;
+
+  Growth growth;
 
  private:
   friend class Pattern;

@@ -19,7 +19,7 @@ using ::testing::ElementsAre;
 
 std::vector<std::string> pieces(const Pattern& pattern, std::string_view text,
                                 SplitBehavior behavior, bool invert = false) {
-  MatchScratch scratch;
+  MatchScratch scratch(Growth::of_text(text.size()));
   std::vector<std::string> out;
   split(text, pattern, invert, behavior, scratch,
         [&](size_t start, size_t end) { out.emplace_back(text.substr(start, end - start)); });

@@ -11,6 +11,8 @@ namespace {
 constexpr std::string_view kHandled =
     "handled are Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing";
 
+constexpr size_t kMostAround = 1024;  ///< ids before a text, and after it; real files have 4
+
 TokenId checked_id(const Json& value, const Node& node) {
   if (!value.is_number_integer() || value.get<int64_t>() < 0 ||
       value.get<int64_t>() > std::numeric_limits<TokenId>::max()) {
@@ -37,6 +39,10 @@ Surroundings parse_template(const Node& node) {
       std::vector<TokenId>& side = texts == 0 ? out.prefix : out.suffix;
       for (const Json& id : specials.at(name.c_str()).list("ids")) {
         side.push_back(checked_id(id, node));
+        if (side.size() > kMostAround) {
+          node.unsupported("a template with more ids than any real file has",
+                           fmt::format("at most {} on each side are", kMostAround));
+        }
       }
     } else {
       node.corrupt("a piece of \"single\" is neither Sequence nor SpecialToken");

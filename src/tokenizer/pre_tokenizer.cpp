@@ -109,6 +109,7 @@ void PreTokenizer::add_metaspace(const Node& node) {
 
 void PreTokenizer::add(Node node) {
   const std::string type = node.type("pre_tokenizer");
+  check_steps(node, steps_.size());
   const auto add_split = [this](const Pattern& pattern, bool invert, SplitBehavior behavior) {
     steps_.emplace_back(
         [=](std::string_view text, bool at_start, MatchScratch& scratch, const NextFn& next) {
@@ -169,6 +170,7 @@ void PreTokenizer::pieces(std::string_view text, bool at_start, MatchScratch& sc
 
 void PreTokenizer::run(size_t step, std::string_view text, bool at_start, MatchScratch& scratch,
                        const PieceFn& visit) const {
+  scratch.growth.made(text.size());
   if (step == steps_.size()) {
     visit(text);
     return;

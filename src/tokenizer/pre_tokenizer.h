@@ -34,7 +34,7 @@ class PreTokenizer {
   void run(size_t step, std::string_view text, bool at_start, MatchScratch& scratch,
            const PieceFn& visit) const;
 
-  std::vector<Step> steps_;  ///< sequences unrolled
+  std::vector<Step> steps_;  ///< sequences unrolled; each is a level of run's recursion
 };
 
 }  // namespace ram

@@ -105,7 +105,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, Specials specials)
     text = repaired;
   }
   out.reserve(out.size() + text.size() / 4 + 8);
-  MatchScratch scratch;
+  MatchScratch scratch(Growth::of_text(text.size()));
   Bpe::Memory memory(text.size());
   parts_->added.cut(text, false, [&](TokenId id, size_t start, size_t end) {
     if (id >= 0) {
@@ -123,6 +123,8 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, Specials specials)
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
+  const Growth growth = Growth::of_ids(ids.size());
+  size_t bytes = 0;
   const auto& added = parts_->added.by_id();
   for (const TokenId id : ids) {
     const auto found = added.find(id);
@@ -130,6 +132,8 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
         found != added.end() ? &found->second.form : parts_->bpe.token_of(id);
     if (token == nullptr) continue;
     if (skip_special && parts_->added.is_special(*token)) continue;
+    bytes += token->size() + 1;
+    growth.reach(bytes);
     tokens.push_back(*token);
   }
   if (parts_->decoder) return parts_->decoder->text(std::move(tokens));
