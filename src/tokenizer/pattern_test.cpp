@@ -10,6 +10,7 @@
 #include "ram/file.h"
 #include "ram/json.h"
 
+#include "support/corrupt_inputs.h"
 #include "unicode.h"
 
 namespace ram {
@@ -62,6 +63,11 @@ TEST(Pattern, ACategoryThatChangedSinceUnicode14IsTheNewOneButNotWhereThePattern
   EXPECT_THAT(cut(R"(\p{Han}+)", "-" + letter + "-"), ElementsAre("-", letter, "-"));
   EXPECT_THAT(cut(R"([\x{31350}-\x{31351}])", "-" + letter + "-"), ElementsAre("-", letter, "-"));
   EXPECT_THAT(cut(R"([\x{20000}-\x{2a6df}])", "-" + letter + "-"), ElementsAre("-" + letter + "-"));
+}
+
+TEST(Pattern, EveryBrokenInputIsRefusedInOneShortLine) {
+  testing::replay_corrupt_inputs("regex",
+                                 [](const std::string& text) { Pattern::regex(text, "test"); });
 }
 
 TEST(Split, DoesTheFiveThingsWithMatches) {
