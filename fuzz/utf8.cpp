@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "ram/text.h"
+
 namespace {
 
 /// Bytes of the sequence that starts the text, by value rather than by byte ranges; 0: ill formed.
@@ -49,10 +51,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (ram::well_formed_utf8(repaired) != repaired.size()) std::abort();
   if ((good == size) != (repaired == input)) std::abort();
   if (ram::replace_ill_formed_utf8(repaired) != repaired) std::abort();
-  const std::string line = ram::one_line(input);
+  const std::string line = ram::printable(input, SIZE_MAX);
   for (const char c : line) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) std::abort();
   }
-  if (ram::one_line(line) != line) std::abort();
+  if (ram::printable(line, SIZE_MAX) != line) std::abort();
+  const std::string few = ram::printable(input, 20);
+  if (few.size() > 23 || ram::well_formed_utf8(few) != few.size()) std::abort();
   return 0;
 }

@@ -61,8 +61,4 @@ size_t well_formed_utf8(std::string_view text);
 /// "replace") of Python does (one for each maximal part of a sequence that could have been one).
 std::string replace_ill_formed_utf8(std::string_view text);
 
-/// @return the text on one line that a terminal shows as it is: control characters (C0, DEL, C1)
-/// and ill-formed sequences are replaced by U+FFFD.
-std::string one_line(std::string_view text);
-
 }  // namespace ram

@@ -88,15 +88,4 @@ std::string replace_ill_formed_utf8(std::string_view text) {
   return out;
 }
 
-std::string one_line(std::string_view text) {
-  const std::string repaired = replace_ill_formed_utf8(text);
-  std::string out;
-  out.reserve(repaired.size());
-  for_each_character(repaired, [&](char32_t c, size_t, size_t) {
-    const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0);
-    append_utf8(control ? 0xFFFD : c, out);
-  });
-  return out;
-}
-
 }  // namespace ram

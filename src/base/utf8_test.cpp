@@ -34,15 +34,5 @@ TEST(Utf8, EveryCodePointIsWrittenAndReadBack) {
   }
 }
 
-TEST(Utf8, OneLineHidesWhatATerminalObeys) {
-  const std::string bad = "\xEF\xBF\xBD";
-  EXPECT_EQ(one_line("a\x1b[31m\nb\x7f"), "a" + bad + "[31m" + bad + "b" + bad);
-  EXPECT_EQ(one_line("\xC2\x9B"
-                     "1m"),
-            bad + "1m");  // CSI in one character
-  EXPECT_EQ(one_line("\xC2\xA0\xFF\xF0\x9F\x98\x80"), "\xC2\xA0" + bad + "\xF0\x9F\x98\x80");
-  EXPECT_EQ(one_line(""), "");
-}
-
 }  // namespace
 }  // namespace ram

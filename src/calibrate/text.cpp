@@ -17,7 +17,7 @@ namespace ram {
 namespace {
 
 /// Numbers the way own text is drawn: with another, what older versions kept is not found.
-constexpr int kTextRule = 2;
+constexpr int kTextRule = 3;
 // More gain little where memory holds the weights, and an interrupted run loses them.
 // @source docs/performance.md, "Own text"
 constexpr int64_t kRowsAtOnce = 32;

@@ -1,18 +1,17 @@
 #include "plan_rule.h"
 
 #include "ram/error.h"
-#include "ram/utf8.h"
+#include "ram/text.h"
 
 namespace ram {
 
 bool is_plan_name(std::string_view text) {
-  return text.size() <= kLongestName && one_line(text) == text;
+  return text.size() <= kLongestName && printable(text, kLongestName) == text;
 }
 
 std::string to_plan_name(std::string_view text) {
-  std::string name = one_line(text);
-  if (name.size() > kLongestName) name.resize(utf8_previous(name, kLongestName + 1));
-  return name;
+  constexpr size_t kDots = 3;  // which printable adds to what it cuts
+  return printable(text, kLongestName - kDots);
 }
 
 void expect_readable(const Plan& plan) {

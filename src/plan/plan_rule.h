@@ -29,10 +29,10 @@ constexpr int kMostMinBits = 8;
 constexpr size_t kLongestName = 300;  ///< bytes
 
 /// @return whether the reader takes it as a name: up to kLongestName bytes of well-formed UTF-8
-/// without control characters.
+/// that is printable.
 bool is_plan_name(std::string_view text);
 
-/// @return the name that the writer gives: one_line of it, cut where it is too long.
+/// @return the name that the writer gives: printable, cut where it is too long.
 std::string to_plan_name(std::string_view text);
 
 /// Throws Error{kUsage} where the reader would refuse what the writer makes of the plan.

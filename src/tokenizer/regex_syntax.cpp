@@ -2,6 +2,7 @@
 // remembered, for quantifiers that Ruby reads otherwise.
 #include "regex_syntax.h"
 
+#include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
@@ -15,6 +16,7 @@ namespace ram {
 namespace {
 
 constexpr int kMostNesting = 100;
+constexpr int kMostNumber = 100000;  ///< of repetitions, as Oniguruma has it
 constexpr size_t kNoAtom = std::string::npos;
 constexpr char32_t kMostCode = 0x10FFFF;
 
@@ -158,11 +160,12 @@ class Translator {
     return false;
   }
 
+  /// @return the number that is next, at most kMostNumber + 1; nothing if there is none.
   std::optional<int> number() {
     const size_t start = at_;
     int value = 0;
-    while (more() && in_[at_] >= '0' && in_[at_] <= '9' && at_ - start < 6) {
-      value = 10 * value + (in_[at_++] - '0');
+    while (more() && in_[at_] >= '0' && in_[at_] <= '9') {
+      value = std::min(10 * value + (in_[at_++] - '0'), kMostNumber + 1);
     }
     if (at_ == start) return std::nullopt;
     return value;
@@ -183,6 +186,9 @@ class Translator {
       if ((!least && !most) || !take("}")) {
         at_ = back;
         return false;
+      }
+      if (std::max(least.value_or(0), most.value_or(0)) > kMostNumber) {
+        corrupt(fmt::format("a repetition above {}", kMostNumber));
       }
       interval = true;
       exact = !comma;
