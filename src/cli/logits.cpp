@@ -13,14 +13,12 @@
 #include "commands.h"
 #include "engine_options.h"
 #include "model.h"
+#include "token_ids.h"
 
 namespace ram::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A list of lists of numbers, of which there may be many.
-constexpr JsonLimits kIds = {.bytes = int64_t{1} << 30, .depth = 2, .values = int64_t{1} << 26};
 
 struct Options {
   std::string model;
@@ -38,36 +36,10 @@ struct RemoveUnlessDone {
   }
 };
 
-/// A JSON list of lists of ids, all of one length.
-std::vector<TokenRow> read_ids(const std::string& path) {
-  const nlohmann::json document = parse_json(read_text_file(path, kIds.bytes), path, kIds);
-  if (!document.is_array() || document.empty()) {
-    fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", path);
-  }
-  std::vector<TokenRow> rows;
-  for (const auto& list : document) {
-    TokenRow& row = rows.emplace_back();
-    if (!list.is_array() || list.empty()) {
-      fail(Code::kCorrupt, "{}: sequence {} is no list of token ids", path, rows.size() - 1);
-    }
-    for (const auto& id : list) {
-      if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX) {
-        fail(Code::kCorrupt, "{}: sequence {} holds {}, which is no token id", path,
-             rows.size() - 1, json_shown(id));
-      }
-      row.push_back(id.get<int32_t>());
-    }
-    if (row.size() != rows.front().size()) {
-      fail(Code::kCorrupt, "{}: sequence {} has {} ids, the first has {}: all must have one length",
-           path, rows.size() - 1, row.size(), rows.front().size());
-    }
-  }
-  return rows;
-}
-
 int logits_command(const Common& common, const Options& options) {
   check_output_file(options.out);
-  const std::vector<TokenRow> rows = read_ids(options.ids);
+  const std::vector<TokenRow> rows =
+      parse_id_rows(read_text_file(options.ids, kMostIdBytes), options.ids);
   LanguageModel model =
       open_language_model(options.model, engine_options(common, options.precision));
   const auto length = static_cast<int64_t>(rows.front().size());

@@ -1,6 +1,5 @@
 // ram tokenize: text on stdin to ids on stdout, and back. Needs tokenizer.json and nothing else.
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -11,6 +10,7 @@
 
 #include "commands.h"
 #include "model.h"
+#include "token_ids.h"
 
 namespace ram::cli {
 namespace {
@@ -28,31 +28,6 @@ std::string read_input(std::FILE* in) {
   while ((count = std::fread(buffer, 1, sizeof buffer, in)) > 0) text.append(buffer, count);
   if (std::ferror(in) != 0) fail(Code::kMissing, "stdin cannot be read");
   return text;
-}
-
-/// Ids between spaces, line ends or commas, brackets allowed: a line of ids, or a JSON list.
-std::vector<TokenId> parse_ids(std::string_view text, const Tokenizer& tokenizer) {
-  constexpr std::string_view kBetween = " \t\r\n,[]";
-  std::vector<TokenId> ids;
-  for (size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;
-       at = text.find_first_not_of(kBetween, at)) {
-    const size_t end = std::min(text.find_first_of(kBetween, at), text.size());
-    const std::string_view word = text.substr(at, end - at);
-    TokenId id = 0;
-    const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (error != std::errc() || stop != word.data() + word.size() || !tokenizer.token_of(id)) {
-      std::string shown(word.substr(0, 20));
-      for (char& c : shown) {
-        if (c < 0x20 || c > 0x7E) c = '?';
-      }
-      fail(Code::kCorrupt,
-           "'{}' is no id of this tokenizer: use numbers from 0 to {} (stdin, id {})", shown,
-           tokenizer.id_end() - 1, ids.size() + 1);
-    }
-    ids.push_back(id);
-    at = end;
-  }
-  return ids;
 }
 
 /// Takes away what encoding with Specials::kAdd puts around a text, if it is there.
@@ -75,7 +50,7 @@ int tokenize(const Common& common, const Options& options) {
   const Tokenizer tokenizer = Tokenizer::open(find_model(options.model));
   const std::string input = read_input(common.io.in);
   if (options.decode) {
-    std::vector<TokenId> ids = parse_ids(input, tokenizer);
+    std::vector<TokenId> ids = parse_id_words(input, tokenizer);
     if (options.special) drop_surroundings(tokenizer, ids);
     const std::string text = tokenizer.decode(ids, false);
     print_data(common, common.json ? Json{{"text", text}}.dump() + "\n" : text);
