@@ -146,7 +146,7 @@ class Reader {
     const bool good = value.is_number() && value.get<double>() >= range.least &&
                       value.get<double>() <= range.most;
     if (!good) {
-      bad(fmt::format("{} is {}, expected a number from {} to {}", what, json_shown(value),
+      bad(fmt::format("{} is {}, expected a number from {:g} to {:g}", what, json_shown(value),
                       range.least, range.most));
     }
     return value.get<double>();

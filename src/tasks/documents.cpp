@@ -11,6 +11,7 @@
 #include "ram/error.h"
 #include "ram/hash.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 namespace ram {
 namespace {
@@ -61,7 +62,9 @@ std::string type_of(const Json& value) {
 }  // namespace
 
 void Document::reject(const std::string& what) const {
-  fail(Code::kCorrupt, "{} line {}: {}", file_, line_, what);
+  // What is wrong may name fields, which come from the file.
+  constexpr size_t kLongest = 400;
+  fail(Code::kCorrupt, "{} line {}: {}", file_, line_, printable(what, kLongest));
 }
 
 const Json& Document::at(const char* field) const {
