@@ -22,19 +22,23 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) {
 
 /// A size as typed: bytes, or a share of something that is known only later.
 struct Size {
-  int64_t bytes = 0;   ///< if percent is 0
-  double percent = 0;  ///< (0, 100]: of the source's weights
+  static constexpr int64_t kWhole = 1'000'000'000'000'000'000;  ///< the share that 100 % is
 
-  /// @param whole_bytes what 100 % is.
+  int64_t bytes = 0;  ///< if share is 0
+  int64_t share = 0;  ///< (0, kWhole]: of the source's weights
+
+  /// @param whole_bytes what 100 % is, from 0 to 2^62.
+  /// @return the bytes, rounded down.
   int64_t resolve(int64_t whole_bytes) const;
 };
 
 /// Parses `19GB` (10^9), `17.5GiB` (2^30), `900MB`, `850MiB`, `64KiB`, `1TB`, plain bytes, or
-/// `35%`. Fractions of a byte are rounded down. Case matters as little as it can: "gb" is GB, "gib"
-/// is GiB.
+/// `35%`. The digits are taken as they are: 2.01MB is 2010000 bytes. Fractions of a byte are
+/// rounded down, a share to 16 decimals of a percent. Case matters as little as it can: "gb" is GB,
+/// "gib" is GiB.
 ///
-/// @throws Error{kUsage} for `19G` (it does not say which), negative, zero, non-numeric, or above
-/// 2^62.
+/// @throws Error{kUsage} for `19G` (it does not say which), negative, zero, non-numeric, or 2^62
+/// and above.
 Size parse_size(std::string_view text);
 
 /// @return "18.24 GB" style text, decimal units, three significant digits after rounding for

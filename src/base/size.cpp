@@ -1,10 +1,10 @@
 // Parsing and printing of sizes; checked arithmetic.
 #include "ram/size.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <cstdlib>
 
 #include "ram/error.h"
 
@@ -13,40 +13,65 @@ namespace {
 
 struct SizeUnit {
   std::string_view name;  // lower case
-  double bytes;
+  int64_t bytes;
 };
 
 constexpr std::array<SizeUnit, 9> kUnits = {{{"b", 1},
-                                             {"kb", 1e3},
-                                             {"mb", 1e6},
-                                             {"gb", 1e9},
-                                             {"tb", 1e12},
-                                             {"kib", 1024.0},
-                                             {"mib", 1048576.0},
-                                             {"gib", 1073741824.0},
-                                             {"tib", 1099511627776.0}}};
+                                             {"kb", 1'000},
+                                             {"mb", 1'000'000},
+                                             {"gb", 1'000'000'000},
+                                             {"tb", 1'000'000'000'000},
+                                             {"kib", int64_t{1} << 10},
+                                             {"mib", int64_t{1} << 20},
+                                             {"gib", int64_t{1} << 30},
+                                             {"tib", int64_t{1} << 40}}};
 
-constexpr double kLargestSize = 4611686018427387904.0;  // 2^62: sums of two stay in int64_t
+constexpr int64_t kLargestSize = int64_t{1} << 62;  // sums of two stay in int64_t
 
 [[noreturn]] void fail_size(std::string_view text, std::string_view why) {
   fail(Code::kUsage, "size '{}': {}; use 19GB (10^9 bytes), 17.5GiB (2^30), plain bytes, or 35%",
        text, why);
 }
 
-// Digits with at most one point: strtod alone would take "inf", "0x10" and "1e9".
-bool is_plain_number(std::string_view text) {
-  int digits = 0;
-  int points = 0;
-  for (const char c : text) {
-    if (std::isdigit(static_cast<unsigned char>(c)) != 0) {
-      ++digits;
-    } else if (c == '.') {
-      ++points;
-    } else {
-      return false;
-    }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+// Digits with at most one point, as typed.
+struct Decimal {
+  std::string_view whole;
+  std::string_view fraction;
+  bool zero = true;
+};
+
+std::optional<Decimal> parse_decimal(std::string_view text) {
+  const size_t point = std::min(text.find('.'), text.size());
+  Decimal number = {.whole = text.substr(0, point),
+                    .fraction = text.substr(std::min(point + 1, text.size()))};
+  if (number.whole.empty() && number.fraction.empty()) return std::nullopt;
+  for (const std::string_view digits : {number.whole, number.fraction}) {
+    if (!std::all_of(digits.begin(), digits.end(), is_digit)) return std::nullopt;
+    number.zero = number.zero && digits.find_first_not_of('0') == std::string_view::npos;
   }
-  return digits > 0 && points <= 1;
+  return number;
+}
+
+// floor(number * scale), exactly; nothing from 2^62 on. Binary floating point will not do: 2.01e6
+// is a little less than 2010000 there.
+std::optional<int64_t> scaled(const Decimal& number, int64_t scale) {
+  int64_t whole = 0;
+  for (const char c : number.whole) {
+    if (whole > kLargestSize / 10) return std::nullopt;
+    whole = whole * 10 + (c - '0');
+  }
+  // From the last digit to the first: floor((n + x) / 10) is floor((n + floor(x)) / 10).
+  int64_t rest = 0;
+  for (size_t i = number.fraction.size(); i > 0; --i) {
+    rest = ((number.fraction[i - 1] - '0') * scale + rest) / 10;
+  }
+  const std::optional<int64_t> product = checked_mul(whole, scale);
+  if (!product || *product >= kLargestSize - rest) return std::nullopt;
+  return *product + rest;
 }
 
 }  // namespace
@@ -64,46 +89,49 @@ std::optional<int64_t> checked_add(int64_t a, int64_t b) {
 }
 
 int64_t Size::resolve(int64_t whole_bytes) const {
-  if (percent == 0) return bytes;
-  return static_cast<int64_t>(static_cast<double>(whole_bytes) * (percent / 100));
+  if (share == 0) return bytes;
+  // (whole / kWhole) * share and (whole % kWhole) * share / kWhole, the second in two steps:
+  // nothing overflows, and only the last division rounds.
+  constexpr int64_t kStep = 1'000'000'000;
+  static_assert(kWhole == kStep * kStep);
+  const int64_t full = whole_bytes / kWhole * share;
+  const int64_t part = whole_bytes % kWhole;
+  // part * share, in base kStep: high * kStep^2 + middle * kStep + low.
+  const int64_t high = (part / kStep) * (share / kStep);
+  const int64_t middle = (part / kStep) * (share % kStep) + (part % kStep) * (share / kStep);
+  const int64_t low = (part % kStep) * (share % kStep);
+  return full + high + (middle + low / kStep) / kStep;
 }
 
 Size parse_size(std::string_view text) {
   size_t split = 0;
-  while (split < text.size() &&
-         (std::isdigit(static_cast<unsigned char>(text[split])) != 0 || text[split] == '.')) {
-    ++split;
-  }
-  const std::string number(text.substr(0, split));
+  while (split < text.size() && (is_digit(text[split]) || text[split] == '.')) ++split;
+  const std::optional<Decimal> number = parse_decimal(text.substr(0, split));
   std::string unit(text.substr(split));
   while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
   for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (!is_plain_number(number)) fail_size(text, "no number at its start");
-  const double value = std::strtod(number.c_str(), nullptr);
-  if (value <= 0) fail_size(text, "must be above zero");
+  if (!number) fail_size(text, "no number at its start");
+  if (number->zero) fail_size(text, "must be above zero");
 
   if (unit == "%") {
-    if (value > 100) fail_size(text, "a share is at most 100%");
-    return {.bytes = 0, .percent = value};
+    const std::optional<int64_t> share = scaled(*number, Size::kWhole / 100);
+    if (!share || *share > Size::kWhole) fail_size(text, "a share is at most 100%");
+    if (*share == 0) fail_size(text, "must be at least 0.0000000000000001%");
+    return {.bytes = 0, .share = *share};
   }
-  if (unit.empty() && number.find('.') != std::string::npos) {
-    fail_size(text, "a fraction needs a unit");
-  }
+  if (unit.empty() && split != number->whole.size()) fail_size(text, "a fraction needs a unit");
   if (unit == "k" || unit == "m" || unit == "g" || unit == "t") {
     fail_size(text, "does not say whether powers of 10 or of 2 are meant");
   }
-  double scale = unit.empty() ? 1 : 0;
+  int64_t scale = unit.empty() ? 1 : 0;
   for (const SizeUnit& known : kUnits) {
     if (unit == known.name) scale = known.bytes;
   }
   if (scale == 0) fail_size(text, "unknown unit");
-  if (value * scale >= kLargestSize) fail_size(text, "too large");
-  if (number.find('.') == std::string::npos) {  // exact beyond 2^53
-    return {.bytes = std::strtoll(number.c_str(), nullptr, 10) * static_cast<int64_t>(scale)};
-  }
-  const auto bytes = static_cast<int64_t>(value * scale);
-  if (bytes == 0) fail_size(text, "must be at least one byte");
-  return {.bytes = bytes};
+  const std::optional<int64_t> bytes = scaled(*number, scale);
+  if (!bytes) fail_size(text, "too large");
+  if (*bytes == 0) fail_size(text, "must be at least one byte");
+  return {.bytes = *bytes};
 }
 
 std::string format_bytes(int64_t bytes) {

@@ -1,6 +1,7 @@
 #include "ram/size.h"
 
 #include <limits>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -22,10 +23,52 @@ TEST(Size, TypedSizesMeanWhatTheySay) {
   EXPECT_EQ(parse_size("7").resolve(1000), 7);
 }
 
+TEST(Size, EverySizeOfTwoDecimalsIsExact) {
+  const std::pair<const char*, int64_t> units[] = {
+      {"kB", 1000}, {"MB", 1000000}, {"GB", 1000000000}, {"TB", 1000000000000}};
+  for (int64_t hundredths = 1; hundredths < 10000; ++hundredths) {
+    const std::string number = fmt::format("{}.{:02}", hundredths / 100, hundredths % 100);
+    for (const auto& [name, bytes] : units) {
+      ASSERT_EQ(parse_size(number + name).bytes, hundredths * (bytes / 100)) << number << name;
+    }
+    // 2^30 / 100 is no whole number: rounded down.
+    ASSERT_EQ(parse_size(number + "GiB").bytes, hundredths * (int64_t{1} << 30) / 100) << number;
+    ASSERT_EQ(parse_size(number + "%").resolve(1000000), hundredths * 100) << number;
+  }
+}
+
+TEST(Size, DigitsAreTakenAsTheyAreHoweverMany) {
+  EXPECT_EQ(parse_size("8.2GB").bytes, 8200000000);
+  EXPECT_EQ(parse_size("1.001MB").bytes, 1001000);
+  EXPECT_EQ(parse_size("000000000000000000000001.50kB").bytes, 1500);
+  EXPECT_EQ(parse_size(".5kB").bytes, 500);
+  EXPECT_EQ(parse_size("2.kB").bytes, 2000);
+  EXPECT_EQ(parse_size("0.99999999999999999999999999999999MB").bytes, 999999);
+  EXPECT_EQ(parse_size("1.00000000000000000000000000000009TB").bytes, 1000000000000);
+  EXPECT_EQ(parse_size("4611686018427387903").bytes, (int64_t{1} << 62) - 1);
+  EXPECT_EQ(parse_size("4611686.018427387903TB").bytes, (int64_t{1} << 62) - 1);
+  for (const char* large : {"4611686018427387904", "4611686.018427387904TB", "4194304TiB",
+                            "99999999999999999999999999", "9223372036854775808"}) {
+    EXPECT_THROW((void)parse_size(large), Error) << large;
+  }
+}
+
+TEST(Size, SharesAreExactAlsoOfTheLargestModel) {
+  constexpr int64_t kLargest = int64_t{1} << 62;
+  EXPECT_EQ(parse_size("100%").resolve(kLargest), kLargest);
+  EXPECT_EQ(parse_size("100.000%").resolve(kLargest - 1), kLargest - 1);
+  EXPECT_EQ(parse_size("25%").resolve(kLargest), kLargest / 4);
+  EXPECT_EQ(parse_size("0.0000000000000001%").resolve(kLargest), 4);
+  EXPECT_EQ(parse_size("99.9999999999999999%").resolve(1000000000000000000), 999999999999999999);
+  EXPECT_EQ(parse_size("28.7%").resolve(1000), 287);
+  EXPECT_EQ(parse_size("50%").resolve(0), 0);
+  EXPECT_THROW((void)parse_size("0.00000000000000001%"), Error);
+}
+
 TEST(Size, WhatIsUnclearIsRefusedWithOneLine) {
-  for (const char* text :
-       {"19G", "5M", "", "GB", "-3GB", "0", "0.1", "1e9", "inf", "0x10", "1.2.3GB", "19 parsecs",
-        "150%", "0%", "9999999999TB", "0.0001B", "1,5GB"}) {
+  for (const char* text : {"19G", "5M",  "",     "GB",      "-3GB",         "0",       "0.1",
+                           "1e9", "inf", "0x10", "1.2.3GB", "19 parsecs",   "150%",    "100.01%",
+                           "0%",  ".",   ".GB",  "00.00GB", "9999999999TB", "0.0001B", "1,5GB"}) {
     try {
       (void)parse_size(text);
       FAIL() << text << " was accepted";

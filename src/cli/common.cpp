@@ -35,7 +35,7 @@ int threads(const Common& common) {
   if (common.memory.empty()) return wanted;
   const Size size = parse_size(common.memory);
   const int64_t least = kMemoryBase + kMemoryPerThread;
-  if (size.percent > 0 || size.bytes < least) {
+  if (size.share > 0 || size.bytes < least) {
     fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or leave the option out",
          common.memory, least >> 20);
   }

@@ -23,7 +23,7 @@ EngineOptions engine_options(const Common& common, const std::string& precision)
   options.memory_bytes = memory_bytes() / 2;
   if (!common.memory.empty()) {
     const Size size = parse_size(common.memory);
-    if (size.percent > 0) {
+    if (size.share > 0) {
       fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
     }
     options.memory_bytes = size.bytes;
