@@ -37,6 +37,7 @@ LAYERS = {
 HEADERS = {
     "error": "base",
     "size": "base",
+    "suggest": "base",
     "dtype": "base",
     "thread": "base",
     "hash": "base",

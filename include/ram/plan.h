@@ -275,6 +275,12 @@ struct UnitExplanation {
   std::vector<Choice> choices;  ///< by bytes
 };
 
+/// @return the names of the units that a word means, in the model's order: the unit of that name;
+///         else those that it matches, where it has a `*` (any characters); else those in whose
+///         name it occurs.
+/// @throws Error{kUsage} none (names the nearest).
+std::vector<std::string> find_units(const Checkpoint& checkpoint, std::string_view word);
+
 /// @throws Error{kUsage} no such unit (names the nearest).
 UnitExplanation explain_unit(const PlanInput& input, const Plan& plan, std::string_view unit);
 

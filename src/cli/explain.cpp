@@ -34,7 +34,7 @@ std::string find_model(const Common& common, const Options& options, const Plan&
     }
   }
   fail(Code::kMissing, "{}: the study {} does not know its model {}: say where it is with --model",
-       options.plan, common.study, plan.model_name);
+       options.plan, common.study.empty() ? "(nowhere)" : common.study, plan.model_name);
 }
 
 struct Step {
@@ -133,13 +133,13 @@ std::string over_text(const PlanInput& input, const Plan& plan,
                     file, least_budget(input.checkpoint, plan));
 }
 
-int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
-                 const std::string& file) {
-  const std::vector<size_t> order = by_loss_per_byte(plan);
-  const std::optional<OtherBudget> next = next_megabyte(input, plan);
-  const std::optional<OtherBudget> within = within_budget(input, plan);
-  const int64_t over = plan.total_bytes - plan.budget_bytes;
-  Json units = Json::array();
+struct UnitRows {
+  Json json = Json::array();
+  std::string table;
+};
+
+UnitRows unit_rows(const Plan& plan, const std::vector<size_t>& order, size_t most) {
+  UnitRows rows;
   Table table({{"unit", Align::kLeft},
                {"format", Align::kLeft},
                {"bytes"},
@@ -148,24 +148,35 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
                {"loss"},
                {"loss/MB"}});
   for (const size_t u : order) {
-    if (units.size() >= kUnitsShown) break;
+    if (rows.json.size() >= most) break;
     const PlannedUnit& unit = plan.units[u];
     const double loss = unit_loss(plan, unit);
     const double per_mb = loss * static_cast<double>(kMegabyte) / static_cast<double>(unit.bytes);
     const std::string format = format_text(unit.format, plan.dtype);
-    units.push_back({{"name", unit.name},
-                     {"format", format},
-                     {"bytes", unit.bytes},
-                     {"nrmse", unit.nrmse},
-                     {"loss", loss},
-                     {"loss_per_mb", per_mb}});
+    rows.json.push_back({{"name", unit.name},
+                         {"format", format},
+                         {"bytes", unit.bytes},
+                         {"nrmse", unit.nrmse},
+                         {"loss", loss},
+                         {"loss_per_mb", per_mb}});
     table.add({unit.name, format, std::to_string(unit.bytes), fmt::format("{:.4f}", unit.nrmse),
                fmt::format("{:g}", unit.prior.value_or(0)), fmt::format("{:.4g}", loss),
                fmt::format("{:.4g}", per_mb)});
   }
+  rows.table = table.render();
+  return rows;
+}
+
+int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
+                 const std::string& file) {
+  const std::vector<size_t> order = by_loss_per_byte(plan);
+  const std::optional<OtherBudget> next = next_megabyte(input, plan);
+  const std::optional<OtherBudget> within = within_budget(input, plan);
+  const int64_t over = plan.total_bytes - plan.budget_bytes;
+  UnitRows rows = unit_rows(plan, order, kUnitsShown);
   if (common.json) {
     Json document = {
-        {"objective", plan.objective}, {"units", std::move(units)}, {"next_mb", nullptr}};
+        {"objective", plan.objective}, {"units", std::move(rows.json)}, {"next_mb", nullptr}};
     if (next) document["next_mb"] = change_json(plan, *next);
     if (over > 0) {
       document["over_bytes"] = over;
@@ -177,7 +188,7 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
   }
   std::string text = plan_summary(plan, uniform_beside(input, plan));
   if (over > 0) text += over_text(input, plan, within, file);
-  text += "\nmost loss per byte:\n" + table.render();
+  text += "\nmost loss per byte:\n" + rows.table;
   if (next && !next->steps.empty()) {
     text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
                         plan.objective, next->loss) +
@@ -234,6 +245,23 @@ int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
   return kDone;
 }
 
+// Several units: how each fares, in the model's order.
+int explain_some(const Common& common, const Plan& plan, const std::vector<std::string>& names) {
+  std::vector<size_t> order;
+  for (size_t u = 0; u < plan.units.size(); ++u) {
+    if (std::find(names.begin(), names.end(), plan.units[u].name) != names.end()) {
+      order.push_back(u);
+    }
+  }
+  const UnitRows rows = unit_rows(plan, order, order.size());
+  if (common.json) {
+    print_result(common, Json{{"units", rows.json}}.dump(2) + "\n");
+  } else {
+    print_result(common, rows.table + "\nThe whole name of one explains its format.\n");
+  }
+  return kDone;
+}
+
 int explain(const Common& common, const Options& options) {
   threads(common);
   const Plan edited = read_plan(options.plan);
@@ -243,8 +271,10 @@ int explain(const Common& common, const Options& options) {
   const PlanInput input = curves.input(checkpoint);
   const std::string file = plan_file(options.plan).string();
   const Plan plan = complete_plan(input, edited, file, OverBudget::kReturn);
-  return options.unit.empty() ? explain_plan(common, input, plan, file)
-                              : explain_one(common, input, plan, options.unit);
+  if (options.unit.empty()) return explain_plan(common, input, plan, file);
+  const std::vector<std::string> names = find_units(checkpoint, options.unit);
+  return names.size() == 1 ? explain_one(common, input, plan, names.front())
+                           : explain_some(common, plan, names);
 }
 
 }  // namespace
@@ -252,7 +282,8 @@ int explain(const Common& common, const Options& options) {
 Action setup_explain(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("PLAN", options->plan, "plan.json, or a folder with one").type_name("").required();
-  app.add_option("UNIT", options->unit, "name of a unit, as in the plan").type_name("");
+  app.add_option("UNIT", options->unit, "name of a unit, a part of one, or a pattern with *")
+      .type_name("");
   app.add_option("--model", options->model, "where the model is, if the study does not know")
       .type_name("MODEL");
   return [options, &common] { return explain(common, *options); };

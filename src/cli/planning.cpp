@@ -9,9 +9,10 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/suggest.h"
 
 #include "commands.h"
-#include "suggest.h"
+
 
 namespace ram::cli {
 namespace {

@@ -8,10 +8,11 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/suggest.h"
 #include "ram/text.h"
 
 #include "commands.h"
-#include "suggest.h"
+
 
 namespace ram::cli {
 namespace {

@@ -6,41 +6,18 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/suggest.h"
 
 #include "objective.h"
 
 namespace ram {
 namespace {
 
-// Levenshtein distance over two rows.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, changed});
-    }
-  }
-  return row.back();
-}
-
-size_t find_unit(const Checkpoint& checkpoint, std::string_view name) {
-  size_t nearest = 0;
-  size_t least = SIZE_MAX;
-  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
-    if (checkpoint.units[u].name == name) return u;
-    const size_t distance = edit_distance(name, checkpoint.units[u].name);
-    if (distance < least) {
-      least = distance;
-      nearest = u;
-    }
-  }
-  fail(Code::kUsage, "{}: {} has no such unit; the nearest name is {}", name, checkpoint.name,
-       checkpoint.units.at(nearest).name);
+size_t index_of(const Checkpoint& checkpoint, std::string_view name) {
+  const std::string exact = find_units(checkpoint, name).front();
+  const auto found = std::find_if(checkpoint.units.begin(), checkpoint.units.end(),
+                                  [&](const Unit& unit) { return unit.name == exact; });
+  return static_cast<size_t>(found - checkpoint.units.begin());
 }
 
 // The most loss that a step up saves per MB, over all units of the plan that may take it: the price
@@ -92,8 +69,30 @@ std::string sentence(const Unit& unit, const UnitCandidates& candidates, const P
 
 }  // namespace
 
+std::vector<std::string> find_units(const Checkpoint& checkpoint, std::string_view word) {
+  const bool pattern = word.find('*') != std::string_view::npos;
+  std::vector<std::string> found;
+  std::vector<std::string> known;
+  for (const Unit& unit : checkpoint.units) {
+    if (unit.name == word) return {unit.name};
+    const bool means = pattern ? matches(word, unit.name)
+                               : !word.empty() && unit.name.find(word) != std::string::npos;
+    if (means) found.push_back(unit.name);
+    known.push_back(unit.name);
+  }
+  if (!found.empty()) return found;
+  // Of the whole name, or of its last part.
+  for (const Unit& unit : checkpoint.units) {
+    known.push_back(unit.name.substr(unit.name.rfind('.') + 1));
+  }
+  fail(Code::kUsage,
+       "{}: {} has no such unit{} (ram inspect --json lists them; * stands for any "
+       "characters, and a part of a name is enough)",
+       word, checkpoint.name, did_you_mean(word, known));
+}
+
 UnitExplanation explain_unit(const PlanInput& input, const Plan& plan, std::string_view name) {
-  const size_t u = find_unit(input.checkpoint, name);
+  const size_t u = index_of(input.checkpoint, name);
   const Unit& unit = input.checkpoint.units[u];
   const Objective objective = make_objective(input, plan.request);
   const UnitCandidates& candidates = objective.units[u];

@@ -40,7 +40,9 @@ std::vector<AffineFormat> effective_menu(const PlanRequest& request) {
   return menu;
 }
 
-// Glob with `*` only. Linear in practice: one backtrack point is enough for stars.
+}  // namespace
+
+// Linear in practice: one backtrack point is enough for stars.
 bool matches(std::string_view pattern, std::string_view text) {
   size_t p = 0;
   size_t t = 0;
@@ -63,6 +65,8 @@ bool matches(std::string_view pattern, std::string_view text) {
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
 }
+
+namespace {
 
 // For each unit the last pin that matches it, or null. A pin that matches nothing is a typing
 // error.

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ram/allocate.h"
@@ -54,6 +55,9 @@ const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format);
 
 /// @return the unit's prior by role, first layer, last layer; the first match wins.
 double unit_prior(const Unit& unit, int layers, const PlanRequest& request);
+
+/// @param pattern a name in which `*` stands for any characters.
+bool matches(std::string_view pattern, std::string_view text);
 
 /// @return "4:64", or "bf16", "f16", "f32" for an unquantized unit.
 std::string unit_format_name(UnitFormat format, DType dtype);

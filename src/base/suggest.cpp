@@ -1,11 +1,11 @@
 // Edit distance over three rows.
-#include "suggest.h"
+#include "ram/suggest.h"
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
-namespace ram::cli {
+namespace ram {
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1);
@@ -48,4 +48,4 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
   return best.empty() ? std::string() : "; did you mean " + best + "?";
 }
 
-}  // namespace ram::cli
+}  // namespace ram

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace ram::cli {
+namespace ram {
 
 /// @return edits (insert, delete, replace, swap of neighbours) between two words.
 /// @source R. A. Wagner and M. J. Fischer, The string-to-string correction problem, JACM 21 (1974);
@@ -20,4 +20,4 @@ std::string nearest(std::string_view word, std::span<const std::string> known);
 /// @return "; did you mean X?", or nothing.
 std::string did_you_mean(std::string_view word, std::span<const std::string> known);
 
-}  // namespace ram::cli
+}  // namespace ram

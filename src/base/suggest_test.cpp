@@ -1,11 +1,11 @@
-#include "suggest.h"
+#include "ram/suggest.h"
 
 #include <array>
 #include <string>
 
 #include <gtest/gtest.h>
 
-namespace ram::cli {
+namespace ram {
 namespace {
 
 TEST(Suggest, DistanceCountsEditsAndSwaps) {
@@ -27,4 +27,4 @@ TEST(Suggest, FindsTheNearestWordAndStaysSilentForAFarOne) {
 }
 
 }  // namespace
-}  // namespace ram::cli
+}  // namespace ram
