@@ -1,0 +1,152 @@
+// What is kept of each model, and taking it away again.
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+
+#include "state.h"
+
+namespace ram {
+namespace {
+
+int64_t number(Database& database, std::string_view sql, std::string_view first) {
+  Statement find(database, sql);
+  find.bind(1, first);
+  return find.step() ? find.number(0) : 0;
+}
+
+// Evaluated models that belong to a source: itself, and the folders whose plan was made for it.
+constexpr std::string_view kDigests =
+    "SELECT digest FROM evaluated_model WHERE folder = ?2 OR digest IN (SELECT key FROM document "
+    "WHERE kind = 'plan' AND json_valid(text) AND json_extract(text, '$.model.fingerprint') = ?1)";
+
+// Tables whose rows name an evaluated model by its digest; rows that refer to them go with them.
+constexpr std::array<std::string_view, 4> kOfDigest = {
+    "DELETE FROM evaluation WHERE model = ?", "DELETE FROM task WHERE model = ?",
+    "DELETE FROM document WHERE instr(key, ?) > 0", "DELETE FROM evaluated_model WHERE digest = ?"};
+constexpr std::array<std::string_view, 5> kOfFingerprint = {
+    "DELETE FROM build WHERE fingerprint = ?", "DELETE FROM calibration_text WHERE fingerprint = ?",
+    "DELETE FROM probe WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
+    "DELETE FROM model WHERE fingerprint = ?"};
+
+constexpr std::string_view kFilesIn = "path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'";
+
+void run_with(Database& database, std::string_view sql, std::string_view value) {
+  Statement statement(database, sql);
+  statement.bind(1, value).run();
+}
+
+std::vector<std::string> digests_of(Database& database, const ModelRecord& model) {
+  std::vector<std::string> digests;
+  Statement find(database, kDigests);
+  find.bind(1, model.fingerprint).bind(2, model.folder);
+  while (find.step()) digests.push_back(find.text(0));
+  return digests;
+}
+
+// Bytes of what grows with a model: curves, rows, texts. Keys and indexes come on top.
+int64_t kept_bytes(Database& database, const ModelRecord& model,
+                   std::span<const std::string> digests) {
+  int64_t bytes = number(
+      database,
+      fmt::format("SELECT coalesce(sum(length(part) + length(sums) + 64), 0) FROM curve WHERE "
+                  "tensor_hash IN (SELECT hash FROM tensor JOIN file ON file.id = tensor.file "
+                  "WHERE {})",
+                  kFilesIn),
+      model.folder);
+  const std::string& fingerprint = model.fingerprint;
+  bytes += number(
+      database, "SELECT coalesce(sum(length(ids)), 0) FROM calibration_text WHERE fingerprint = ?",
+      fingerprint);
+  bytes += number(database,
+                  "SELECT coalesce(sum(length(unit) + 120), 0) FROM probe WHERE fingerprint = ?",
+                  fingerprint);
+  constexpr std::string_view kDocuments =
+      "SELECT coalesce(sum(length(text)), 0) FROM document WHERE instr(key, ?) > 0";
+  bytes += number(database, kDocuments, fingerprint);
+  for (const std::string& digest : digests) {
+    bytes += number(database, kDocuments, digest);
+    bytes += number(database,
+                    "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
+                    "evaluation AS e ON e.id = d.model WHERE e.model = ?",
+                    digest);
+    bytes += number(database,
+                    "SELECT coalesce(sum(length(log_likelihoods) + 40), 0) FROM task_answer AS a "
+                    "JOIN task ON task.id = a.task WHERE task.model = ?",
+                    digest);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<ModelUse> Study::model_uses() {
+  state_->require_version(4);
+  std::vector<ModelUse> uses;
+  const std::vector<EvaluatedModel> evaluated = evaluated_models();
+  for (ModelRecord& model : models()) {
+    ModelUse use;
+    const std::vector<std::string> digests = digests_of(state_->database, model);
+    for (const EvaluatedModel& one : evaluated) {
+      if (std::find(digests.begin(), digests.end(), one.digest) != digests.end()) {
+        use.evaluated.push_back(one);
+      }
+    }
+    use.plans = number(state_->database, "SELECT count(*) FROM build WHERE fingerprint = ?",
+                       model.fingerprint);
+    use.kept_bytes = kept_bytes(state_->database, model, digests);
+    use.model = std::move(model);
+    uses.push_back(std::move(use));
+  }
+  return uses;
+}
+
+void Study::remove_models(std::span<const std::string> fingerprints) {
+  state_->require_version(4);
+  const std::vector<ModelRecord> all = models();
+  const auto goes = [&](const ModelRecord& model) {
+    return std::find(fingerprints.begin(), fingerprints.end(), model.fingerprint) !=
+           fingerprints.end();
+  };
+  {
+    Database& database = state_->database;
+    Transaction transaction(database);
+    for (const ModelRecord& model : all) {
+      if (!goes(model)) continue;
+      // A changed model in the same place keeps what is known of that place.
+      const bool shared = std::any_of(all.begin(), all.end(), [&](const ModelRecord& other) {
+        return !goes(other) && other.folder == model.folder;
+      });
+      const std::string folder = shared ? "" : model.folder;
+      for (const std::string& digest :
+           digests_of(database, {.fingerprint = model.fingerprint, .folder = folder})) {
+        for (const std::string_view sql : kOfDigest) run_with(database, sql, digest);
+      }
+      for (const std::string_view sql : kOfFingerprint) run_with(database, sql, model.fingerprint);
+      if (shared) continue;
+      // Copies of the model elsewhere go too: there is one record for all of them.
+      database.exec("DROP TABLE IF EXISTS temp.gone");
+      database.exec("CREATE TEMP TABLE gone (hash TEXT PRIMARY KEY)");
+      run_with(
+          database,
+          fmt::format("INSERT OR IGNORE INTO gone SELECT hash FROM tensor JOIN file ON file.id "
+                      "= tensor.file WHERE {}",
+                      kFilesIn),
+          folder);
+      run_with(database, fmt::format("DELETE FROM file WHERE {}", kFilesIn), folder);
+      database.exec(
+          "DELETE FROM file WHERE id IN (SELECT file FROM tensor WHERE hash IN gone) AND NOT "
+          "EXISTS (SELECT 1 FROM model WHERE substr(path, 1, length(folder) + 1) = folder || "
+          "'/')");
+    }
+    database.exec("DELETE FROM curve WHERE tensor_hash NOT IN (SELECT hash FROM tensor)");
+    transaction.commit();
+  }
+  // The pages are given back to the file system; the log would keep a copy of them.
+  state_->database.exec_patiently("VACUUM");
+  state_->database.exec_patiently("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+}  // namespace ram
