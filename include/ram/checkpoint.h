@@ -201,6 +201,9 @@ class Checkpoint {
 /// @throws Error{kMissing} neither a folder nor an id in the local cache.
 std::filesystem::path find_model(const std::string& folder_or_id);
 
+/// @return the ids of the models in the local Hugging Face cache, sorted: what find_model takes.
+std::vector<std::string> cached_models();
+
 /// config.json for the output, spelled so that mlx_lm and transformers (4 and 5) read the same
 /// model: the union of the hub's spelling and of transformers 5's, with `quantization` and
 /// `quantization_config`.

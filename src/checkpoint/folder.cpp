@@ -199,6 +199,21 @@ ModelFolder find_model_folder(const std::string& folder_or_id) {
   return {snapshot, folder_or_id, fetch_command(folder_or_id)};
 }
 
+std::vector<std::string> cached_models() {
+  constexpr std::string_view kPrefix = "models--";
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(cache_folder(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    const fs::path snapshot = find_snapshot(entry.path());
+    if (snapshot.empty() || !fs::exists(snapshot / "config.json", error)) continue;
+    ids.push_back(replaced(name.substr(kPrefix.size()), "--", "/"));
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
 fs::path find_model(const std::string& folder_or_id) {
   return find_model_folder(folder_or_id).path;
 }

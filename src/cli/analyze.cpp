@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "model.h"
+#include "outputs.h"
 #include "planning.h"
 
 namespace ram::cli {
@@ -68,11 +69,7 @@ void print_summary(const Common& common, const Checkpoint& checkpoint, const Mod
 int analyze_command(const Common& common, const Options& options) {
   const Encoder encoder = parse_encoder_option(options.encoder);
   const std::optional<DType> dtype = parse_dtype_option(options.dtype);
-  if (options.csv == "-" && common.json) {
-    fail(Code::kUsage, "--csv - and --json both want stdout: give --csv a file");
-  }
   const int workers = threads(common);
-  check_output_file(options.csv);
   const Checkpoint checkpoint = open_source(common, options.model);
   Study study = open_study(common, fmt::format("analyze --encoder {}", encoder_name(encoder)));
   AnalyzeStats stats;
@@ -100,7 +97,9 @@ int analyze_command(const Common& common, const Options& options) {
 Action setup_analyze(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
-  app.add_option("--csv", options->csv, "all curves as a table; - is stdout").type_name("FILE");
+  app.add_option("--csv", options->csv, "all curves as a table; - is stdout")
+      .type_name("FILE")
+      .writes(Content::kCurves);
   app.add_option("--encoder", options->encoder, "mlx: as stored (default); reference: as published")
       .type_name("mlx|reference");
   app.add_option("--dtype", options->dtype, "of scales, biases and unquantized tensors")

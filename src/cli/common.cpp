@@ -2,15 +2,20 @@
 #include "common.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <mutex>
+#include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/json.h"
 #include "ram/size.h"
 #include "ram/text.h"
 
@@ -22,7 +27,8 @@ namespace {
 
 // Live lines often enough to look alive, seldom enough to cost nothing.
 constexpr double kLiveInterval = 0.1;
-constexpr double kLogInterval = 10;
+// So that a line is kept alive while the work does not report.
+constexpr std::chrono::milliseconds kTick{500};
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -43,7 +49,16 @@ int threads(const Common& common) {
   return static_cast<int>(std::min<int64_t>(wanted, fitting));
 }
 
+std::string error_document(int status, const std::string& message,
+                           std::optional<int64_t> min_safe_bytes) {
+  using Json = nlohmann::ordered_json;
+  Json document = {{"error", {{"status", status}, {"message", message}}}};
+  if (min_safe_bytes) document["min_safe_bytes"] = *min_safe_bytes;
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 void print_data(const Common& common, std::string_view text) {
+  common.result_begun = true;
   const size_t written = std::fwrite(text.data(), 1, text.size(), common.io.out);
   if (written == text.size() && std::fflush(common.io.out) == 0) return;
   if (errno == EPIPE) return;
@@ -71,6 +86,24 @@ void enter_stage(const Common& common, std::string_view name) {
   const auto& names = common.stages->names;
   const auto found = std::find(names.begin(), names.end(), name);
   if (found != names.end()) common.stages->at = static_cast<size_t>(found - names.begin());
+}
+
+std::string shell_word(const std::string& text) {
+  const auto plain = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return std::isalnum(byte) != 0 || byte > 0x7F ||
+           std::string_view("_./:@%+=,-").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
+  std::string word = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      word += "'\\''";
+    } else {
+      word += c;
+    }
+  }
+  return word + "'";
 }
 
 std::string format_seconds(double seconds) {
@@ -101,39 +134,88 @@ std::string progress_text(const Progress& progress, int64_t start_bytes, double 
 }
 
 struct ProgressLine::State {
-  explicit State(const Common& c) : common(c) {}
+  explicit State(const Common& c) : common(c) {
+    const int descriptor = fileno(common.io.err);
+    live = descriptor >= 0 && isatty(descriptor) != 0;
+  }
+  ~State() { stop(); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   const Common& common;
   bool live = false;
   std::mutex mutex;
+  std::condition_variable stopping;
+  bool stopped = false;
+  std::thread ticker;
+  // Of the phase that was reported last; `at.phase` is empty before the first.
+  Progress at;
   std::string phase;
+  std::string unit;
   int64_t phase_start_bytes = 0;
   Clock::time_point phase_start;
-  Clock::time_point last_shown;
+  Clock::time_point drawn;
   bool line_open = false;
+
+  // A line that only the work's own reports move would stand still when they come seldom.
+  void start_ticking() {
+    if (common.quiet) return;
+    try {
+      ticker = std::thread([this] {
+        std::unique_lock lock(mutex);
+        while (!stopping.wait_for(lock, kTick, [this] { return stopped; })) draw();
+      });
+    } catch (const std::system_error&) {
+      // No thread to be had: the line moves when the work reports.
+    }
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopped = true;
+    }
+    stopping.notify_all();
+    if (ticker.joinable()) ticker.join();
+  }
 
   void show(const Progress& progress) {
     const std::lock_guard lock(mutex);
-    if (phase != progress.phase) {
-      clear();
+    if (stopped) return;
+    const bool begins = phase != progress.phase;
+    at = progress;
+    if (begins) {
       phase = progress.phase;
+      unit = progress.unit;
       phase_start_bytes = progress.done_bytes;
-      phase_start = last_shown = Clock::now();
-      return;
+      phase_start = Clock::now();
     }
-    if (since(last_shown) < (live ? kLiveInterval : kLogInterval)) return;
-    last_shown = Clock::now();
-    std::string text = progress_text(progress, phase_start_bytes, since(phase_start));
+    at.phase = phase;
+    at.unit = unit;
+    draw();
+  }
+
+  // With the lock.
+  void draw() {
+    if (phase.empty()) return;
+    Clock::time_point& last = live ? drawn : common.shown;
+    if (since(last) < (live ? kLiveInterval : kLogInterval)) return;
+    last = Clock::now();
+    const double seconds = since(phase_start);
+    std::string text = progress_text(at, phase_start_bytes, seconds);
     if (const Stages* stages = common.stages.get()) {
-      text = fmt::format("stage {} of {}: {}; {} so far", stages->at + 1, stages->names.size(),
-                         text, format_seconds(since(stages->start)));
+      text = fmt::format("stage {} of {}: {}", stages->at + 1, stages->names.size(), text);
     }
+    const double all = since(common.stages ? common.stages->start : common.started);
+    if (all >= 1) text += fmt::format("; {} so far", format_seconds(all));
     // "\x1b[K" erases to the end of the line.
     say(common, live ? fmt::format("\r{}\x1b[K", text) : fmt::format("ram: {}\n", text));
     line_open = live;
   }
 
+  // With the lock.
   void clear() {
+    phase.clear();
     if (!line_open) return;
     say(common, "\r\x1b[K");
     line_open = false;
@@ -141,11 +223,11 @@ struct ProgressLine::State {
 };
 
 ProgressLine::ProgressLine(const Common& common) : state_(std::make_unique<State>(common)) {
-  const int descriptor = fileno(common.io.err);
-  state_->live = descriptor >= 0 && isatty(descriptor) != 0;
+  state_->start_ticking();
 }
 
 ProgressLine::~ProgressLine() {
+  state_->stop();
   clear();
 }
 

@@ -6,11 +6,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "ram/thread.h"
+
+#include "study_place.h"
 
 namespace ram::cli {
 
@@ -29,7 +32,8 @@ struct Stages {
 };
 
 struct Common {
-  std::string study = "./ram.db";
+  std::string study;     ///< where it is; empty: nowhere, see `place`
+  StudyPlace place;      ///< of the study
   std::string memory;    ///< as typed; empty: no bound
   int thread_count = 0;  ///< 0: as many as there are processors
   uint64_t seed = 42;
@@ -38,6 +42,11 @@ struct Common {
   Io io;
   std::shared_ptr<Stages> stages = {};  ///< null: one stage
   std::string program = "ram";          ///< argv[0]
+  /// Something was written to stdout: an error is no document of its own then.
+  mutable bool result_begun = false;
+  mutable bool place_said = false;  ///< the note on the study's place
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  mutable std::chrono::steady_clock::time_point shown = started;  ///< progress, on a log
 };
 
 /// What is held at once, whatever the size of the model: a share that does not depend on the
@@ -50,6 +59,10 @@ inline constexpr int64_t kMemoryPerThread = int64_t{12} << 20;
 /// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
 /// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
 int threads(const Common& common);
+
+/// @return the document of an error with --json: {"error": {"status", "message"}}.
+std::string error_document(int status, const std::string& message,
+                           std::optional<int64_t> min_safe_bytes = {});
 
 /// Writes the result to stdout. Without --json it is for people: what could steer a terminal comes
 /// out as U+FFFD (printable_lines). A reader that went away (SIGPIPE is ignored) is no failure.
@@ -68,10 +81,13 @@ void note(const Common& common, std::string_view text);
 /// Says which stage is on from here; nothing where the command has no stage of that name.
 void enter_stage(const Common& common, std::string_view name);
 
-/// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s.
-/// Where a command has several stages it begins with "stage 2 of 5: " and ends with what the
-/// command took so far.
-/// The line is cleared when the object goes.
+/// @return `text` as one word of a shell's command line: in quotes where it needs them.
+std::string shell_word(const std::string& text);
+
+/// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s,
+/// however many phases the work has and however seldom it reports. It ends with what the command
+/// took so far; where a command has several stages it begins with "stage 2 of 5: ". The line is
+/// cleared when the object goes.
 class ProgressLine {
  public:
   explicit ProgressLine(const Common& common);
@@ -91,6 +107,9 @@ class ProgressLine {
 /// @return "analyze 43 %, 1.21 GB/s, 12 s left"; the rate and the rest only where they are known.
 /// @param seconds since `start_bytes` of the phase were done.
 std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds);
+
+/// Seconds between two lines of progress where stderr is no terminal.
+inline constexpr double kLogInterval = 10;
 
 /// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
 std::string format_seconds(double seconds);

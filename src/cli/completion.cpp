@@ -1,14 +1,17 @@
-// ram completion: scripts for shells, made from the same tree of options that the parser has, so
-// that they cannot differ from it.
+// ram completion: scripts for shells, and the manual page, made from the same tree of options that
+// the parser has, so that they cannot differ from it.
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ram/checkpoint.h"
 #include "ram/error.h"
 
 #include "commands.h"
+#include "manual.h"
+#include "model.h"
 
 namespace ram::cli {
 namespace {
@@ -17,67 +20,128 @@ struct CommandInfo {
   std::string name;
   std::string help;
   std::vector<OptionInfo> options;
+  OptionInfo place;  ///< its first positional argument, if it has one
 };
-
-// A type name "squared|ram" lists the values; otherwise it is a file, or anything.
-std::vector<std::string> split_choices(const std::string& type) {
-  std::vector<std::string> choices;
-  if (type.find('|') == std::string::npos) return choices;
-  size_t begin = 0;
-  while (begin <= type.size()) {
-    const size_t end = std::min(type.find('|', begin), type.size());
-    choices.push_back(type.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return choices;
-}
 
 std::vector<CommandInfo> describe(const Arguments& any) {
   std::vector<CommandInfo> out;
   for (const Command& command : commands()) {
-    out.push_back({command.name, command.help, any.sibling(command.name).options()});
+    CommandInfo info = {.name = command.name, .help = command.help, .options = {}, .place = {}};
+    for (OptionInfo& option : any.sibling(command.name).options()) {
+      if (!option.positional) {
+        info.options.push_back(std::move(option));
+      } else if (info.place.names.empty()) {
+        info.place = std::move(option);
+      }
+    }
+    out.push_back(std::move(info));
   }
   return out;
 }
 
+// What a shell offers for a value.
+enum class Offer { kNothing, kWords, kList, kFiles, kFolders, kModels };
+
+Offer offer_of(const OptionInfo& option) {
+  switch (option.takes) {
+    case Takes::kModel:
+      return Offer::kModels;
+    case Takes::kFolder:
+    case Takes::kOutputFolder:
+    case Takes::kOutputFolders:
+      return Offer::kFolders;
+    case Takes::kFile:
+    case Takes::kPlan:
+    case Takes::kStudy:
+    case Takes::kOutputFile:
+      return Offer::kFiles;
+    case Takes::kText:
+      break;
+  }
+  if (option.words.empty()) return Offer::kNothing;
+  return option.list ? Offer::kList : Offer::kWords;
+}
+
+constexpr const char* kOfferNames[] = {"nothing", "words", "list", "files", "folders", "models"};
+
+const char* offer_name(const OptionInfo& option) {
+  return kOfferNames[static_cast<size_t>(offer_of(option))];
+}
+
+// In a bash "case": sets what is offered.
+std::string bash_offer(const OptionInfo& option) {
+  std::string text = fmt::format("offer={}", offer_name(option));
+  if (!option.words.empty()) text += fmt::format(" words='{}'", fmt::join(option.words, " "));
+  return text + " ;;\n";
+}
+
+constexpr const char* kBashFunction = R"sh(
+_ram() {
+  local line="${COMP_LINE:0:COMP_POINT}" command="" before value prefix="" offer="" words="" word
+  local -a typed
+  read -ra typed <<<"$line"
+  value="${line##*[[:space:]]}"
+  [[ -n $value ]] && unset "typed[${#typed[@]}-1]"
+  for word in "${typed[@]:1}"; do
+    [[ $_ram_names == *" $word "* ]] && { command=$word; break; }
+  done
+  before="${typed[${#typed[@]}-1]}"
+  if [[ $value == --*=* ]]; then before="${value%%=*}" value="${value#*=}"; fi
+  COMPREPLY=()
+  if [[ -z $command ]]; then
+    COMPREPLY=($(compgen -W "$_ram_names --help --version" -- "$value"))
+    return
+  fi
+  _ram_value "$command" "$before"
+  if [[ -z $offer && $value == -* ]]; then
+    COMPREPLY=($(compgen -W "$(_ram_options "$command")" -- "$value"))
+    return
+  fi
+  [[ -z $offer ]] && _ram_place "$command"
+  if [[ $offer == list ]]; then prefix="${value%"${value##*,}"}"; fi
+  COMPREPLY=($(compgen -P "$prefix" -W "$words" -- "${value#"$prefix"}"))
+  if [[ $offer == models ]]; then
+    COMPREPLY+=($(compgen -W "$("${typed[0]}" completion models 2>/dev/null)" -- "$value"))
+  fi
+  local IFS=$'\n'
+  case $offer in
+    files) COMPREPLY+=($(compgen -f -- "$value")) ;;
+    folders | models) COMPREPLY+=($(compgen -d -- "$value")) ;;
+  esac
+  case $offer in
+    files | folders | models) type compopt >/dev/null 2>&1 && compopt -o filenames 2>/dev/null ;;
+  esac
+  # bash replaces what follows the last colon or equals sign.
+  prefix="${value%"${value##*[:=]}"}"
+  [[ -n $prefix ]] && COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+  return 0
+}
+complete -F _ram ram
+)sh";
+
 std::string bash_script(const std::vector<CommandInfo>& all) {
   std::string names;
-  std::string cases;
   std::string values;
+  std::string options;
+  std::string places;
   for (const CommandInfo& command : all) {
-    names += (names.empty() ? "" : " ") + command.name;
-    std::string options;
+    names += command.name + " ";
+    std::string own;
     for (const OptionInfo& option : command.options) {
+      std::string patterns;
       for (const std::string& name : option.names) {
-        options += (options.empty() ? "" : " ") + name;
-        const std::vector<std::string> choices = split_choices(option.type_name);
-        if (choices.empty()) continue;
-        values += fmt::format("    {}:{}) words=\"{}\" ;;\n", command.name, name,
-                              fmt::join(choices, " "));
+        own += (own.empty() ? "" : " ") + name;
+        patterns += fmt::format("{}{}:{}", patterns.empty() ? "" : " | ", command.name, name);
       }
+      if (option.takes_value) values += fmt::format("    {}) {}", patterns, bash_offer(option));
     }
-    cases += fmt::format("    {}) options=\"{}\" ;;\n", command.name, options);
+    options += fmt::format("    {}) echo '{}' ;;\n", command.name, own);
+    places += fmt::format("    {}) {}", command.name, bash_offer(command.place));
   }
-  cases += "    completion) options=\"bash zsh fish\" ;;\n";
-  std::string script = "# bash completion for ram, printed by: ram completion bash\n_ram() {\n";
-  script +=
-      "  local current=\"${COMP_WORDS[COMP_CWORD]}\" before=\"${COMP_WORDS[COMP_CWORD-1]}\"\n";
-  script += "  local options=\"\" words=\"\"\n  COMPREPLY=()\n";
-  script += fmt::format(
-      "  if [[ $COMP_CWORD -eq 1 ]]; then\n"
-      "    COMPREPLY=($(compgen -W \"{} --help --version\" -- \"$current\"))\n"
-      "    return\n  fi\n",
-      names);
-  script += "  case \"${COMP_WORDS[1]}:$before\" in\n" + values + "  esac\n";
-  script +=
-      "  if [[ -n $words ]]; then\n"
-      "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n    return\n  fi\n";
-  script += "  case \"${COMP_WORDS[1]}\" in\n" + cases + "  esac\n";
-  script +=
-      "  if [[ $current == -* || ${COMP_WORDS[1]} == completion ]]; then\n"
-      "    COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n  else\n"
-      "    COMPREPLY=($(compgen -f -- \"$current\"))\n  fi\n}\n";
-  return script + "complete -o filenames -F _ram ram\n";
+  return "# bash completion for ram, printed by: ram completion bash\n" +
+         fmt::format("_ram_names=' {}'\n", names) + "_ram_value() {\n  case \"$1:$2\" in\n" +
+         values + "  esac\n}\n_ram_options() {\n  case \"$1\" in\n" + options +
+         "  esac\n}\n_ram_place() {\n  case \"$1\" in\n" + places + "  esac\n}" + kBashFunction;
 }
 
 // Text inside '...' of a shell; in zsh's specs a bracket would also end the description.
@@ -96,30 +160,63 @@ std::string quoted(const std::string& text, bool zsh) {
   return out;
 }
 
+// Words stand in a table, because a colon in a spec would end it.
+std::string zsh_action(const OptionInfo& option, const std::string& key, std::string& table) {
+  if (!option.words.empty()) {
+    table += fmt::format("  '{}' '{}'\n", key, fmt::join(option.words, " "));
+  }
+  switch (offer_of(option)) {
+    case Offer::kWords:
+      return fmt::format("{{_ram_words {}}}", key);
+    case Offer::kList:
+      return fmt::format("{{_ram_list {}}}", key);
+    case Offer::kFiles:
+      return option.words.empty() ? "_files" : fmt::format("{{_ram_words {}; _files}}", key);
+    case Offer::kFolders:
+      return "_files -/";
+    case Offer::kModels:
+      return "_ram_models";
+    case Offer::kNothing:
+      break;
+  }
+  return " ";
+}
+
+constexpr const char* kZshFunctions = R"sh(
+_ram_words() { compadd -- ${(s: :)_ram_table[$1]} }
+_ram_list() { compset -P '*,'; compadd -qS , -- ${(s: :)_ram_table[$1]} }
+_ram_models() {
+  local -a ids
+  ids=(${(f)"$(ram completion models 2>/dev/null)"})
+  compadd -a ids
+  _files -/
+}
+)sh";
+
 std::string zsh_script(const std::vector<CommandInfo>& all) {
   std::string names;
   std::string cases;
+  std::string table;
   for (const CommandInfo& command : all) {
     names += fmt::format("    '{}:{}'\n", command.name, quoted(command.help, true));
     cases += fmt::format("    {})\n      _arguments", command.name);
     for (const OptionInfo& option : command.options) {
-      const std::vector<std::string> choices = split_choices(option.type_name);
+      const std::string key = command.name + option.names.front();
+      const std::string action =
+          option.takes_value ? ":value:" + zsh_action(option, key, table) : "";
       for (const std::string& name : option.names) {
-        cases += fmt::format(" \\\n        '*{}[{}]", name, quoted(option.help, true));
-        if (!choices.empty()) {
-          cases += fmt::format(":value:({})", fmt::join(choices, " "));
-        } else if (option.takes_value) {
-          cases += ":value:_files";
-        }
-        cases += "'";
+        cases += fmt::format(" \\\n        '*{}[{}]{}'", name, quoted(option.help, true), action);
       }
     }
-    cases += command.name == "completion" ? " \\\n        '1:shell:(bash zsh fish)'\n      ;;\n"
-                                          : " \\\n        '*:file:_files'\n      ;;\n";
+    if (!command.place.names.empty()) {
+      cases += fmt::format(" \\\n        '*:{}:{}'", command.place.names.front(),
+                           zsh_action(command.place, command.name, table));
+    }
+    cases += "\n      ;;\n";
   }
-  return "#compdef ram\n# zsh completion for ram, printed by: ram completion zsh\n_ram() {\n"
-         "  local -a names=(\n" +
-         names +
+  return "#compdef ram\n# zsh completion for ram, printed by: ram completion zsh\n"
+         "typeset -gA _ram_table=(\n" +
+         table + ")" + kZshFunctions + "_ram() {\n  local -a names=(\n" + names +
          "  )\n"
          "  if (( CURRENT == 2 )); then\n    _describe command names\n    return\n  fi\n"
          "  local command=$words[2]\n  shift words\n  (( CURRENT-- ))\n"
@@ -129,51 +226,100 @@ std::string zsh_script(const std::vector<CommandInfo>& all) {
          "if [[ $funcstack[1] == _ram ]]; then\n  _ram \"$@\"\nelse\n  compdef _ram ram\nfi\n";
 }
 
+// Options of `complete` that say what is offered.
+std::string fish_offer(const OptionInfo& option) {
+  const std::string words = fmt::format("{}", fmt::join(option.words, " "));
+  switch (offer_of(option)) {
+    case Offer::kWords:
+      return fmt::format(" -x -a '{}'", words);
+    case Offer::kList:
+      return fmt::format(" -x -a '(__ram_list {})'", words);
+    case Offer::kFiles:
+      return words.empty() ? " -r -F" : fmt::format(" -r -F -a '{}'", words);
+    case Offer::kFolders:
+      return " -x -a '(__fish_complete_directories)'";
+    case Offer::kModels:
+      return " -x -a '(ram completion models 2>/dev/null) (__fish_complete_directories)'";
+    case Offer::kNothing:
+      break;
+  }
+  return " -x";
+}
+
+constexpr const char* kFishFunction = R"sh(function __ram_list
+  set -l prefix (string replace -r '[^,]*$' '' -- (commandline -ct))
+  for word in $argv
+    echo $prefix$word
+  end
+end
+complete -c ram -f
+)sh";
+
 std::string fish_script(const std::vector<CommandInfo>& all) {
   std::string script = "# fish completion for ram, printed by: ram completion fish\n";
+  script += kFishFunction;
   for (const CommandInfo& command : all) {
     script += fmt::format("complete -c ram -n __fish_use_subcommand -f -a {} -d '{}'\n",
                           command.name, quoted(command.help, false));
   }
   for (const CommandInfo& command : all) {
+    const std::string start =
+        fmt::format("complete -c ram -n '__fish_seen_subcommand_from {}'", command.name);
     for (const OptionInfo& option : command.options) {
-      script += fmt::format("complete -c ram -n '__fish_seen_subcommand_from {}'", command.name);
+      script += start;
       for (const std::string& name : option.names) {
         script += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
       }
-      if (option.takes_value) script += " -r";
-      const std::vector<std::string> choices = split_choices(option.type_name);
-      if (!choices.empty()) {
-        script += fmt::format(" -f -a '{}'", fmt::join(choices, " "));
-      }
+      if (option.takes_value) script += fish_offer(option);
       script += fmt::format(" -d '{}'\n", quoted(option.help, false));
     }
+    if (command.place.names.empty()) continue;
+    std::string offer = fish_offer(command.place);
+    if (offer == " -x") continue;
+    if (offer.starts_with(" -x")) offer.replace(0, 3, " -f");
+    if (offer.starts_with(" -r")) offer.erase(0, 3);
+    script += start + offer + "\n";
   }
-  return script +
-         "complete -c ram -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'\n";
+  return script;
 }
 
-int completion(const Common& common, const Arguments& any, const std::string& shell) {
-  if (common.json) fail(Code::kUsage, "ram completion prints a script: leave --json out");
-  const std::vector<CommandInfo> all = describe(any);
-  if (shell == "bash") {
-    print_result(common, bash_script(all));
-  } else if (shell == "zsh") {
-    print_result(common, zsh_script(all));
-  } else if (shell == "fish") {
-    print_result(common, fish_script(all));
-  } else {
-    fail(Code::kUsage, "shell '{}': use bash, zsh or fish", shell);
+int completion(const Common& common, const Arguments& any, const std::string& what) {
+  if (what == "models") {
+    const std::vector<std::string> ids = cached_models();
+    if (common.json) {
+      print_result(common, Json{{"models", ids}}.dump(2) + "\n");
+    } else {
+      for (const std::string& id : ids) print_result(common, id + "\n");
+    }
+    return kDone;
   }
+  std::string text;
+  if (what == "bash") {
+    text = bash_script(describe(any));
+  } else if (what == "zsh") {
+    text = zsh_script(describe(any));
+  } else if (what == "fish") {
+    text = fish_script(describe(any));
+  } else if (what == "man") {
+    text = manual_page(any);
+  } else {
+    fail(Code::kUsage, "ram completion {}: use bash, zsh or fish; man or models", what);
+  }
+  print_result(common, common.json ? Json{{"for", what}, {"text", text}}.dump(2) + "\n" : text);
   return kDone;
 }
 
 }  // namespace
 
 Action setup_completion(Arguments app, const Common& common) {
-  auto shell = std::make_shared<std::string>();
-  app.add_option("SHELL", *shell, "bash, zsh or fish").type_name("").required();
-  return [shell, app, &common] { return completion(common, app, *shell); };
+  auto what = std::make_shared<std::string>();
+  app.add_option("SHELL", *what,
+                 "bash, zsh or fish: a script for it; man: the manual page; models: the ids in the "
+                 "local cache, one a line")
+      .type_name("")
+      .words({"bash", "zsh", "fish", "man", "models"})
+      .required();
+  return [what, app, &common] { return completion(common, app, *what); };
 }
 
 }  // namespace ram::cli

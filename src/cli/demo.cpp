@@ -18,6 +18,7 @@
 #include "comparison.h"
 #include "engine_options.h"
 #include "fitting.h"
+#include "outputs.h"
 #include "sweep.h"
 #include "table.h"
 #include "tasks.h"
@@ -238,7 +239,7 @@ fs::path write_report(const Common& common, const Checkpoint& checkpoint, Study&
   fs::path path = folder / "report.html";
   write_output(common, path.string(),
                make_report(study, {.model = checkpoint.name,
-                                   .study = common.study,
+                                   .study = common.place.typed,
                                    .seed = common.seed,
                                    .threads = threads(common)}));
   return path;
@@ -251,6 +252,11 @@ int demo(const Common& common, const Options& options) {
   request.dtype = checkpoint.default_dtype();
   const fs::path folder(options.out);
   check_output_folder(checkpoint, request, folder / "fit", true);
+  const PathArgument page = {.option = "--out",
+                             .path = (folder / "report.html").string(),
+                             .takes = Takes::kOutputFile,
+                             .content = Content::kPage};
+  if (fs::exists(folder)) check_outputs(common, {&page, 1});
   Study study = open_study(common, "demo");
   const Curves curves =
       measure_for(common, checkpoint, study, request.method, request.dtype, false);
@@ -303,7 +309,7 @@ int demo(const Common& common, const Options& options) {
       "  ram explain {0}\n"
       "  mlx_lm.generate --model {0} --prompt \"Hello\"\n"
       "\nall of it on one page: {1}\n",
-      middle, report.string());
+      shell_word(middle), report.string());
   print_result(common, text);
   return ok ? kDone : kCheckFailed;
 }
@@ -315,7 +321,8 @@ Action setup_demo(Arguments app, const Common& common) {
   app.add_option("--model", options->model, "another model than the bundled one")
       .type_name("MODEL");
   app.add_option("-o,--out,--output", options->out, "where the folders go (default ./ram-demo)")
-      .type_name("FOLDER");
+      .type_name("FOLDER")
+      .takes(Takes::kOutputFolders);
   return [options, &common] { return demo(common, *options); };
 }
 

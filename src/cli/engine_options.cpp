@@ -9,7 +9,7 @@ namespace ram::cli {
 void add_precision_option(Arguments app, std::string& precision) {
   app.add_option("--precision", precision,
                  "f32, or bf16: activations rounded as a bf16 program stores them (default f32)")
-      .type_name("P");
+      .type_name("f32|bf16");
 }
 
 EngineOptions engine_options(const Common& common, const std::string& precision) {

@@ -74,11 +74,12 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   }
   text += "\nnext:\n";
   if (checkpoint.has_tokenizer()) {
-    text += fmt::format("  mlx_lm.generate --model {} --prompt \"Hello\"\n", out);
-    text += fmt::format(
-        "  ram compare {} {} --text FILE    # what it loses: KL, perplexity, top-1\n", source, out);
+    text += fmt::format("  mlx_lm.generate --model {} --prompt \"Hello\"\n", shell_word(out));
+    text +=
+        fmt::format("  ram compare {} {} --text FILE    # what it loses: KL, perplexity, top-1\n",
+                    shell_word(source), shell_word(out));
   }
-  text += fmt::format("  ram explain {}\n", out);
+  text += fmt::format("  ram explain {}\n", shell_word(out));
   return text;
 }
 
@@ -165,7 +166,10 @@ int fit(const Common& common, const Options& options) {
 Action setup_fit(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
-  app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
+  app.add_option("-o,--output", options->out, "the folder to write")
+      .type_name("OUT")
+      .takes(Takes::kOutputFolder)
+      .required();
   app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
   app.add_flag("--dry-run", options->dry_run,
                "say what every stage takes in time, memory and disk, and write nothing");

@@ -67,6 +67,10 @@ int generate_command(const Common& common, const Options& options) {
   if (options.prompt.empty() == (options.from_nothing == 0)) {
     fail(Code::kUsage, "give either --prompt TEXT or --from-nothing N (ram generate --help)");
   }
+  if (!(options.temperature >= 0)) {
+    fail(Code::kUsage, "--temperature {}: use 0 (the likeliest token) or more",
+         options.temperature);
+  }
   LanguageModel model =
       open_language_model(options.model, engine_options(common, options.precision));
   const ModelConfig& config = model.checkpoint().config;
@@ -81,6 +85,14 @@ int generate_command(const Common& common, const Options& options) {
   if (prompt.empty()) {
     fail(Code::kUsage, "--prompt '{}': it has no tokens; give some text, or --from-nothing 1",
          options.prompt);
+  }
+  const int64_t longest = std::ssize(prompt) + options.max_tokens;
+  if (config.max_positions > 0 && longest > config.max_positions) {
+    note(common,
+         fmt::format("up to {} tokens with the prompt are more than the {} that {} was made for: "
+                     "what comes after them may be nonsense (--max-tokens {} keeps within them)",
+                     longest, config.max_positions, model.checkpoint().name,
+                     std::max<int64_t>(1, config.max_positions - std::ssize(prompt))));
   }
   (void)model.rows_at_once(std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little
   SampleOptions sampling{.max_tokens = options.max_tokens,

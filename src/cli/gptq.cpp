@@ -252,7 +252,8 @@ Action setup_gptq(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->out, "where the folders go (default ./ram-gptq)")
-      .type_name("FOLDER");
+      .type_name("FOLDER")
+      .takes(Takes::kOutputFolders);
   app.add_option("--real", options->real_text, "real text to calibrate on beside the own one")
       .type_name("FILE");
   add_text_options(app, options->text);

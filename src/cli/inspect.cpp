@@ -184,12 +184,12 @@ int inspect_finished(const Common& common, const Checkpoint& checkpoint, const O
   text += "\nIt is quantized already: it can be run and measured, not fitted again.\n\nnext:\n";
   std::error_code error;
   if (std::filesystem::is_regular_file(checkpoint.folder / "plan.json", error)) {
-    text += fmt::format("  ram verify {0}\n  ram explain {0}\n", options.model);
+    text += fmt::format("  ram verify {0}\n  ram explain {0}\n", shell_word(options.model));
   }
   text += fmt::format(
       "  ram generate {0} --prompt \"Hello\"\n"
       "  ram perplexity {0} --text FILE\n",
-      options.model);
+      shell_word(options.model));
   print_result(common, text);
   return kDone;
 }
@@ -213,13 +213,13 @@ int inspect(const Common& common, const Options& options) {
   } else {
     text += fmt::format(
         "\nsmallest safe folder: about {} (a rough estimate; ram analyze {} measures it)\n",
-        format_bytes(estimate), options.model);
+        format_bytes(estimate), shell_word(options.model));
   }
   text += tokenizer_line(checkpoint);
   // A size to start from, between the smallest safe one and the source.
   const int64_t third = std::max(known.value_or(estimate), checkpoint.bytes() / 3);
-  text +=
-      fmt::format("\nnext:\n  ram fit {} --budget {} -o OUT\n", options.model, budget_text(third));
+  text += fmt::format("\nnext:\n  ram fit {} --budget {} -o OUT\n", shell_word(options.model),
+                      budget_text(third));
   print_result(common, text);
   return kDone;
 }

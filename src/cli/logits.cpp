@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/file.h"
@@ -13,6 +14,7 @@
 #include "commands.h"
 #include "engine_options.h"
 #include "model.h"
+#include "outputs.h"
 #include "token_ids.h"
 
 namespace ram::cli {
@@ -37,7 +39,6 @@ struct RemoveUnlessDone {
 };
 
 int logits_command(const Common& common, const Options& options) {
-  check_output_file(options.out);
   const std::vector<TokenRow> rows =
       parse_id_rows(read_text_file(options.ids, kMostIdBytes), options.ids);
   LanguageModel model =
@@ -47,7 +48,8 @@ int logits_command(const Common& common, const Options& options) {
   const TensorSpec spec{
       .name = "logits", .dtype = DType::kF32, .shape = {std::ssize(rows), length, vocabulary}};
   const std::string header = render_safetensors_header({&spec, 1}, {});
-  const fs::path partial = options.out + ".ram-partial";
+  const fs::path target = output_target(options.out);
+  const fs::path partial = fmt::format("{}.{}.tmp", target.string(), getpid());
   const RemoveUnlessDone remove{partial};
   OutputFile file(partial);
   file.reserve(std::ssize(header) + spec.bytes());
@@ -69,7 +71,7 @@ int logits_command(const Common& common, const Options& options) {
     });
   }
   file.finish();
-  rename_durably(partial, options.out);
+  rename_durably(partial, target);
   if (common.json) {
     const Json document = {{"model", model.checkpoint().name},
                            {"sequences", rows.size()},
@@ -98,6 +100,7 @@ Action setup_logits(Arguments app, const Common& common) {
       .required();
   app.add_option("-o,--out", options->out, "written as safetensors: logits [sequences, length, V]")
       .type_name("FILE")
+      .writes(Content::kLogits)
       .required();
   add_precision_option(app, options->precision);
   return [options, &common] { return logits_command(common, *options); };

@@ -189,7 +189,8 @@ void add_measured_sweep_options(Arguments app, MeasuredSweepArguments& arguments
                  "also build and score folders of so many sizes, with --text")
       .type_name("N");
   app.add_option("-o,--output", arguments.out, "where these folders go (default ./ram-sweep)")
-      .type_name("FOLDER");
+      .type_name("FOLDER")
+      .takes(Takes::kOutputFolders);
   add_text_options(app, arguments.text, /*required=*/false);
 }
 

@@ -2,11 +2,9 @@
 #include "model.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "ram/csv.h"
 #include "ram/error.h"
@@ -118,14 +116,39 @@ std::string tokenizer_line(const Checkpoint& checkpoint) {
       "tokenizer");
 }
 
+namespace {
+
+// The study is about to be used: what was chosen for the user is said, once.
+void say_place(const Common& common) {
+  if (!common.place.note.empty() && !common.place_said) note(common, common.place.note);
+  common.place_said = true;
+}
+
+}  // namespace
+
 Study open_study(const Common& common, const std::string& options) {
+  if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
+  say_place(common);
+  if (common.place.users) {
+    const fs::path folder = fs::path(common.study).parent_path();
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) {
+      fail(Code::kWriteFailed,
+           "cannot create the folder of the study, {}: {}; name another place with --study FILE or "
+           "RAM_STUDY",
+           folder.string(), error.message());
+    }
+  }
   Study study{fs::path(common.study)};
   study.set_options(options);
   return study;
 }
 
 std::optional<Study> open_existing_study(const Common& common) {
-  if (!fs::exists(common.study)) return std::nullopt;
+  std::error_code error;
+  if (common.study.empty() || !fs::exists(common.study, error)) return std::nullopt;
+  say_place(common);
   return std::optional<Study>(std::in_place, fs::path(common.study));
 }
 
@@ -233,7 +256,8 @@ std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& b
   std::string text = fmt::format("{:<18}{} ({})\n", "finished folder", plan.total_bytes,
                                  format_bytes(plan.total_bytes));
   if (plan.request.bits_per_weight) {
-    text += fmt::format("{:<18}{} bits per weight\n", "asked for", *plan.request.bits_per_weight);
+    text += fmt::format("{:<18}at most {:g} bits per weight\n", "asked for",
+                        *plan.request.bits_per_weight);
   } else if (plan.method != Method::kUniform) {
     const int64_t rest = plan.budget_bytes - plan.total_bytes;
     text += fmt::format("{:<18}{} ({}), {} {}\n", "asked for", plan.budget_bytes,
@@ -264,24 +288,14 @@ Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
 
 Plan read_plan(const fs::path& path) {
   const fs::path file = plan_file(path);
+  std::error_code error;
+  if (fs::is_directory(path, error) && !fs::exists(file, error)) {
+    fail(Code::kMissing,
+         "{} is a folder without a plan.json: ram did not make it; give a folder that ram fit "
+         "wrote, or the file that ram plan wrote",
+         path.string());
+  }
   return parse_plan(read_text_file(file, kLargestPlan), file.string());
-}
-
-void write_output(const Common& common, const std::string& path, const std::string& text) {
-  if (path == "-") {
-    print_data(common, text);
-  } else {
-    write_file_atomic(path, text);
-  }
-}
-
-void check_output_file(const std::string& path) {
-  if (path.empty() || path == "-") return;
-  if (fs::is_directory(path)) fail(Code::kUsage, "{} is a folder: name a file", path);
-  const fs::path parent = fs::absolute(path).parent_path();
-  if (access(parent.c_str(), W_OK) != 0) {
-    fail_errno(true, "cannot write into the folder of the output", parent.string(), errno);
-  }
 }
 
 }  // namespace ram::cli

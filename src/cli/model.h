@@ -38,7 +38,8 @@ Checkpoint open_source(const Common& common, const std::string& model,
 /// @return the line of a summary that says that there is no tokenizer; empty where there is one.
 std::string tokenizer_line(const Checkpoint& checkpoint);
 
-/// Opens the study, creating it if it is missing.
+/// Opens the study, creating it if it is missing; says where it is if the user did not.
+/// @throws Error{kUsage} there is no place for it; {kWriteFailed} it cannot be created; as Study.
 /// @param options what is kept beside the work, as "analyze --encoder mlx".
 Study open_study(const Common& common, const std::string& options);
 
@@ -83,12 +84,5 @@ std::filesystem::path plan_file(const std::filesystem::path& path);
 /// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
 /// plan.json in it.
 Plan read_plan(const std::filesystem::path& path);
-
-/// Writes `text` to a file, whole or not at all, or to stdout for "-".
-void write_output(const Common& common, const std::string& path, const std::string& text);
-
-/// Refuses an output file that cannot be written, before any long work.
-/// @throws Error{kWriteFailed}; {kUsage} it is a folder.
-void check_output_file(const std::string& path);
 
 }  // namespace ram::cli

@@ -226,10 +226,8 @@ int noise(const Common& common, const Options& options) {
 
 Action setup_noise(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "the original").type_name("MODEL").required();
-  app.add_option("OUT", options->folder, "a folder that was made from it")
-      .type_name("OUT")
-      .required();
+  app.add_option("MODEL", options->model, "the original").type_name("").required();
+  app.add_option("OUT", options->folder, "a folder that was made from it").type_name("").required();
   app.add_option("--seeds", options->seeds, "how many draws (default 5)").type_name("N");
   add_text_options(app, options->text);
   return [options, &common] { return noise(common, *options); };

@@ -2,6 +2,7 @@
 #include "calibration.h"
 #include "commands.h"
 #include "model.h"
+#include "outputs.h"
 #include "planning.h"
 
 namespace ram::cli {
@@ -18,7 +19,6 @@ int plan_command(const Common& common, const Options& options) {
   const Planning planning = parse_planning(options.planning, true);
   threads(common);
   check_calibration(options.calibration);
-  check_output_file(options.output);
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   announce_calibration(common, checkpoint, options.calibration, request);
@@ -53,7 +53,8 @@ Action setup_plan(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->output, "where plan.json goes; - is stdout")
-      .type_name("FILE");
+      .type_name("FILE")
+      .writes(Content::kPlan);
   add_planning_options(app, options->planning, true);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return plan_command(common, *options); };

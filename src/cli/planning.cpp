@@ -8,11 +8,9 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
-#include "ram/json.h"
 #include "ram/suggest.h"
 
 #include "commands.h"
-
 
 namespace ram::cli {
 namespace {
@@ -42,6 +40,13 @@ std::vector<std::string> role_names() {
   std::vector<std::string> names;
   names.reserve(kRoleCount);
   for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
+  return names;
+}
+
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  names.reserve(kAffineFormats.size());
+  for (const AffineFormat format : kAffineFormats) names.push_back(format_name(format));
   return names;
 }
 
@@ -148,6 +153,7 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
         .group(group);
     app.add_option("--uniform", arguments.uniform, "what mlx_lm.convert -q does with this format")
         .type_name("BITS:GROUP")
+        .words(format_names())
         .group(group);
   }
   const char* group = "Planning";
@@ -158,9 +164,14 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
          "loss to minimise (default squared)");
   option("--encoder", arguments.encoder, "mlx|search|feedback",
          "encoder that writes the weights (default mlx)");
-  option("--menu", arguments.menu, "FORMATS", "formats to choose from, as 4:64,5:32");
-  option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits");
-  option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)");
+  option("--menu", arguments.menu, "FORMATS", "formats to choose from, as 4:64,5:32")
+      .words(format_names(), /*list=*/true);
+  option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits")
+      .words({"2", "3", "4", "5", "6", "8"});
+  std::vector<std::string> roles = role_names();
+  roles.emplace_back("none");
+  option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)")
+      .words(std::move(roles), /*list=*/true);
   option("--pin", arguments.pins, "PATTERN=FORMAT", "fix units by name, as '*.v_proj=6:64'; again")
       .one_value_each();
   option("--prior", arguments.priors, "ROLE=X",
@@ -241,8 +252,7 @@ int refuse_budget(const Common& common, const PlanRequest& request, int64_t min_
   error += fmt::format(": the smallest safe size is {} bytes ({})", min_safe_bytes,
                        format_bytes(min_safe_bytes));
   if (common.json) {
-    const nlohmann::ordered_json document = {{"error", error}, {"min_safe_bytes", min_safe_bytes}};
-    print_result(common, document.dump(2) + "\n");
+    print_result(common, error_document(kBudgetTooSmall, error, min_safe_bytes));
   }
   say(common, fmt::format("ram: error: {}; use --budget {}{}\n", error, min_safe_bytes,
                           request.allow_unsafe ? "" : ", or --allow-unsafe for less"));

@@ -104,8 +104,9 @@ TEST(Planning, WhatAPlanSaysOfItsRequestCanBeTypedAgain) {
   arguments.allow_unsafe = true;
   const std::string typed = request_options(parse_planning(arguments, true).request);
   CLI::App app;
+  Arguments::Values values;
   PlanningArguments again;
-  add_planning_options(Arguments(app), again, true);
+  add_planning_options(Arguments(app, values), again, true);
   app.parse(typed);
   EXPECT_EQ(request_options(parse_planning(again, true).request), typed);
 }

@@ -65,13 +65,13 @@ int quantize(const Common& common, const Options& options) {
     document["already_there"] = outcome == BuildOutcome::kAlreadyThere;
     print_result(common, document.dump(2) + "\n");
   } else {
-    print_result(
-        common,
-        plan_table(checkpoint, plan) + "\n" +
-            plan_summary(plan, uniform_beside(curves.input(checkpoint), plan)) +
-            fmt::format("{:<18}{}\n", "folder", outcome_text(outcome, options.out)) +
-            tokenizer_line(checkpoint) +
-            fmt::format("\nnext:\n  ram verify {} --source {}\n", options.out, options.model));
+    print_result(common,
+                 plan_table(checkpoint, plan) + "\n" +
+                     plan_summary(plan, uniform_beside(curves.input(checkpoint), plan)) +
+                     fmt::format("{:<18}{}\n", "folder", outcome_text(outcome, options.out)) +
+                     tokenizer_line(checkpoint) +
+                     fmt::format("\nnext:\n  ram verify {} --source {}\n", shell_word(options.out),
+                                 shell_word(options.model)));
   }
   return kDone;
 }
@@ -83,8 +83,12 @@ Action setup_quantize(Arguments app, const Common& common) {
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("--plan", options->plan, "plan.json, or a folder with one")
       .type_name("FILE")
+      .takes(Takes::kPlan)
       .required();
-  app.add_option("-o,--output", options->out, "the folder to write").type_name("OUT").required();
+  app.add_option("-o,--output", options->out, "the folder to write")
+      .type_name("OUT")
+      .takes(Takes::kOutputFolder)
+      .required();
   app.add_option("--budget", options->budget,
                  "another budget than the plan's, as of a plan with a larger format put in by hand")
       .type_name("SIZE");

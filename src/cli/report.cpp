@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "model.h"
+#include "outputs.h"
 
 namespace ram::cli {
 namespace {
@@ -18,19 +19,23 @@ struct Options {
 };
 
 int report_command(const Common& common, const Options& options) {
-  if (common.json) fail(Code::kUsage, "ram report writes a page: leave --json out");
-  check_output_file(options.out);
   std::optional<Study> study = open_existing_study(common);
   if (!study) {
-    fail(Code::kMissing, "study {}: not there; name another with --study", common.study);
+    fail(Code::kMissing, "study {}: not there; ram analyze makes one, or name another with --study",
+         common.study.empty() ? "(no place)" : common.study);
   }
   const std::string page = make_report(*study, {.model = options.model,
                                                 .text = options.text,
-                                                .study = common.study,
+                                                .study = common.place.typed,
                                                 .seed = common.seed,
                                                 .threads = threads(common)});
   write_output(common, options.out, page);
-  if (options.out != "-") print_result(common, fmt::format("report written to {}\n", options.out));
+  if (common.json) {
+    const Json document = {{"out", options.out}, {"bytes", page.size()}, {"study", common.study}};
+    print_result(common, document.dump(2) + "\n");
+  } else if (options.out != "-") {
+    print_result(common, fmt::format("report written to {}\n", options.out));
+  }
   return kDone;
 }
 
@@ -44,7 +49,10 @@ Action setup_report(Arguments app, const Common& common) {
   app.add_option("--text", options->text,
                  "name of the text (default: the one that most folders were compared on)")
       .type_name("NAME");
-  app.add_option("-o,--out", options->out, "the page; - is stdout").type_name("FILE").required();
+  app.add_option("-o,--out", options->out, "the page; - is stdout")
+      .type_name("FILE")
+      .writes(Content::kPage)
+      .required();
   return [options, &common] { return report_command(common, *options); };
 }
 

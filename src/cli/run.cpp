@@ -1,6 +1,7 @@
 // From the command line to an exit status: the CLI11 tree, and every failure as one line.
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,11 +9,12 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/json.h"
 #include "ram/suggest.h"
 #include "ram/text.h"
 
 #include "commands.h"
-
+#include "outputs.h"
 
 namespace ram::cli {
 namespace {
@@ -27,13 +29,16 @@ std::string check_threads(const std::string& text) {
   return fmt::format("{}: use a number from 1 to {}", text, kMostThreads);
 }
 
-void add_common_options(CLI::App& parser, Common& common) {
+void add_common_options(CLI::App& parser, Arguments::Values& values, Common& common) {
   parser.set_help_flag("-h,--help", "print this help");
-  parser.set_version_flag("--version", "ram " RAM_VERSION, "print the version");
-  Arguments app(parser);
+  parser.set_version_flag("-v,--version", "ram " RAM_VERSION, "print the version");
+  Arguments app(parser, values);
   const char* group = "Common options";
-  app.add_option("--study", common.study, "the study, an SQLite file (default ./ram.db)")
+  app.add_option("--study", common.study,
+                 "the study, an SQLite file (default: RAM_STUDY, a ./ram.db that is there, or the "
+                 "user's)")
       .type_name("FILE")
+      .takes(Takes::kStudy)
       .group(group);
   app.add_option("--threads", common.thread_count, "default: all processors")
       .type_name("N")
@@ -55,17 +60,9 @@ std::vector<std::string> command_names() {
   return names;
 }
 
-std::vector<std::string> option_names(CLI::App& app) {
-  std::vector<std::string> names;
-  for (const OptionInfo& option : Arguments(app).options()) {
-    names.insert(names.end(), option.names.begin(), option.names.end());
-  }
-  return names;
-}
-
 // What was typed and has no place. A command's unknown option comes before an unexpected argument,
 // which may be its value.
-void check_extras(CLI::App& app, const std::string& command) {
+void check_extras(CLI::App& app, Arguments::Values& values, const std::string& command) {
   std::vector<std::string> extras = app.remaining(false);
   if (extras.empty()) return;
   const auto is_option = [](const std::string& s) { return s.size() > 1 && s.front() == '-'; };
@@ -73,8 +70,12 @@ void check_extras(CLI::App& app, const std::string& command) {
   const std::string& first = extras.front();
   if (is_option(first)) {
     const std::string name = first.substr(0, first.find('='));
+    std::vector<std::string> known;
+    for (const OptionInfo& option : Arguments(app, values).options()) {
+      if (!option.positional) known.insert(known.end(), option.names.begin(), option.names.end());
+    }
     fail(Code::kUsage, "unknown option {}{} (ram{} --help lists them)", name,
-         did_you_mean(name, option_names(app)), command);
+         did_you_mean(name, known), command);
   }
   if (command.empty()) {
     fail(Code::kUsage, "unknown command '{}'{} (ram --help lists them)", first,
@@ -93,15 +94,19 @@ std::string one_line(std::string text) {
 }
 
 struct Tree {
+  Arguments::Values values;
   CLI::App app{"Fits open-weight language models into a byte budget, in the MLX format.", "ram"};
   std::vector<std::pair<CLI::App*, Action>> actions;
 };
 
 void grow(Tree& tree, Common& common) {
-  add_common_options(tree.app, common);
+  add_common_options(tree.app, tree.values, common);
   tree.app.require_subcommand(0, 1);
   tree.app.allow_extras();
   tree.app.get_formatter()->column_width(36);
+  tree.app.get_formatter()->label("REQUIRED", "(required)");
+  tree.app.get_formatter()->label("Positionals", "Arguments");
+  tree.app.get_formatter()->label("Subcommands", "Commands");
   tree.app.footer(
       "Example: ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB\n"
       "ram COMMAND --help explains each, with an example.");
@@ -109,9 +114,69 @@ void grow(Tree& tree, Common& common) {
     CLI::App* sub = tree.app.add_subcommand(command.name, command.help);
     sub->allow_extras();
     sub->footer(std::string("Example: ") + command.example);
-    tree.actions.emplace_back(sub, command.setup(Arguments(*sub), common));
-    add_common_options(*sub, common);
+    tree.actions.emplace_back(sub, command.setup(Arguments(*sub, tree.values), common));
+    add_common_options(*sub, tree.values, common);
   }
+}
+
+// "help fit" is "fit --help"; "-o=x" and "--csv=" are what they look like, which the parser does
+// not know.
+std::vector<std::string> typed(int argc, const char* const* argv) {
+  std::vector<std::string> words;
+  bool options = true;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    options = options && word != "--";
+    const size_t equals = word.find('=');
+    const bool short_option = word.size() > 2 && word[0] == '-' && word[1] != '-' && equals == 2;
+    const bool empty_value = word.starts_with("--") && equals + 1 == word.size();
+    if (options && (short_option || empty_value)) {
+      words.push_back(word.substr(0, equals));
+      words.push_back(word.substr(equals + 1));
+    } else {
+      words.push_back(word);
+    }
+  }
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.resize(std::min<size_t>(words.size(), 1));
+    words.emplace_back("--help");
+  }
+  return words;
+}
+
+bool wants_json(int argc, const char* const* argv) {
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    if (std::string_view(argv[i]) == "--json") return true;
+  }
+  return false;
+}
+
+// The parser's messages name its parts, not what to type.
+std::string own_words(const CLI::ParseError& error, const std::string& missing) {
+  const std::string text = one_line(error.what());
+  const std::string name = text.substr(0, text.find(':'));
+  const std::string kind = error.get_name();
+  if (kind == "RequiredError" || kind == "ArgumentMismatch") {
+    if (!missing.empty()) return missing;
+    if (text.find("At Most") != std::string::npos || text.find("At most") != std::string::npos) {
+      return name + " is given more than once";
+    }
+    if (name.starts_with('-')) return name + " needs a value";
+  }
+  if (kind == "ConversionError" || kind == "InvalidError") {
+    const size_t dash = text.find("--");
+    if (dash != std::string::npos) {
+      return text.substr(dash, text.find_first_of(" =", dash) - dash) + " takes no value";
+    }
+  }
+  return text;
+}
+
+int print_text(const Common& common, const char* key, const std::string& text) {
+  const nlohmann::ordered_json document = {{key, text}};
+  print_result(common, common.json ? document.dump(2) + "\n" : text + "\n");
+  return kDone;
 }
 
 int dispatch(int argc, const char* const* argv, Common& common) {
@@ -124,22 +189,24 @@ int dispatch(int argc, const char* const* argv, Common& common) {
     return {nullptr, nullptr};
   };
   const auto check_all = [&] {
-    check_extras(tree.app, "");
-    if (CLI::App* sub = chosen().first) check_extras(*sub, " " + sub->get_name());
+    check_extras(tree.app, tree.values, "");
+    if (CLI::App* sub = chosen().first) check_extras(*sub, tree.values, " " + sub->get_name());
   };
   try {
-    tree.app.parse(argc, argv);
+    std::vector<std::string> words = typed(argc, argv);
+    std::reverse(words.begin(), words.end());  // as the parser wants them
+    tree.app.parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     const auto [sub, action] = chosen();
-    print_result(common, (sub != nullptr ? sub->help("ram") : tree.app.help()) + "\n");
-    return kDone;
+    if (sub == nullptr) check_extras(tree.app, tree.values, "");
+    return print_text(common, "help", sub != nullptr ? sub->help("ram") : tree.app.help());
   } catch (const CLI::CallForVersion&) {
-    print_result(common, "ram " RAM_VERSION "\n");
-    return kDone;
+    return print_text(common, "version", common.json ? RAM_VERSION : "ram " RAM_VERSION);
   } catch (const CLI::ParseError& error) {
     check_all();
-    const CLI::App* sub = chosen().first;
-    fail(Code::kUsage, "{} (ram{} --help)", one_line(error.what()),
+    CLI::App* sub = chosen().first;
+    const std::string missing = sub != nullptr ? Arguments(*sub, tree.values).missing() : "";
+    fail(Code::kUsage, "{} (ram{} --help)", own_words(error, missing),
          sub != nullptr ? " " + sub->get_name() : "");
   }
   check_all();
@@ -148,11 +215,25 @@ int dispatch(int argc, const char* const* argv, Common& common) {
     say(common, tree.app.help() + "\n");
     fail(Code::kUsage, "no command given (ram --help)");
   }
+  Arguments arguments(*sub, tree.values);
+  arguments.expand_home();
+  const bool named = tree.app["--study"]->count() + (*sub)["--study"]->count() > 0;
+  common.place = find_study(named ? std::optional(common.study) : std::nullopt);
+  common.study = common.place.path;
+  check_outputs(common, arguments.paths());
   return (*action)();
 }
 
 int report(const Common& common, int status, const std::string& message) {
-  say(common, fmt::format("ram: error: {}\n", one_line(message)));
+  say(common,
+      fmt::format("ram: {}{}\n", status == static_cast<int>(Code::kInterrupted) ? "" : "error: ",
+                  one_line(message)));
+  if (!common.json || common.result_begun) return status;
+  try {
+    print_result(common, error_document(status, one_line(message)));
+  } catch (const Error&) {
+    // Nobody reads it: the status and the line on stderr are left.
+  }
   return status;
 }
 
@@ -161,6 +242,7 @@ int report(const Common& common, int status, const std::string& message) {
 int run(int argc, const char* const* argv, Io io) {
   Common common;
   common.io = io;
+  common.json = wants_json(argc, argv);  // also where the command line cannot be read
   if (argc > 0) common.program = argv[0];
   try {
     return dispatch(argc, argv, common);
@@ -168,8 +250,8 @@ int run(int argc, const char* const* argv, Io io) {
     const Error error = as_error(exception);
     const auto status = static_cast<int>(error.code());
     if (error.code() != Code::kInterrupted) return report(common, status, error.what());
-    say(common, "ram: interrupted; what is done is kept, run the same command again to go on\n");
-    return status;
+    return report(common, status,
+                  "interrupted; what is done is kept, run the same command again to go on");
   }
 }
 

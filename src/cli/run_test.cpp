@@ -1,9 +1,15 @@
 // The command line without a model: what is printed where, and the exit status.
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -130,8 +136,11 @@ TEST(Run, MemoryBoundsTheThreads) {
 TEST(Run, CommonOptionsStandBeforeOrAfterTheCommand) {
   const testing::TempFolder folder;
   const std::string study = (folder / "s.db").string();
-  expect_one_line_error(ram({"--study", study.c_str(), "--json", "inspect", "no/such"}), 3);
-  expect_one_line_error(ram({"inspect", "no/such", "--json", "--study", study.c_str()}), 3);
+  const Ran before = ram({"--study", study.c_str(), "--json", "inspect", "no/such"});
+  const Ran after = ram({"inspect", "no/such", "--json", "--study", study.c_str()});
+  EXPECT_EQ(before.status, 3);
+  EXPECT_THAT(before.out, StartsWith("{\n  \"error\": {\n    \"status\": 3,"));
+  EXPECT_EQ(after.out, before.out);
   EXPECT_FALSE(std::filesystem::exists(study));
 }
 
@@ -145,6 +154,9 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
       EXPECT_THAT(ran.out, HasSubstr(option)) << shell;
     }
     EXPECT_THAT(ran.out, HasSubstr("squared measured ram")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("2:32 ")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("embedding attention mlp")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("completion models")) << shell;
   }
   expect_one_line_error(ram({"completion", "tcsh"}), 2);
 }
@@ -159,6 +171,55 @@ TEST(Run, ProgressSaysShareRateAndRest) {
   EXPECT_EQ(format_seconds(3.14), "3.1 s");
   EXPECT_EQ(format_seconds(200), "3 min 20 s");
   EXPECT_EQ(format_seconds(7500), "2 h 5 min");
+}
+
+TEST(Run, EveryOutputSaysThatItIsOne) {
+  std::map<std::string, std::set<Takes>> outputs;
+  for (const Command& command : commands()) {
+    const Common common;
+    Arguments::Values values;
+    CLI::App app;
+    const Arguments arguments(*app.add_subcommand(command.name), values);
+    (void)command.setup(arguments, common);
+    for (const OptionInfo& option : arguments.options()) {
+      const bool written =
+          std::find(option.names.begin(), option.names.end(), "-o") != option.names.end() ||
+          option.names.front() == "--csv" || option.names.front() == "--prompts";
+      if (!written) continue;
+      EXPECT_TRUE(option.takes == Takes::kOutputFile || option.takes == Takes::kOutputFolder ||
+                  option.takes == Takes::kOutputFolders)
+          << command.name << " " << option.names.front();
+      outputs[command.name].insert(option.takes);
+    }
+  }
+  EXPECT_EQ(outputs.size(), 10U);
+}
+
+TEST(Run, WordsOfAShellAreQuotedWhereTheyMustBe) {
+  EXPECT_EQ(shell_word("out-3.5GB/x_1"), "out-3.5GB/x_1");
+  EXPECT_EQ(shell_word("my model"), "'my model'");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_word("$HOME;`x`"), "'$HOME;`x`'");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
+TEST(Run, ALogGetsALineAlsoWhereTheWorkDoesNotReport) {
+  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
+  Common common;
+  common.io = io;
+  common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval) - 500);
+  {
+    ProgressLine line(common);
+    line.function()({.phase = "analyze", .done_bytes = 1, .total_bytes = 4});  // too soon
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  }
+  {
+    ProgressLine line(common);  // another step of the same run: not 10 s since the last line
+    line.function()({.phase = "plan", .done_bytes = 1, .total_bytes = 4});
+  }
+  const std::string text = read_all(io.err);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+  EXPECT_THAT(text, StartsWith("ram: analyze 25 %"));
 }
 
 TEST(Run, AFullStandardOutputIsAFailedWrite) {

@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "engine_options.h"
 #include "model.h"
+#include "outputs.h"
 #include "table.h"
 #include "tasks.h"
 
@@ -422,7 +423,6 @@ int tasks_command(const Common& common, const Options& options) {
     tasks.push_back(load_task(name, options.data, wanted));
   }
   if (!options.prompts.empty()) {
-    check_output_file(options.prompts);
     write_output(common, options.prompts, prompt_lines(tasks));
   }
   Study study =
@@ -452,16 +452,19 @@ Action setup_tasks(Arguments app, const Common& common) {
   app.add_option("--task", options->tasks,
                  "one or several, by commas (choice: questions of your own)")
       .type_name(fmt::format("{}", fmt::join(names, "|")))
+      .words(names, /*list=*/true)
       .required();
   app.add_option("--data", options->data,
                  "folder with <task>_<split>.jsonl or .jsonl.gz; for choice the file")
       .type_name("FOLDER")
+      .takes(Takes::kFile)
       .required();
   app.add_option("--limit", options->limit,
                  "how many questions of each task, drawn with --seed (default all)")
       .type_name("N|all");
   app.add_option("--prompts", options->prompts, "writes what the models are asked, as JSON lines")
-      .type_name("FILE");
+      .type_name("FILE")
+      .writes(Content::kPrompts);
   add_precision_option(app, options->precision);
   return [options, &common] { return tasks_command(common, *options); };
 }

@@ -62,7 +62,7 @@ class RunModels(harness.ProgramTest):
             self.assertEqual(ran.status, CORRUPT, (text, ran))
             self.assertIn(says, ran.err)
             self.assertFalse(out.exists())
-            self.assertFalse(pathlib.Path(f"{out}.ram-partial").exists(), text)
+            self.assertEqual(list(out.parent.glob(f"{out.name}*")), [], text)
 
     def test_missing_files_are_said(self):
         ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")

@@ -39,6 +39,7 @@ def environment(**changes):
     env = dict(os.environ)
     for name in ("HF_HOME", "HF_HUB_CACHE", "RAM_DEMO_MODEL", "NO_COLOR"):
         env.pop(name, None)
+    env["RAM_STUDY"] = "ram.db"  # in the test's folder, not the user's
     env.update(changes)
     return env
 
