@@ -42,9 +42,11 @@ constexpr std::array kCommands = {
             "ram gptq Qwen/Qwen3-8B --text wiki.test.raw", setup_gptq},
     Command{"report", "the study on one page: quality against size, plans, rows, questions",
             "ram report -o report.html", setup_report},
+    Command{"studies", "what the study keeps, of which models; rm frees its space",
+            "ram studies rm Qwen/Qwen3-8B", setup_studies},
     Command{"demo", "the whole chain on the bundled model, at three budgets", "ram demo",
             setup_demo},
-    Command{"completion", "completion script for bash, zsh or fish",
+    Command{"completion", "completion script for bash, zsh or fish; the manual page",
             "ram completion bash > ~/.local/share/bash-completion/completions/ram",
             setup_completion},
 };

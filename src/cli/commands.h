@@ -41,6 +41,7 @@ Action setup_tasks(Arguments app, const Common& common);
 Action setup_gptq(Arguments app, const Common& common);
 Action setup_noise(Arguments app, const Common& common);
 Action setup_report(Arguments app, const Common& common);
+Action setup_studies(Arguments app, const Common& common);
 Action setup_demo(Arguments app, const Common& common);
 Action setup_completion(Arguments app, const Common& common);
 

@@ -1,0 +1,190 @@
+// ram studies: what the study keeps, of which models, and taking it away again.
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ram/error.h"
+#include "ram/size.h"
+#include "ram/suggest.h"
+
+#include "commands.h"
+#include "model.h"
+#include "table.h"
+
+namespace ram::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string action;
+  std::vector<std::string> models;
+  bool unused = false;
+};
+
+bool is_there(const std::string& folder) {
+  std::error_code ignored;
+  return fs::is_directory(folder, ignored);
+}
+
+// With its log.
+int64_t study_bytes(const std::string& study) {
+  int64_t bytes = 0;
+  for (const char* ending : {"", "-wal"}) {
+    std::error_code error;
+    const uintmax_t size = fs::file_size(study + ending, error);
+    if (!error) bytes += static_cast<int64_t>(size);
+  }
+  return bytes;
+}
+
+Json list_json(const Common& common, const std::vector<ModelUse>& uses) {
+  Json models = Json::array();
+  for (const ModelUse& use : uses) {
+    Json folders = Json::array();
+    for (const EvaluatedModel& one : use.evaluated) {
+      folders.push_back({{"name", one.name},
+                         {"folder", one.folder},
+                         {"there", is_there(one.folder)},
+                         {"bytes", one.bytes},
+                         {"bits_per_weight", one.bits_per_weight}});
+    }
+    models.push_back({{"name", use.model.name},
+                      {"fingerprint", use.model.fingerprint},
+                      {"model_type", use.model.model_type},
+                      {"folder", use.model.folder},
+                      {"there", is_there(use.model.folder)},
+                      {"weights", use.model.weights},
+                      {"bytes", use.model.bytes},
+                      {"kept_bytes", use.kept_bytes},
+                      {"plans", use.plans},
+                      {"folders", std::move(folders)}});
+  }
+  return {
+      {"study", common.study}, {"bytes", study_bytes(common.study)}, {"models", std::move(models)}};
+}
+
+std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
+  std::string text = fmt::format("study {} ({}), {} model{}\n", common.study,
+                                 format_bytes(study_bytes(common.study)), uses.size(),
+                                 uses.size() == 1 ? "" : "s");
+  if (uses.empty()) return text;
+  Table table({{"model", Align::kLeft}, {"size"}, {"kept"}, {"plans"}, {"folder", Align::kLeft}});
+  const auto place = [](const std::string& folder) {
+    return folder + (is_there(folder) ? "" : " (not there)");
+  };
+  for (const ModelUse& use : uses) {
+    table.add({use.model.name, format_bytes(use.model.bytes), format_bytes(use.kept_bytes),
+               std::to_string(use.plans), place(use.model.folder)});
+    for (const EvaluatedModel& one : use.evaluated) {
+      if (one.folder == use.model.folder) continue;
+      table.add({"  " + one.name, format_bytes(one.bytes), "", "", place(one.folder)});
+    }
+  }
+  return text + "\n" + table.render() +
+         "\nFolders below a model were made from it and scored. \"kept\" goes with: ram studies rm "
+         "MODEL\n";
+}
+
+std::vector<const ModelUse*> named(const Common& common, const std::vector<ModelUse>& uses,
+                                   const std::string& typed) {
+  constexpr size_t kLeastDigits = 6;
+  std::vector<const ModelUse*> found;
+  std::vector<std::string> names;
+  std::error_code ignored;
+  fs::path folder = fs::absolute(typed, ignored).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  for (const ModelUse& use : uses) {
+    const bool digits = typed.size() >= kLeastDigits && use.model.fingerprint.starts_with(typed);
+    if (use.model.name == typed || digits || use.model.folder == folder.string()) {
+      found.push_back(&use);
+    }
+    names.push_back(use.model.name);
+  }
+  if (found.empty()) {
+    fail(Code::kUsage, "{}: the study {} has no such model{} (ram studies lists them)", typed,
+         common.study, did_you_mean(typed, names));
+  }
+  if (found.size() > 1) {
+    std::vector<std::string> fingerprints;
+    for (const ModelUse* use : found) fingerprints.push_back(use->model.fingerprint);
+    fail(Code::kUsage, "{}: {} models have this name; give a fingerprint: {}", typed, found.size(),
+         fmt::join(fingerprints, ", "));
+  }
+  return found;
+}
+
+int remove_models(const Common& common, const Options& options) {
+  if (options.models.empty() != options.unused) {
+    fail(Code::kUsage,
+         "ram studies rm: give models by name, or --unused for those whose folder is "
+         "gone");
+  }
+  std::optional<Study> study = open_existing_study(common);
+  if (!study) fail(Code::kMissing, "study {}: not there, nothing to remove", common.study);
+  const std::vector<ModelUse> uses = study->model_uses();
+  std::vector<std::string> fingerprints;
+  std::vector<std::string> names;
+  const auto add = [&](const ModelUse& use) {
+    fingerprints.push_back(use.model.fingerprint);
+    names.push_back(use.model.name);
+  };
+  for (const std::string& typed : options.models) add(*named(common, uses, typed).front());
+  for (const ModelUse& use : uses) {
+    if (options.unused && !is_there(use.model.folder)) add(use);
+  }
+  const int64_t before = study_bytes(common.study);
+  study->remove_models(fingerprints);
+  const int64_t after = study_bytes(common.study);
+  if (common.json) {
+    const Json document = {
+        {"study", common.study}, {"removed", names}, {"bytes_before", before}, {"bytes", after}};
+    print_result(common, document.dump(2) + "\n");
+    return kDone;
+  }
+  print_result(common,
+               fmt::format("{}; the study is {} now, it was {}\n",
+                           names.empty() ? std::string("every model's folder is there")
+                                         : fmt::format("removed {}", fmt::join(names, ", ")),
+                           format_bytes(after), format_bytes(before)));
+  return kDone;
+}
+
+int studies(const Common& common, const Options& options) {
+  if (options.action == "rm") return remove_models(common, options);
+  if (!options.action.empty()) {
+    fail(Code::kUsage, "ram studies {}: use ram studies, or ram studies rm MODEL|--unused",
+         options.action);
+  }
+  if (options.unused) fail(Code::kUsage, "--unused goes with rm: ram studies rm --unused");
+  if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
+  std::optional<Study> study = open_existing_study(common);
+  const std::vector<ModelUse> uses = study ? study->model_uses() : std::vector<ModelUse>();
+  if (common.json) {
+    print_result(common, list_json(common, uses).dump(2) + "\n");
+  } else if (study) {
+    print_result(common, list_text(common, uses));
+  } else {
+    print_result(common, fmt::format("no study yet: {} is not there\n", common.study));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Action setup_studies(Arguments app, const Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("ACTION", options->action,
+                 "rm: removes what is kept of models; without it, a list")
+      .type_name("rm")
+      .words({"rm"});
+  app.add_option("MODELS", options->models, "names, folders or fingerprints, as the list has them")
+      .type_name("MODEL")
+      .expected(1, 1000);
+  app.add_flag("--unused", options->unused, "rm: the models whose folder is gone");
+  return [options, &common] { return studies(common, *options); };
+}
+
+}  // namespace ram::cli
