@@ -106,7 +106,7 @@ void grow(Tree& tree, Common& common) {
   tree.app.get_formatter()->column_width(36);
   tree.app.get_formatter()->label("REQUIRED", "(required)");
   tree.app.get_formatter()->label("Positionals", "Arguments");
-  tree.app.get_formatter()->label("Subcommands", "Commands");
+  tree.app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   tree.app.footer(
       "Example: ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB\n"
       "ram COMMAND --help explains each, with an example.");

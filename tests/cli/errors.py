@@ -34,7 +34,7 @@ class Errors(harness.ProgramTest):
 
     def test_the_list_of_commands_is_whole(self):
         text = self.ram("--help").out
-        known = [line.split()[0] for line in text.split("Commands:")[1].split("Example:")[0]
+        known = [line.split()[0] for line in text.split("Subcommands:")[1].split("Example:")[0]
                  .splitlines() if line.startswith("  ") and line[2] != " "]
         self.assertEqual(sorted(known), sorted(COMMANDS))
 

@@ -222,7 +222,9 @@ class Report(harness.ProgramTest):
             self.assertFalse(out.exists())
         self.ram_ok("sweep", DEMO, "--points", 4)
         ran = self.ram("report", "-o", out, "--json")
-        self.assertEqual(ran.status, USAGE, ran)
+        self.assertEqual((ran.status, ran.json["out"]), (0, str(out)), ran)
+        self.assertEqual(ran.json["bytes"], out.stat().st_size)
+        self.assertEqual(self.ram("report", "-o", "-", "--json").status, USAGE)
 
     def empty(self, study):
         self.ram_ok("sweep", DEMO, "--points", 4, "--study", study)
