@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
-#include <semaphore>
 #include <vector>
+
+#include "permits.h"
 
 namespace ram {
 namespace {
@@ -27,14 +28,15 @@ struct Block {
 class Pass {
  public:
   Pass(std::deque<TensorJob>& jobs, int threads, std::span<const DirectReader> direct,
-       std::string_view phase, const ProgressFn& progress)
+       std::string_view phase, const ProgressFn& progress, const std::function<void()>& before_read)
       : direct_(direct),
         buffers_(static_cast<size_t>(direct.empty() ? threads
                                                     : threads + std::max(kLeastReaders, threads))),
         computing_(threads),
         ahead_bytes_(std::max(kLeastAheadBytes, threads * kAheadBytesPerThread)),
         phase_(phase),
-        progress_(progress) {
+        progress_(progress),
+        before_read_(before_read) {
     for (TensorJob& job : jobs) {
       for (int64_t block = 0; block < job.blocks(); ++block) {
         blocks_.push_back({&job, block, total_bytes_});
@@ -52,6 +54,7 @@ class Pass {
     const Block& block = blocks_[static_cast<size_t>(index)];
     BlockBuffer& buffer = buffers_[static_cast<size_t>(worker)];
     if (direct_.empty()) prefetch_after(block);
+    if (before_read_) before_read_();
     block.job->read(block.block, buffer, direct_);
     const bool finished = compute(block, buffer);
     done_bytes_ += block.job->block_bytes(block.block);
@@ -66,16 +69,11 @@ class Pass {
  private:
   // No more than `threads` at a time.
   bool compute(const Block& block, const BlockBuffer& buffer) {
-    struct Turn {
-      explicit Turn(std::counting_semaphore<>& s) : turns(s) { turns.acquire(); }
-      ~Turn() { turns.release(); }
-      std::counting_semaphore<>& turns;
-    };
     const Turn turn(computing_);
     return block.job->run(block.block, buffer);
   }
 
-  // Who finds another worker at it leaves it to that one.
+  // If another worker is already at it, it is left to that one.
   void prefetch_after(const Block& block) {
     const std::unique_lock lock(prefetching_, std::try_to_lock);
     if (!lock.owns_lock()) return;
@@ -95,7 +93,7 @@ class Pass {
   int64_t total_bytes_ = 0;
   const std::span<const DirectReader> direct_;
   std::vector<BlockBuffer> buffers_;  // per worker
-  std::counting_semaphore<> computing_;
+  Permits computing_;
   const int64_t ahead_bytes_;
   std::mutex prefetching_;
   size_t next_ = 0;  // the first block not announced yet
@@ -103,15 +101,17 @@ class Pass {
   std::mutex reporting_;
   const std::string_view phase_;
   const ProgressFn& progress_;
+  const std::function<void()>& before_read_;
 };
 
 }  // namespace
 
 int64_t run_pass(std::deque<TensorJob>& jobs, int threads, std::span<const DirectReader> direct,
                  std::string_view phase, const ProgressFn& progress,
-                 const std::function<void(TensorJob&)>& done) {
+                 const std::function<void(TensorJob&)>& done,
+                 const std::function<void()>& before_read) {
   if (jobs.empty()) return 0;
-  Pass pass(jobs, threads, direct, phase, progress);
+  Pass pass(jobs, threads, direct, phase, progress, before_read);
   parallel_for(pass.workers(), pass.blocks(),
                [&](int64_t index, int worker) { pass.run(index, worker, done); });
   pass.report_end();

@@ -22,10 +22,12 @@ namespace ram {
 ///               the `threads` that compute.
 /// @param done   called once per job when its last block is done, from any worker, also from
 ///               several at a time.
+/// @param before_read  for tests: called by each worker before it reads a block.
 /// @return bytes read.
 /// @throws Error{kInterrupted}, and what jobs, `done` and `progress` throw.
 int64_t run_pass(std::deque<TensorJob>& jobs, int threads, std::span<const DirectReader> direct,
                  std::string_view phase, const ProgressFn& progress,
-                 const std::function<void(TensorJob&)>& done);
+                 const std::function<void(TensorJob&)>& done,
+                 const std::function<void()>& before_read = {});
 
 }  // namespace ram

@@ -43,9 +43,8 @@ std::unique_ptr<std::byte[], BlockBuffer::Free> BlockBuffer::allocate(int64_t by
       static_cast<std::byte*>(::operator new[](size, kAlignment)));
 }
 
-BlockBuffer::BlockBuffer() : memory_(allocate(bytes_)) {}
-
 std::span<std::byte> BlockBuffer::room(int64_t bytes) {
+  bytes = std::max(bytes, kChunkBytes + DirectReader::kSlackBytes);
   if (bytes > bytes_) {
     memory_ = allocate(bytes);
     bytes_ = bytes;

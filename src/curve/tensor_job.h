@@ -27,10 +27,9 @@ namespace ram {
 /// the second-level cache between reading, hashing and measuring.
 inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
-/// A worker's own memory, used for every block that it takes.
+/// A worker's own memory, used for every block that it takes; none before the first.
 class BlockBuffer {
  public:
-  BlockBuffer();
   /// @return room for at least this many bytes, aligned as DirectReader asks; a chunk and its slack
   /// are always there.
   std::span<std::byte> room(int64_t bytes);
@@ -42,7 +41,7 @@ class BlockBuffer {
     void operator()(std::byte* memory) const;
   };
   static std::unique_ptr<std::byte[], Free> allocate(int64_t bytes);
-  int64_t bytes_ = kChunkBytes + DirectReader::kSlackBytes;
+  int64_t bytes_ = 0;
   std::unique_ptr<std::byte[], Free> memory_;
 };
 

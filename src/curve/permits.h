@@ -1,0 +1,53 @@
+// Turns to compute, for workers that are more than may compute at a time.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+#include "ram/error.h"
+
+namespace ram {
+
+/// So many at a time. Not std::counting_semaphore: that of libstdc++ 12 can leave a waiter asleep
+/// on a count above 0 (GCC bug 104928).
+class Permits {
+ public:
+  /// @param count at least 1.
+  explicit Permits(int count) : free_(count) { RAM_CHECK(count >= 1); }
+
+  /// Waits until one is free, and takes it.
+  void acquire() {
+    std::unique_lock lock(mutex_);
+    returned_.wait(lock, [this] { return free_ > 0; });
+    --free_;
+  }
+
+  void release() {
+    {
+      const std::lock_guard lock(mutex_);
+      ++free_;
+    }
+    // All, though one can go on: pthread_cond_signal of glibc before 2.41 can lose a wake-up (glibc
+    // bug 25847), pthread_cond_broadcast does not.
+    returned_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable returned_;
+  int free_;
+};
+
+/// Holds a permit as long as it lives.
+class Turn {
+ public:
+  explicit Turn(Permits& permits) : permits_(permits) { permits_.acquire(); }
+  ~Turn() { permits_.release(); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  Permits& permits_;
+};
+
+}  // namespace ram
