@@ -20,6 +20,8 @@ int64_t memory_bytes();
 /// results must not depend on it. Returns when all are done. The first exception stops the handing
 /// out and is rethrown.
 ///
+/// Where the system gives fewer threads, those do the work: the calling thread is always one.
+///
 /// @param threads >= 1; 1 runs on the calling thread.
 void parallel_for(int threads, int64_t count,
                   const std::function<void(int64_t index, int worker)>& task);
@@ -28,13 +30,14 @@ void parallel_for(int threads, int64_t count,
 /// microseconds, against some tens each thread of parallel_for.
 class ThreadPool {
  public:
-  /// Starts threads - 1 workers; the thread that calls run is worker 0. @param threads >= 1.
+  /// Starts threads - 1 workers, or as many as the system gives; the thread that calls run is
+  /// worker 0. @param threads >= 1.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const;
+  int threads() const;  ///< workers that there are, with worker 0
 
   /// As parallel_for, on the workers of this pool; one call at a time. A call from inside a task
   /// runs on the thread that makes it, under its worker's number.
@@ -44,6 +47,11 @@ class ThreadPool {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// From now on threads start with stacks of two MiB, whatever `ulimit -s` says: a large limit would
+/// reserve as much address space for each, a small one would end the program in the middle of a
+/// deep call. To be called before threads start; does nothing where the system sizes stacks itself.
+void bound_stacks();
 
 /// Libraries that split their work by OpenMP use the calling thread alone, from now on, when they
 /// are called from it: whoever has workers of his own calls this on each. Cheap to call again.

@@ -7,14 +7,20 @@
 #include <exception>
 #include <fstream>
 #include <mutex>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/number.h"
+
+#include "start_threads.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -31,9 +37,10 @@ static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler
 int cgroup_processors() {
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period));
+  std::string period;
+  if (!(file >> quota >> period)) return 0;
+  const double share = parse_number(quota).value_or(0) / parse_number(period).value_or(0);
+  return share > 0 && share < 1e6 ? std::max(1, static_cast<int>(share)) : 0;
 }
 #endif
 
@@ -60,6 +67,17 @@ int64_t memory_bytes() {
   return bytes;
 }
 
+void start_threads(int count, std::vector<std::thread>& threads,
+                   const std::function<void(int index)>& work) {
+  threads.reserve(threads.size() + static_cast<size_t>(std::max(0, count)));
+  try {
+    for (int index = 0; index < count; ++index) threads.emplace_back(work, index);
+  } catch (const std::system_error&) {
+    // Those that could be had do the work.
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 void parallel_for(int threads, int64_t count,
                   const std::function<void(int64_t index, int worker)>& task) {
   RAM_CHECK(threads >= 1);
@@ -77,11 +95,22 @@ void parallel_for(int threads, int64_t count,
   };
   const int workers = static_cast<int>(std::min<int64_t>(threads, std::max<int64_t>(count, 1)));
   std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(workers));
-  for (int worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
+  start_threads(workers - 1, others, [&work](int index) { work(index + 1); });
   work(0);
   for (std::thread& other : others) other.join();
   if (first) std::rethrow_exception(first);
+}
+
+void bound_stacks() {
+#if defined(__GLIBC__)
+  constexpr size_t kStackBytes = size_t{2} << 20;
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return;
+  if (pthread_attr_setstacksize(&attributes, kStackBytes) == 0) {
+    (void)pthread_setattr_default_np(&attributes);
+  }
+  pthread_attr_destroy(&attributes);
+#endif
 }
 
 void use_one_openmp_thread() {

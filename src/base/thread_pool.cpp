@@ -1,6 +1,7 @@
 // Workers that wait for work: first spinning, since the next piece of a forward pass comes within
 // microseconds, then asleep.
 #include <atomic>
+#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -9,11 +10,16 @@
 #include "ram/error.h"
 #include "ram/thread.h"
 
+#include "start_threads.h"
+
 namespace ram {
 namespace {
 
 // About 20 us: longer than the gap between two products of one layer, shorter than anyone notices.
 constexpr int kSpins = 4000;
+
+// Taken off by adding: unsigned numbers wrap.
+constexpr uint32_t kOneLess = ~uint32_t{0};
 
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -23,22 +29,49 @@ void relax() {
 #endif
 }
 
-/// Waits until `value` is no longer `old`.
-uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (const uint32_t now = value.load(std::memory_order_acquire); now != old) return now;
-    relax();
+// A counter that threads wait for. Not std::atomic::wait: in libstdc++ 12 a waiter can miss the
+// change and sleep for ever (GCC bugs 98033, 104928).
+class Counter {
+ public:
+  /// Sets it while nobody waits for it.
+  void reset(uint32_t value) { value_ = value; }
+
+  void add(uint32_t change) {
+    value_ += change;
+    // In the one order of all these operations, either a sleeper is seen here, or the sleeper sees
+    // the change before it sleeps. The lock is held so that it cannot be between seeing and
+    // sleeping.
+    if (sleepers_ == 0) return;
+    { const std::lock_guard lock(mutex_); }
+    changed_.notify_all();
   }
-  value.wait(old, std::memory_order_acquire);
-  return value.load(std::memory_order_acquire);
-}
+
+  /// Waits until the value is no longer `old`. @return the value.
+  uint32_t wait_for_change(uint32_t old) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (const uint32_t now = value_.load(std::memory_order_acquire); now != old) return now;
+      relax();
+    }
+    std::unique_lock lock(mutex_);
+    ++sleepers_;
+    changed_.wait(lock, [&] { return value_ != old; });
+    --sleepers_;
+    return value_;
+  }
+
+ private:
+  std::atomic<uint32_t> value_{0};
+  std::atomic<uint32_t> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
 
 }  // namespace
 
 struct ThreadPool::State {
   std::vector<std::thread> workers;
-  std::atomic<uint32_t> call{0};     // counts calls of run; a change wakes the workers
-  std::atomic<uint32_t> working{0};  // workers that have not finished this call
+  Counter call;     // of run; a change wakes the workers
+  Counter working;  // workers that have not finished this call
   std::atomic<int64_t> next{0};
   bool stop = false;
   int64_t count = 0;
@@ -77,24 +110,22 @@ void ThreadPool::State::work(int worker) noexcept {
 void ThreadPool::State::serve(int worker) {
   uint32_t seen = 0;
   while (true) {
-    seen = wait_for_change(call, seen);
+    seen = call.wait_for_change(seen);
     if (stop) return;
     work(worker);
-    if (working.fetch_sub(1, std::memory_order_acq_rel) == 1) working.notify_one();
+    working.add(kOneLess);
   }
 }
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   RAM_CHECK(threads >= 1);
-  for (int worker = 1; worker < threads; ++worker) {
-    state_->workers.emplace_back([state = state_.get(), worker] { state->serve(worker); });
-  }
+  start_threads(threads - 1, state_->workers,
+                [state = state_.get()](int index) { state->serve(index + 1); });
 }
 
 ThreadPool::~ThreadPool() {
   state_->stop = true;
-  state_->call.fetch_add(1, std::memory_order_release);
-  state_->call.notify_all();
+  state_->call.add(1);
   for (std::thread& worker : state_->workers) worker.join();
 }
 
@@ -114,14 +145,14 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
   state.next = 0;
   const bool alone = count <= 1 || state.workers.empty();
   if (!alone) {
-    state.working = static_cast<uint32_t>(state.workers.size());
-    state.call.fetch_add(1, std::memory_order_release);
-    state.call.notify_all();
+    state.working.reset(static_cast<uint32_t>(state.workers.size()));
+    state.call.add(1);
   }
   state.work(0);
   if (!alone) {
-    uint32_t left = state.working.load(std::memory_order_acquire);
-    while (left != 0) left = wait_for_change(state.working, left);
+    for (auto left = static_cast<uint32_t>(state.workers.size()); left != 0;) {
+      left = state.working.wait_for_change(left);
+    }
   }
   if (state.first) std::rethrow_exception(state.first);
 }

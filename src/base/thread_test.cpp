@@ -4,6 +4,10 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/hash.h"
@@ -71,6 +75,67 @@ TEST(ThreadPool, AnExceptionReachesTheCallerAndThePoolGoesOn) {
   std::atomic<int> done{0};
   pool.run(10, [&](int64_t, int) { ++done; });
   EXPECT_EQ(done, 10);
+}
+
+#if defined(__GLIBC__)
+// In a child, since limits cannot be taken back: 0 where every index was done once by both, on as
+// many workers as expected.
+template <typename Expected>
+int status_with_stacks_of(size_t bytes, rlim_t memory, const Expected& expected) {
+  const pid_t child = fork();
+  if (child == 0) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, bytes);
+    if (pthread_setattr_default_np(&attributes) != 0) _exit(10);
+    const rlimit limit{.rlim_cur = memory, .rlim_max = memory};
+    if (memory > 0 && setrlimit(RLIMIT_AS, &limit) != 0) _exit(11);
+    std::vector<std::atomic<int>> done(500);
+    const auto task = [&](int64_t index, int) { ++done[static_cast<size_t>(index)]; };
+    try {
+      parallel_for(8, 500, task);
+      ThreadPool pool(8);
+      for (int call = 0; call < 50; ++call) pool.run(500, task);
+      for (const auto& times : done) {
+        if (times != 51) _exit(12);
+      }
+      _exit(expected(pool.threads()) ? 0 : 13);
+    } catch (...) {
+      _exit(14);
+    }
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+TEST(Threads, WhereNoneCanBeStartedTheCallerDoesTheWork) {
+  EXPECT_EQ(status_with_stacks_of(size_t{1} << 46, 0, [](int threads) { return threads == 1; }), 0);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they reserve terabytes
+TEST(Threads, WhereSomeCanBeStartedTheseDoTheWork) {
+  EXPECT_EQ(status_with_stacks_of(size_t{1} << 28, rlim_t{1} << 30,
+                                  [](int threads) { return threads > 1 && threads < 8; }),
+            0);
+}
+#endif
+#endif
+
+// Calls come sooner and later than a worker falls asleep: none is missed.
+TEST(ThreadPool, WakesItsWorkersHoweverLongTheyWaited) {
+  alarm(240);  // a lost wake-up is a failure and no endless wait
+  ThreadPool pool(4);
+  for (int call = 0; call < 3000; ++call) {
+    std::atomic<int> done{0};
+    pool.run(8, [&](int64_t index, int) {
+      if (call % 5 == 0 && index == 3) usleep(100);
+      ++done;
+    });
+    ASSERT_EQ(done, 8);
+    if (call % 3 == 0) usleep(static_cast<useconds_t>(call % 100));
+  }
+  alarm(0);
 }
 
 TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
