@@ -52,22 +52,26 @@ void Keeper::commit_pending() {
     pending_bytes_ = 0;
     last_commit_ = std::chrono::steady_clock::now();
   }
-  try {
-    for (auto& [index, pending] : taken) {
-      const InputFile& file = checkpoint_.files[static_cast<size_t>(index)];
-      const bool as_opened = is_as_opened(file);
-      if (!as_opened) pending.tensors.clear();
-      study_.put(file.path(), file.identity(), pending.tensors, pending.curves);
-      if (!as_opened) fail_changed(file);
+  // All files come first: what is known of the others is not lost because one has changed.
+  const InputFile* changed = nullptr;
+  for (auto& [index, pending] : taken) {
+    const InputFile& file = checkpoint_.files[static_cast<size_t>(index)];
+    if (!is_as_opened(file)) {
+      pending.tensors.clear();
+      if (changed == nullptr) changed = &file;
     }
-  } catch (...) {
-    failed_ = true;
-    throw;
+    try {
+      study_.put(file.path(), file.identity(), pending.tensors, pending.curves);
+    } catch (...) {
+      study_failed_ = true;
+      throw;
+    }
   }
+  if (changed != nullptr) fail_changed(*changed);
 }
 
 void Keeper::commit_on_error() noexcept {
-  if (failed_) return;
+  if (study_failed_) return;
   try {
     commit();
   } catch (const std::exception&) {

@@ -29,7 +29,8 @@ class Keeper {
            int64_t bytes);
 
   /// Puts all that was added into the study. Hashes of a file that has changed since it was opened
-  /// are dropped: they would name content that no file has. Curves are kept, they name content.
+  /// are dropped: they would name content that no file has. Curves are kept, they name content, and
+  /// so is all that belongs to other files.
   /// @throws Error{kCorrupt} a file has changed since it was opened; and what Study::put throws.
   void commit();
 
@@ -56,7 +57,7 @@ class Keeper {
   int64_t pending_bytes_ = 0;
   std::chrono::steady_clock::time_point last_commit_ = std::chrono::steady_clock::now();
   std::mutex committing_;  // taken before adding_
-  std::atomic<bool> failed_{false};
+  std::atomic<bool> study_failed_{false};
 };
 
 }  // namespace ram
