@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -119,7 +120,7 @@ struct DivergentRows {
 /// A text that coefficients and moments are measured on.
 struct CalibrationRecord {
   std::string fingerprint;  ///< of the model that it is for
-  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 1"
+  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 2"
   std::string digest;       ///< Hasher's, of the ids
   int64_t row_length = 0;
   std::vector<int32_t> ids;  ///< rows of row_length, one after another
@@ -130,7 +131,7 @@ struct CalibrationRecord {
 struct ProbeKey {
   std::string fingerprint;  ///< of the model
   std::string text;         ///< CalibrationRecord::digest
-  std::string disturbance;  ///< "gaussian 0.08 seed 42 rule 1"
+  std::string disturbance;  ///< "gaussian 0.08 seed 42 rule 2"
 };
 struct ProbeRow {
   std::string unit;
@@ -283,9 +284,13 @@ class Study {
   std::vector<EvaluationKey> evaluations();
   std::vector<DivergencePair> divergences();
 
-  /// Replaces the text of that kind and key; writes nothing if it is the same. A study of an older
-  /// version that could not be brought up to date keeps none.
+  /// Replaces the text of that kind and key; writes nothing if it is the same.
+  /// @throws Error{kWriteFailed} also: an older study that could not be brought up to date.
   void put_document(const StudyDocument& document);
+  /// Replaces the text by what `change` makes of the one that is there (empty if there is none), in
+  /// one step: what another program writes meanwhile is not lost. @throws as put_document.
+  void change_document(const std::string& kind, const std::string& key,
+                       const std::function<std::string(const std::string& text)>& change);
   /// By key.
   std::vector<StudyDocument> documents(const std::string& kind);
   /// Programs that wrote to the study, the first one first.

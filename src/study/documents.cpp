@@ -5,6 +5,14 @@
 
 namespace ram {
 
+std::optional<std::string> Study::State::document(const std::string& kind, const std::string& key) {
+  Statement find(database, "SELECT text FROM document WHERE kind = ? AND key = ?");
+  if (!find.bind(1, kind).bind(2, key).step()) return std::nullopt;
+  std::string text = find.text(0);
+  find.reset();
+  return text;
+}
+
 std::vector<EvaluationKey> Study::evaluations() {
   std::vector<EvaluationKey> keys;
   if (!state_->has_evaluations()) return keys;
@@ -43,18 +51,23 @@ std::vector<DivergencePair> Study::divergences() {
 }
 
 void Study::put_document(const StudyDocument& document) {
-  if (!state_->has_tasks()) return;
-  {
-    Statement find(state_->database, "SELECT text FROM document WHERE kind = ? AND key = ?");
-    if (find.bind(1, document.kind).bind(2, document.key).step() && find.text(0) == document.text) {
-      return;
-    }
-  }
+  state_->require_version(4);
+  if (state_->document(document.kind, document.key) == document.text) return;
+  change_document(document.kind, document.key,
+                  [&](const std::string& /*text*/) { return document.text; });
+}
+
+void Study::change_document(const std::string& kind, const std::string& key,
+                            const std::function<std::string(const std::string& text)>& change) {
+  state_->require_version(4);
   Transaction transaction(state_->database);
+  const std::optional<std::string> known = state_->document(kind, key);
+  const std::string text = change(known.value_or(""));
+  if (known == text) return;
   const int64_t run = state_->run_in_transaction();
   Statement insert(state_->database,
                    "INSERT OR REPLACE INTO document (kind, key, text, run) VALUES (?, ?, ?, ?)");
-  insert.bind(1, document.kind).bind(2, document.key).bind(3, document.text).bind(4, run).run();
+  insert.bind(1, kind).bind(2, key).bind(3, text).bind(4, run).run();
   state_->commit(transaction, run);
 }
 

@@ -1,4 +1,5 @@
 // What models lost on texts, row by row, and how far they lie from their reference.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
@@ -149,7 +150,11 @@ std::map<int64_t, RowDivergence> Study::row_divergences(const EvaluationKey& ref
                       .change_squares = find.real(3),
                       .kl = unpack_blob<float>(find.blob(4))};
     const auto tokens = static_cast<int64_t>(row.kl.size());
-    if (find.blob(4).size() % sizeof(float) != 0 || row.same_top1 < 0 || row.same_top1 > tokens) {
+    const bool finite =
+        std::isfinite(row.change_sum) && std::isfinite(row.change_squares) &&
+        std::all_of(row.kl.begin(), row.kl.end(), [](float kl) { return std::isfinite(kl); });
+    if (find.blob(4).size() % sizeof(float) != 0 || row.same_top1 < 0 || row.same_top1 > tokens ||
+        !finite) {
       fail_damaged(state_->database, "divergence", row.row);
     }
     found.emplace(row.row, std::move(row));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,6 +31,8 @@ struct Study::State {
   /// @return the row of an evaluation, or 0.
   int64_t find_evaluation(const EvaluationKey& key);
   int64_t make_evaluation(const EvaluationKey& key, int64_t run_row);
+  /// @pre has_tasks(). @return the text of a document; nothing if there is none.
+  std::optional<std::string> document(const std::string& kind, const std::string& key);
   /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
   void require_version(int64_t least) const;
   bool has_evaluations() const { return version >= 2; }

@@ -45,7 +45,10 @@ Distortion unpack_sums(std::span<const std::byte> blob) {
   return distortion;
 }
 
-std::string_view encoder_name(Encoder encoder) {
+/// How curves were measured. Search and feedback have none: they choose codes by what a matrix
+/// multiplies, and plans take the curves of kMlx for them.
+std::string_view curve_encoder_name(Encoder encoder) {
+  RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kReference);
   return encoder == Encoder::kMlx ? "mlx" : "reference";
 }
 
@@ -99,7 +102,7 @@ Statement& bind_key(Statement& statement, const CurveKey& key) {
       .bind(2, key.part)
       .bind(3, dtype_name(key.source))
       .bind(4, dtype_name(key.dtype))
-      .bind(5, encoder_name(key.encoder));
+      .bind(5, curve_encoder_name(key.encoder));
 }
 
 std::map<std::string, std::string> read_pairs(Statement& statement) {

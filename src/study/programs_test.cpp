@@ -1,0 +1,202 @@
+// Several programs at one study: writers side by side, one that waits, an upgrade under a reader's
+// eyes, and an old study that cannot be brought up to date.
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ram/error.h"
+#include "ram/study.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Programs : public ::testing::Test {
+ protected:
+  /// @return the exit status of a child that does this; 99 where it throws.
+  static pid_t start(const std::function<void()>& action) {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    try {
+      action();
+      _exit(0);
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "{}\n", error.what());
+      _exit(99);
+    }
+  }
+  static int wait_for(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  void sql(const char* text) const {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+    char* error = nullptr;
+    EXPECT_EQ(sqlite3_exec(db, text, nullptr, nullptr, &error), SQLITE_OK) << error;
+    sqlite3_close(db);
+  }
+  /// As a version of the schema before documents left it.
+  void make_old() const {
+    sql("DROP TABLE document; DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
+    sql("ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms");
+  }
+
+  testing::TempFolder folder_;
+  fs::path path_ = folder_ / "ram.db";
+};
+
+TEST_F(Programs, ThatChangeOneDocumentLoseNothingOfEachOther) {
+  constexpr int kLines = 100;
+  { const Study made(path_); }
+  std::array<pid_t, 3> children{};
+  for (size_t c = 0; c < children.size(); ++c) {
+    children[c] = start([&] {
+      Study study(path_);
+      for (int line = 0; line < kLines; ++line) {
+        study.change_document("k", "key", [&](const std::string& text) {
+          return text + fmt::format("{}-{}\n", c, line);
+        });
+      }
+    });
+  }
+  for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
+  const std::string text = Study(path_).documents("k").at(0).text;
+  for (size_t c = 0; c < children.size(); ++c) {
+    for (int line = 0; line < kLines; ++line) {
+      EXPECT_NE(text.find(fmt::format("{}-{}\n", c, line)), std::string::npos) << c << " " << line;
+    }
+  }
+}
+
+TEST_F(Programs, AChangeThatThrowsChangesNothing) {
+  Study study(path_);
+  study.put_document({.kind = "k", .key = "a", .text = "as it was"});
+  EXPECT_THROW(
+      study.change_document(
+          "k", "a", [](const std::string&) -> std::string { throw std::runtime_error("stop"); }),
+      std::runtime_error);
+  EXPECT_EQ(study.documents("k").at(0).text, "as it was");
+  study.change_document("k", "b", [](const std::string& text) { return text + "new"; });
+  EXPECT_EQ(study.documents("k").at(1).text, "new");
+}
+
+TEST_F(Programs, AWriterWaitsForAnother) {
+  Study study(path_);
+  study.put_document({.kind = "k", .key = "a", .text = "1"});
+  const pid_t holder = start([&] {
+    sqlite3* db = nullptr;
+    if (sqlite3_open(path_.c_str(), &db) != SQLITE_OK) _exit(1);
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE; UPDATE document SET text = '2'", nullptr, nullptr,
+                     nullptr) != SQLITE_OK) {
+      _exit(2);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    _exit(sqlite3_exec(db, "COMMIT", nullptr, nullptr, nullptr) == SQLITE_OK ? 0 : 3);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  // Reads meanwhile see what was committed; a change waits, and sees the other's.
+  EXPECT_EQ(study.documents("k").at(0).text, "1");
+  study.change_document("k", "a", [](const std::string& text) { return text + "3"; });
+  EXPECT_EQ(wait_for(holder), 0);
+  EXPECT_EQ(study.documents("k").at(0).text, "23");
+}
+
+TEST_F(Programs, AnUpgradeGoesOnWhileAnotherReads) {
+  {
+    Study study(path_);
+    study.put_calibration_text(
+        {.fingerprint = "f", .spec = "s", .digest = "d", .row_length = 1, .ids = {7}});
+  }
+  make_old();
+  sqlite3* reader = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &reader), SQLITE_OK);
+  sqlite3_stmt* rows = nullptr;
+  ASSERT_EQ(sqlite3_prepare_v2(reader, "SELECT ids FROM calibration_text", -1, &rows, nullptr),
+            SQLITE_OK);
+  ASSERT_EQ(sqlite3_step(rows), SQLITE_ROW);  // in the middle of reading
+  std::array<pid_t, 3> children{};
+  for (size_t c = 0; c < children.size(); ++c) {
+    children[c] = start([&] {
+      Study study(path_);
+      study.put_document({.kind = "k", .key = fmt::format("{}", c), .text = "t"});
+    });
+  }
+  for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
+  EXPECT_EQ(sqlite3_step(rows), SQLITE_DONE);
+  sqlite3_finalize(rows);
+  sqlite3_close(reader);
+  Study study(path_);
+  EXPECT_EQ(study.documents("k").size(), 3U);
+  EXPECT_TRUE(study.calibration_text("f", "s").has_value());
+}
+
+// What was worked for must not vanish without a word.
+TEST_F(Programs, AnOldStudyThatCannotBeWrittenRefusesDocuments) {
+  { const Study made(path_); }
+  make_old();
+  chmod(path_.c_str(), 0444);
+  chmod(folder_.path().c_str(), 0555);
+  const int status = wait_for(start([&] {
+    if (getuid() == 0 && setuid(65534) != 0) _exit(77);
+    Study study(path_);
+    try {
+      study.put_document({.kind = "k", .key = "a", .text = "t"});
+      _exit(1);
+    } catch (const Error& error) {
+      _exit(error.code() == Code::kWriteFailed && study.documents("k").empty() ? 0 : 2);
+    }
+  }));
+  chmod(folder_.path().c_str(), 0755);
+  if (status == 77) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(Programs, ADivergenceThatIsNotFiniteIsDamage) {
+  const EvaluationKey a{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
+  const EvaluationKey b{.model = "b", .precision = "f32", .text = "t", .protocol = "p"};
+  {
+    Study study(path_);
+    const RowScore score{.row = 0, .tokens = 2, .nll_sum = 1};
+    const RowDivergence row{
+        .row = 0, .same_top1 = 1, .change_sum = 0.5, .change_squares = 0.25, .kl = {0.5F, 0.25F}};
+    const std::vector<EvaluatedRows> scores = {{.key = a, .scores = {score}},
+                                               {.key = b, .scores = {score}}};
+    const std::vector<DivergentRows> rows = {{.reference = a, .model = b, .rows = {row}}};
+    study.put_rows(scores, rows);
+    EXPECT_EQ(study.row_divergences(a, b).size(), 1U);
+  }
+  // A NaN, an infinity; NULL is what SQLite makes of a NaN.
+  for (const char* damage :
+       {"UPDATE divergence_row SET kl = x'0000C07F0000803E'",
+        "UPDATE divergence_row SET kl = x'0000807F0000803E'",
+        "UPDATE divergence_row SET kl = x'0000003F0000803E', change_sum = 9e999",
+        "UPDATE divergence_row SET change_sum = 0, change_squares = -9e999"}) {
+    sql(damage);
+    Study study(path_);
+    try {
+      (void)study.row_divergences(a, b);
+      ADD_FAILURE() << damage;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kCorrupt) << damage;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ram
