@@ -120,7 +120,7 @@ struct DivergentRows {
 /// A text that coefficients and moments are measured on.
 struct CalibrationRecord {
   std::string fingerprint;  ///< of the model that it is for
-  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 2"
+  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 3"
   std::string digest;       ///< Hasher's, of the ids
   int64_t row_length = 0;
   std::vector<int32_t> ids;  ///< rows of row_length, one after another

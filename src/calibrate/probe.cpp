@@ -13,6 +13,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/scoped.h"
 
 #include "units.h"
 
@@ -22,7 +23,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Numbers the arithmetic: with another, what older versions kept is not found.
-constexpr int kProbeRule = 1;
+constexpr int kProbeRule = 2;
 // A unit is done a little before the error aimed at: what all units say of the seeds still moves.
 constexpr double kMargin = 0.9;
 // Below it a half of the rows says nothing of the other.
@@ -193,9 +194,9 @@ class Prober {
   void branch_off(Variant& variant, const HiddenRows& base, int layer) {
     check_interrupted();
     variant.hidden = copy_rows(base);
+    const AtScopeExit restore([&] { model_.restore_unit(variant.unit); });
     model_.set_unit(variant.unit, disturbed(variant.unit, variant.seed));
     run_layers(variant.hidden, layer, layer + 1);
-    model_.restore_unit(variant.unit);
   }
 
   /// Takes all variants through layers, as one block of rows.

@@ -18,6 +18,8 @@ namespace {
 
 /// Numbers the way own text is drawn: with another, what older versions kept is not found.
 constexpr int kTextRule = 3;
+// Own text is drawn apart from everything else that one seed draws, as the texts of `ram generate`.
+constexpr uint64_t kOwnText = uint64_t{1} << 32;
 // More gain little where memory holds the weights, and an interrupted run loses them.
 // @source docs/performance.md, "Own text"
 constexpr int64_t kRowsAtOnce = 32;
@@ -85,7 +87,7 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
   std::vector<TokenRow> rows(static_cast<size_t>(count));
   for (int64_t row = first; row < first + count; ++row) {
     decoders.emplace_back(model, options.length);
-    random.emplace_back(options.seed + static_cast<uint64_t>(row));
+    random.emplace_back(own_text_seed(options.seed, row));
   }
   for (int64_t position = 0; position < options.length; ++position) {
     check_interrupted();
@@ -136,6 +138,10 @@ std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfi
   fail(Code::kUnsupported,
        "neither tokenizer.json nor config.json name a token that begins or ends a text: give a "
        "text, by --prompt (ram generate) or --calibration FILE");
+}
+
+uint64_t own_text_seed(uint64_t seed, int64_t row) {
+  return derived_seed(derived_seed(seed, kOwnText), static_cast<uint64_t>(row));
 }
 
 std::string text_spec(std::string_view source, const ModelConfig& config,

@@ -7,8 +7,10 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/random.h"
 
 #include "support/temp_folder.h"
+#include "units.h"
 
 namespace ram {
 namespace {
@@ -41,6 +43,38 @@ TEST_F(OwnText, BeginsAsATextBeginsAndIsTheSameForTheSameSeed) {
   EXPECT_EQ(again.digest, text.digest);
   options_.seed = 1;
   EXPECT_NE(own_text(model_, tokenizer_, "f", options_, other).rows, text.rows);
+}
+
+TEST_F(OwnText, OfNeighbouringSeedsHasNoRowInCommon) {
+  options_.rows = 6;
+  std::set<TokenRow> rows;
+  for (const uint64_t seed : {42, 43, 44}) {
+    options_.seed = seed;
+    Study study(folder_ / fmt::format("{}.db", seed));
+    const CalibrationText text = own_text(model_, tokenizer_, "f", options_, study);
+    EXPECT_NE(text.spec.find(fmt::format("seed {} rule 3", seed)), std::string::npos) << text.spec;
+    rows.insert(text.rows.begin(), text.rows.end());
+  }
+  EXPECT_EQ(rows.size(), 18U);
+}
+
+// Seeds of every kind that is derived: none comes twice, whatever is next to what.
+TEST(DerivedSeeds, AreAllDifferent) {
+  std::set<uint64_t> all;
+  size_t count = 0;
+  for (uint64_t seed = 40; seed < 60; ++seed) {
+    for (int64_t i = 0; i < 200; ++i) {
+      all.insert(derived_seed(seed, static_cast<uint64_t>(i)));
+      all.insert(own_text_seed(seed, i));
+      for (int unit = 0; unit < 20; ++unit) {
+        if (i < 8) all.insert(noise_seed(seed, unit, static_cast<int>(i)));
+      }
+    }
+    count += 200 + 200 + 8 * 20;
+  }
+  // noise_seed of repetition r and unit u is derived from derived_seed(seed, r): a different
+  // number.
+  EXPECT_EQ(all.size(), count);
 }
 
 TEST_F(OwnText, IsTheSameHoweverManyRowsAreWrittenSideBySide) {

@@ -9,6 +9,7 @@
 #include "ram/checkpoint.h"
 #include "ram/encoder.h"
 #include "ram/engine.h"
+#include "ram/random.h"
 #include "ram/thread.h"
 
 namespace ram {
@@ -31,8 +32,8 @@ UnitRows noisy_rows(const Checkpoint& checkpoint, int unit, double relative, uin
 
 /// The seed of a unit's noise, from the seed of all and the number of the repetition.
 constexpr uint64_t noise_seed(uint64_t seed, int unit, int repetition) {
-  return seed + static_cast<uint64_t>(repetition) * 1'000'003U +
-         static_cast<uint64_t>(unit) * 7919U;
+  return derived_seed(derived_seed(seed, static_cast<uint64_t>(repetition)),
+                      static_cast<uint64_t>(unit));
 }
 
 /// Variants whose logits are computed beside the original's in one go.

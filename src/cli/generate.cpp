@@ -7,6 +7,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/random.h"
 #include "ram/tokenizer.h"
 
 #include "commands.h"
@@ -97,7 +98,6 @@ int generate_command(const Common& common, const Options& options) {
   (void)model.rows_at_once(std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
-                         .seed = common.seed,
                          .stop_ids = config.eos_ids};
   std::vector<Text> texts;
   double seconds = 0;
@@ -107,8 +107,8 @@ int generate_command(const Common& common, const Options& options) {
     if (!common.json) show = [&](const std::string& piece) { print_data(common, piece); };
     if (!common.json && nothing && i > 0) print_result(common, "\n---\n");
     if (!common.json && !nothing) print_data(common, options.prompt);
+    sampling.seed = derived_seed(common.seed, static_cast<uint64_t>(i));
     texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
-    ++sampling.seed;
     seconds += texts.back().seconds;
     tokens += texts.back().ids.size();
   }

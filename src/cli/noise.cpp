@@ -8,6 +8,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/random.h"
 #include "ram/statistics.h"
 
 #include "calibration.h"
@@ -130,8 +131,9 @@ std::vector<Harm> draw_noise(const Common& common, const Options& options,
     const std::span<const TokenRow> all = text.rows;
     for (size_t begin = 0; begin < all.size();) {
       const size_t count = std::min(at_once, all.size() - begin);
-      const NoiseResult result = run_with_noise(model, relative, all.subspan(begin, count),
-                                                common.seed + static_cast<uint64_t>(seed));
+      const NoiseResult result =
+          run_with_noise(model, relative, all.subspan(begin, count),
+                         derived_seed(common.seed, static_cast<uint64_t>(seed)));
       for (const double value : result.row_kl) kl += value;
       nll.insert(nll.end(), result.row_nll.begin(), result.row_nll.end());
       begin += count;
@@ -181,11 +183,15 @@ std::string noise_text(const Options& options, const Comparison& comparison,
   };
   table.add({"standard deviation", deviation(&Harm::kl), deviation(&Harm::delta_nll),
              deviation(&Harm::mean), deviation(&Harm::median)});
+  const double drawn = spread_of(findings.drawn, &Harm::kl).mean;
   return text_line(options.text, comparison.text) + "\n\n" + table.render() +
-         fmt::format(
-             "\nThe errors that are stored do {:.2f} times the harm of noise of their size "
-             "(KL);\n{}.\n",
-             findings.stored.kl / spread_of(findings.drawn, &Harm::kl).mean, findings.verdict);
+         fmt::format("\n{};\n{}.\n",
+                     drawn > 0
+                         ? fmt::format("The errors that are stored do {:.2f} times the harm of "
+                                       "noise of their size (KL)",
+                                       findings.stored.kl / drawn)
+                         : "Noise of the size of the stored errors does no harm at all (KL)",
+                     findings.verdict);
 }
 
 int noise(const Common& common, const Options& options) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ram/error.h"
+#include "ram/random.h"
 #include "ram/statistics.h"
 #include "ram/thread.h"
 
@@ -15,14 +16,6 @@
 namespace ram {
 namespace {
 
-// @source G. L. Steele, D. Lea, C. H. Flood, Fast Splittable Pseudorandom Number Generators, 2014
-constexpr uint64_t kGolden = 0x9e3779b97f4a7c15U;
-
-uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-  return z ^ (z >> 31);
-}
 
 // Sums of one resample. Each has a stream of its own, so that it does not matter who draws it. Two
 // indices from each draw; what 32 bits leave uneven is below rows / 2^32.
@@ -38,11 +31,11 @@ double resampled(std::span<const double> sums, std::span<const Weight> weights, 
   };
   uint64_t state = stream;
   for (uint64_t drawn = 0; drawn + 1 < rows; drawn += 2) {
-    const uint64_t bits = mix(state += kGolden);
+    const uint64_t bits = mix_bits(state += kGoldenGamma);
     take(bits >> 32);
     take(bits & 0xffffffffU);
   }
-  if (rows % 2 == 1) take(mix(state + kGolden) >> 32);
+  if (rows % 2 == 1) take(mix_bits(state + kGoldenGamma) >> 32);
   if (weight == 0) return sum > 0 ? std::numeric_limits<double>::infinity() : 1;
   return sum / static_cast<double>(weight);
 }
@@ -58,7 +51,7 @@ Interval resampled_interval(std::span<const double> sums, std::span<const Weight
   parallel_for(options.threads, chunks, [&](int64_t chunk, int) {
     const int64_t end = std::min(options.resamples, (chunk + 1) * kChunk);
     for (int64_t i = chunk * kChunk; i < end; ++i) {
-      const uint64_t stream = mix(options.seed + mix(static_cast<uint64_t>(i) * kGolden));
+      const uint64_t stream = derived_seed(options.seed, static_cast<uint64_t>(i));
       found[static_cast<size_t>(i)] = resampled(sums, weights, stream);
     }
   });
