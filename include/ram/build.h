@@ -50,6 +50,10 @@ enum class OutState : uint8_t {
 ///         written there.
 OutState check_place(const Checkpoint& checkpoint, const std::filesystem::path& out, bool force);
 
+/// @return bytes of what an interrupted run left beside OUT: the next run takes it up or removes
+/// it.
+int64_t unfinished_bytes(const std::filesystem::path& out);
+
 /// Writes the folder of a complete plan: beside OUT (".<name>.ram-partial"), synced, then renamed.
 ///
 /// The bytes do not depend on the number of threads, nor on how often the run was killed: a later

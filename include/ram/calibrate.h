@@ -18,6 +18,7 @@
 
 #include "ram/encoder.h"
 #include "ram/engine.h"
+#include "ram/file.h"
 #include "ram/plan.h"
 #include "ram/study.h"
 #include "ram/thread.h"
@@ -27,7 +28,7 @@ namespace ram {
 
 /// A text to calibrate on, in rows of one length.
 struct CalibrationText {
-  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 1"
+  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 2"
   std::string digest;  ///< Hasher's, of the ids
   std::vector<TokenRow> rows;
 
@@ -106,6 +107,10 @@ std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfi
 /// @param options rows_at_once is not looked at, random_start by own text only.
 std::string text_spec(std::string_view source, const ModelConfig& config,
                       const CalibrationTextOptions& options);
+
+/// What draws a row of own text (SampleOptions::seed). Rows of different seeds have nothing in
+/// common, and nothing with what `ram generate` draws with the same seed.
+uint64_t own_text_seed(uint64_t seed, int64_t row);
 
 /// Text that the model writes itself, at temperature 1 from text_beginning; an end of text is a
 /// token like any other, and the next text follows in the row. The same whatever rows_at_once. Kept
@@ -271,16 +276,41 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
 UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineFormat format,
                       DType dtype);
 
+/// The folder of compressed units beside an output folder, for one program at a time. It stays
+/// behind where something was compressed and not yet written, for the next run to find.
+class EncodedFolder {
+ public:
+  /// Makes the folder ".NAME.ram-encoded" beside `out` and takes its lock.
+  /// @throws Error{kUsage} another program works on this output; {kWriteFailed}.
+  explicit EncodedFolder(const std::filesystem::path& out);
+  /// Lets go of the lock, and removes the folder if it holds nothing, and parents made for it.
+  ~EncodedFolder();
+  EncodedFolder(const EncodedFolder&) = delete;
+  EncodedFolder& operator=(const EncodedFolder&) = delete;
+
+  const std::filesystem::path& out() const { return out_; }
+  const std::filesystem::path& path() const { return path_; }
+  /// @return bytes of all units there, whosever they are.
+  int64_t bytes() const;
+  /// Removes all that is in it. Never fails.
+  void clear();
+
+ private:
+  std::filesystem::path out_;
+  std::filesystem::path path_;
+  std::vector<std::filesystem::path> made_parents_;
+  std::unique_ptr<FileLock> lock_;
+};
+
 /// Compressed units on disk, one file each: what compress_units made waits there for the folder to
-/// be written, and a killed run finds it again.
+/// be written, and a killed run finds it again. Several stores share a folder.
 class EncodedStore {
  public:
-  /// @param folder made if it is missing.
+  /// @param folder outlives the store.
   /// @param circumstances all that the units depend on besides name and format: model, text,
   ///        encoder and its options, dtype. Files of others are not found.
-  /// @throws Error{kWriteFailed}
   EncodedStore(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
-               std::filesystem::path folder, std::string circumstances);
+               EncodedFolder& folder, std::string circumstances);
   ~EncodedStore();
 
   /// @return a unit that is there whole; nothing if it is missing, damaged or another.
@@ -288,13 +318,18 @@ class EncodedStore {
   /// Writes beside, then renames. @throws Error{kWriteFailed}
   void put(const CompressedUnit& unit);
 
-  /// Rows of a unit that is there; what BuildOptions::encoded asks for.
-  /// @throws Error{kCorrupt} the file ends before.
+  int64_t bytes() const;  ///< of the files of all units with a format
+  /// Of these, of units that have no file yet.
+  int64_t missing_bytes() const;
+  /// Removes what other stores have left in the folder, and units with another format. Never fails.
+  void remove_others();
+
+  /// Rows of a unit that is there; what BuildOptions::encoded asks for. The whole unit is checked
+  /// against its digest when it is first asked for, and again where its file has changed since.
+  /// Safe to call from several threads.
+  /// @throws Error{kCorrupt} it is missing or damaged: compressing again makes it new.
   void read_rows(int unit, int part, int64_t row, int64_t count, uint32_t* codes, std::byte* scales,
                  std::byte* biases) const;
-
-  /// Removes the folder and what is in it. Never fails.
-  void remove();
 
  private:
   struct State;

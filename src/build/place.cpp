@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "ram/build.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/plan.h"
@@ -137,6 +138,19 @@ OutPlace resolve_out(const fs::path& out) {
   place.work =
       place.out.parent_path() / fmt::format(".{}.ram-partial", place.out.filename().string());
   return place;
+}
+
+int64_t unfinished_bytes(const fs::path& out) {
+  int64_t bytes = 0;
+  std::error_code failed;
+  for (fs::recursive_directory_iterator at(resolve_out(out).work, failed), end;
+       !failed && at != end; at.increment(failed)) {
+    std::error_code none;
+    if (!at->is_regular_file(none)) continue;
+    const auto size = static_cast<int64_t>(at->file_size(none));
+    if (!none) bytes += size;
+  }
+  return bytes;
 }
 
 void check_apart(const Checkpoint& checkpoint, const fs::path& out) {

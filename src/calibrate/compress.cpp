@@ -8,6 +8,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/scoped.h"
 #include "ram/size.h"
 
 #include "moments.h"
@@ -106,9 +107,11 @@ class Compressor {
 
   /// Runs with what is stored of a layer in its place.
   void with_stored(const Stored& stored, const std::function<void()>& run) {
+    const AtScopeExit restore([&] {
+      for (const auto& [unit, values] : stored) model_.restore_unit(unit);
+    });
     for (const auto& [unit, values] : stored) model_.set_unit(unit, values);
     run();
-    for (const auto& [unit, values] : stored) model_.restore_unit(unit);
   }
 
   /// Encodes units by their inputs in the original model, in as many passes over the layer as

@@ -1,7 +1,12 @@
 // A file per unit: a line that says whose it is and what the bytes hash to, then per part codes,
 // scales and biases, as they will be stored.
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <set>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -60,13 +65,35 @@ Head parse(const std::string& text) {
   return head;
 }
 
+constexpr const char* kLockName = "lock";
+
+/// Links resolved, so that two names of one output have one folder.
+fs::path folder_beside(const fs::path& out) {
+  std::error_code failed;
+  fs::path folder = fs::weakly_canonical(fs::absolute(out), failed);
+  if (failed) fail_errno(true, "cannot resolve", out.string(), failed.value());
+  if (!folder.has_filename()) folder = folder.parent_path();
+  return folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
+}
+
+/// Files of a folder besides its lock.
+std::vector<fs::path> files_of(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code ignored;
+  for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
+    if (at->path().filename() != kLockName) files.push_back(at->path());
+  }
+  return files;
+}
+
 }  // namespace
 
 struct EncodedStore::State {
   const Checkpoint& checkpoint;
   std::vector<UnitFormat> formats;
   DType dtype;
-  fs::path folder;
+  EncodedFolder& folder;
   std::string circumstances;
 
   const Unit& unit(int index) const { return checkpoint.units.at(static_cast<size_t>(index)); }
@@ -81,33 +108,146 @@ struct EncodedStore::State {
     return hash_text(
         fmt::format("{}\n{}\n{}\n", circumstances, unit(index).name, format_name(format(index))));
   }
-  fs::path path(int index) const { return folder / key(index); }
+  fs::path path(int index) const { return folder.path() / key(index); }
+  int64_t file_bytes(int index) const {
+    return static_cast<int64_t>(kHeadBytes) + std::ssize(unit(index).parts) * sizes(index).part();
+  }
+  bool is_there(int index) const {
+    const fs::path file = path(index);
+    std::error_code ignored;
+    return fs::is_regular_file(file, ignored) &&
+           static_cast<int64_t>(fs::file_size(file, ignored)) == file_bytes(index);
+  }
+  std::vector<int> units() const {
+    std::vector<int> all;
+    for (size_t u = 0; u < formats.size(); ++u) {
+      if (formats[u]) all.push_back(static_cast<int>(u));
+    }
+    return all;
+  }
+  void check(int index, const InputFile& file) const;
+
+  mutable std::mutex mutex;                     // of `checked`
+  mutable std::map<int, FileIdentity> checked;  // units whose file had its digest, as it was then
 };
 
+/// @throws Error{kCorrupt} the file is not what was put.
+void EncodedStore::State::check(int index, const InputFile& file) const {
+  const std::lock_guard lock(mutex);
+  const auto known = checked.find(index);
+  if (known != checked.end() && known->second == file.identity()) return;
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  bool whole = file.size() == file_bytes(index);
+  if (whole) {
+    std::string text(kHeadBytes, ' ');
+    file.read(0, std::as_writable_bytes(std::span(text)));
+    const Head head = parse(text);
+    Hasher hasher;
+    std::vector<std::byte> piece(static_cast<size_t>(std::min(kPiece, file.size())));
+    for (auto at = static_cast<int64_t>(kHeadBytes); at < file.size();) {
+      const auto count = static_cast<size_t>(std::min(std::ssize(piece), file.size() - at));
+      file.read(at, std::span(piece).first(count));
+      hasher.update(std::span<const std::byte>(piece).first(count));
+      at += static_cast<int64_t>(count);
+    }
+    whole = head.key == key(index) && head.digest == hasher.digest();
+  }
+  if (!whole) {
+    fail(Code::kCorrupt,
+         "{}: {} as it was compressed is damaged; run the same command again, which compresses it "
+         "anew",
+         file.path().string(), unit(index).name);
+  }
+  checked[index] = file.identity();
+}
+
+EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_beside(out)) {
+  std::error_code ignored;
+  for (fs::path parent = path_.parent_path(); !fs::exists(parent, ignored);
+       parent = parent.parent_path()) {
+    made_parents_.push_back(parent);
+  }
+  // The program that was here before us removes the folder last of all: try again then.
+  constexpr int kTries = 3;
+  const std::string busy = fmt::format(
+      "another program is compressing for {}: wait for it, or give another name", out.string());
+  for (int i = 1; lock_ == nullptr; ++i) {
+    std::error_code failed;
+    fs::create_directories(path_, failed);
+    if (failed) fail_errno(true, "cannot create", path_.string(), failed.value());
+    try {
+      lock_ = std::make_unique<FileLock>(path_ / kLockName, busy);
+    } catch (const Error& error) {
+      if (error.code() != Code::kWriteFailed || fs::exists(path_, failed) || i == kTries) throw;
+    }
+  }
+}
+
+EncodedFolder::~EncodedFolder() {
+  if (!files_of(path_).empty()) return;
+  // A program that waits for the lock may make a new one at once, and then the folder is its own
+  // and stays.
+  lock_->remove_file();
+  std::error_code ignored;
+  fs::remove(path_, ignored);
+  for (const fs::path& parent : made_parents_) fs::remove(parent, ignored);  // only empty ones
+}
+
+int64_t EncodedFolder::bytes() const {
+  int64_t sum = 0;
+  for (const fs::path& file : files_of(path_)) {
+    std::error_code failed;
+    const auto size = static_cast<int64_t>(fs::file_size(file, failed));
+    if (!failed) sum += size;
+  }
+  return sum;
+}
+
+void EncodedFolder::clear() {
+  std::error_code ignored;
+  for (const fs::path& file : files_of(path_)) fs::remove_all(file, ignored);
+}
+
 EncodedStore::EncodedStore(const Checkpoint& checkpoint, std::span<const UnitFormat> formats,
-                           DType dtype, fs::path folder, std::string circumstances)
+                           DType dtype, EncodedFolder& folder, std::string circumstances)
     : state_(new State{.checkpoint = checkpoint,
                        .formats = {formats.begin(), formats.end()},
                        .dtype = dtype,
-                       .folder = std::move(folder),
-                       .circumstances = std::move(circumstances)}) {
-  std::error_code failed;
-  fs::create_directories(state_->folder, failed);
-  if (failed) fail_errno(true, "cannot create", state_->folder.string(), failed.value());
-}
+                       .folder = folder,
+                       .circumstances = std::move(circumstances),
+                       .mutex = {},
+                       .checked = {}}) {}
 
 EncodedStore::~EncodedStore() = default;
 
-std::optional<CompressedUnit> EncodedStore::find(int unit) const {
-  const fs::path path = state_->path(unit);
+int64_t EncodedStore::bytes() const {
+  int64_t bytes = 0;
+  for (const int unit : state_->units()) bytes += state_->file_bytes(unit);
+  return bytes;
+}
+
+int64_t EncodedStore::missing_bytes() const {
+  int64_t bytes = 0;
+  for (const int unit : state_->units()) {
+    if (!state_->is_there(unit)) bytes += state_->file_bytes(unit);
+  }
+  return bytes;
+}
+
+void EncodedStore::remove_others() {
+  std::set<std::string> own;
+  for (const int unit : state_->units()) own.insert(state_->key(unit));
   std::error_code ignored;
+  for (const fs::path& file : files_of(state_->folder.path())) {
+    if (!own.contains(file.filename().string())) fs::remove_all(file, ignored);
+  }
+}
+
+std::optional<CompressedUnit> EncodedStore::find(int unit) const {
+  if (!state_->is_there(unit)) return std::nullopt;
   const Sizes sizes = state_->sizes(unit);
   const auto parts = std::ssize(state_->unit(unit).parts);
-  const auto expected = static_cast<uintmax_t>(parts * sizes.part()) + kHeadBytes;
-  if (!fs::is_regular_file(path, ignored) || fs::file_size(path, ignored) != expected) {
-    return std::nullopt;
-  }
-  const InputFile file(path);
+  const InputFile file(state_->path(unit));
   std::string text(kHeadBytes, ' ');
   file.read(0, std::as_writable_bytes(std::span(text)));
   const Head head = parse(text);
@@ -173,7 +313,15 @@ void EncodedStore::put(const CompressedUnit& unit) {
 
 void EncodedStore::read_rows(int unit, int part, int64_t row, int64_t count, uint32_t* codes,
                              std::byte* scales, std::byte* biases) const {
-  const InputFile file(state_->path(unit));  // not kept: there may be more units than open files
+  const fs::path path = state_->path(unit);
+  if (!state_->is_there(unit)) {
+    fail(Code::kCorrupt,
+         "{}: {} as it was compressed is missing or damaged; run the same command again, which "
+         "compresses it anew",
+         path.string(), state_->unit(unit).name);
+  }
+  const InputFile file(path);  // not kept: there may be more units than open files
+  state_->check(unit, file);
   const Sizes sizes = state_->sizes(unit);
   const int64_t rows = state_->unit(unit).rows;
   const int64_t begin = static_cast<int64_t>(kHeadBytes) + part * sizes.part();
@@ -184,11 +332,6 @@ void EncodedStore::read_rows(int unit, int part, int64_t row, int64_t count, uin
   take(0, sizes.codes, reinterpret_cast<std::byte*>(codes));
   take(sizes.codes, sizes.scales, scales);
   take(sizes.codes + sizes.scales, sizes.scales, biases);
-}
-
-void EncodedStore::remove() {
-  std::error_code ignored;
-  fs::remove_all(state_->folder, ignored);
 }
 
 }  // namespace ram

@@ -5,12 +5,14 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/number.h"
 #include "ram/size.h"
 
 #include "moments.h"
@@ -186,32 +188,55 @@ class GainMeter {
     sums_.erase(found);
   }
 
-  // A line of the document: the unit's name and its ratios.
+  /// Lines of a document: each a unit's name and its ratios.
+  static std::map<std::string, Ratios> parse(const std::string& text) {
+    std::map<std::string, Ratios> found;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream words(line);
+      std::string name;
+      words >> name;
+      Ratios ratios = {};
+      bool whole = true;
+      for (double& ratio : ratios) {
+        std::string word;
+        words >> word;
+        const std::optional<double> value = parse_number(word);
+        whole = whole && value;
+        ratio = value.value_or(0);
+      }
+      if (whole) found[name] = ratios;
+    }
+    return found;
+  }
+
   void recall() {
     std::map<std::string, int> wanted;
     for (const int unit : units_) wanted[checkpoint_.units[static_cast<size_t>(unit)].name] = unit;
     for (const StudyDocument& document : study_.documents(kKind)) {
       if (document.key != key_) continue;
-      std::istringstream lines(document.text);
-      for (std::string line; std::getline(lines, line);) {
-        std::istringstream words(line);
-        std::string name;
-        Ratios ratios = {};
-        words >> name;
-        for (double& ratio : ratios) words >> ratio;
-        if (words && wanted.contains(name)) known_[wanted[name]] = ratios;
+      for (const auto& [name, ratios] : parse(document.text)) {
+        if (const auto unit = wanted.find(name); unit != wanted.end())
+          known_[unit->second] = ratios;
       }
     }
   }
 
+  /// Adds what is known here to what is kept: other runs had other units.
   void keep() {
-    std::string text;
-    for (const auto& [unit, ratios] : known_) {
-      text += checkpoint_.units[static_cast<size_t>(unit)].name;
-      for (const double ratio : ratios) text += fmt::format(" {}", ratio);
-      text += '\n';
-    }
-    study_.put_document({.kind = kKind, .key = key_, .text = text});
+    study_.change_document(kKind, key_, [this](const std::string& kept) {
+      std::map<std::string, Ratios> all = parse(kept);
+      for (const auto& [unit, ratios] : known_) {
+        all[checkpoint_.units[static_cast<size_t>(unit)].name] = ratios;
+      }
+      std::string text;
+      for (const auto& [name, ratios] : all) {
+        text += name;
+        for (const double ratio : ratios) text += fmt::format(" {}", ratio);
+        text += '\n';
+      }
+      return text;
+    });
   }
 
   static constexpr const char* kKind = "gains";
@@ -236,7 +261,7 @@ class GainMeter {
 
 /// Three digits, so that a plan is read and its length hardly changes.
 double rounded(double value) {
-  return std::stod(fmt::format("{:.2e}", value));
+  return parse_number(fmt::format("{:.2e}", value)).value();
 }
 
 /// Least squares of the logarithms: a term of the unit plus one of the format, by turns.

@@ -2,6 +2,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/scoped.h"
 
 #include "units.h"
 
@@ -15,8 +16,8 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
   // Embedding and head are disturbed in a second model, so that the original's logits can be
   // computed beside.
   LanguageModel twin = twin_of(model);
-  const auto disturb = [&](LanguageModel& which, int layer) {
-    std::vector<int> disturbed;
+  // Into `disturbed` as it goes, so that a unit is restored though the next one fails.
+  const auto disturb = [&](LanguageModel& which, int layer, std::vector<int>& disturbed) {
     for (size_t u = 0; u < relative.size(); ++u) {
       const Unit& unit = checkpoint.units[u];
       if (unit.layer != layer || relative[u] <= 0) continue;
@@ -26,16 +27,19 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
                      noisy_rows(checkpoint, index, relative[u], noise_seed(seed, index, 0), pool));
       disturbed.push_back(index);
     }
-    return disturbed;
   };
-  disturb(twin, -1);
+  std::vector<int> of_twin;  // which goes as it is
+  disturb(twin, -1, of_twin);
   HiddenRows base = model.embed(rows);
   HiddenRows noisy = twin.embed(rows);
   for (int layer = 0; layer < model.layers(); ++layer) {
     model.run_layers(base, layer, layer + 1);
-    const std::vector<int> disturbed = disturb(model, layer);
+    std::vector<int> disturbed;
+    const AtScopeExit restore([&] {
+      for (const int unit : disturbed) model.restore_unit(unit);
+    });
+    disturb(model, layer, disturbed);
     model.run_layers(noisy, layer, layer + 1);
-    for (const int unit : disturbed) model.restore_unit(unit);
   }
   const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
                                             {.model = &twin, .hidden = &noisy}};

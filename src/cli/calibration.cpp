@@ -2,9 +2,7 @@
 #include "calibration.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -12,6 +10,7 @@
 #include "ram/eval.h"
 #include "ram/file.h"
 #include "ram/hash.h"
+#include "ram/number.h"
 #include "ram/size.h"
 #include "ram/tokenizer.h"
 
@@ -29,11 +28,11 @@ constexpr double kAdditiveHigh = 2;
 
 double parse_seconds(const std::string& text) {
   if (text.empty()) return 0;
-  double value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string unit(end, text.data() + text.size());
+  const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+  const double value = parse_number(text.substr(0, digits)).value_or(0);
+  const std::string unit = text.substr(digits);
   const double factor = unit == "s" ? 1 : unit == "min" ? 60 : unit == "h" ? 3600 : 0;
-  if (failed != std::errc() || factor == 0 || !(value > 0) || !std::isfinite(value)) {
+  if (factor == 0 || !(value > 0) || !std::isfinite(value * factor)) {
     fail(Code::kUsage, "--probe-time {}: use a time as 90s, 20min or 2h", text);
   }
   return value * factor;
@@ -41,31 +40,13 @@ double parse_seconds(const std::string& text) {
 
 /// Six significant digits, so that a plan is read and its length hardly changes.
 double rounded(double value) {
-  return std::stod(fmt::format("{:.5e}", value));
+  return parse_number(fmt::format("{:.5e}", value)).value();
 }
 
 std::vector<int32_t> joined(std::span<const TokenRow> rows) {
   std::vector<int32_t> ids;
   for (const TokenRow& row : rows) ids.insert(ids.end(), row.begin(), row.end());
   return ids;
-}
-
-// Hashes of all runs of kSharedTokens ids, each made from the one before.
-constexpr int64_t kSharedTokens = 64;
-
-template <typename Visit>
-void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
-  constexpr uint64_t kBase = 0x9e3779b97f4a7c15U;
-  uint64_t leaving = 1;  // kBase ^ (kSharedTokens - 1): what the first id of a run counts
-  for (int64_t i = 1; i < kSharedTokens; ++i) leaving *= kBase;
-  uint64_t hash = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (i >= kSharedTokens) {
-      hash -= leaving * (static_cast<uint64_t>(ids[i - kSharedTokens]) + 1);
-    }
-    hash = hash * kBase + static_cast<uint64_t>(ids[i]) + 1;
-    if (i + 1 >= kSharedTokens) visit(hash, i + 1 - kSharedTokens);
-  }
 }
 
 CalibrationTextOptions text_options(const Common& common, const CalibrationArguments& arguments) {
@@ -89,11 +70,11 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
     ProgressLine line(common);
     return own_text(model, tokenizer, fingerprint, options, study, line.function());
   }
-  if (arguments.text == "random") {
-    return random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
-                       options);
-  }
-  CalibrationText text = file_text(arguments.text, tokenizer, options);
+  CalibrationText text =
+      arguments.text == "random"
+          ? random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
+                        options)
+          : file_text(arguments.text, tokenizer, options);
   // So that nothing is scored on it later (refuse_overlap).
   study.put_calibration_text({.fingerprint = fingerprint,
                               .spec = text.spec,
@@ -101,6 +82,24 @@ CalibrationText make_text(const Common& common, LanguageModel& model,
                               .row_length = std::ssize(text.rows.front()),
                               .ids = joined(text.rows)});
   return text;
+}
+
+// Room for what is not compressed yet and for the folder that is written from it, less what an
+// interrupted run has of both. What other plans have left counts as free: it goes as soon as its
+// place is needed, at the latest before the folder is written.
+void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& plan) {
+  const int64_t missing = store.missing_bytes();
+  const int64_t needed =
+      store.bytes() + plan.weight_bytes - folder.bytes() - unfinished_bytes(folder.out());
+  const int64_t room = free_bytes(folder.path());
+  if (room < needed) {
+    fail(Code::kWriteFailed,
+         "{}: {} more needed, to compress and then to write the folder, and {} free: free {} and "
+         "run the same command again, which goes on from here",
+         folder.out().string(), format_bytes(needed), format_bytes(room),
+         format_bytes(needed - room));
+  }
+  if (room < missing) store.remove_others();
 }
 
 EngineOptions model_options(const Common& common, const CalibrationMemory& memory) {
@@ -301,7 +300,7 @@ CompressOptions Calibration::compress_options(Encoder encoder, DType dtype) cons
           .memory_bytes = memory_.moments};
 }
 
-std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& out) {
+std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, EncodedFolder& folder) {
   enter_stage(common_, "compress");
   std::vector<UnitFormat> formats;
   formats.reserve(plan.units.size());
@@ -313,22 +312,12 @@ std::unique_ptr<EncodedStore> Calibration::compress(Plan& plan, const fs::path& 
   for (const PlannedUnit& unit : plan.units) {
     if (in_turn && unit.format) before += fmt::format("{} ", format_name(*unit.format));
   }
-  fs::path folder = fs::absolute(out).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  folder = folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
-  const int64_t room = free_bytes(folder);
-  if (room < 2 * plan.weight_bytes) {
-    fail(Code::kWriteFailed,
-         "{}: {} needed, half of it until the folder is written, and {} free: free {} and run the "
-         "same command again",
-         out.string(), format_bytes(2 * plan.weight_bytes), format_bytes(room),
-         format_bytes(2 * plan.weight_bytes - room));
-  }
   auto store = std::make_unique<EncodedStore>(
       checkpoint_, formats, plan.dtype, folder,
       fmt::format("{} {} {} shrink {} damping {} {} rule 3 {}", fingerprint_, text_.digest,
                   encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
                   weight_dtype_name(plan.dtype), before));
+  make_space(*store, folder, plan);
   {
     ProgressLine line(common_);
     compressed_ = compress_units(
@@ -402,44 +391,6 @@ double Calibration::predicted_kl(const Plan& plan) const {
     if (found != plan.request.coefficients.end()) kl += found->second * unit.output_error;
   }
   return kl;
-}
-
-void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study) {
-  std::optional<Text> read;
-  for (const std::string& model : models) {
-    const fs::path file = find_model(model) / "plan.json";
-    std::error_code ignored;
-    if (!fs::is_regular_file(file, ignored)) continue;
-    const Plan plan = read_plan(file);
-    const std::string& calibration = plan.request.calibration;
-    if (!calibration.starts_with("file ")) continue;
-    if (!read) read = read_text(text);
-    if (calibration.find(read->sha256) != std::string::npos) {
-      fail(
-          Code::kUsage,
-          "{}: this text is what {} was calibrated on (its plan.json says so): score it on another",
-          text.string(), model);
-    }
-    std::string spec = calibration.substr(0, calibration.rfind(" digest "));
-    constexpr std::string_view kSequential = " sequential";
-    if (spec.ends_with(kSequential)) spec.resize(spec.size() - kSequential.size());
-    const auto known = study.calibration_text(plan.fingerprint, spec);
-    if (!known) continue;
-    std::unordered_set<uint64_t> runs;
-    for (size_t row = 0; row < known->ids.size(); row += known->row_length) {
-      visit_runs(std::span(known->ids).subspan(row, known->row_length),
-                 [&](uint64_t hash, size_t) { runs.insert(hash); });
-    }
-    const Tokenizer tokenizer = Tokenizer::open(find_model(model));
-    const std::vector<TokenId> ids = tokenizer.encode(read->content, Specials::kNone);
-    visit_runs(ids, [&](uint64_t hash, size_t at) {
-      if (!runs.contains(hash)) return;
-      fail(Code::kUsage,
-           "{}: {} tokens from token {} on are in the text that {} was calibrated on: score it on "
-           "another",
-           text.string(), kSharedTokens, at, model);
-    });
-  }
 }
 
 }  // namespace ram::cli

@@ -69,9 +69,11 @@ class Calibration {
   /// What PlanRequest::calibration says of it.
   std::string described(Encoder encoder) const;
 
-  /// Compresses the units of a plan with its encoder into a store beside `out`, and sets their
-  /// errors in the plan to what is stored.
-  std::unique_ptr<EncodedStore> compress(Plan& plan, const std::filesystem::path& out);
+  /// Compresses the units of a plan with its encoder into a store in `folder`, and sets their
+  /// errors in the plan to what is stored. Where there is no space for it, what other stores hold
+  /// there goes.
+  /// @throws Error{kWriteFailed} no space for it and for the folder that is written from it.
+  std::unique_ptr<EncodedStore> compress(Plan& plan, EncodedFolder& folder);
 
   /// Whether the divergence of the last plan compressed is within a factor of two of what its
   /// coefficients add up to; true where there are none.
@@ -111,7 +113,7 @@ class Calibration {
 };
 
 /// Refuses to score a model on what it was calibrated on: the same file, or, where the study holds
-/// the calibration text, any 64 tokens in a row of it.
+/// the calibration text (of whatever kind: own, random, file), any 64 tokens in a row of it.
 /// @param models folders or ids; those without a plan.json are not looked at.
 /// @throws Error{kUsage} naming model, text and what they share.
 void refuse_overlap(std::span<const std::string> models, const std::filesystem::path& text,

@@ -103,7 +103,7 @@ void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
 // the text.
 std::unique_ptr<EncodedStore> plan_again(const Common& common, const PlanInput& input,
                                          const PlanRequest& request, Calibration& calibration,
-                                         const fs::path& out, std::unique_ptr<EncodedStore> store,
+                                         EncodedFolder& folder, std::unique_ptr<EncodedStore> store,
                                          PlanResult& planned) {
   note(common,
        "the coefficients do not add up to the plan's divergence: they are measured again "
@@ -120,7 +120,7 @@ std::unique_ptr<EncodedStore> plan_again(const Common& common, const PlanInput& 
   for (const PlanRequest* next : {&measured, &priors}) {
     PlanResult other = make_plan(input, *next);
     if (!other.plan) continue;
-    std::unique_ptr<EncodedStore> its = calibration.compress(*other.plan, out);
+    std::unique_ptr<EncodedStore> its = calibration.compress(*other.plan, folder);
     current = calibration.compressed()->kl < least;
     if (current) {
       least = calibration.compressed()->kl;
@@ -133,7 +133,7 @@ std::unique_ptr<EncodedStore> plan_again(const Common& common, const PlanInput& 
       }
     }
   }
-  if (!current) store = calibration.compress(*planned.plan, out);  // all of it is still there
+  if (!current) store = calibration.compress(*planned.plan, folder);  // most of it is still there
   return store;
 }
 
@@ -192,7 +192,9 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
   const Curves curves =
       measure_for(common, checkpoint, study, request.method, request.dtype, rehash);
   result.seconds.analyze = watch.lap();
+  std::optional<EncodedFolder> encoded;
   if (needs_calibration(request)) {
+    encoded.emplace(out);  // refuses a second program before the long work
     // What cannot be met is refused before the long work.
     PlanRequest rough = request;
     if (rough.method == Method::kMeasured) rough.method = Method::kSquared;
@@ -217,18 +219,19 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
   result.beside = uniform_beside(curves.input(checkpoint), *result.planned.plan);
   std::unique_ptr<EncodedStore> store;
   if (result.planned.plan->encoder != Encoder::kMlx) {
-    store = result.calibration->compress(*result.planned.plan, out);
+    store = result.calibration->compress(*result.planned.plan, *encoded);
     if (!result.calibration->adds_up(*result.planned.plan)) {
-      store = plan_again(common, curves.input(checkpoint), request, *result.calibration, out,
+      store = plan_again(common, curves.input(checkpoint), request, *result.calibration, *encoded,
                          std::move(store), result.planned);
     }
     result.seconds.compress = watch.lap();
   }
+  if (store) store->remove_others();
   if (store) result.beside = uniform_beside(curves.input(checkpoint), *result.planned.plan);
   enter_stage(common, "write");
   result.outcome =
       write_folder(common, checkpoint, *result.planned.plan, study, out, force, store.get());
-  if (store) store->remove();
+  if (encoded) encoded->clear();
   result.seconds.write = watch.lap();
   enter_stage(common, "verify");
   ProgressLine line(common);

@@ -2,6 +2,7 @@
 // plan with plain rounding and with feedback: only the last pair has the same bytes and the same
 // formats, so only it says what feedback is worth.
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -89,6 +90,7 @@ class Experiment {
     std::string name = formats + (text.empty() ? "" : "-" + text);
     std::replace(name.begin(), name.end(), ':', '-');
     const fs::path out = fs::path(options_.out) / name;
+    std::optional<EncodedFolder> encoded;
     std::unique_ptr<EncodedStore> store;
     if (calibration != nullptr) {
       plan.request.encoder = Encoder::kFeedback;
@@ -100,10 +102,12 @@ class Experiment {
         plan.budget_bytes += kRoom;
       }
       plan = complete_plan(curves_.input(checkpoint_), plan);
-      store = calibration->compress(plan, out);
+      encoded.emplace(out);
+      store = calibration->compress(plan, *encoded);
+      store->remove_others();
     }
     write_folder(common_, checkpoint_, plan, study_, out, true, store.get());
-    if (store) store->remove();
+    if (encoded) encoded->clear();
     made_.push_back({.label = name,
                      .formats = formats,
                      .text = text,

@@ -1,4 +1,6 @@
 // ram quantize: the folder of a plan that exists, perhaps edited by hand.
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "ram/error.h"
@@ -42,9 +44,11 @@ int quantize(const Common& common, const Options& options) {
   const Curves curves =
       measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);
   Plan plan = complete_plan(curves.input(checkpoint), edited, plan_file(options.plan).string());
+  std::optional<EncodedFolder> encoded;
   std::unique_ptr<EncodedStore> store;
   if (plan.encoder != Encoder::kMlx) {
     if (!options.force) check_existing_plan(checkpoint, plan, options.out, /*by_hand=*/true);
+    encoded.emplace(options.out);
     Calibration calibration(common, checkpoint, curves.stored.fingerprint,
                             arguments_of(plan, options.calibration_file), study);
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {
@@ -54,11 +58,12 @@ int quantize(const Common& common, const Options& options) {
            options.plan, plan.request.calibration, calibration.text().spec,
            calibration.text().digest);
     }
-    store = calibration.compress(plan, options.out);
+    store = calibration.compress(plan, *encoded);
+    store->remove_others();
   }
   const BuildOutcome outcome =
       write_folder(common, checkpoint, plan, study, options.out, options.force, store.get());
-  if (store) store->remove();
+  if (encoded) encoded->clear();
   if (common.json) {
     Json document = plan_json(plan);
     document["out"] = options.out;

@@ -1,0 +1,94 @@
+// Whether a text has anything in common with what a model was calibrated on.
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/eval.h"
+#include "ram/tokenizer.h"
+
+#include "calibration.h"
+#include "model.h"
+
+namespace ram::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Hashes of all runs of kSharedTokens ids, each made from the one before.
+constexpr int64_t kSharedTokens = 64;
+
+template <typename Visit>
+void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
+  constexpr uint64_t kBase = 0x9e3779b97f4a7c15U;
+  uint64_t leaving = 1;  // kBase ^ (kSharedTokens - 1): what the first id of a run counts
+  for (int64_t i = 1; i < kSharedTokens; ++i) leaving *= kBase;
+  uint64_t hash = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i >= kSharedTokens) {
+      hash -= leaving * (static_cast<uint64_t>(ids[i - kSharedTokens]) + 1);
+    }
+    hash = hash * kBase + static_cast<uint64_t>(ids[i]) + 1;
+    if (i + 1 >= kSharedTokens) visit(hash, i + 1 - kSharedTokens);
+  }
+}
+
+/// Hashes of all runs of ids of a calibration text, and of those that its tokenizer makes of its
+/// text: ids that a model drew need not be those into which their text is cut.
+std::unordered_set<uint64_t> runs_of(const CalibrationRecord& text, const Tokenizer& tokenizer) {
+  std::unordered_set<uint64_t> runs;
+  const auto add = [&runs](uint64_t hash, size_t) { runs.insert(hash); };
+  const auto length = static_cast<size_t>(text.row_length);
+  for (size_t row = 0; row < text.ids.size(); row += length) {
+    const auto ids = std::span(text.ids).subspan(row, length);
+    visit_runs(ids, add);
+    std::vector<TokenId> known;
+    for (const TokenId id : ids) {
+      if (id >= 0 && id < tokenizer.id_end()) known.push_back(id);
+    }
+    visit_runs(tokenizer.encode(tokenizer.decode(known, /*skip_special=*/true), Specials::kNone),
+               add);
+  }
+  return runs;
+}
+
+}  // namespace
+
+void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study) {
+  std::optional<Text> read;
+  for (const std::string& model : models) {
+    const fs::path folder = find_model(model);
+    std::error_code ignored;
+    if (!fs::is_regular_file(folder / "plan.json", ignored)) continue;
+    const Plan plan = read_plan(folder / "plan.json");
+    const std::string& calibration = plan.request.calibration;
+    if (calibration.empty()) continue;
+    if (!read) read = read_text(text);
+    if (calibration.find(read->sha256) != std::string::npos) {
+      fail(
+          Code::kUsage,
+          "{}: this text is what {} was calibrated on (its plan.json says so): score it on another",
+          text.string(), model);
+    }
+    std::string spec = calibration.substr(0, calibration.rfind(" digest "));
+    constexpr std::string_view kSequential = " sequential";
+    if (spec.ends_with(kSequential)) spec.resize(spec.size() - kSequential.size());
+    const auto known = study.calibration_text(plan.fingerprint, spec);
+    if (!known) continue;
+    const Tokenizer tokenizer = Tokenizer::open(folder);
+    const std::unordered_set<uint64_t> runs = runs_of(*known, tokenizer);
+    visit_runs(tokenizer.encode(read->content, Specials::kNone), [&](uint64_t hash, size_t at) {
+      if (!runs.contains(hash)) return;
+      fail(
+          Code::kUsage,
+          "{}: {} tokens from token {} on are in the text that {} was calibrated on ({}): score it "
+          "on another",
+          text.string(), kSharedTokens, at, model, spec);
+    });
+  }
+}
+
+}  // namespace ram::cli
