@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
+#include <set>
+#include <span>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
@@ -86,6 +90,33 @@ std::vector<int64_t> sizes_of(const PlanInput& input, const PlanRequest& request
   return sizes;
 }
 
+bool same_formats(const Plan& a, const Plan& b) {
+  return std::equal(
+      a.units.begin(), a.units.end(), b.units.begin(), b.units.end(),
+      [](const PlannedUnit& x, const PlannedUnit& y) { return x.format == y.format; });
+}
+
+/// "4.53-bits": with as many decimals as it takes for all to differ, and where none do, by bytes.
+std::vector<std::string> names_of(std::span<const Plan> plans) {
+  constexpr int kMostDecimals = 6;
+  std::vector<std::string> names;
+  for (int decimals = 2; decimals <= kMostDecimals; ++decimals) {
+    names.clear();
+    for (const Plan& plan : plans) {
+      names.push_back(fmt::format("{:.{}f}-bits", plan.bits_per_weight, decimals));
+    }
+    if (std::set<std::string>(names.begin(), names.end()).size() == names.size()) return names;
+  }
+  names.clear();
+  std::map<int64_t, int> seen;
+  for (const Plan& plan : plans) {
+    const int before = seen[plan.total_bytes]++;
+    names.push_back(fmt::format("{}-bytes{}", plan.total_bytes,
+                                before > 0 ? fmt::format("-{}", before + 1) : ""));
+  }
+  return names;
+}
+
 std::vector<Made> make_folders(const Common& common, const Checkpoint& checkpoint, Study& study,
                                const Curves& curves, const PlanRequest& request,
                                const MeasuredSweepArguments& arguments) {
@@ -96,18 +127,22 @@ std::vector<Made> make_folders(const Common& common, const Checkpoint& checkpoin
     write_folder(common, checkpoint, plan, study, out, true);
     made.push_back({.label = name, .folder = out, .loss = plan.objective, .uniform = uniform});
   };
+  std::vector<Plan> plans;
   for (const int64_t bytes : sizes_of(input, request, arguments.sizes)) {
     PlanRequest one = request;
     one.budget_bytes = bytes;
     one.encoder = Encoder::kMlx;
     const PlanResult planned = make_plan(input, one);
     if (!planned.plan) continue;  // JSON of other plans is a little longer at the very floor
-    write(fmt::format("{:.2f}-bits", planned.plan->bits_per_weight), *planned.plan, false);
+    // Budgets a few bytes apart may buy the same formats.
+    if (plans.empty() || !same_formats(plans.back(), *planned.plan)) plans.push_back(*planned.plan);
   }
-  if (made.size() < 2) {
+  if (plans.size() < 2) {
     fail(Code::kUsage, "--measure: {} has one plan only between its smallest safe size and 8 bits",
          checkpoint.name);
   }
+  const std::vector<std::string> names = names_of(plans);
+  for (size_t i = 0; i < plans.size(); ++i) write(names[i], plans[i], false);
   for (const AffineFormat format : kUniform) {
     PlanRequest one;
     one.uniform = format;
