@@ -109,6 +109,10 @@ class LanguageModel {
   /// Bytes of a row of `length` tokens while layers run: its hidden state, and what is kept of it
   /// from one step of a layer to the next.
   int64_t row_bytes(int64_t length) const;
+  /// Bytes that a decoder of `capacity` tokens takes, at most, with what a step takes beside it.
+  int64_t decoding_bytes(int64_t capacity) const;
+  /// Decoders of `capacity` tokens that fit the memory at a time, at least 1.
+  int64_t decoders_at_once(int64_t capacity) const;
   /// Bytes that visit_logits of `models` models takes at most, beside what a pass over layers
   /// takes: pieces of logits on every thread, and a piece of a second model's head.
   int64_t logits_bytes(int64_t models) const;

@@ -121,7 +121,8 @@ int64_t text_rows_at_once(const LanguageModel& model, int64_t length) {
       4 * (2 * length * model.layers() * config.kv_heads * config.head_dim + config.vocab);
   const int64_t memory =
       model.options().memory_bytes > 0 ? model.options().memory_bytes : memory_bytes() / 2;
-  const int64_t fitting = std::max<int64_t>(1, memory / kCachePart / row);
+  const int64_t fitting =
+      std::min(std::max<int64_t>(1, memory / kCachePart / row), model.decoders_at_once(length));
   return model.keeps_weights() ? std::min(kRowsAtOnce, fitting) : fitting;
 }
 

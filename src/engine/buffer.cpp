@@ -48,24 +48,35 @@ BufferPool::~BufferPool() {
 std::shared_ptr<std::byte> BufferPool::take(int64_t bytes) {
   const int64_t size = size_class(bytes + kSlackBytes);
   std::byte* buffer = nullptr;
-  std::vector<std::pair<std::byte*, int64_t>> dropped;
   {
     const std::lock_guard lock(mutex_);
-    used_bytes_ += size;
-    most_used_bytes_ = std::max(most_used_bytes_, used_bytes_);
     const auto at = free_.find(size);
     if (at != free_.end() && !at->second.empty()) {
       buffer = at->second.back();
       at->second.pop_back();
       idle_bytes_ -= size;
     }
-    dropped = drop_idle(spare_bytes_ + most_used_bytes_ - used_bytes_);
+    used_bytes_ += size;
+    most_used_bytes_ = std::max(most_used_bytes_, used_bytes_);
+    // Before the new one, so that both are never there together.
+    drop_idle(spare_bytes_ + most_used_bytes_ - used_bytes_);
   }
-  // Before the new one, so that both are never there together.
-  for (const auto& [old, old_size] : dropped) release(old, old_size);
-  if (buffer == nullptr) buffer = allocate(size);
+  if (buffer == nullptr) {
+    try {
+      buffer = allocate(size);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      used_bytes_ -= size;
+      throw;
+    }
+  }
   return {buffer,
           [pool = shared_from_this(), size](std::byte* done) { pool->give_back(done, size); }};
+}
+
+BufferPool::Account BufferPool::account() const {
+  const std::lock_guard lock(mutex_);
+  return {.used_bytes = used_bytes_, .idle_bytes = idle_bytes_};
 }
 
 void BufferPool::keep_idle(int64_t bytes) {
@@ -73,27 +84,30 @@ void BufferPool::keep_idle(int64_t bytes) {
   spare_bytes_ = std::max(spare_bytes_, bytes);
 }
 
-/// Takes idle buffers out, the largest first, until at most `at_most` bytes are idle.
+/// Frees idle buffers, the largest first, until at most `at_most` bytes are idle.
 /// @pre mutex_ held.
-std::vector<std::pair<std::byte*, int64_t>> BufferPool::drop_idle(int64_t at_most) {
-  std::vector<std::pair<std::byte*, int64_t>> dropped;
+void BufferPool::drop_idle(int64_t at_most) noexcept {
   for (auto at = free_.rbegin(); at != free_.rend() && idle_bytes_ > at_most; ++at) {
     auto& [size, buffers] = *at;
     while (!buffers.empty() && idle_bytes_ > at_most) {
-      dropped.emplace_back(buffers.back(), size);
+      release(buffers.back(), size);
       buffers.pop_back();
       idle_bytes_ -= size;
     }
   }
-  return dropped;
 }
 
-void BufferPool::give_back(std::byte* buffer, int64_t bytes) {
+// The deleter of every buffer: it must not throw.
+void BufferPool::give_back(std::byte* buffer, int64_t bytes) noexcept {
   // used + idle stays what it was: within the bound, or above it until the next take.
   const std::lock_guard lock(mutex_);
   used_bytes_ -= bytes;
-  free_[bytes].push_back(buffer);
-  idle_bytes_ += bytes;
+  try {
+    free_[bytes].push_back(buffer);
+    idle_bytes_ += bytes;
+  } catch (const std::bad_alloc&) {  // no room to remember it
+    release(buffer, bytes);
+  }
 }
 
 }  // namespace ram

@@ -8,7 +8,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <utility>
 #include <vector>
 
 namespace ram {
@@ -23,17 +22,24 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   ~BufferPool();
   /// @return at least `bytes` bytes, not initialised; returned to the pool by the last owner.
+  /// @throws std::bad_alloc and the account is as before.
   std::shared_ptr<std::byte> take(int64_t bytes);
   /// Buffers that nobody uses while the most are in use are kept up to so many bytes, the most that
   /// was ever asked for: the steps of a layer want other sizes each, and clearing pages costs as
   /// much as a small product does.
   void keep_idle(int64_t bytes);
 
- private:
-  void give_back(std::byte* buffer, int64_t bytes);
-  std::vector<std::pair<std::byte*, int64_t>> drop_idle(int64_t at_most);
+  struct Account {
+    int64_t used_bytes = 0;
+    int64_t idle_bytes = 0;
+  };
+  Account account() const;
 
-  std::mutex mutex_;
+ private:
+  void give_back(std::byte* buffer, int64_t bytes) noexcept;
+  void drop_idle(int64_t at_most) noexcept;
+
+  mutable std::mutex mutex_;
   int64_t spare_bytes_ = 0;
   int64_t used_bytes_ = 0;
   int64_t most_used_bytes_ = 0;

@@ -31,6 +31,7 @@ void CpuBackend::watch(const InputObserver* observe, int64_t row, std::vector<in
   observe_ = observe != nullptr && *observe ? observe : nullptr;
   row_ = row;
   until_ = std::move(until);
+  seen_ = false;
 }
 
 Tensor CpuBackend::make(int64_t rows, int64_t cols) {
@@ -48,8 +49,12 @@ Tensor CpuBackend::from_matrix(Matrix& values) {
 
 Tensor CpuBackend::zeros(int64_t rows, int64_t cols) {
   Tensor x = make(rows, cols);
-  std::memset(cpu_data(x), 0, static_cast<size_t>(rows * cols) * 4);
+  clear(x);
   return x;
+}
+
+void CpuBackend::clear(const Tensor& x) {
+  std::memset(cpu_data(x), 0, static_cast<size_t>(x.rows * x.cols) * 4);
 }
 
 void CpuBackend::round(const Tensor& x) {
@@ -136,7 +141,10 @@ Tensor CpuBackend::gated(const Tensor& x, int gate, int up, std::span<const Bloc
 
 void CpuBackend::multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form,
                           const Tensor& y) {
-  show(x, unit, blocks);
+  if (!show(x, unit, blocks)) {
+    clear(y);
+    return;
+  }
   if (form == Form::kStored) {
     multiply_stored(x, unit, blocks, y);
   } else {
@@ -155,8 +163,8 @@ void CpuBackend::multiply(const Tensor& x, int unit, std::span<const Block> bloc
   });
 }
 
-void CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) {
-  if (observe_ == nullptr) return;
+bool CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) {
+  if (observe_ == nullptr || seen_) return !seen_;
   for (const Block& block : blocks) {
     (*observe_)({.unit = unit,
                  .part = block.part,
@@ -166,7 +174,8 @@ void CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) 
                  .cols = x.cols,
                  .positions = block.positions});
   }
-  if (std::erase(until_, unit) > 0 && until_.empty()) throw InputsSeen{};
+  seen_ = std::erase(until_, unit) > 0 && until_.empty();
+  return !seen_;
 }
 
 std::shared_ptr<std::byte> CpuBackend::narrow(const Tensor& x) {
@@ -205,8 +214,11 @@ std::vector<Product> CpuBackend::packed_products(const Tensor& x, const std::byt
 
 void CpuBackend::multiply_gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
                                 const Tensor& y) {
-  show(x, gate, blocks);
-  show(x, up, blocks);
+  const bool gate_wanted = show(x, gate, blocks);
+  if (!show(x, up, blocks) || !gate_wanted) {
+    clear(y);
+    return;
+  }
   const std::shared_ptr<std::byte> narrowed = narrow(x);
   const std::vector<Product> gates = packed_products(x, narrowed.get(), gate, blocks, y);
   const std::vector<Product> ups = packed_products(x, narrowed.get(), up, blocks, y);

@@ -27,9 +27,6 @@ struct CpuResources {
   std::shared_ptr<BufferPool> buffers;
 };
 
-/// Thrown where watch() said that nothing more is wanted.
-struct InputsSeen {};
-
 /// The floats of a tensor of the CPU backend: [padded_rows(rows), cols].
 float* cpu_data(const Tensor& tensor);
 
@@ -38,7 +35,8 @@ class CpuBackend : public Backend {
   explicit CpuBackend(CpuResources resources);
 
   /// Inputs of products are shown to `observe` as those of row `row` of the block. Once it has seen
-  /// those of all units of `until` the operation throws InputsSeen; with none it never does.
+  /// those of all units of `until`, products and attention are left out: their results are zeros.
+  /// @param observe outlives the watching, which watch(nullptr, 0) ends.
   /// @pre sequences then run one after the other.
   void watch(const InputObserver* observe, int64_t row, std::vector<int> until = {});
 
@@ -107,7 +105,9 @@ class CpuBackend : public Backend {
                                        std::span<const Block> blocks, const Tensor& y) const;
   /// x as bf16 where products want it, else null.
   std::shared_ptr<std::byte> narrow(const Tensor& x);
-  void show(const Tensor& x, int unit, std::span<const Block> blocks);
+  /// @return whether the product is wanted.
+  bool show(const Tensor& x, int unit, std::span<const Block> blocks);
+  static void clear(const Tensor& x);
 
   // Elements below which handing work to another thread costs more than doing it.
   static constexpr int64_t kLeastElements = 32768;
@@ -125,6 +125,7 @@ class CpuBackend : public Backend {
   const InputObserver* observe_ = nullptr;
   int64_t row_ = 0;
   std::vector<int> until_;  // of these, what was not seen yet
+  bool seen_ = false;       // all that watch() was to wait for
   bool always_packed_ = false;
 };
 

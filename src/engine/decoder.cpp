@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "ram/error.h"
+#include "ram/scoped.h"
 
 #include "kernels.h"
 #include "state.h"
@@ -96,7 +97,7 @@ Decoder::Decoder(LanguageModel& model, int64_t capacity)
   const int64_t width = use.config().kv_heads * use.config().head_dim;
   const Tensor none{.rows = 0, .cols = width, .storage = nullptr};
   state_->cache.assign(static_cast<size_t>(model.layers()), {.keys = none, .values = none});
-  state_->logits.resize(static_cast<size_t>(padded_rows(1) * use.vocabulary()));
+  state_->logits.resize(static_cast<size_t>(use.vocabulary()));
 }
 
 Decoder::~Decoder() = default;
@@ -182,9 +183,9 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
   const Tensor hidden = state_->forward(ids);
   LanguageModel::State& use = state_->model.state();
   const WeightSlice head{.unit = use.head};
+  const AtScopeExit release([&use] { use.weights.release(); });
   use.weights.acquire({&head, 1}, Form::kStored);
   state_->take_logits(hidden);
-  use.weights.release();
   return logits();
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/scoped.h"
 #include "ram/size.h"
 
 #include "kernels.h"
@@ -217,6 +218,7 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
     for (size_t s = 0; s < stages.size(); ++s) {
       check_interrupted();
       const Stage& stage = stages[s];
+      const AtScopeExit release([this] { weights.release(); });
       if (few) weights.acquire(stage.weights, Form::kStored);
       if (many) weights.acquire(stage.weights, Form::kPacked);
       // What comes next is read from disk while this is computed.
@@ -231,16 +233,12 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
         threads.run(std::ssize(sequences),
                     [&](int64_t i, int) { stage.run(backend, sequences[static_cast<size_t>(i)]); });
       } else {
+        const AtScopeExit unwatch([this] { backend.watch(nullptr, 0); });
         for (size_t i = 0; i < sequences.size(); ++i) {
           backend.watch(&observe, static_cast<int64_t>(i), wanted_of(stage, until));
-          try {
-            stage.run(backend, sequences[i]);
-          } catch (const InputsSeen&) {  // the rest of the stage is not wanted
-          }
+          stage.run(backend, sequences[i]);
         }
-        backend.watch(nullptr, 0);
       }
-      weights.release();
       if (s == last_stage) return;
     }
     check_finite(sequences, layer);
@@ -349,6 +347,24 @@ int64_t LanguageModel::rows_at_once(int64_t length) {
        "shorter rows",
        format_bytes(resolve_memory(options)), shared, length, state_->checkpoint.name,
        format_bytes(of_all), options.threads);
+}
+
+int64_t LanguageModel::State::decoder_bytes(int64_t capacity) const {
+  const ModelConfig& c = config();
+  return 2 * 4 * capacity * checkpoint.layers * c.kv_heads * c.head_dim + 4 * vocabulary();
+}
+
+int64_t LanguageModel::decoding_bytes(int64_t capacity) const {
+  constexpr int64_t kAbreast = 64;  // rows of a pass over decoders side by side, about
+  const int64_t logits =
+      std::max(4 * padded_rows(1) * state_->vocabulary(), logits_bytes(/*models=*/1));
+  return pass_bytes(kAbreast) + logits + state_->decoder_bytes(capacity);
+}
+
+int64_t LanguageModel::decoders_at_once(int64_t capacity) const {
+  const int64_t each = state_->decoder_bytes(capacity);
+  const int64_t room = state_->usable_bytes() - (decoding_bytes(capacity) - each);
+  return std::max<int64_t>(1, room / each);
 }
 
 HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ram/error.h"
+#include "ram/scoped.h"
 
 #include "kernels.h"
 #include "state.h"
@@ -50,6 +51,9 @@ void visit_logits(std::span<const LogitSource> sources,
   const std::vector<TokenBlock> blocks = blocks_of(*sources.front().hidden);
   for (int64_t first = 0; first < vocabulary; first += kPieceRows) {
     const int64_t last = std::min(vocabulary, first + kPieceRows);
+    const AtScopeExit release([&] {
+      for (const LogitSource& source : sources) source.model->state().weights.release();
+    });
     for (const LogitSource& source : sources) {
       LanguageModel::State& state = source.model->state();
       state.weights.acquire_rows(state.head, first, last);
@@ -79,7 +83,6 @@ void visit_logits(std::span<const LogitSource> sources,
              .logits = logits},
             worker);
     });
-    for (const LogitSource& source : sources) source.model->state().weights.release();
   }
 }
 

@@ -112,6 +112,8 @@ struct Products::State {
 };
 
 Products::Products(Precision precision) : state_(std::make_unique<State>()) {
+  // What DNNL_VERBOSE asks for would go to stdout, into what the program prints there.
+  dnnl_set_verbose(0);
   state_->bf16 = precision == Precision::kBF16 && processor_has_bf16();
   state_->tiled = !state_->bf16 && !lays_out_weights();
 }

@@ -59,6 +59,8 @@ struct LanguageModel::State {
   /// As LanguageModel's.
   int64_t pass_bytes(int64_t length) const;
   int64_t row_bytes(int64_t length) const;
+  /// What a decoder that has taken `capacity` tokens holds: keys, values and a row of logits.
+  int64_t decoder_bytes(int64_t capacity) const;
   /// The memory less what allocators round up.
   int64_t usable_bytes() const;
   /// Cuts layers into steps: experts come all at once where they are kept.

@@ -259,19 +259,19 @@ void WeightStore::read_stored(int unit_index, int part) {
   Entry& at = entry(unit_index, part);
   const auto changed = overrides_.find(unit_index);
   if (changed != overrides_.end()) {
-    const int64_t bytes = unit.part_weights() * 4;
-    at.stored_bytes = buffers_->take(bytes);
-    changed->second.values(part, 0, unit.rows, reinterpret_cast<float*>(at.stored_bytes.get()));
+    auto values = buffers_->take(unit.part_weights() * 4);
+    changed->second.values(part, 0, unit.rows, reinterpret_cast<float*>(values.get()));
     at.stored = {.format = {},
                  .dtype = DType::kF32,
                  .rows = unit.rows,
                  .cols = unit.cols,
-                 .weights = at.stored_bytes.get()};
+                 .weights = values.get()};
+    at.stored_bytes = std::move(values);  // at hand only once it is whole
     return;
   }
   const StoredSizes sizes = stored_sizes(unit);
-  at.stored_bytes = buffers_->take(sizes.total());
-  std::byte* weights = at.stored_bytes.get();
+  auto stored = buffers_->take(sizes.total());
+  std::byte* weights = stored.get();
   std::byte* scales = weights + sizes.weights + kSlackBytes;
   std::byte* biases = scales + sizes.scales + kSlackBytes;
   if (unit.stored) {
@@ -287,6 +287,7 @@ void WeightStore::read_stored(int unit_index, int part) {
                .weights = weights,
                .scales = scales,
                .biases = biases};
+  at.stored_bytes = std::move(stored);
 }
 
 void WeightStore::read_rows(int unit_index, int part, int64_t first, int64_t count,

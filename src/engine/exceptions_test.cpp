@@ -1,0 +1,175 @@
+// A pass that ends in an exception leaves the model as it was: nothing watched, no weights
+// replaced, no memory counted that is not used.
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/engine.h"
+#include "ram/error.h"
+
+#include "buffer.h"
+#include "support/model_logits.h"
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace ram {
+namespace {
+
+using testing::kLittleMemory;
+using testing::logits_of;
+using testing::some_rows;
+using testing::TempFolder;
+using testing::TinyModel;
+using testing::write_tiny_model;
+
+struct Stop : std::runtime_error {
+  Stop() : std::runtime_error("stop") {}
+};
+
+TinyModel model_spec() {
+  TinyModel spec;
+  spec.model_type = "qwen3_moe";
+  return spec;
+}
+
+class Exceptions : public ::testing::TestWithParam<int64_t> {
+ protected:
+  Exceptions() { expected_ = logits_of(model_, rows_); }
+
+  LanguageModel open() const {
+    write_tiny_model(folder_.path(), model_spec());
+    return {Checkpoint::open(folder_.path().string()), {.threads = 2, .memory_bytes = GetParam()}};
+  }
+
+  TempFolder folder_;
+  std::vector<TokenRow> rows_ = some_rows(3, 40, model_spec().vocab);
+  LanguageModel model_ = open();
+  decltype(logits_of(model_, rows_)) expected_;
+};
+
+// Weights kept, and read again for each stage.
+INSTANTIATE_TEST_SUITE_P(Memory, Exceptions, ::testing::Values(int64_t{0}, kLittleMemory));
+
+TEST_P(Exceptions, AnObserverThatThrowsIsNotAskedAgain) {
+  for (int at = 1; at < 40; at += 3) {
+    auto calls = std::make_unique<int>(0);
+    {
+      HiddenRows hidden = model_.embed(rows_);
+      const InputObserver observe = [&, counter = calls.get()](const LinearInput&) {
+        if (++*counter == at) throw Stop();
+      };
+      EXPECT_THROW(model_.run_layers(hidden, 0, model_.layers(), observe), Stop) << at;
+    }
+    // Freed: whatever would still call it is found by the sanitizers.
+    const int seen = *calls;
+    calls.reset();
+    EXPECT_EQ(seen, at);
+    EXPECT_EQ(logits_of(model_, rows_), expected_) << at;
+  }
+}
+
+TEST_P(Exceptions, AnObserverOfInputsThatThrowsIsNotAskedAgain) {
+  const std::vector<Unit>& units = model_.checkpoint().units;
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (units[u].layer != 0 || !units[u].quantizable) continue;
+    const int unit = static_cast<int>(u);
+    HiddenRows hidden = model_.embed(rows_);
+    EXPECT_THROW(model_.run_to_inputs(hidden, 0, {&unit, 1},
+                                      [&](const LinearInput& input) {
+                                        if (input.unit == unit) throw Stop();
+                                      }),
+                 Stop);
+    EXPECT_EQ(logits_of(model_, rows_), expected_) << units[u].name;
+  }
+}
+
+// Values that cannot be read: as a disk that fails, for every unit.
+TEST_P(Exceptions, WeightsThatCannotBeReadLeaveTheOthersAsTheyWere) {
+  const std::vector<Unit>& units = model_.checkpoint().units;
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (!units[u].quantizable) continue;
+    const int unit = static_cast<int>(u);
+    model_.set_unit(unit, [](int, int64_t, int64_t, float*) { throw Stop(); });
+    EXPECT_THROW(logits_of(model_, rows_), Stop) << units[u].name;
+    // A few tokens take weights in another form.
+    EXPECT_THROW(
+        {
+          Decoder decoder(model_, 8);
+          decoder.feed(std::vector<int32_t>{1, 2});
+        },
+        Stop)
+        << units[u].name;
+    model_.restore_unit(unit);
+    EXPECT_EQ(logits_of(model_, rows_), expected_) << units[u].name;
+  }
+}
+
+TEST_P(Exceptions, AWeightThatWasHalfReadIsReadAgain) {
+  const std::vector<Unit>& units = model_.checkpoint().units;
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (!units[u].quantizable || units[u].layer != 1) continue;
+    const int unit = static_cast<int>(u);
+    bool fails = true;
+    model_.set_unit(unit, [&](int, int64_t, int64_t count, float* out) {
+      std::fill_n(out, count * units[u].cols, 0.01F);
+      if (fails) throw Stop();
+    });
+    const auto feed = [&] {
+      Decoder decoder(model_, 8);
+      const auto logits = decoder.feed(std::vector<int32_t>{1, 2, 3});
+      return std::vector<float>(logits.begin(), logits.end());
+    };
+    EXPECT_THROW(feed(), Stop);
+    fails = false;
+    const std::vector<float> after = feed();
+    model_.restore_unit(unit);
+    model_.set_unit(unit, [&](int, int64_t, int64_t count, float* out) {
+      std::fill_n(out, count * units[u].cols, 0.01F);
+    });
+    EXPECT_EQ(feed(), after) << units[u].name;
+    model_.restore_unit(unit);
+  }
+}
+
+TEST(Decoders, HoldOneRowOfLogits) {
+  TempFolder folder;
+  TinyModel spec;
+  write_tiny_model(folder.path(), spec);
+  LanguageModel model(Checkpoint::open(folder.path().string()),
+                      {.threads = 2, .memory_bytes = int64_t{1} << 30});
+  // Keys and values of two layers, and one float per token of the vocabulary.
+  const int64_t width = spec.kv_heads * spec.head_dim();
+  const int64_t each = 2 * 4 * 100 * spec.layers * width + 4 * spec.vocab;
+  EXPECT_EQ(model.decoding_bytes(200) - model.decoding_bytes(100),
+            2 * 4 * 100 * spec.layers * width);
+  const int64_t room = (int64_t{1} << 30) / each;
+  EXPECT_LT(model.decoders_at_once(100), room);
+  EXPECT_GT(model.decoders_at_once(100), room / 2);
+  LanguageModel little(Checkpoint::open(folder.path().string()),
+                       {.threads = 2, .memory_bytes = kLittleMemory});
+  EXPECT_EQ(little.decoders_at_once(int64_t{1} << 20), 1);
+}
+
+TEST(BufferPool, KeepsItsAccountsWhereMemoryIsRefused) {
+  const auto pool = std::make_shared<BufferPool>();
+  const auto held = pool->take(1000);
+  const auto before = pool->account();
+  EXPECT_GT(before.used_bytes, 1000);
+  constexpr int64_t kTooMuch = std::numeric_limits<int64_t>::max() / 4;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THROW((void)pool->take(kTooMuch), std::bad_alloc);
+    EXPECT_EQ(pool->account().used_bytes, before.used_bytes);
+    EXPECT_EQ(pool->account().idle_bytes, 0);
+  }
+  { const auto other = pool->take(5'000'000); }
+  EXPECT_EQ(pool->account().used_bytes, before.used_bytes);
+}
+
+}  // namespace
+}  // namespace ram
