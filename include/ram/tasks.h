@@ -46,6 +46,9 @@ struct TaskQuestion {
 struct TaskOptions {
   std::optional<int64_t> limit = {};  ///< how many questions are drawn at most; nothing: all
   uint32_t seed = 42;                 ///< of that draw (draw_rows)
+  /// What the data may take, unpacked and as questions with their examples; 0: an eighth of the
+  /// machine's memory.
+  int64_t memory_bytes = 0;
 };
 
 /// A task's questions.
@@ -56,14 +59,15 @@ struct TaskData {
   bool examples_from_asked = false;  ///< there was no training split: other questions are examples
   int64_t total = 0;                 ///< questions in the data
   std::vector<TaskQuestion> questions = {};  ///< that are asked, by index
+  int64_t bytes = 0;                         ///< of memory that the questions take, about
 };
 
 /// Reads a task's questions and draws their examples: each question has those of the full run,
 /// whatever is asked.
 /// @param name one of known_tasks. @param path the folder with the data (<task>_<split>.jsonl or
 ///        .jsonl.gz), or the file, for own_file.
-/// @throws Error{kUsage} an unknown task, a limit below 1; {kMissing} no such file, with the
-/// command
+/// @throws Error{kUsage} an unknown task, a limit below 1, more data than memory; {kMissing} no
+/// such file, with the command
 ///         that makes it (from parquet where that is there); {kCorrupt} a line that is not JSON,
 ///         lacks a field or has a wrong one (names file and line), no question, fewer documents
 ///         than examples.

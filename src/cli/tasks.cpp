@@ -416,12 +416,19 @@ std::string prompt_lines(const std::vector<TaskData>& tasks) {
 }
 
 int tasks_command(const Common& common, const Options& options) {
-  const TaskOptions wanted = task_options(common, options);
-  const EngineOptions engine = engine_options(common, options.precision);
+  TaskOptions wanted = task_options(common, options);
+  EngineOptions engine = engine_options(common, options.precision);
+  // The questions may have a quarter of the memory; what they leave is the model's.
+  constexpr int64_t kDataPart = 4;
+  const int64_t for_data = std::max<int64_t>(1, engine.memory_bytes / kDataPart);
+  int64_t held = 0;
   std::vector<TaskData> tasks;
   for (const std::string& name : split_tasks(options.tasks)) {
+    wanted.memory_bytes = std::max<int64_t>(1, for_data - held);
     tasks.push_back(load_task(name, options.data, wanted));
+    held += tasks.back().bytes;
   }
+  engine.memory_bytes -= held;
   if (!options.prompts.empty()) {
     write_output(common, options.prompts, prompt_lines(tasks));
   }

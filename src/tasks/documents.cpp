@@ -28,38 +28,105 @@ std::string convert_command(const fs::path& parquet, const fs::path& out) {
       parquet.string(), out.string());
 }
 
-// Plain files come through zlib unchanged.
-std::string read_unpacked(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) {
-    fail(Code::kMissing, "{}: no such file", path.string());
+// What a value takes, about: a node of an object, an element of an array.
+constexpr int64_t kNodeBytes = 112;
+constexpr int64_t kElementBytes = sizeof(Json);
+// And at most of a byte of its text: `{"a":1,` of 7 bytes is a node, `1,` an element; texts are
+// less.
+constexpr int64_t kMostPerByte = 24;
+
+int64_t bytes_of(const Json& value) {
+  int64_t bytes = kElementBytes;
+  if (const auto* text = value.get_ptr<const std::string*>()) {
+    bytes += static_cast<int64_t>(sizeof(std::string) + text->capacity());
+  } else if (value.is_array()) {
+    for (const Json& inner : value) bytes += bytes_of(inner);
+  } else if (value.is_object()) {
+    for (const auto& [name, inner] : value.items()) {
+      bytes += kNodeBytes + static_cast<int64_t>(name.size()) + bytes_of(inner);
+    }
   }
-  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
-  if (file == nullptr) fail(Code::kMissing, "{}: it cannot be read", path.string());
-  std::string content;
-  std::array<char, 1 << 16> buffer{};
-  for (;;) {
-    const int got = gzread(file.get(), buffer.data(), buffer.size());
+  return bytes;
+}
+
+/// The lines of a file, unpacked as they are asked for. Plain files come through zlib unchanged.
+class Lines {
+ public:
+  /// @param memory the longest line must fit it, parsed.
+  Lines(const fs::path& path, const DataMemory& memory)
+      : path_(path), memory_(memory), file_(nullptr, gzclose) {
+    std::error_code ignored;
+    if (!fs::is_regular_file(path, ignored)) {
+      fail(Code::kMissing, "{}: no such file", path.string());
+    }
+    file_.reset(gzopen(path.c_str(), "rb"));
+    if (file_ == nullptr) fail(Code::kMissing, "{}: it cannot be read", path.string());
+  }
+
+  /// @return false after the last.
+  bool next(std::string& line) {
+    line.clear();
+    for (;;) {
+      const std::string_view rest = std::string_view(buffer_.data(), size_).substr(at_);
+      const size_t end = std::min(rest.find('\n'), rest.size());
+      line.append(rest.substr(0, end));
+      at_ += std::min(end + 1, rest.size());
+      if (std::ssize(line) > memory_.left() / kMostPerByte) {
+        DataMemory(memory_).take(kMostPerByte * std::ssize(line), path_.string());
+      }
+      if (end < rest.size()) return true;
+      if (!fill()) return !line.empty();
+    }
+  }
+
+  std::string digest() { return hasher_.digest(); }
+
+ private:
+  bool fill() {
+    const int got = gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
     int status = Z_OK;
-    const char* message = gzerror(file.get(), &status);
+    const char* message = gzerror(file_.get(), &status);
     // What ends too early is an error that only comes with the last read.
     if (got < 0 || status != Z_OK) {
-      fail(Code::kCorrupt, "{}: damaged gzip ({})", path.string(), message);
+      fail(Code::kCorrupt, "{}: damaged gzip ({})", path_.string(), message);
     }
-    content.append(buffer.data(), static_cast<size_t>(got));
-    if (content.size() > kLargestData) {
-      fail(Code::kUnsupported, "{}: more than {} unpacked", path.string(),
+    at_ = 0;
+    size_ = static_cast<size_t>(got);
+    unpacked_ += size_;
+    hasher_.update(std::string_view(buffer_.data(), size_));
+    if (unpacked_ > kLargestData) {
+      fail(Code::kUnsupported, "{}: more than {} unpacked", path_.string(),
            format_bytes(static_cast<int64_t>(kLargestData)));
     }
-    if (got == 0) return content;
+    return got > 0;
   }
-}
+
+  fs::path path_;
+  const DataMemory& memory_;
+  std::unique_ptr<gzFile_s, int (*)(gzFile)> file_;
+  std::array<char, 1 << 16> buffer_{};
+  size_t at_ = 0;
+  size_t size_ = 0;
+  size_t unpacked_ = 0;
+  Hasher hasher_;
+};
 
 std::string type_of(const Json& value) {
   return value.type_name();
 }
 
 }  // namespace
+
+void DataMemory::take(int64_t bytes, const std::string& file) {
+  if (bytes > left_) {
+    fail(
+        Code::kUsage,
+        "{}: its questions take more memory than the {} that they may have, a quarter of all: give "
+        "more --memory, or a part of the file",
+        file, format_bytes(bytes_));
+  }
+  left_ -= bytes;
+}
 
 void Document::reject(const std::string& what) const {
   // What is wrong may name fields, which come from the file.
@@ -144,24 +211,23 @@ Json parse_line(std::string_view text, const std::string& file, int64_t line) {
 
 }  // namespace
 
-DocumentFile read_documents(const fs::path& path) {
+DocumentFile read_documents(const fs::path& path, DataMemory& memory) {
   if (path.extension() == ".parquet") {
     fs::path out = path.filename();
     fail(Code::kUnsupported, "{}: parquet is not read here; convert it: {}", path.string(),
          convert_command(path, out.replace_extension(".jsonl")));
   }
-  const std::string content = read_unpacked(path);
-  DocumentFile file{.path = path.string(), .digest = hash_text(content), .documents = {}};
-  int64_t line = 0;
-  for (size_t begin = 0; begin < content.size();) {
-    const size_t end = std::min(content.find('\n', begin), content.size());
-    const std::string_view text = std::string_view(content).substr(begin, end - begin);
-    begin = end + 1;
-    ++line;
+  DocumentFile file{.path = path.string(), .digest = {}, .documents = {}};
+  Lines lines(path, memory);
+  std::string text;
+  for (int64_t line = 1; lines.next(text); ++line) {
     if (text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    file.documents.emplace_back(parse_line(text, path.string(), line), path.string(), line,
-                                std::ssize(file.documents));
+    Json parsed = parse_line(text, file.path, line);
+    memory.take(bytes_of(parsed) + static_cast<int64_t>(sizeof(Document) + file.path.size()),
+                file.path);
+    file.documents.emplace_back(std::move(parsed), file.path, line, std::ssize(file.documents));
   }
+  file.digest = lines.digest();
   if (file.documents.empty()) fail(Code::kCorrupt, "{}: no question in it", path.string());
   return file;
 }

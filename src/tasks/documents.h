@@ -11,6 +11,21 @@
 
 namespace ram {
 
+/// The memory that the questions of a run may take, unpacked.
+class DataMemory {
+ public:
+  explicit DataMemory(int64_t bytes) : bytes_(bytes), left_(bytes) {}
+
+  /// @throws Error{kUsage} there is not so much left. @param file that it is needed for.
+  void take(int64_t bytes, const std::string& file);
+  int64_t left() const { return left_; }
+  int64_t taken() const { return bytes_ - left_; }
+
+ private:
+  int64_t bytes_;
+  int64_t left_;
+};
+
 /// One line of a data file. What it returns is checked; errors name file, line and field.
 class Document {
  public:
@@ -49,8 +64,10 @@ struct DocumentFile {
 };
 
 /// @throws Error{kMissing} unreadable; {kCorrupt} damaged, not JSON lines of objects, or no line;
-///         {kUnsupported} parquet (with the command that converts it), or more than 1 GiB unpacked.
-DocumentFile read_documents(const std::filesystem::path& path);
+///         {kUnsupported} parquet (with the command that converts it), or more than 1 GiB unpacked;
+///         {kUsage} more than `memory` holds.
+/// @cost what is packed is unpacked a piece at a time, so that it is refused before it is held.
+DocumentFile read_documents(const std::filesystem::path& path, DataMemory& memory);
 
 /// @return `folder`/`stem` with .jsonl, .jsonl.gz, .json or .json.gz, whichever is there; an empty
 /// path if none is.

@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/thread.h"
 
 #include "python_random.h"
 #include "task_spec.h"
@@ -31,6 +32,21 @@ const TaskSpec& find_task(std::string_view name) {
   fail(Code::kUsage, "task '{}': there are {}", name, known);
 }
 
+int64_t bytes_of(const std::string& text) {
+  return static_cast<int64_t>(sizeof(std::string) + text.size());
+}
+
+int64_t bytes_of(const TaskQuestion& question) {
+  int64_t bytes = sizeof(TaskQuestion);
+  for (const std::string* text : {&question.id, &question.group, &question.shared}) {
+    bytes += bytes_of(*text);
+  }
+  for (const auto* texts : {&question.contexts, &question.continuations, &question.choices}) {
+    for (const std::string& text : *texts) bytes += bytes_of(text);
+  }
+  return bytes;
+}
+
 /// The documents that examples come from.
 struct Pool {
   const DocumentFile* file = nullptr;
@@ -39,13 +55,14 @@ struct Pool {
   std::map<std::string, std::vector<int64_t>> groups;  ///< documents of each, in order
 };
 
-Pool make_pool(const TaskSpec& spec, const DocumentFile& file) {
+Pool make_pool(const TaskSpec& spec, const DocumentFile& file, DataMemory& memory) {
   Pool pool{.file = &file, .texts = {}, .identities = {}, .groups = {}};
   for (const Document& document : file.documents) {
     TaskItem item = spec.read(document);
     pool.groups[item.group].push_back(document.index());
     pool.texts.push_back(std::move(item.example));
     pool.identities.push_back(document.identity());
+    memory.take(bytes_of(pool.texts.back()) + bytes_of(pool.identities.back()), file.path);
   }
   return pool;
 }
@@ -96,7 +113,7 @@ class Examples {
 
 std::vector<TaskQuestion> make_questions(const TaskSpec& spec, const DocumentFile& asked,
                                          const Pool& pool, bool from_asked,
-                                         const TaskOptions& options) {
+                                         const TaskOptions& options, DataMemory& memory) {
   const int64_t total = std::ssize(asked.documents);
   const int64_t count = std::min(total, options.limit.value_or(total));
   const std::vector<int64_t> wanted = draw_rows(total, count, options.seed);
@@ -119,6 +136,7 @@ std::vector<TaskQuestion> make_questions(const TaskSpec& spec, const DocumentFil
                           .choices = std::move(item.choices),
                           .answer = item.answer};
     for (const int64_t i : chosen) question.shared += pool.texts[static_cast<size_t>(i)];
+    memory.take(bytes_of(question), asked.path);
     questions.push_back(std::move(question));
   }
   return questions;
@@ -158,7 +176,8 @@ TaskData load_task(std::string_view name, const fs::path& path, const TaskOption
     if (asked_path.empty()) fail_without(path, spec.asked, spec.asked_data);
     examples_path = find_documents(path, spec.examples);
   }
-  const DocumentFile asked = read_documents(asked_path);
+  DataMemory memory(options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8);
+  const DocumentFile asked = read_documents(asked_path, memory);
   data.total = std::ssize(asked.documents);
   data.digest = asked.digest;
   Pool pool;
@@ -166,13 +185,15 @@ TaskData load_task(std::string_view name, const fs::path& path, const TaskOption
   if (spec.draw != Draw::kNone) {
     data.examples_from_asked = examples_path.empty();
     if (!data.examples_from_asked) {
-      examples = read_documents(examples_path);
+      examples = read_documents(examples_path, memory);
       data.digest = hash_text(asked.digest + "\n" + examples.digest);
     }
-    pool = make_pool(spec, data.examples_from_asked ? asked : examples);
+    pool = make_pool(spec, data.examples_from_asked ? asked : examples, memory);
     data.examples_from = fs::path(pool.file->path).filename().string();
   }
-  data.questions = make_questions(spec, asked, pool, data.examples_from_asked, options);
+  const int64_t before = memory.taken();
+  data.questions = make_questions(spec, asked, pool, data.examples_from_asked, options, memory);
+  data.bytes = memory.taken() - before;
   return data;
 }
 

@@ -1,0 +1,87 @@
+// Questions that unpack to more than the memory they may have are refused while they are read.
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include "ram/error.h"
+#include "ram/tasks.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMega = int64_t{1} << 20;
+
+class DataMemoryTest : public ::testing::Test {
+ protected:
+  /// Writes pieces one after another, packed.
+  void write(int64_t pieces, const std::function<std::string(int64_t)>& piece) const {
+    gzFile out = gzopen(file_.c_str(), "wb");
+    for (int64_t i = 0; i < pieces; ++i) {
+      const std::string text = piece(i);
+      ASSERT_EQ(gzwrite(out, text.data(), static_cast<unsigned>(text.size())),
+                static_cast<int>(text.size()));
+    }
+    gzclose(out);
+  }
+  Error error_of(int64_t memory) const {
+    try {
+      load_task("choice", file_, {.memory_bytes = memory});
+    } catch (const Error& error) {
+      return error;
+    }
+    return {Code{}, "no error"};
+  }
+
+  testing::TempFolder folder_;
+  fs::path file_ = folder_ / "own.jsonl.gz";
+};
+
+std::string question(int64_t i) {
+  return "{\"question\": \"" + std::to_string(i) +
+         "?\", \"choices\": [\"b\", \"c\"], \"answer\": 1}\n";
+}
+
+TEST_F(DataMemoryTest, ManyQuestionsAreRefusedByWhatTheyTakeAsQuestions) {
+  write(50'000, question);
+  EXPECT_LT(fs::file_size(file_), 400'000U);
+  EXPECT_EQ(error_of(kMega).code(), Code::kUsage);
+  EXPECT_STREQ(error_of(200 * kMega).what(), "no error");
+  const TaskData data = load_task("choice", file_, {.memory_bytes = 200 * kMega});
+  EXPECT_EQ(data.questions.size(), 50'000U);
+  // At least what their texts and structures take, and no wild guess.
+  EXPECT_GT(data.bytes, 50'000 * static_cast<int64_t>(sizeof(TaskQuestion)));
+  EXPECT_LT(data.bytes, 50'000 * 2000);
+}
+
+// A line without an end, one of text and one of values that each take more than they are long.
+TEST_F(DataMemoryTest, OneLineIsRefusedBeforeItIsHeld) {
+  const std::string spaces(static_cast<size_t>(kMega), ' ');
+  write(200, [&](int64_t) { return spaces; });
+  const Error blank = error_of(4 * kMega);
+  EXPECT_EQ(blank.code(), Code::kUsage) << blank.what();
+  std::string ones;
+  for (int i = 0; i < 200'000; ++i) ones += "1,";
+  write(60, [&](int64_t i) { return (i == 0 ? "{\"a\": [" : "") + ones; });
+  EXPECT_EQ(error_of(16 * kMega).code(), Code::kUsage);
+  write(1, [&](int64_t) { return "{\"question\": [" + ones + "1]}\n"; });
+  EXPECT_EQ(error_of(64 * kMega).code(), Code::kCorrupt);  // it fits, and is no question
+}
+
+TEST_F(DataMemoryTest, TheMessageSaysWhatToDo) {
+  write(50'000, question);
+  const std::string said = error_of(kMega).what();
+  for (const char* word : {"own.jsonl.gz", "1.049 MB", "--memory"}) {
+    EXPECT_NE(said.find(word), std::string::npos) << said;
+  }
+}
+
+}  // namespace
+}  // namespace ram
