@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <fstream>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -325,6 +327,21 @@ std::string machine_name() {
 }
 
 int64_t peak_resident_bytes() {
+#if defined(__linux__)
+  // Not getrusage: its ru_maxrss survives exec, so that a program started by a large one would
+  // report the large one's peak.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("VmHWM:")) continue;
+    const size_t at = line.find_first_of("0123456789");
+    int64_t kilobytes = 0;
+    const char* end = line.data() + line.size();
+    if (at != std::string::npos &&
+        std::from_chars(line.data() + at, end, kilobytes).ec == std::errc()) {
+      return kilobytes * 1024;
+    }
+  }
+#endif
   struct rusage usage = {};
   if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
 #if defined(__APPLE__)
