@@ -21,7 +21,7 @@ enum class Code : int {
   kUnsupported = 5,    ///< well formed, and not handled here
   kWriteFailed = 7,    ///< disk full, read-only, or the write failed
   kInternal = 70,      ///< a broken invariant of ours (EX_SOFTWARE of sysexits.h)
-  kInterrupted = 130,  ///< Ctrl-C
+  kInterrupted = 130,  ///< Ctrl-C; after SIGTERM the program exits with 143
 };
 
 /// @return "missing", "corrupt", ...: for messages and logs.

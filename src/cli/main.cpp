@@ -1,9 +1,14 @@
 // The program: signals, then the command line.
 #include <csignal>
+#include <cstdio>
 #include <ctime>
+#include <system_error>
+#include <thread>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "ram/error.h"
 #include "ram/file.h"
 #include "ram/thread.h"
 
@@ -12,19 +17,48 @@
 namespace {
 
 volatile std::sig_atomic_t first_second = 0;
+volatile std::sig_atomic_t first_signal = 0;
+
+// What a shell reports of a program that a signal ended.
+int status_of(int signal) {
+  return 128 + signal;
+}
 
 // The first Ctrl-C asks long work to stop where nothing is lost. One that comes later, from
 // somebody who does not want to wait, ends the program at once; nothing breaks by that either.
-void on_interrupt(int /*signal*/) {
+void on_interrupt(int signal) {
   constexpr std::sig_atomic_t kMask = 0x3fffffff;
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const auto second = static_cast<std::sig_atomic_t>((now.tv_sec & kMask) + 1);
   if (first_second == 0) {
     first_second = second;
+    first_signal = signal;
     ram::request_interrupt();
   } else if (second > first_second + 1) {
-    _exit(130);
+    _exit(status_of(signal));
+  }
+}
+
+// On the main thread, or, where its stack is limited to less than the depth of a parser or of a
+// library's code may need (ulimit -s), on one whose stack is not.
+int run_with_room(int argc, char** argv) {
+  constexpr rlim_t kStackBytes = rlim_t{1} << 20;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+      limit.rlim_cur >= kStackBytes) {
+    return ram::cli::run(argc, argv);
+  }
+  try {
+    int status = 0;
+    std::thread([&] { status = ram::cli::run(argc, argv); }).join();
+    return status;
+  } catch (const std::system_error&) {
+    std::fputs(
+        "ram: error: no thread can be started, and the stack is limited to less than 1 MiB: "
+        "raise one of the limits (ulimit -s, -u, -v)\n",
+        stderr);
+    return static_cast<int>(ram::Code::kUsage);
   }
 }
 
@@ -40,5 +74,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
   ram::return_freed_blocks();
   ram::raise_open_files_limit();
-  return ram::cli::run(argc, argv);
+  ram::bound_stacks();
+  const int status = run_with_room(argc, argv);
+  return status == static_cast<int>(ram::Code::kInterrupted) ? status_of(first_signal) : status;
 }

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
+#include "ram/number.h"
 #include "ram/suggest.h"
 
 #include "commands.h"
@@ -82,15 +83,7 @@ Pin parse_pin(const std::string& text) {
 void parse_prior(const std::string& text, PlanRequest& request) {
   const size_t at = text.find('=');
   const std::string name = text.substr(0, at);
-  double value = 0;
-  try {
-    size_t used = 0;
-    const std::string number = at == std::string::npos ? "" : text.substr(at + 1);
-    value = std::stod(number, &used);
-    if (used != number.size()) value = 0;
-  } catch (const std::logic_error&) {
-    value = 0;
-  }
+  const double value = at == std::string::npos ? 0 : parse_number(text.substr(at + 1)).value_or(0);
   if (!(value > 0) || value > kLargestPrior) {
     fail(Code::kUsage,
          "--prior {}: use ROLE=X with X above 0 and at most {:g}, as head=10 (--keep leaves a role "

@@ -1,11 +1,15 @@
 // ram tokenize: text on stdin to ids on stdout, and back. Needs tokenizer.json and nothing else.
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "ram/checkpoint.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 #include "ram/tokenizer.h"
 
 #include "commands.h"
@@ -21,13 +25,23 @@ struct Options {
   bool special = false;
 };
 
+// All of stdin. It may be a terminal at which nobody types: Ctrl-C ends the waiting.
 std::string read_input(std::FILE* in) {
+  constexpr int kWaitMs = 200;
   std::string text;
   char buffer[1 << 16];
-  size_t count = 0;
-  while ((count = std::fread(buffer, 1, sizeof buffer, in)) > 0) text.append(buffer, count);
-  if (std::ferror(in) != 0) fail(Code::kMissing, "stdin cannot be read");
-  return text;
+  pollfd waiting = {.fd = fileno(in), .events = POLLIN, .revents = 0};
+  for (;;) {
+    check_interrupted();
+    if (poll(&waiting, 1, kWaitMs) == 0) continue;
+    const ssize_t count = read(waiting.fd, buffer, sizeof buffer);
+    if (count == 0) return text;
+    if (count > 0) {
+      text.append(buffer, static_cast<size_t>(count));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      fail_errno(false, "cannot read", "stdin", errno);
+    }
+  }
 }
 
 /// Takes away what encoding with Specials::kAdd puts around a text, if it is there.

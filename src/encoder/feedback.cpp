@@ -244,7 +244,11 @@ FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptio
   double mean = 0;
   for (const float d : diagonal) mean += d;
   mean /= static_cast<double>(n);
-  if (!(mean > 0)) return;
+  if (!std::isfinite(mean) || mean < 0) {
+    fail(Code::kInternal, "a second moment of {} columns is not one: its diagonal's mean is {}", n,
+         mean);
+  }
+  if (mean == 0) return;
   // A moment of fewer tokens than columns, and almost no damping: more until it can be factored.
   double damping = options.damping * mean;
   while (true) {

@@ -9,6 +9,9 @@ namespace ram {
 void multiply(const DenseProduct& p) {
   if (p.m == 0 || p.n == 0 || (p.k == 0 && p.beta == 1)) return;
   use_one_openmp_thread();
+  // What DNNL_VERBOSE asks for would go to stdout, into what the program prints there.
+  static const auto kQuiet = dnnl_set_verbose(0);
+  (void)kQuiet;
   const auto status =
       dnnl_sgemm(p.transpose_a ? 'T' : 'N', p.transpose_b ? 'T' : 'N', p.m, p.n, p.k, p.alpha, p.a,
                  p.a_stride, p.b, p.b_stride, p.beta, p.c, p.c_stride);

@@ -225,8 +225,10 @@ void add_notes(const PlanInput& input, const PlanRequest& request, const Objecti
   if (result.plan && request.method != Method::kRam && request.method != Method::kUniform &&
       result.plan->lower_bound < result.plan->objective) {
     result.notes.push_back(fmt::format(
-        "the solver's time limit struck: the plan's loss is within {:.3g} % of the least possible",
-        100 * (result.plan->objective / result.plan->lower_bound - 1)));
+        "the solver's time limit struck: the plan's loss is within {} of the least possible",
+        result.plan->lower_bound > 0
+            ? fmt::format("{:.3g} %", 100 * (result.plan->objective / result.plan->lower_bound - 1))
+            : fmt::format("{:.3g}", result.plan->objective)));
   }
 }
 

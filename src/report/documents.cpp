@@ -3,9 +3,11 @@
 
 #include <charconv>
 #include <limits>
+#include <optional>
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/number.h"
 
 namespace ram {
 namespace {
@@ -46,10 +48,15 @@ Json tree_of(const StudyDocument& document, const std::string& study) {
   }
 }
 
-template <typename Number>
-bool parse(const std::string& text, Number& value) {
+bool parse(const std::string& text, int64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc{} && end == text.data() + text.size();
+}
+
+bool parse(const std::string& text, double& value) {
+  const std::optional<double> found = parse_number(text);
+  value = found.value_or(0);
+  return found.has_value();
 }
 
 }  // namespace
