@@ -19,8 +19,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<double, 8>;
 using F = hn::Rebind<float, D>;
 inline constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
-/// A whole number of vectors on every target; small enough for the first cache.
-inline constexpr int64_t kChunk = 256;
 
 HWY_INLINE hn::Vec<D> load(const float* logits) {
   return hn::PromoteTo(D(), hn::LoadU(F(), logits));
@@ -42,8 +40,7 @@ float greatest(const float* logits, int64_t count) {
   return most;
 }
 
-/// exp(logits[i] - shift) into out, which is padded with zeros to a whole vector. @return their
-/// sum.
+/// exp(logits[i] - shift) into out. @return their sum.
 double exponentials(const float* logits, int64_t count, double shift, double* HWY_RESTRICT out) {
   const D d;
   const auto shifts = hn::Set(d, shift);
