@@ -12,7 +12,11 @@ namespace ram {
 /// least 1.
 int default_threads();
 
-/// @return the machine's memory, or the share that a container's limit leaves of it, bytes.
+/// @return the most bytes that limits of the system leave this process, whatever the machine has:
+/// of its container, of its address space (`ulimit -v`); INT64_MAX where there is none.
+int64_t memory_limit_bytes();
+
+/// @return the machine's memory, or what limits leave of it, bytes.
 int64_t memory_bytes();
 
 /// Calls task(index, worker) for each index in [0, count), handed out in increasing order to

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <exception>
 #include <fstream>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <string>
@@ -15,6 +16,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ram/error.h"
@@ -24,6 +26,9 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#endif
+#if defined(__GLIBC__)
+#include <malloc.h>
 #endif
 
 namespace ram {
@@ -56,15 +61,23 @@ int default_threads() {
   return std::max(1, processors);
 }
 
-int64_t memory_bytes() {
-  int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+int64_t memory_limit_bytes() {
+  int64_t bytes = std::numeric_limits<int64_t>::max();
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    bytes = static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, static_cast<rlim_t>(bytes)));
+  }
 #if defined(__linux__)
   // cgroup v2: a number, or "max".
   std::ifstream file("/sys/fs/cgroup/memory.max");
-  int64_t limit = 0;
-  if (file >> limit && limit > 0) bytes = std::min(bytes, limit);
+  int64_t share = 0;
+  if (file >> share && share > 0) bytes = std::min(bytes, share);
 #endif
   return bytes;
+}
+
+int64_t memory_bytes() {
+  return std::min(int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE), memory_limit_bytes());
 }
 
 void start_threads(int count, std::vector<std::thread>& threads,
@@ -101,7 +114,7 @@ void parallel_for(int threads, int64_t count,
   if (first) std::rethrow_exception(first);
 }
 
-void bound_stacks() {
+void fit_threads_to_limits() {
 #if defined(__GLIBC__)
   constexpr size_t kStackBytes = size_t{2} << 20;
   pthread_attr_t attributes;
@@ -110,6 +123,10 @@ void bound_stacks() {
     (void)pthread_setattr_default_np(&attributes);
   }
   pthread_attr_destroy(&attributes);
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    mallopt(M_ARENA_MAX, 1);
+  }
 #endif
 }
 

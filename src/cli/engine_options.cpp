@@ -1,5 +1,9 @@
 #include "engine_options.h"
 
+#include <algorithm>
+
+#include <fmt/format.h>
+
 #include "ram/error.h"
 #include "ram/size.h"
 #include "ram/thread.h"
@@ -26,7 +30,12 @@ EngineOptions engine_options(const Common& common, const std::string& precision)
     if (size.share > 0) {
       fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
     }
-    options.memory_bytes = size.bytes;
+    options.memory_bytes = std::min(size.bytes, memory_limit_bytes());
+    if (options.memory_bytes < size.bytes) {
+      note(common, fmt::format("--memory {}: the system leaves this program {} (ulimit -v, or its "
+                               "container's limit)",
+                               common.memory, format_bytes(options.memory_bytes)));
+    }
   }
   return options;
 }

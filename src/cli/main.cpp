@@ -74,7 +74,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
   ram::return_freed_blocks();
   ram::raise_open_files_limit();
-  ram::bound_stacks();
+  ram::fit_threads_to_limits();
   const int status = run_with_room(argc, argv);
   return status == static_cast<int>(ram::Code::kInterrupted) ? status_of(first_signal) : status;
 }
