@@ -35,6 +35,8 @@ LAYERS = {
 }
 # Public headers that are not named after their module.
 HEADERS = {
+    "number": "base",
+    "scoped": "base",
     "error": "base",
     "size": "base",
     "suggest": "base",
