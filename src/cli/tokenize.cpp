@@ -33,7 +33,8 @@ std::string read_input(std::FILE* in) {
   pollfd waiting = {.fd = fileno(in), .events = POLLIN, .revents = 0};
   for (;;) {
     check_interrupted();
-    if (poll(&waiting, 1, kWaitMs) == 0) continue;
+    const int ready = poll(&waiting, 1, kWaitMs);
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
     const ssize_t count = read(waiting.fd, buffer, sizeof buffer);
     if (count == 0) return text;
     if (count > 0) {
