@@ -2,8 +2,11 @@
 """Running the model before planning, from outside: measured plans, feedback, resumption, overlap."""
 
 import json
+import os
 import pathlib
 import signal
+import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -87,6 +90,80 @@ class Calibrate(CalibrationTest):
                 self.assert_refused(ran, USAGE, "calibrated on", bad.name)
         ran = self.ram("compare", self.model, "out", "--text", other, *score)
         self.assertEqual(ran.status, 0, ran)
+
+    def own_text(self, study):
+        """What the model wrote to be calibrated on, as a text file."""
+        with sqlite3.connect(self.folder / study) as db:
+            (ids, length), = db.execute("SELECT ids, row_length FROM calibration_text")
+        ids = struct.unpack(f"<{len(ids) // 4}i", ids)
+        rows = [" ".join(map(str, ids[at:at + length])) for at in range(0, len(ids), length)]
+        text = self.folder / "own.txt"
+        text.write_bytes(b"\n\n".join(self.ram("tokenize", self.model, "--decode",
+                                               input=row.encode()).out.encode() for row in rows))
+        return text
+
+    def test_nor_on_what_it_wrote_itself_to_be_calibrated_on(self):
+        ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "out", "--encoder", "feedback",
+                       "--calibration-rows", 8, "--calibration-length", 160)
+        self.assertEqual(ran.status, 0, ran)
+        own = self.own_text("ram.db")
+        for command in (("perplexity", "out"), ("compare", self.model, "out")):
+            ran = self.ram(*command, "--text", own, "--length", 64)
+            self.assert_refused(ran, USAGE, "calibrated on", "own.txt", "seed 42")
+        # What the model writes with the same seed elsewhere, and with the next one, is another text.
+        for seed in (42, 43):
+            ran = self.ram("generate", self.model, "--from-nothing", 8, "--max-tokens", 160, "--seed", seed)
+            self.assertEqual(ran.status, 0, ran)
+            (self.folder / "other.txt").write_text(ran.out, encoding="utf-8")
+            ran = self.ram("perplexity", "out", "--text", "other.txt", "--length", 64)
+            self.assertEqual(ran.status, 0, ran)
+
+    def test_a_second_program_at_the_same_output_is_refused_at_once(self):
+        work = ("fit", str(self.model), "--budget", str(BUDGET), "-o", "out", "--effort", "best",
+                "--calibration-rows", "64", "--calibration-length", "256")
+        first = subprocess.Popen([harness.PROGRAM, *work, "--study", "first.db", "--quiet"],
+                                 cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        lock = self.folder / ".out.ram-encoded/lock"
+        while not lock.exists() and first.poll() is None:
+            time.sleep(0.01)
+        self.assertIsNone(first.poll(), "it was done before the second could start")
+        ran = self.ram(*work, "--study", "second.db", "--quiet")
+        self.assert_refused(ran, USAGE, "another program")
+        _, err = first.communicate(timeout=harness.TIMEOUT_S)
+        self.assertEqual(first.returncode, 0, err)
+        self.assertEqual(self.ram("verify", "out", "--source", self.model).status, 0)
+        self.assertFalse(lock.parent.exists())
+
+    def test_what_is_compressed_already_needs_no_space_again(self):
+        disk = self.folder / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)],
+                                 capture_output=True, check=False)
+        if mounted.returncode != 0:
+            self.skipTest("skipped: a small disk needs the right to mount one")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
+        self.fit("whole", "--effort", "best", "--study", "whole.db")
+        size = harness.folder_bytes(self.folder / "whole")
+        command = [harness.PROGRAM, "fit", str(self.model), "--budget", str(BUDGET), "-o", "disk/out",
+                   "--effort", "best", "--study", "cut.db", *map(str, LITTLE)]
+        store = disk / ".out.ram-encoded"
+        running = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        while running.poll() is None and (not store.exists() or harness.folder_bytes(store) < size / 2):
+            time.sleep(0.001)
+        running.kill()
+        running.wait()
+        if not store.exists():
+            self.skipTest("skipped: it was done before it could be killed")
+        held = harness.folder_bytes(store)
+        # As much as is missing, and some pages that the file system rounds up: less than twice the size.
+        free = 2 * size - held + 200_000
+        filler = disk / "filler"
+        with open(filler, "wb") as file:
+            room = os.statvfs(disk)
+            file.write(b"x" * max(0, room.f_bavail * room.f_frsize - free))
+        self.fit("disk/out", "--effort", "best", "--study", "cut.db")
+        self.assertEqual(content(self.folder / "whole"), content(disk / "out"))
 
     def test_options_out_of_range_are_refused(self):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),
