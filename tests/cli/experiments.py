@@ -4,11 +4,12 @@
 import json
 import math
 import pathlib
+import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
-from calibration import DEMO, LITTLE, CalibrationTest  # noqa: E402
+from calibration import DEMO, LITTLE, SIZES, CalibrationTest  # noqa: E402
 
 
 class Experiments(CalibrationTest):
@@ -53,6 +54,27 @@ class Experiments(CalibrationTest):
         self.assertIn('id="feedback"', page)
         self.assertIn("calibrated on", page)
         self.assertRegex(page, "own rows [0-9]+ length")
+
+    def test_sizes_that_hardly_differ_have_folders_of_their_own(self):
+        text = self.folder / "text.txt"
+        text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
+        sizes = SIZES | {"hidden": 128, "intermediate": 128}  # groups of 128 fit, and 64 are a little larger
+        config = harness.tiny_config(**sizes) | {"bos_token_id": 0, "eos_token_id": 0}
+        model = harness.write_model(self.folder / "wide", config=config, **sizes)
+        shutil.copy(DEMO / "tokenizer.json", model)
+        ran = self.ram("sweep", model, "--min-bits", 8, "--measure", 30, "--text", text, "--length", 64,
+                       "--rows", 2, "--quiet", "--json")
+        self.assertEqual(ran.status, 0, ran)
+        points = ran.json["measured"]["points"]
+        names = [point["folder"] for point in points]
+        self.assertEqual(len(set(names)), len(names), names)
+        self.assertLess(len({f"{point['bits_per_weight']:.2f}" for point in points}), len(points),
+                        "no two sizes share two decimals: nothing was tried")
+        for point in points:
+            plan = json.loads((self.folder / "ram-sweep" / point["folder"] / "plan.json").read_text())
+            self.assertEqual(plan["total_bytes"], point["total_bytes"])
+            if not point["uniform"]:
+                self.assertAlmostEqual(plan["objective"], point["loss"], places=9)
 
     def test_a_sweep_is_measured(self):
         text = self.folder / "text.txt"
