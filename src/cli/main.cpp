@@ -2,7 +2,8 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
-#include <system_error>
+#include <exception>
+#include <new>
 #include <thread>
 
 #include <sys/resource.h>
@@ -40,6 +41,15 @@ void on_interrupt(int signal) {
   }
 }
 
+int run_or_say_why_not(int argc, char** argv) {
+  try {
+    return ram::cli::run(argc, argv);
+  } catch (const std::bad_alloc&) {  // not even for a message
+    std::fputs("ram: error: not enough memory (ulimit -v)\n", stderr);
+    return static_cast<int>(ram::Code::kUsage);
+  }
+}
+
 // On the main thread, or, where its stack is limited to less than the depth of a parser or of a
 // library's code may need (ulimit -s), on one whose stack is not.
 int run_with_room(int argc, char** argv) {
@@ -47,13 +57,13 @@ int run_with_room(int argc, char** argv) {
   rlimit limit = {};
   if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
       limit.rlim_cur >= kStackBytes) {
-    return ram::cli::run(argc, argv);
+    return run_or_say_why_not(argc, argv);
   }
   try {
     int status = 0;
-    std::thread([&] { status = ram::cli::run(argc, argv); }).join();
+    std::thread([&] { status = run_or_say_why_not(argc, argv); }).join();
     return status;
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     std::fputs(
         "ram: error: no thread can be started, and the stack is limited to less than 1 MiB: "
         "raise one of the limits (ulimit -s, -u, -v)\n",
