@@ -54,8 +54,9 @@ class ThreadPool {
 
 /// From now on threads start with stacks of two MiB, whatever `ulimit -s` says: a large limit would
 /// reserve as much address space for each, a small one would end the program in the middle of a
-/// deep call. To be called before threads start; does nothing where the system sizes stacks itself.
-void bound_stacks();
+/// deep call. Where the address space is limited, threads share one heap: each would reserve 64
+/// MiB. To be called before threads start; does nothing where the C library has no such settings.
+void fit_threads_to_limits();
 
 /// Libraries that split their work by OpenMP use the calling thread alone, from now on, when they
 /// are called from it: whoever has workers of his own calls this on each. Cheap to call again.
