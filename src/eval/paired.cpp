@@ -16,7 +16,6 @@
 namespace ram {
 namespace {
 
-
 // Sums of one resample. Each has a stream of its own, so that it does not matter who draws it. Two
 // indices from each draw; what 32 bits leave uneven is below rows / 2^32.
 template <typename Weight>
