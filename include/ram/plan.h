@@ -174,6 +174,16 @@ double unit_loss(const Plan& plan, const PlannedUnit& unit);
 /// that plan.json does not hold.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
 
+/// Whether coefficients that were measured on two halves of a text say more than the priors do: a
+/// coefficient that is noise is worse than none. The plan of one half must be better on the other
+/// half than the plan of the priors: both ways, as a geometric mean.
+/// @param prior the request with the priors' method. @param usual its plan.
+/// @param even, odd as PlanRequest::coefficients.
+/// @cost two plans.
+bool halves_agree(const PlanInput& input, const PlanRequest& prior, const Plan& usual,
+                  const std::map<std::string, double>& even,
+                  const std::map<std::string, double>& odd);
+
 /// The uniform format that a plan's loss is held against.
 struct UniformBeside {
   AffineFormat format;

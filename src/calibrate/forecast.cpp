@@ -30,7 +30,7 @@ double seconds_of(const Work& work) {
 // Rows that all units are measured on, and how many more the uncertain ones take, as a factor of
 // the first ones' time. @source docs/performance.md, "What fit foretells"
 constexpr int64_t kFirstRows = 8;
-constexpr double kMoreRows = 1.5;
+constexpr double kMoreRows = 4;
 constexpr int kSeeds = 2;
 constexpr int64_t kLeastRows = 2;
 // measure_gains: rows of a matrix, formats, parts of a unit.

@@ -108,15 +108,6 @@ EngineOptions model_options(const Common& common, const CalibrationMemory& memor
   return options;
 }
 
-double loss_of(const Plan& plan, const std::map<std::string, double>& coefficients) {
-  double loss = 0;
-  for (const PlannedUnit& unit : plan.units) {
-    const auto found = coefficients.find(unit.name);
-    if (found != coefficients.end()) loss += found->second * unit.nrmse * unit.nrmse;
-  }
-  return loss;
-}
-
 }  // namespace
 
 void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
@@ -266,16 +257,7 @@ void Calibration::complete(const PlanInput& input, PlanRequest& request) {
     even[name] = found.even;
     odd[name] = found.odd;
   }
-  // A coefficient that is noise is worse than none: the plan of one half of the text must be better
-  // on the other half than the plan of the priors.
-  const auto crossed = [&](const auto& from, const auto& to) {
-    PlanRequest half = prior;
-    half.method = Method::kMeasured;
-    half.coefficients = from;
-    const PlanResult result = make_plan(input, half);
-    return result.plan ? loss_of(*result.plan, to) / loss_of(*usual.plan, to) : 1;
-  };
-  trusted_ = std::sqrt(crossed(even, odd) * crossed(odd, even)) < 1;
+  trusted_ = halves_agree(input, prior, *usual.plan, even, odd);
   if (trusted_) {
     if (request.encoder != Encoder::kFeedback) return;
     enter_stage(common_, "sample the encoder");

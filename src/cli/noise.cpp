@@ -9,13 +9,13 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/random.h"
-#include "ram/statistics.h"
 
 #include "calibration.h"
 #include "commands.h"
 #include "engine_options.h"
 #include "evaluation.h"
 #include "model.h"
+#include "noise_verdict.h"
 #include "table.h"
 
 namespace ram::cli {
@@ -29,14 +29,6 @@ struct Options {
   TextArguments text;
 };
 
-/// One draw of noise in all units, or what is stored in its place.
-struct Harm {
-  double kl = 0;         // nats per token
-  double delta_nll = 0;  // the same, minus the original's
-  double mean = 0;       // perplexities
-  double median = 0;
-};
-
 constexpr struct {
   const char* key;
   double Harm::*value;
@@ -45,50 +37,12 @@ constexpr struct {
                  {"mean_perplexity", &Harm::mean},
                  {"median_perplexity", &Harm::median}};
 
-struct Spread {
-  double mean = 0;
-  double deviation = 0;
-  double reach = 0;  // a further draw lies within mean +- reach in 95 % of cases
-};
-
-Spread spread_of(const std::vector<Harm>& drawn, double Harm::*value) {
-  std::vector<double> values;
-  values.reserve(drawn.size());
-  for (const Harm& harm : drawn) values.push_back(harm.*value);
-  const auto count = static_cast<double>(values.size());
-  const PairedDifference found = paired_difference(values, std::vector<int64_t>(values.size(), 1));
-  return {.mean = found.delta,
-          .deviation = found.standard_error * std::sqrt(count),
-          .reach = (found.t95.high - found.delta) * std::sqrt(count + 1)};
-}
-
 /// What a noise experiment amounts to.
 struct Findings {
   Harm stored;
   std::vector<Harm> drawn;
   std::string verdict;
 };
-
-/// Whether what the mean says of the stored errors is more than noise of their size would make it
-/// say.
-std::string verdict_of(const Harm& stored, const std::vector<Harm>& drawn) {
-  const Spread spread = spread_of(drawn, &Harm::delta_nll);
-  const bool usual = std::fabs(stored.delta_nll - spread.mean) <= spread.reach;
-  const auto lucky = std::count_if(drawn.begin(), drawn.end(),
-                                   [](const Harm& harm) { return harm.delta_nll < 0; });
-  if (stored.delta_nll >= 0) {
-    return usual ? "the mean is worse than the original's, as with noise of that size"
-           : stored.delta_nll < spread.mean
-               ? "the mean is worse than the original's, but less so than with noise of that size"
-               : "the mean is worse than the original's, and more so than with noise of that size";
-  }
-  if (!usual)
-    return "the mean is better than the original's, and noise of that size does not do it";
-  return fmt::format(
-      "the mean is better than the original's, as {} of {} draws of noise are: chance, nothing "
-      "that compressing does",
-      lucky, drawn.size());
-}
 
 std::vector<double> errors_of(const Checkpoint& checkpoint, const Plan& plan,
                               const std::string& folder) {
