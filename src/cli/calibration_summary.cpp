@@ -55,10 +55,13 @@ Json Calibration::json(const Plan& plan) const {
                        {"coefficient", unit->value},
                        {"log_error", unit->log_error},
                        {"seeds", unit->seeds},
-                       {"rows", unit->rows}});
+                       {"rows", unit->rows},
+                       {"from", "noise"}});
     }
     document["coefficients"] = std::move(units);
     document["trusted"] = trusted_;
+    document["passes"] = coefficients_->layers_run /
+                         static_cast<double>(checkpoint_.layers * std::ssize(text_.rows));
     document["probe_seconds"] = coefficients_->seconds;
     document["share_of_naive"] = coefficients_->layers_naive > 0
                                      ? coefficients_->layers_run / coefficients_->layers_naive

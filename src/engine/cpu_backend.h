@@ -73,7 +73,7 @@ class CpuBackend : public Backend {
 
   /// Rows [first, last) of a unit's only part applied to `count` rows of x: logits of a piece of
   /// the vocabulary. y [padded_rows(count), last - first].
-  /// @pre the rows are at hand, first and last are multiples of kPieceRows or the end.
+  /// @pre the rows are at hand, first and last are multiples of a panel's rows or the end.
   void multiply_rows(const float* x, int64_t count, int unit, int64_t first, int64_t last,
                      float* y);
 

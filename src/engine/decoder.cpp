@@ -204,24 +204,36 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
     state.make_room(state.length + 1);
     all.abreast.push_back(&state.cache);
   }
-  HiddenRows hidden;
-  Matrix& rows = hidden.emplace_back(std::ssize(ids), use.config().hidden);
-  {
-    const AlwaysPacked packed(use.backend);
-    all.hidden = use.backend.embed(use.embedding, ids);
-    use.run(sequences, 0, model.layers(), {});
-  }
-  std::memcpy(rows.data(), cpu_data(all.hidden),
-              static_cast<size_t>(rows.rows() * rows.cols()) * 4);
+  const AlwaysPacked packed(use.backend);
+  all.hidden = use.backend.embed(use.embedding, ids);
+  use.run(sequences, 0, model.layers(), {});
   for (Decoder& decoder : decoders) ++decoder.state_->length;
-  const LogitSource source{.model = &model, .hidden = &hidden};
-  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
-    for (int64_t i = 0; i < piece.tokens; ++i) {
-      State& state = *decoders[static_cast<size_t>(piece.first_token + i)].state_;
-      std::memcpy(state.logits.data() + piece.first_id, piece.logits[0] + i * piece.ids,
-                  static_cast<size_t>(piece.ids) * 4);
-    }
-  });
+  const auto count = std::ssize(ids);
+  const auto normed = use.normed(cpu_data(all.hidden), count);
+  const auto* inputs = reinterpret_cast<const float*>(normed.get());
+  const int64_t panel = use.weights.packed(use.head, 0).panel_rows;
+  const int64_t step = use.weights.keeps(Form::kPacked) ? use.vocabulary() : kPieceRows;
+  for (int64_t first = 0; first < use.vocabulary(); first += step) {
+    const int64_t last = std::min(use.vocabulary(), first + step);
+    use.weights.acquire_rows(use.head, first, last);
+    use.threads.run(ceil_div(last - first, panel), [&](int64_t i, int) {
+      const int64_t begin = first + i * panel;
+      const int64_t ids_here = std::min(panel, last - begin);
+      const auto buffer = use.buffers->take(padded_rows(count) * ids_here * 4);
+      auto* values = reinterpret_cast<float*>(buffer.get());
+      use.backend.multiply_rows(inputs, count, use.head, begin, begin + ids_here, values);
+      if (find_non_finite_float(values, count * ids_here) >= 0) {
+        fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
+             use.checkpoint.name, all.position);
+      }
+      for (int64_t row = 0; row < count; ++row) {
+        State& state = *decoders[static_cast<size_t>(row)].state_;
+        std::memcpy(state.logits.data() + begin, values + row * ids_here,
+                    static_cast<size_t>(ids_here) * 4);
+      }
+    });
+    use.weights.release();
+  }
 }
 
 std::span<const float> Decoder::logits() const {
