@@ -9,6 +9,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/random.h"
+#include "ram/statistics.h"
 
 #include "calibration.h"
 #include "commands.h"
