@@ -302,9 +302,11 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
     const bool inverted = is_inverted(comparison, static_cast<int>(m) + 1, 0);
     // A column of its own, where there are any: at the end it would wrap.
     const std::string star = comparison.inversions.empty() ? "" : inverted ? "* " : "  ";
-    text += wrapped(label + std::string(widest - text_width(label) + 2, ' ') + star +
-                        verdict_text(comparison, comparison.models[m].against_reference, labels),
-                    kWidth, widest + 2 + star.size());
+    std::string line = label;
+    line.append(widest - text_width(label) + 2, ' ');
+    line += star;
+    line += verdict_text(comparison, comparison.models[m].against_reference, labels);
+    text += wrapped(line, kWidth, widest + 2 + star.size());
   }
   if (comparison.inversions.empty()) return text;
   return text + "* mean and median disagree, or the model scores better than its original\n";

@@ -35,6 +35,7 @@ std::vector<const RowDivergence*> take(const std::map<int64_t, RowDivergence>& a
 
 std::vector<int64_t> indices_of(const ReportModel& model) {
   std::vector<int64_t> rows;
+  rows.reserve(model.rows.size());
   for (const RowScore& score : model.rows) rows.push_back(score.row);
   return rows;
 }
@@ -106,6 +107,7 @@ void gather_rows(Study& study, const Subject& subject, ReportData& data) {
     return key;
   };
   std::vector<Scores> scores;
+  scores.reserve(data.models.size());
   for (const ReportModel& model : data.models) {
     scores.push_back(study.row_scores(key_of(model.record.digest)));
   }

@@ -175,6 +175,7 @@ std::string rows_table(const ReportData& data) {
 
 std::vector<int64_t> rows_of(const ReportModel& model) {
   std::vector<int64_t> rows;
+  rows.reserve(model.rows.size());
   for (const RowScore& row : model.rows) rows.push_back(row.row);
   return rows;
 }

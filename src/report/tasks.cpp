@@ -178,7 +178,7 @@ std::string ladder_text(const ReportData& data, const ReportTask& task) {
   const auto label = [&](int step) {
     return data.models[task.models[task.judged[static_cast<size_t>(step)]]].label;
   };
-  const std::string guessing =
+  std::string guessing =
       fmt::format("at chance ({:.3g} %), no model is known to answer better than by guessing",
                   points(verdict.chance));
   switch (verdict.kind) {
