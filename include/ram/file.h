@@ -126,6 +126,10 @@ void make_folder(const std::filesystem::path& folder);
 /// cannot be removed stays, without a word: the next run that needs the place says so.
 void remove_tree(const std::filesystem::path& path) noexcept;
 
+/// For asking before long work.
+/// @throws Error{kMissing} the system lets this process open fewer than `count` more files.
+void need_descriptors(int count);
+
 /// @return bytes free to this user on the file system that holds `path` (or its nearest existing
 /// parent).
 int64_t free_bytes(const std::filesystem::path& path);

@@ -281,6 +281,24 @@ void remove_tree(const fs::path& path) noexcept {
   }
 }
 
+void need_descriptors(int count) {
+  std::vector<int> opened;
+  int error_number = 0;
+  while (static_cast<int>(opened.size()) < count && error_number == 0) {
+    const int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+      error_number = errno;
+    } else {
+      opened.push_back(fd);
+    }
+  }
+  for (const int fd : opened) close(fd);
+  if (error_number == EMFILE || error_number == ENFILE) {
+    fail_errno(false, "cannot open what is needed",
+               fmt::format("{} more files, {} are to be had", count, opened.size()), error_number);
+  }
+}
+
 int64_t free_bytes(const fs::path& path) {
   std::error_code ignored;
   fs::path place = fs::absolute(path, ignored);

@@ -172,6 +172,10 @@ void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const 
 BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
                           Study& study, const fs::path& out, bool force,
                           const EncodedStore* store) {
+  // Writing and verifying hold each shard once or twice, and smaller files one after another: what
+  // cannot be verified would stay behind.
+  constexpr int64_t kOtherFiles = 8;
+  need_descriptors(static_cast<int>(2 * ceil_div(plan.total_bytes, kMaxShardBytes) + kOtherFiles));
   BuildOptions options{.threads = threads(common), .force = force};
   options.note = [&common](const std::string& text) { note(common, text); };
   if (store != nullptr) {

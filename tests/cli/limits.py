@@ -67,6 +67,8 @@ class Limits(harness.ProgramTest):
                 refused += 1
                 # Below this the program itself may not start: the loader's own status.
                 self.assertIn(status, (USAGE, MISSING, WRITE_FAILED), (arguments, files, err))
+                # Nothing stays that could be written and not be verified.
+                self.assertFalse((self.folder / "out").exists(), (files, err))
             self.assertEqual(status, 0, arguments)
             shutil.rmtree(self.folder / "out", ignore_errors=True)
         self.assertGreater(refused, 0)
