@@ -22,6 +22,7 @@ struct Io {
   std::FILE* out = stdout;
   std::FILE* err = stderr;
   std::FILE* in = stdin;
+  int (*interrupted)() = nullptr;  ///< the exit status of a run that is stopped; null: of Ctrl-C
 };
 
 /// The stages of a command that has several, for its progress lines.

@@ -25,6 +25,10 @@ int status_of(int signal) {
   return 128 + signal;
 }
 
+int interrupted_status() {
+  return status_of(first_signal == 0 ? SIGINT : first_signal);
+}
+
 // The first Ctrl-C asks long work to stop where nothing is lost. One that comes later, from
 // somebody who does not want to wait, ends the program at once; nothing breaks by that either.
 void on_interrupt(int signal) {
@@ -43,7 +47,9 @@ void on_interrupt(int signal) {
 
 int run_or_say_why_not(int argc, char** argv) {
   try {
-    return ram::cli::run(argc, argv);
+    ram::cli::Io io;
+    io.interrupted = interrupted_status;
+    return ram::cli::run(argc, argv, io);
   } catch (const std::bad_alloc&) {  // not even for a message
     std::fputs("ram: error: not enough memory (ulimit -v)\n", stderr);
     return static_cast<int>(ram::Code::kUsage);
@@ -85,6 +91,5 @@ int main(int argc, char** argv) {
   ram::return_freed_blocks();
   ram::raise_open_files_limit();
   ram::fit_threads_to_limits();
-  const int status = run_with_room(argc, argv);
-  return status == static_cast<int>(ram::Code::kInterrupted) ? status_of(first_signal) : status;
+  return run_with_room(argc, argv);
 }

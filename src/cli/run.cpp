@@ -224,10 +224,9 @@ int dispatch(int argc, const char* const* argv, Common& common) {
   return (*action)();
 }
 
-int report(const Common& common, int status, const std::string& message) {
-  say(common,
-      fmt::format("ram: {}{}\n", status == static_cast<int>(Code::kInterrupted) ? "" : "error: ",
-                  one_line(message)));
+int report(const Common& common, int status, const std::string& message,
+           const char* kind = "error: ") {
+  say(common, fmt::format("ram: {}{}\n", kind, one_line(message)));
   if (!common.json || common.result_begun) return status;
   try {
     print_result(common, error_document(status, one_line(message)));
@@ -250,8 +249,8 @@ int run(int argc, const char* const* argv, Io io) {
     const Error error = as_error(exception);
     const auto status = static_cast<int>(error.code());
     if (error.code() != Code::kInterrupted) return report(common, status, error.what());
-    return report(common, status,
-                  "interrupted; what is done is kept, run the same command again to go on");
+    return report(common, io.interrupted != nullptr ? io.interrupted() : status,
+                  "interrupted; what is done is kept, run the same command again to go on", "");
   }
 }
 

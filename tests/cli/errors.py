@@ -89,6 +89,12 @@ class Errors(harness.ProgramTest):
         self.failed(5, "inspect", "model", "--json")
 
     def test_an_interrupted_run_says_so(self):
+        self.interrupted(signal.SIGINT, 130)
+
+    def test_an_ended_run_says_so(self):
+        self.interrupted(signal.SIGTERM, 143)
+
+    def interrupted(self, by, status):
         model = harness.write_model(self.folder / "model", hidden=256, intermediate=2048, layers=6,
                                     vocab=8192)
         for attempt in range(20):
@@ -97,11 +103,11 @@ class Errors(harness.ProgramTest):
                 cwd=self.folder, env=harness.environment(), stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE)
             time.sleep(0.02 * (attempt + 1))
-            process.send_signal(signal.SIGINT)
+            process.send_signal(by)
             out, err = process.communicate(timeout=60)
-            if process.returncode == 130:
+            if process.returncode == status:
                 error = json.loads(out)["error"]
-                self.assertEqual(error["status"], 130)
+                self.assertEqual(error["status"], status)
                 self.assertIn("interrupted", error["message"])
                 self.assertIn(b"interrupted", err)
                 return
