@@ -106,10 +106,20 @@ std::vector<int> cheapest_choice(const Knapsack& knapsack) {
   return choice;
 }
 
-Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack,
-                         int64_t budget_bytes) {
+SharedTime::SharedTime(double seconds)
+    : end_(std::chrono::steady_clock::now() +
+           std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+               std::chrono::duration<double>(std::clamp(seconds, 0.0, 1e9)))) {}
+
+double SharedTime::next_share_s() const {
+  const std::chrono::duration<double> left = end_ - std::chrono::steady_clock::now();
+  return std::max(0.0, left.count() / 2);
+}
+
+Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack, int64_t budget_bytes,
+                         double time_limit_s) {
   if (request.method == Method::kRam) return solve_greedy_pairs(knapsack, budget_bytes);
-  return solve_knapsack(knapsack, budget_bytes, request.time_limit_s);
+  return solve_knapsack(knapsack, budget_bytes, time_limit_s);
 }
 
 FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan, int64_t max_shard_bytes) {

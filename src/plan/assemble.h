@@ -2,6 +2,7 @@
 // and edited plans.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <span>
 #include <vector>
@@ -31,10 +32,21 @@ std::vector<UnitFormat> uniform_formats(const Checkpoint& checkpoint, const Plan
 /// @return for each unit the cheapest option, and of equally cheap ones that with the least loss.
 std::vector<int> cheapest_choice(const Knapsack& knapsack);
 
+/// A time limit that several solves share: each gets half of what is left, so that none is without.
+class SharedTime {
+ public:
+  explicit SharedTime(double seconds);
+  double next_share_s() const;
+
+ private:
+  std::chrono::steady_clock::time_point end_;
+};
+
 /// The method's own solver. The answer's lower_bound is never above the best loss that any plan can
 /// have.
-Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack,
-                         int64_t budget_bytes);
+/// @param time_limit_s of this solve.
+Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack, int64_t budget_bytes,
+                         double time_limit_s);
 
 /// The model card.
 std::string render_readme(const Checkpoint& checkpoint, const Plan& plan);

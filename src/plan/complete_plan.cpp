@@ -62,7 +62,7 @@ double bound_of(const PlanRequest& request, const Objective& objective, int64_t 
     return knapsack_lower_bound(make_knapsack(objective, true).knapsack, unit_budget);
   }
   const Knapsack knapsack = make_knapsack(objective, request.allow_unsafe).knapsack;
-  const Allocation answer = solve_request(request, knapsack, unit_budget);
+  const Allocation answer = solve_request(request, knapsack, unit_budget, request.time_limit_s);
   return answer.feasible ? answer.lower_bound : 0;
 }
 

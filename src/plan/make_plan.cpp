@@ -27,6 +27,7 @@ struct Planner {
   const Objective& objective;
   const PlanKnapsack& knapsack;
   int64_t min_safe_bytes = 0;
+  SharedTime time = SharedTime(request.time_limit_s);
 
   Plan plan_of(std::span<const int> choice, int64_t unit_budget, double lower_bound,
                std::optional<int64_t> budget) const {
@@ -55,7 +56,7 @@ struct Planner {
       for (const Option& option : options) largest = std::max(largest, option.bytes);
       most += largest;
     }
-    const Allocation answer = solve_request(request, knapsack.knapsack, most);
+    const Allocation answer = solve_request(request, knapsack.knapsack, most, time.next_share_s());
     RAM_CHECK(answer.feasible);
     if (answer.bytes > budget) return std::nullopt;
     Plan plan = plan_of(answer.choice, answer.bytes, answer.lower_bound, budget);
@@ -68,7 +69,8 @@ struct Planner {
 
 std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budget,
                                       std::optional<int64_t> budget) {
-  const Allocation answer = solve_request(planner.request, planner.knapsack.knapsack, unit_budget);
+  const Allocation answer = solve_request(planner.request, planner.knapsack.knapsack, unit_budget,
+                                          planner.time.next_share_s());
   if (!answer.feasible) return std::nullopt;
   const Option sums = audit_choice(planner.knapsack.knapsack, answer.choice);
   RAM_CHECK(sums.bytes == answer.bytes && sums.bytes <= unit_budget);

@@ -53,7 +53,8 @@ Sweep sweep_plans(const PlanInput& input, const PlanRequest& asked, int count) {
     const int64_t unit_budget =
         i + 1 == count ? most
                        : least + static_cast<int64_t>(share * static_cast<double>(most - least));
-    const Allocation answer = solve_request(request, knapsack.knapsack, unit_budget);
+    const Allocation answer =
+        solve_request(request, knapsack.knapsack, unit_budget, request.time_limit_s);
     RAM_CHECK(answer.feasible);
     Plan plan =
         assemble_plan(input, request, objective, formats_of(objective, knapsack, answer.choice));
