@@ -114,9 +114,10 @@ class Calibration {
 
 /// Refuses to score a model on what it was calibrated on: the same file, or, where the study holds
 /// the calibration text (of whatever kind: own, random, file), any 64 tokens in a row of it.
-/// @param models folders or ids; those without a plan.json are not looked at.
+/// @param models folders or ids; those without a plan.json are not looked at, those with one that
+/// is not ram's are noted.
 /// @throws Error{kUsage} naming model, text and what they share.
-void refuse_overlap(std::span<const std::string> models, const std::filesystem::path& text,
-                    Study& study);
+void refuse_overlap(const Common& common, std::span<const std::string> models,
+                    const std::filesystem::path& text, Study& study);
 
 }  // namespace ram::cli

@@ -222,7 +222,7 @@ int gptq(const Common& common, const Options& options) {
     labels.push_back(one.label);
   }
   Study study = open_study(common, "gptq compare");
-  refuse_overlap(models, options.text.text, study);
+  refuse_overlap(common, models, options.text.text, study);
   Comparison comparison;
   {
     ProgressLine line(common);

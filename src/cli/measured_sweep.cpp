@@ -254,7 +254,7 @@ MeasuredSweep measure_sweep(const Common& common, const Checkpoint& checkpoint, 
     models.push_back(one.folder.string());
     labels.push_back(one.label);
   }
-  refuse_overlap(models, arguments.text.text, study);
+  refuse_overlap(common, models, arguments.text.text, study);
   Comparison comparison;
   {
     ProgressLine line(common);

@@ -55,15 +55,28 @@ std::unordered_set<uint64_t> runs_of(const CalibrationRecord& text, const Tokeni
   return runs;
 }
 
+// The model can be scored whatever its plan.json is, and only ram's own says what it saw.
+std::optional<Plan> plan_in(const Common& common, const fs::path& folder) {
+  try {
+    return read_plan(folder / "plan.json");
+  } catch (const Error& error) {
+    note(common, fmt::format("what this model was calibrated on is not known: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
-void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study) {
+void refuse_overlap(const Common& common, std::span<const std::string> models, const fs::path& text,
+                    Study& study) {
   std::optional<Text> read;
   for (const std::string& model : models) {
     const fs::path folder = find_model(model);
     std::error_code ignored;
     if (!fs::is_regular_file(folder / "plan.json", ignored)) continue;
-    const Plan plan = read_plan(folder / "plan.json");
+    const std::optional<Plan> found = plan_in(common, folder);
+    if (!found) continue;
+    const Plan& plan = *found;
     const std::string& calibration = plan.request.calibration;
     if (calibration.empty()) continue;
     if (!read) read = read_text(text);

@@ -1,5 +1,6 @@
 // What a model folder is, by content, and as the study knows it.
 #include <map>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
+#include "ram/json.h"
 
 namespace ram {
 namespace {
@@ -17,6 +19,21 @@ namespace fs = std::filesystem;
 constexpr int64_t kBlock = int64_t{4} << 20;
 constexpr int64_t kLargestTokenizer = int64_t{256} << 20;
 constexpr int64_t kLargestPlan = int64_t{64} << 20;
+
+/// @return the text of a plan that ram wrote; nothing for a file of that name that cannot be read
+/// or that something else wrote: the model can be scored all the same.
+std::optional<std::string> plan_text(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
+  try {
+    std::string text = read_text_file(path, kLargestPlan);
+    const nlohmann::json plan = parse_json(text, path.string());
+    return plan.is_object() && plan.contains("ram_plan") ? std::optional(std::move(text))
+                                                         : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
 
 std::string hash_file(const InputFile& file, int64_t done, int64_t total,
                       const ProgressFn& progress) {
@@ -101,11 +118,8 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                                            static_cast<double>(checkpoint.weights())};
   study.put_evaluated_model(record);
   // For reports: how the folder came about.
-  const fs::path plan = checkpoint.folder / "plan.json";
-  std::error_code ignored;
-  if (fs::is_regular_file(plan, ignored)) {
-    study.put_document(
-        {.kind = "plan", .key = record.digest, .text = read_text_file(plan, kLargestPlan)});
+  if (const auto text = plan_text(checkpoint.folder / "plan.json")) {
+    study.put_document({.kind = "plan", .key = record.digest, .text = *text});
   }
   return record;
 }

@@ -161,7 +161,12 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
   std::map<std::string, ReportPlan> plans;
   for (const StudyDocument& document : study.documents("plan")) {
     if (!subject.models.contains(document.key)) continue;
-    plans.emplace(document.key, read_plan_document(document, options.study));
+    try {
+      plans.emplace(document.key, read_plan_document(document, options.study));
+    } catch (const Error&) {
+      // One folder's plan.json that cannot be read (edited by hand, another version's) does not
+      // keep the others from the page: the folder is shown as one that no plan made.
+    }
   }
   std::vector<ReportModel> models;
   for (const EvaluatedModel& record : study.evaluated_models()) {

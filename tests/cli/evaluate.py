@@ -293,6 +293,22 @@ class Evaluate(harness.ProgramTest):
             self.assert_refused(ran, USAGE, says)
         self.assert_refused(self.ram("compare", DEMO, "--text", TEXT), USAGE)
 
+    def test_a_plan_that_is_none_of_ours_ends_neither_scores_nor_report(self):
+        made = self.compressed("4:64")
+        whole = json.loads((made / "plan.json").read_text())
+        for name, content in (("junk", "{"), ("list", "[1]"), ("other", '{"plan": "of a trip"}'),
+                              ("damaged", json.dumps({**whole, "method": 3})), ("number", '{"ram_plan": 1}')):
+            with self.subTest(name):
+                model = shutil.copytree(made, self.folder / name)
+                (model / "plan.json").write_text(content)
+                text = self.short_text(4000)
+                ran = self.ram("compare", DEMO, model, "--text", text, "--length", 64, "--rows", 4)
+                self.assertEqual(ran.status, 0, ran)
+                self.assertIn("plan.json", ran.err)
+                ran = self.ram("report", "-o", self.folder / "report.html")
+                self.assertEqual(ran.status, 0, ran)
+                self.assertIn(name, (self.folder / "report.html").read_text())
+
     def test_models_that_cannot_be_scored_are_refused(self):
         text = self.short_text(8000)
 
