@@ -166,6 +166,13 @@ TEST(PlanJson, EveryNumberHasARange) {
     edited[Json::json_pointer(place)] = "@";
     for (const std::string& number : bad) {
       if (place == "/request/veto_db" && number == "-1") continue;
+      // Large, and yet within what priors, gains, errors and losses may be.
+      const bool large = number == "9223372036854775807";
+      const auto names = [&](const char* word) { return place.find(word) != std::string::npos; };
+      if (large && (names("prior") || names("gain") || names("nrmse") || names("objective") ||
+                    names("lower_bound"))) {
+        continue;
+      }
       const auto [code, message] = failure(model, replaced(edited.dump(), "\"@\"", number));
       EXPECT_TRUE(code == Code::kCorrupt || (code == Code::kUnsupported && place == "/ram_plan"))
           << place << " " << number << ": " << message;
