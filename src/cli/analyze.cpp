@@ -49,7 +49,7 @@ void print_summary(const Common& common, const Checkpoint& checkpoint, const Mod
                            {"seconds", stats.seconds},
                            {"bytes_per_second", rate},
                            {"peak_resident_bytes", peak_resident_bytes()}};
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return;
   }
   std::string text = fmt::format("{}: {} units, {} of them with curves ({}, {})\n", checkpoint.name,

@@ -80,7 +80,7 @@ int compare_command(const Common& common, const Options& options) {
   note_text(common, comparison.text, comparison.reference);
   const std::vector<std::string> labels = labels_of(comparison, options);
   if (common.json) {
-    print_result(common, comparison_json(rows, comparison, labels).dump(2) + "\n");
+    print_document(common, comparison_json(rows, comparison, labels));
   } else {
     print_result(common, comparison_text(options.text, comparison, labels));
   }

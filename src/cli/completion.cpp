@@ -287,7 +287,7 @@ int completion(const Common& common, const Arguments& any, const std::string& wh
   if (what == "models") {
     const std::vector<std::string> ids = cached_models();
     if (common.json) {
-      print_result(common, Json{{"models", ids}}.dump(2) + "\n");
+      print_document(common, Json{{"models", ids}});
     } else {
       for (const std::string& id : ids) print_result(common, id + "\n");
     }

@@ -287,7 +287,7 @@ int demo(const Common& common, const Options& options) {
     }
     if (asked) document["questions"] = tasks_json(*asked, labels);
     document["report"] = report.string();
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return ok ? kDone : kCheckFailed;
   }
   std::string text =

@@ -183,7 +183,7 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
       document["least_budget"] = least_budget(input.checkpoint, plan);
       document["within_budget"] = within ? change_json(plan, *within) : Json(nullptr);
     }
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return kDone;
   }
   std::string text = plan_summary(plan, uniform_beside(input, plan));
@@ -235,7 +235,7 @@ int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
                            {"kept", why.kept},
                            {"reason", why.reason},
                            {"choices", std::move(choices)}};
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return kDone;
   }
   const std::string prior = why.kept ? "kept" : fmt::format("prior {:g}", why.prior);
@@ -255,7 +255,7 @@ int explain_some(const Common& common, const Plan& plan, const std::vector<std::
   }
   const UnitRows rows = unit_rows(plan, order, order.size());
   if (common.json) {
-    print_result(common, Json{{"units", rows.json}}.dump(2) + "\n");
+    print_document(common, Json{{"units", rows.json}});
   } else {
     print_result(common, rows.table + "\nThe whole name of one explains its format.\n");
   }

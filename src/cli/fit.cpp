@@ -107,7 +107,7 @@ int foretell(const Common& common, const Checkpoint& checkpoint, const PlanReque
   if (common.json) {
     Json document = {{"dry_run", true}, {"out", options.out}};
     document.update(forecast_json(forecast));
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else {
     print_result(common, forecast_text(forecast));
   }
@@ -150,7 +150,7 @@ int fit(const Common& common, const Options& options) {
   if (common.json) {
     Json document = fit_json(result, options.out);
     if (forecast) document["forecast"] = forecast_json(*forecast);
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else if (problems.empty()) {
     print_result(common, fit_text(checkpoint, result, options.model, options.out));
   }

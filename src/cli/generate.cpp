@@ -125,7 +125,7 @@ int generate_command(const Common& common, const Options& options) {
                            {"texts", std::move(list)},
                            {"tokens_per_second", rate},
                            {"peak_resident_bytes", peak_resident_bytes()}};
-    print_result(common, document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    print_document(common, document);
   } else {
     print_result(common, "\n");
     note(common, fmt::format("{} tokens, {:.1f} tokens/s", tokens, rate));

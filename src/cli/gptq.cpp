@@ -232,11 +232,11 @@ int gptq(const Common& common, const Options& options) {
   Json experiment = experiment_json(comparison, made);
   study.put_document({.kind = "gptq",
                       .key = comparison.reference.model.digest,
-                      .text = experiment.dump(2) + "\n"});
+                      .text = document_text(experiment)});
   if (common.json) {
     Json document = comparison_json(rows, comparison, labels);
     document.update(experiment);
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return kDone;
   }
   print_result(

@@ -176,7 +176,7 @@ std::string head_line(const Checkpoint& checkpoint, bool finished) {
 
 int inspect_finished(const Common& common, const Checkpoint& checkpoint, const Options& options) {
   if (common.json) {
-    print_result(common, inspect_json(checkpoint, {}, true).dump(2) + "\n");
+    print_document(common, inspect_json(checkpoint, {}, true));
     return kDone;
   }
   std::string text = head_line(checkpoint, true) + inspect_table(checkpoint, {}, true);
@@ -204,7 +204,7 @@ int inspect(const Common& common, const Options& options) {
     Json document = inspect_json(checkpoint, keep, false);
     document["min_safe_bytes"] = known ? Json(*known) : Json(nullptr);
     if (!known) document["min_safe_bytes_estimate"] = estimate;
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return kDone;
   }
   std::string text = head_line(checkpoint, false) + inspect_table(checkpoint, keep, false);

@@ -79,7 +79,7 @@ int logits_command(const Common& common, const Options& options) {
                            {"vocabulary", vocabulary},
                            {"out", options.out},
                            {"peak_resident_bytes", peak_resident_bytes()}};
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else {
     print_result(common,
                  fmt::format("{} sequences of {} tokens, {} logits each ({}): {}\n", rows.size(),

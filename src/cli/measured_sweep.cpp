@@ -289,7 +289,7 @@ MeasuredSweep measure_sweep(const Common& common, const Checkpoint& checkpoint, 
   study.put_document(
       {.kind = "measured_sweep",
        .key = fmt::format("{} {}", comparison.reference.model.digest, method_name(request.method)),
-       .text = result.json.dump(2) + "\n"});
+       .text = document_text(result.json)});
   result.json["comparison"] = comparison_json(rows, comparison, labels);
   result.text =
       text_line(arguments.text, comparison.text) + "\n" + table_text(made, comparison, fits) +

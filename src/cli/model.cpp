@@ -90,6 +90,14 @@ std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& b
 
 }  // namespace
 
+std::string document_text(const Json& document) {
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void print_document(const Common& common, const Json& document) {
+  print_result(common, document_text(document));
+}
+
 Checkpoint open_source(const Common& common, const std::string& model, Quantized quantized) {
   Checkpoint checkpoint = Checkpoint::open(model, quantized);
   for (const std::string& text : checkpoint.notes) note(common, text);

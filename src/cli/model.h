@@ -29,6 +29,14 @@ struct Curves {
   }
 };
 
+/// @return a document's text: indented, ill-formed UTF-8 (of a path) as U+FFFD, a newline at the
+/// end.
+std::string document_text(const Json& document);
+
+/// Writes a document to stdout, as --json has it.
+/// @throws as print_result
+void print_document(const Common& common, const Json& document);
+
 /// Opens a model that is to be fitted or looked at, and says on stderr what people should know of
 /// it: Checkpoint::notes, and a tokenizer that is larger than the vocabulary.
 /// @throws as Checkpoint::open. @cost also of reading tokenizer.json: 0.2 s for 150,000 tokens.

@@ -177,9 +177,9 @@ int noise(const Common& common, const Options& options) {
   findings.verdict = verdict_of(findings.stored, findings.drawn);
   const Json document = noise_json(options, comparison, findings);
   study.put_document(
-      {.kind = "noise", .key = compared.perplexity.model.digest, .text = document.dump(2) + "\n"});
+      {.kind = "noise", .key = compared.perplexity.model.digest, .text = document_text(document)});
   print_result(common,
-               common.json ? document.dump(2) + "\n" : noise_text(options, comparison, findings));
+               common.json ? document_text(document) : noise_text(options, comparison, findings));
   return kDone;
 }
 

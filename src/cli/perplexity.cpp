@@ -96,7 +96,7 @@ int perplexity_command(const Common& common, const Options& options) {
   }
   note_text(common, result.text, result.perplexity);
   if (common.json) {
-    print_result(common, perplexity_json(rows, result).dump(2) + "\n");
+    print_document(common, perplexity_json(rows, result));
   } else {
     print_result(common, perplexity_text(options.text, result));
   }

@@ -68,7 +68,7 @@ int quantize(const Common& common, const Options& options) {
     Json document = plan_json(plan);
     document["out"] = options.out;
     document["already_there"] = outcome == BuildOutcome::kAlreadyThere;
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else {
     print_result(common,
                  plan_table(checkpoint, plan) + "\n" +

@@ -32,7 +32,7 @@ int report_command(const Common& common, const Options& options) {
   write_output(common, options.out, page);
   if (common.json) {
     const Json document = {{"out", options.out}, {"bytes", page.size()}, {"study", common.study}};
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else if (options.out != "-") {
     print_result(common, fmt::format("report written to {}\n", options.out));
   }

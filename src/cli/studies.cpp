@@ -141,7 +141,7 @@ int remove_models(const Common& common, const Options& options) {
   if (common.json) {
     const Json document = {
         {"study", common.study}, {"removed", names}, {"bytes_before", before}, {"bytes", after}};
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
     return kDone;
   }
   print_result(common,
@@ -163,7 +163,7 @@ int studies(const Common& common, const Options& options) {
   std::optional<Study> study = open_existing_study(common);
   const std::vector<ModelUse> uses = study ? study->model_uses() : std::vector<ModelUse>();
   if (common.json) {
-    print_result(common, list_json(common, uses).dump(2) + "\n");
+    print_document(common, list_json(common, uses));
   } else if (study) {
     print_result(common, list_text(common, uses));
   } else {

@@ -116,7 +116,7 @@ int sweep_command(const Common& common, const Options& options) {
   if (common.json) {
     Json shown = parse_json(document, "the sweep");
     if (measured) shown["measured"] = measured->json;
-    print_result(common, shown.dump(2) + "\n");
+    print_document(common, shown);
   } else {
     print_result(common, sweep_table(sweep) +
                              "\nThe knee is the size beyond which a further byte buys less than "
@@ -130,7 +130,7 @@ int sweep_command(const Common& common, const Options& options) {
 
 std::string keep_sweep(Study& study, const Checkpoint& checkpoint, const Curves& curves,
                        const PlanRequest& request, const Sweep& sweep) {
-  std::string document = sweep_json(checkpoint, request, sweep).dump(2) + "\n";
+  std::string document = document_text(sweep_json(checkpoint, request, sweep));
   study.put_document(
       {.kind = "sweep",
        .key = fmt::format("{} {}", curves.stored.fingerprint, method_name(request.method)),

@@ -442,7 +442,7 @@ int tasks_command(const Common& common, const Options& options) {
   }
   const std::vector<std::string> labels = labels_of(run, options);
   print_result(common,
-               common.json ? tasks_json(run, labels).dump(2) + "\n" : run_text(run, labels));
+               common.json ? document_text(tasks_json(run, labels)) : run_text(run, labels));
   return kDone;
 }
 

@@ -36,7 +36,7 @@ int verify_command(const Common& common, const Options& options) {
                      {"units", report.units},
                      {"contents_known", report.contents_known}};
     if (source) document["largest_error_ratio"] = report.largest_error_ratio;
-    print_result(common, document.dump(2) + "\n");
+    print_document(common, document);
   } else if (ok) {
     std::string text =
         fmt::format("{} is whole: {} units, {} bytes ({}), as its plan says\n", options.folder,

@@ -57,6 +57,16 @@ class Sources(harness.ProgramTest):
                 harness.shutil.rmtree(self.folder / "out")
                 os.rename(odd, self.model)
 
+    def test_documents_are_utf8_whatever_a_path_is(self):
+        for out in (b"caf\xe9", b"x\x1b[31m\n"):
+            for command in ((b"fit", b"model", b"--uniform", b"4:32", b"-o", out),
+                            (b"verify", out), (b"inspect", out), (b"explain", out)):
+                ran = harness.subprocess.run(
+                    [harness.PROGRAM, *command, b"--json"], cwd=self.folder, capture_output=True,
+                    env=harness.environment(), check=False)
+                self.assertEqual(ran.returncode, 0, ran)
+                json.loads(ran.stdout.decode())
+
     def test_a_name_in_an_error_is_printable(self):
         for name in (b"no\x1b[31m\nwhere", b"no\xe9where"):
             ran = harness.subprocess.run([harness.PROGRAM, b"inspect", name], cwd=self.folder,
