@@ -26,7 +26,7 @@ void plan_with(ram::cli::PlanningArguments arguments) {
     for (const auto& [role, prior] : request.role_priors) {
       if (!(prior > 0 && prior <= ram::kLargestPrior)) std::abort();
     }
-    if (!ram::request_options(request).empty()) ram::expect_one_line(ram::request_options(request));
+    (void)ram::request_options(request);
   });
 }
 
@@ -38,8 +38,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   refuse_or([&] {
     const ram::Size parsed = ram::parse_size(input);
     constexpr int64_t kWhole = int64_t{1} << 62;
-    const bool share = parsed.percent != 0;
-    if (share ? !(parsed.percent > 0 && parsed.percent <= 100) : parsed.bytes <= 0) std::abort();
+    const bool share = parsed.share != 0;
+    if (share ? parsed.share < 0 || parsed.share > ram::Size::kWhole : parsed.bytes <= 0) {
+      std::abort();
+    }
     if (parsed.resolve(kWhole) < 0 || parsed.resolve(kWhole) > kWhole) std::abort();
     if (!share && ram::parse_size(std::to_string(parsed.bytes)).bytes != parsed.bytes) std::abort();
   });

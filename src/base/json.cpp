@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ram/error.h"
+#include "ram/text.h"
 
 template class nlohmann::basic_json<>;
 template class nlohmann::basic_json<nlohmann::ordered_map>;
@@ -221,10 +222,7 @@ std::string json_shown(const nlohmann::json& value) {
   } else {
     text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
-  if (text.size() <= kMost) return text;
-  size_t end = kMost;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
+  return printable(text, kMost);
 }
 
 }  // namespace ram

@@ -18,6 +18,7 @@
 #include "ram/file.h"
 #include "ram/plan.h"
 #include "ram/safetensors.h"
+#include "ram/text.h"
 
 namespace ram {
 
@@ -28,7 +29,7 @@ class Problems {
   void add(fmt::format_string<Args...> format, Args&&... args) {
     // A folder of another model differs in every tensor: nobody reads 20,000 lines.
     if (++count_ > kMost) return;
-    std::string line = fmt::format(format, std::forward<Args>(args)...);
+    std::string line = printable(fmt::format(format, std::forward<Args>(args)...), kLongest);
     if (std::find(lines_.begin(), lines_.end(), line) != lines_.end()) {
       --count_;  // two checks have found it
     } else {
@@ -45,6 +46,7 @@ class Problems {
 
  private:
   static constexpr int64_t kMost = 200;
+  static constexpr size_t kLongest = 900;  // bytes of a line, which may name what the files name
   int64_t count_ = 0;
   std::vector<std::string> lines_;
 };

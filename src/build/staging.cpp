@@ -98,6 +98,8 @@ void Staging::read_state() {
     const auto state = parse_json(read_text_file(path, kMaxStateBytes), path.string());
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;
     for (const auto& [name, file] : state.at("files").items()) {
+      // It would be a file elsewhere, or another one's name for the system.
+      if (fs::path(name).filename() != name || name.find('\0') != std::string::npos) continue;
       const auto bytes = file.at("bytes").get<int64_t>();
       std::error_code error;
       if (static_cast<int64_t>(fs::file_size(folder_ / name, error)) != bytes || error) continue;

@@ -8,6 +8,7 @@
 #include "ram/error.h"
 #include "ram/json.h"
 #include "ram/number.h"
+#include "ram/text.h"
 
 namespace ram {
 namespace {
@@ -17,7 +18,7 @@ using Json = nlohmann::json;
 [[noreturn]] void fail_damaged(const StudyDocument& document, const std::string& study,
                                const std::string& what) {
   fail(Code::kCorrupt, "study {}: damaged ({} of {}: {}); name another with --study", study,
-       document.kind, document.key, what);
+       document.kind, printable(document.key), printable(what, 300));
 }
 
 // One line of RFC 4180 as its fields.
