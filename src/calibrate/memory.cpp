@@ -96,13 +96,12 @@ CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int 
                             {.threads = threads, .memory_bytes = 1});
   const Needs needs = needs_of(model, rows, length);
   // Beside what a pass takes: the weights that noise or encoding put in the place of kept ones.
-  // Or, before that, a row of own text.
   const int64_t pass =
-      std::max(model.pass_bytes(length) + model.row_bytes(length), model.decoding_bytes(length)) *
-          kSparePart / (kSparePart - 1) +
-      1;
+      (model.pass_bytes(length) + model.row_bytes(length)) * kSparePart / (kSparePart - 1) + 1;
   const int64_t beside = std::max(needs.to_probe(), needs.to_compress()) + model.step_bytes();
-  const int64_t needed = (pass + beside) * kSparePart / (kSparePart - 1);
+  // Before that a row of own text is written, with nothing beside it.
+  const int64_t needed =
+      std::max(pass + beside, model.decoding_bytes(length)) * kSparePart / (kSparePart - 1);
   if (total < needed) {
     fail(Code::kUsage,
          "memory {}: calibrating {} on {} rows of {} tokens needs {} with {} threads; give more, "
