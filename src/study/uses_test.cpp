@@ -1,0 +1,155 @@
+// What a study keeps of each model, and that removing one leaves the others as they were.
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/study.h"
+
+#include "support/temp_folder.h"
+
+namespace ram {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr FileIdentity kIdentity{
+    .size = 10, .mtime_ns = 20, .ctime_ns = 30, .inode = 4, .device = 5};
+
+CurveKey key_of(const std::string& hash) {
+  return {.tensor_hash = hash, .part = "rows 0+768 x 2048"};
+}
+
+class UsesTest : public ::testing::Test {
+ protected:
+  // A model whose file holds `tensors` (their hashes), with one of everything that can be kept.
+  void add(const std::string& name, const std::vector<std::string>& tensors) {
+    const std::string folder = "/models/" + name;
+    std::vector<TensorRecord> records;
+    std::vector<std::pair<CurveKey, PartCurve>> curves;
+    for (const std::string& hash : tensors) {
+      records.push_back({.tensor = "t" + hash, .hash = hash});
+      curves.emplace_back(key_of(hash), PartCurve{});
+    }
+    study_.put(folder + "/model.safetensors", kIdentity, records, curves);
+    const std::string print = "print-" + name;
+    study_.put_model({.fingerprint = print,
+                      .name = name,
+                      .model_type = "llama",
+                      .folder = folder,
+                      .weights = 10,
+                      .bytes = 20});
+    study_.put_build(
+        {.fingerprint = print, .plan_hash = "plan-" + name, .file_hashes = {{"f", "h"}}});
+    study_.put_calibration_text(
+        {.fingerprint = print, .spec = "own", .digest = "d", .row_length = 2, .ids = {1, 2}});
+    study_.put_document({.kind = "curves", .key = print, .text = std::string(100000, 'x')});
+    for (const std::string& digest : {"digest-" + name, "out-" + name}) {
+      study_.put_evaluated_model({.digest = digest,
+                                  .name = digest,
+                                  .model_type = "llama",
+                                  .folder = digest.starts_with("out") ? "/out/" + name : folder,
+                                  .bytes = 5,
+                                  .bits_per_weight = 4});
+      const EvaluationKey key{.model = digest, .precision = "f32", .text = "t", .protocol = "p"};
+      const EvaluatedRows rows{.key = key, .scores = {{.row = 0, .tokens = 2, .nll_sum = 1}}};
+      study_.put_rows({&rows, 1}, {});
+    }
+    study_.put_document({.kind = "plan",
+                         .key = "out-" + name,
+                         .text = fmt::format(R"({{"model": {{"fingerprint": "{}"}}}})", print)});
+  }
+
+  std::vector<std::string> evaluated() {
+    std::vector<std::string> names;
+    for (const EvaluatedModel& model : study_.evaluated_models()) names.push_back(model.digest);
+    return names;
+  }
+
+  bool knows(const std::string& hash) {
+    const CurveKey key = key_of(hash);
+    return study_.curves({&key, 1}).size() == 1;
+  }
+
+  testing::TempFolder folder_;
+  std::filesystem::path path_ = folder_ / "ram.db";
+  Study study_{path_};
+};
+
+TEST_F(UsesTest, AModelIsListedWithWhatBelongsToIt) {
+  add("a", {"1", "2"});
+  add("b", {"2", "3"});
+  const std::vector<ModelUse> uses = study_.model_uses();
+  ASSERT_EQ(uses.size(), 2U);
+  EXPECT_EQ(uses[0].model.name, "a");
+  EXPECT_EQ(uses[0].plans, 1);
+  EXPECT_GT(uses[0].kept_bytes, 100000);
+  ASSERT_EQ(uses[0].evaluated.size(), 2U);
+  EXPECT_EQ(uses[0].evaluated[0].digest, "digest-a");
+  EXPECT_EQ(uses[0].evaluated[1].digest, "out-a");
+}
+
+TEST_F(UsesTest, RemovingOneLeavesTheOtherWhole) {
+  add("a", {"1", "2"});
+  add("b", {"2", "3"});
+  const auto before =
+      std::filesystem::file_size(path_) + std::filesystem::file_size(path_.string() + "-wal");
+  const std::string print = "print-a";
+  study_.remove_models({&print, 1});
+  EXPECT_LT(std::filesystem::file_size(path_), before - 100000);
+  EXPECT_EQ(std::filesystem::file_size(path_.string() + "-wal"), 0U);
+  ASSERT_EQ(study_.models().size(), 1U);
+  EXPECT_EQ(study_.models().front().name, "b");
+  EXPECT_FALSE(knows("1"));
+  EXPECT_TRUE(knows("2"));  // b has it too
+  EXPECT_TRUE(knows("3"));
+  EXPECT_THAT(evaluated(), ElementsAre("digest-b", "out-b"));
+  EXPECT_EQ(study_.evaluations().size(), 2U);
+  EXPECT_FALSE(study_.build("plan-a"));
+  EXPECT_TRUE(study_.build("plan-b"));
+  EXPECT_FALSE(study_.calibration_text("print-a", "own"));
+  EXPECT_TRUE(study_.calibration_text("print-b", "own"));
+  EXPECT_EQ(study_.documents("curves").size(), 1U);
+  EXPECT_EQ(study_.documents("plan").size(), 1U);
+  EXPECT_THAT(study_.tensor_hashes("/models/a/model.safetensors", kIdentity), IsEmpty());
+  EXPECT_EQ(study_.tensor_hashes("/models/b/model.safetensors", kIdentity).size(), 2U);
+}
+
+TEST_F(UsesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
+  add("a", {"1"});
+  study_.put_model({.fingerprint = "new",
+                    .name = "a",
+                    .model_type = "llama",
+                    .folder = "/models/a",
+                    .weights = 10,
+                    .bytes = 20});
+  const std::string print = "print-a";
+  study_.remove_models({&print, 1});
+  EXPECT_EQ(study_.models().size(), 1U);
+  EXPECT_TRUE(knows("1"));
+  EXPECT_THAT(evaluated(),
+              ElementsAre("digest-a"));  // of the place; the folder's plan was the other's
+}
+
+TEST_F(UsesTest, ADocumentThatIsNoJsonBelongsToNobody) {
+  add("a", {"1"});
+  study_.put_document({.kind = "plan", .key = "broken", .text = "{not json"});
+  EXPECT_EQ(study_.model_uses().front().evaluated.size(), 2U);
+}
+
+TEST_F(UsesTest, RemovingNothingRemovesCurvesThatNoFileHas) {
+  add("a", {"1", "2"});
+  const std::vector<TensorRecord> changed = {{.tensor = "t1", .hash = "9"}};
+  study_.put("/models/a/model.safetensors", kIdentity, changed, {});
+  EXPECT_TRUE(knows("1"));
+  study_.remove_models({});
+  EXPECT_FALSE(knows("1"));
+  EXPECT_TRUE(knows("2"));
+}
+
+}  // namespace
+}  // namespace ram
