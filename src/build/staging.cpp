@@ -34,13 +34,29 @@ FileLock lock_in(const fs::path& work, const std::string& busy) {
   }
 }
 
+/// Removes the former OUT. It is renamed first: half of it must never come back as OUT.
+void remove_replaced(const fs::path& work) {
+  std::error_code error;
+  if (fs::exists(work / "replaced", error)) {
+    try {
+      rename_durably(work / "replaced", work / "obsolete");
+    } catch (const Error&) {
+      return;  // the next run tries again
+    }
+  }
+  remove_tree(work / "obsolete");
+}
+
 /// Removes a work folder whose lock we hold. The lock goes last but one: a program that waits for
 /// it may make a new one at once, and then the folder is that program's and stays.
 void empty_and_remove(const fs::path& work, FileLock& lock) {
   std::error_code ignored;
   std::vector<fs::path> entries;
+  remove_replaced(work);
   for (const auto& entry : fs::directory_iterator(work, ignored)) {
-    if (!FileLock::is_file_of(work / "lock", entry.path())) entries.push_back(entry.path());
+    const bool kept =
+        entry.path().filename() == "replaced" || FileLock::is_file_of(work / "lock", entry.path());
+    if (!kept) entries.push_back(entry.path());
   }
   for (const fs::path& entry : entries) remove_tree(entry);
   lock.remove_file();
@@ -111,7 +127,7 @@ void Staging::read_state() {
 }
 
 void Staging::remove_unfinished() {
-  if (fs::exists(out_)) remove_tree(work_ / "replaced");
+  if (fs::exists(out_)) remove_replaced(work_);
   if (files_.empty()) {
     remove_tree(work_ / "state.json");
     remove_tree(folder_);

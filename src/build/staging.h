@@ -5,6 +5,7 @@
 //   .NAME.ram-partial/state.json  which shards are finished, and of what
 //   .NAME.ram-partial/folder/     becomes OUT
 //   .NAME.ram-partial/replaced/   the former OUT, where two folders cannot be exchanged in one step
+//   .NAME.ram-partial/obsolete/   the same while it is removed: it never becomes OUT again
 #pragma once
 
 #include <cstdint>

@@ -58,6 +58,12 @@ std::string uri_of(const fs::path& path, std::string_view query) {
   return uri.append("?").append(query);
 }
 
+// SQLite forgets the errno of some writes.
+std::string io_reason(int error_number) {
+  return error_number != 0 ? std::strerror(error_number)
+                           : "is the disk full, or a limit on files too low (ulimit -f)?";
+}
+
 bool is_read_failure(int rc) {
   return rc == SQLITE_IOERR_READ || rc == SQLITE_IOERR_ACCESS || rc == SQLITE_IOERR_FSTAT;
 }
@@ -197,7 +203,7 @@ void Database::fail_with(int rc, std::string_view doing) const {
         fail(Code::kCorrupt, "study {}: damaged ({})", path, reason);
       }
       fail(is_read_failure(rc) ? Code::kMissing : Code::kWriteFailed, "study {}: {}: {}", path,
-           reason, std::strerror(sqlite3_system_errno(handle_)));
+           reason, io_reason(sqlite3_system_errno(handle_)));
     default:
       fail(Code::kInternal, "study {}: {} (code {}, while {})", path, detail, rc, doing);
   }
