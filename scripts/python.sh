@@ -3,7 +3,7 @@
 # each list of requirements, and used again. Sourced after lib.sh.
 
 # interop_python mlx|peers: prints the interpreter of an environment with tests/interop/requirements-*.txt.
-# Status 77 (skipped, said aloud) where the packages cannot be had.
+# Status 77 (skipped, said in a message) where the packages cannot be had.
 interop_python() {
   local requirements="$ROOT/tests/interop/requirements-$1.txt" version key folder log
   if [ -n "${RAM_INTEROP_PYTHON:-}" ]; then

@@ -59,7 +59,7 @@ class ThreadPool {
 void fit_threads_to_limits();
 
 /// Libraries that split their work by OpenMP use the calling thread alone, from now on, when they
-/// are called from it: whoever has workers of his own calls this on each. Cheap to call again.
+/// are called from it. Call it on every thread that you create yourself. Cheap to call again.
 void use_one_openmp_thread();
 
 /// Asks all long work to stop; async-signal-safe.

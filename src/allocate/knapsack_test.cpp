@@ -39,7 +39,7 @@ double brute_force(const Knapsack& problem, int64_t budget_bytes) {
   return best;
 }
 
-/// What every answer must satisfy, whoever gave it and whether or not it is proven.
+/// What every answer must satisfy, by any solver, proven or not.
 void expect_sound(const Knapsack& problem, int64_t budget_bytes, const Allocation& answer) {
   EXPECT_EQ(answer.least_bytes, least_bytes(problem));
   ASSERT_EQ(answer.feasible, budget_bytes >= answer.least_bytes);

@@ -94,7 +94,7 @@ TEST_F(DirectReaderTest, NothingIsLeftInTheCache) {
                        [](unsigned char page) { return (page & 1U) != 0; });
   };
   drop_from_cache(path_);
-  if (cached()) GTEST_SKIP() << "SKIPPED ALOUD: this file system keeps its files in memory";
+  if (cached()) GTEST_SKIP() << "skipped: this file system keeps its files in memory";
   const InputFile file(path_);
   const DirectReader reader(file);
   EXPECT_EQ(read(reader, 1, kFileBytes - 1), content_.substr(1));

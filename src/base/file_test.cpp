@@ -97,7 +97,7 @@ TEST_F(FileTest, ExchangedFoldersHaveEachOthersContent) {
   write_file_atomic(folder_ / "a" / "x", "of a");
   write_file_atomic(folder_ / "b" / "y", "of b");
   if (!exchange_durably(folder_ / "a", folder_ / "b")) {
-    GTEST_SKIP() << "SKIPPED ALOUD: this file system cannot exchange folders";
+    GTEST_SKIP() << "skipped: this file system cannot exchange folders";
   }
   EXPECT_EQ(read_text_file(folder_ / "b" / "x", 100), "of a");
   EXPECT_EQ(read_text_file(folder_ / "a" / "y", 100), "of b");

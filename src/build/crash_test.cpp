@@ -320,7 +320,7 @@ class SmallDisk {
 
 TEST_F(Crash, ADiskTooSmallIsMetBeforeItHappens) {
   const SmallDisk disk(made.root / "disk", "size=64k");
-  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  if (!disk.mounted()) GTEST_SKIP() << "skipped: a tmpfs cannot be mounted by this user";
   const Error error = error_of([&] { made.build(plan, made.root / "disk" / "a" / "out"); });
   EXPECT_EQ(error.code(), Code::kWriteFailed);
   EXPECT_THAT(error.what(), HasSubstr("missing"));
@@ -329,7 +329,7 @@ TEST_F(Crash, ADiskTooSmallIsMetBeforeItHappens) {
 
 TEST_F(Crash, ADiskThatFillsUpMeanwhileIsSurvived) {
   const SmallDisk disk(made.root / "disk", "size=1m");
-  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  if (!disk.mounted()) GTEST_SKIP() << "skipped: a tmpfs cannot be mounted by this user";
   bool filled = false;
   const Error error = error_of([&] {
     made.build(plan, made.root / "disk" / "out", [&](const Progress&) {
@@ -347,7 +347,7 @@ TEST_F(Crash, ADiskThatFillsUpMeanwhileIsSurvived) {
 
 TEST_F(Crash, AReadOnlyPlaceIsNamed) {
   const SmallDisk disk(made.root / "disk", "size=1m,ro");
-  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED ALOUD: a tmpfs cannot be mounted by this user";
+  if (!disk.mounted()) GTEST_SKIP() << "skipped: a tmpfs cannot be mounted by this user";
   const Error error = error_of([&] { made.build(plan, made.root / "disk" / "out"); });
   EXPECT_EQ(error.code(), Code::kWriteFailed);
   EXPECT_THAT(error.what(), HasSubstr((made.root / "disk").string()));

@@ -47,7 +47,7 @@ void remove_replaced(const fs::path& work) {
   remove_tree(work / "obsolete");
 }
 
-/// Removes a work folder whose lock we hold. The lock goes last but one: a program that waits for
+/// Removes a work folder whose lock we hold, the lock second to last: a program that waits for
 /// it may make a new one at once, and then the folder is that program's and stays.
 void empty_and_remove(const fs::path& work, FileLock& lock) {
   std::error_code ignored;
@@ -109,7 +109,7 @@ void Staging::recover() {
 void Staging::read_state() {
   const fs::path path = work_ / "state.json";
   if (!fs::exists(path)) return;
-  // Whatever is wrong with the state of a dead run: it is then as if there were none.
+  // A state file that cannot be read is ignored.
   try {
     const auto state = parse_json(read_text_file(path, kMaxStateBytes), path.string());
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;

@@ -1,4 +1,4 @@
-// What is measured of the encoder's gains is kept unit by unit, whoever measures which.
+// What is measured of the encoder's gains is kept unit by unit, by any command.
 #include <algorithm>
 #include <map>
 #include <set>

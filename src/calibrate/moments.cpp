@@ -104,7 +104,7 @@ bool Moments::fits_one_pass() const {
 }
 
 bool Moments::reserve(int64_t bytes) {
-  // A pass must come further, whatever that takes.
+  // Every pass makes progress, even if it exceeds its share of memory.
   if (gathering_ > 0 && used_bytes_ + bytes > memory_bytes_) return false;
   used_bytes_ += bytes;
   ++gathering_;

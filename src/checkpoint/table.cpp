@@ -48,7 +48,7 @@ class Builder {
 
   UnitTable build() {
     const bool has_head = find("lm_head.weight") >= 0;
-    // Without a word in the config, transformers takes a head of its own and mlx_lm mostly not.
+    // If the config does not say, transformers expects a separate head, and mlx_lm mostly none.
     table_.tied = config_.tied.value_or(!has_head && config_.family->may_be_tied);
     if (table_.tied && !config_.family->may_be_tied) {
       fail(Code::kUnsupported,

@@ -61,7 +61,7 @@ std::string wrong_real(const std::string& text) {
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
   const bool all = !text.empty() && end == text.c_str() + text.size();
-  return all && std::isfinite(value) ? std::string() : fmt::format("'{}' is no number", text);
+  return all && std::isfinite(value) ? std::string() : fmt::format("'{}' is not a number", text);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ class Calibration {
               const CalibrationArguments& arguments, Study& study);
 
   /// Says in the request what it was calibrated on; for Method::kMeasured measures the
-  /// coefficients and what the request's encoder gains, and falls back to the priors, aloud, where
-  /// the coefficients cannot be trusted.
+  /// coefficients and what the request's encoder gains, and falls back to the priors, with a
+  /// message, where the coefficients cannot be trusted.
   void complete(const PlanInput& input, PlanRequest& request);
 
   /// What PlanRequest::calibration says of it.

@@ -116,7 +116,7 @@ Fitted fit_one(const Common& common, const Checkpoint& checkpoint, Study& study,
 }
 
 // The default at all budgets; at the middle one the published method comes first, and the default
-// gets exactly the bytes that it took. A uniform format stands beside them.
+// gets exactly the bytes that it took. A uniform format is built too.
 std::vector<Fitted> fit_all(const Common& common, const Checkpoint& checkpoint, Study& study,
                             const PlanRequest& request, const std::vector<int64_t>& budgets,
                             const fs::path& folder) {

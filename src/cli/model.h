@@ -80,7 +80,7 @@ std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
 std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& beside);
 
 /// @return {format, total_bytes, loss, loss_ratio}, with predicted_kl where the loss is one; null
-///         where nothing stands beside the plan.
+///         where there is no uniform format to compare with.
 Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside);
 
 /// @return plan.json's document.

@@ -58,7 +58,7 @@ void EncodedTile::take_better(const EncodedTile& other, const Tile& tile, const 
                               const float* other_cost) {
   const EncodeRequest& request = tile.request;
   for (int64_t r = 0; r < tile.rows; ++r) {
-    // A cost that is no number is worse than any.
+    // A NaN cost is worse than any.
     if (std::isnan(other_cost[r]) || cost[r] <= other_cost[r]) continue;
     for (int64_t k = 0; k < request.cols; ++k) {
       codes[k * kTileRows + r] = other.codes[k * kTileRows + r];

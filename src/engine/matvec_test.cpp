@@ -28,7 +28,7 @@ std::vector<double> products_of(const std::vector<float>& w, const std::vector<f
   return y;
 }
 
-// What hangs over the ends is NaN as float and must not show.
+// What lies past the ends is NaN as float and must not show.
 std::vector<std::byte> with_slack(int64_t bytes) {
   return std::vector<std::byte>(static_cast<size_t>(bytes + kSlackBytes), std::byte{0xFF});
 }

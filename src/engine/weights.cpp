@@ -29,7 +29,7 @@ int64_t element_bytes(DType dtype) {
   return dtype_bits(dtype) / 8;
 }
 
-/// Bytes of a part as stored, each array with room for what hangs over.
+/// Bytes of a part as stored, each array with slack for the last wide load.
 struct StoredSizes {
   int64_t weights = 0;
   int64_t scales = 0;  // and biases

@@ -14,7 +14,7 @@ BlockScores::BlockScores(std::span<const TokenRow> rows, int models)
   int64_t tokens = 0;
   for (const TokenRow& row : rows) {
     first_.push_back(tokens);
-    tokens += std::ssize(row) - 1;  // the last token has no next one
+    tokens += std::ssize(row) - 1;  // the last token has no successor to predict
   }
   const auto count = static_cast<size_t>(tokens);
   sums_.resize(count * static_cast<size_t>(models));

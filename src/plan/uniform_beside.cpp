@@ -1,4 +1,4 @@
-// The uniform format that stands beside a plan, so that a loss has a scale.
+// The uniform format that a plan is compared with, so that a loss has a scale.
 #include <algorithm>
 
 #include "ram/error.h"

@@ -41,7 +41,7 @@ inline GroupRule reference_rule(float lo, float hi, int bits) {
   return {std::max((hi - lo) / top_code(bits), kReferenceLeastScale), lo};
 }
 
-/// The code of a weight, as a float. A quotient that is no number (0 / 0: a constant group of huge
+/// The code of a weight, as a float. A NaN quotient (0 / 0: a constant group of huge
 /// values, whose scale comes out as zero) is code 0, which is what MLX's conversion makes of it.
 inline float code_of(float weight, GroupRule rule, float top) {
   const float code = std::rint((weight - rule.bias) / rule.scale);

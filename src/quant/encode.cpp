@@ -1,4 +1,4 @@
-// affine_encode and affine_decode by vectors, and the search for weights that are no numbers. The
+// affine_encode and affine_decode by vectors, and the search for weights that are NaN. The
 // same bits as affine_ref.cpp: every operation is one that IEEE 754 rounds in one way.
 #include <algorithm>
 #include <bit>
@@ -20,7 +20,8 @@ namespace ram::HWY_NAMESPACE {
 
 #if RAM_VECTOR_TARGET
 
-/// Eight codes are moved as eight bytes however few bits they have: room for what hangs over.
+/// Eight codes are moved as eight bytes however few bits they have: slack for the last 8-byte
+/// store.
 inline constexpr int64_t kOverhang = 8;
 
 using U64 = hn::Repartition<uint64_t, F>;

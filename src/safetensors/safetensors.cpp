@@ -94,7 +94,7 @@ class HeaderEvents {
       case Place::kTop:
         in_metadata_ = name == "__metadata__";
         if (in_metadata_ && std::exchange(metadata_seen_, true)) {
-          fail(Code::kCorrupt, "__metadata__ stands twice in the header ({})", file_);
+          fail(Code::kCorrupt, "__metadata__ appears twice in the header ({})", file_);
         }
         tensor_ = {};
         seen_ = {};
@@ -128,7 +128,7 @@ class HeaderEvents {
   bool string(std::string& text) {
     if (place_ == Place::kMetadataValue) {
       if (!header_.metadata.emplace(std::move(metadata_key_), std::move(text)).second) {
-        fail(Code::kCorrupt, "a key of __metadata__ stands twice ({})", file_);
+        fail(Code::kCorrupt, "a key of __metadata__ appears twice ({})", file_);
       }
       place_ = Place::kMetadata;
       return true;
@@ -206,7 +206,7 @@ class HeaderEvents {
     for (size_t i = 0; i < kFields.size(); ++i) {
       if (kFields[i].name != name) continue;
       if (std::exchange(seen_[i], true)) {
-        fail(Code::kCorrupt, "tensor {}: '{}' stands twice ({})", printable(tensor_.name), name,
+        fail(Code::kCorrupt, "tensor {}: '{}' appears twice ({})", printable(tensor_.name), name,
              file_);
       }
       place_ = kFields[i].place;
@@ -232,7 +232,7 @@ class HeaderEvents {
 
   [[noreturn]] void unexpected(std::string_view what) const {
     fail(Code::kCorrupt,
-         "{} stands where the header has no place for it (at tensor '{}'): allowed are "
+         "{} is unexpected in the header (at tensor '{}'): allowed are "
          "\"name\": {{dtype, shape, data_offsets}} and __metadata__ with strings ({})",
          what, printable(tensor_.name), file_);
   }
@@ -304,7 +304,7 @@ void refuse_duplicates(const std::vector<TensorInfo>& tensors, const std::string
   std::sort(names.begin(), names.end());
   const auto twin = std::adjacent_find(names.begin(), names.end());
   if (twin != names.end()) {
-    fail(Code::kCorrupt, "tensor {} stands twice in the header ({})", printable(*twin), file);
+    fail(Code::kCorrupt, "tensor {} appears twice in the header ({})", printable(*twin), file);
   }
 }
 

@@ -146,18 +146,18 @@ TEST(Safetensors, what_is_no_tensor_is_refused) {
   expect_refused(file_of(R"({"a":{"dtype":"U8","extra":1}})", 0), Code::kCorrupt,
                  "unknown key 'extra'");
   expect_refused(file_of(R"({"a":{"dtype":"U8","dtype":"U8"}})", 0), Code::kCorrupt,
-                 "stands twice");
+                 "appears twice");
   expect_refused(file_of(R"({"__metadata__":{"a":1}})", 0), Code::kCorrupt, "a number stands");
   expect_refused(file_of(R"({"__metadata__":{"a":"1","a":"2"}})", 0), Code::kCorrupt,
-                 "stands twice");
+                 "appears twice");
   expect_refused(file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), Code::kCorrupt,
-                 "stands twice");
+                 "appears twice");
   expect_refused(file_of("{" + tensor("a", "Q7", "[1]", "[0,1]") + "}", 1), Code::kUnsupported,
                  "unknown dtype 'Q7'");
   expect_refused(file_of("{" + tensor("a", "U8", "[1]", "[0,1]") + "," +
                              tensor("a", "U8", "[1]", "[1,2]") + "}",
                          2),
-                 Code::kCorrupt, "tensor a stands twice");
+                 Code::kCorrupt, "tensor a appears twice");
 }
 
 TEST(Safetensors, deep_nesting_is_refused_before_it_costs_anything) {

@@ -193,7 +193,7 @@ TokenId Bpe::character_id(std::string_view character) const {
 
 void Bpe::encode(std::string_view piece, Memory& memory, std::vector<TokenId>& out) const {
   if (piece.size() >= kMostPiece) {
-    fail(Code::kUnsupported, "{} bytes that nothing cuts: at most 2 GiB; cut the text",
+    fail(Code::kUnsupported, "{} bytes without a split point (limit 2 GiB); split the text",
          piece.size());
   }
   if (ignore_merges_) {

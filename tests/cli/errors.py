@@ -152,7 +152,7 @@ class Words(harness.ProgramTest):
         self.says(("analyze", "m", "--csv", "a", "--csv", "b"), "--csv", "more than once")
         self.says(("sweep", "m", "--points", "many"), "--points", "'many' is no whole number")
         self.says(("sweep", "m", "--points", "99999999999999999999"), "--points", "too large")
-        self.says(("plan", "m", "--bpw", "four"), "--bpw", "'four' is no number")
+        self.says(("plan", "m", "--bpw", "four"), "--bpw", "'four' is not a number")
         self.says(("plan", "m", "--seed", "-1"), "--seed", "below 0")
         self.says(("generate", "m", "--prompt", "x", "--max-tokens", "0"), "--max-tokens",
                   "outside 1 to")

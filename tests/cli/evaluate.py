@@ -221,7 +221,7 @@ class Evaluate(harness.ProgramTest):
         self.assertTrue(report["rows"])
         for row in report["rows"]:
             self.assertGreater(math.exp(losses[row]), 100)
-        # Without one row fewer the mean would still stand upside down.
+        # Without one row fewer the mean would still rank them the other way.
         gain = {a["row"]: a["nll_sum"] - b["nll_sum"]
                 for a, b in zip(reference["rows"], entry["rows"])}
         left = sum(gain.values()) - sum(gain[row] for row in report["rows"])
