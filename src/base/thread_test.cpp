@@ -12,6 +12,8 @@
 #include "ram/error.h"
 #include "ram/hash.h"
 
+#include "support/sanitizers.h"
+
 namespace ram {
 namespace {
 
@@ -113,7 +115,7 @@ TEST(Threads, WhereNoneCanBeStartedTheCallerDoesTheWork) {
   EXPECT_EQ(status_with_stacks_of(size_t{1} << 46, 0, [](int threads) { return threads == 1; }), 0);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they reserve terabytes
+#if !RAM_SANITIZED  // they reserve terabytes
 TEST(Threads, WhereSomeCanBeStartedTheseDoTheWork) {
   EXPECT_EQ(status_with_stacks_of(size_t{1} << 28, rlim_t{1} << 30,
                                   [](int threads) { return threads > 1 && threads < 8; }),

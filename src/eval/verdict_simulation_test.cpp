@@ -11,12 +11,9 @@
 #include "ram/statistics.h"
 #include "ram/thread.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define RAM_TOO_SLOW 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
+#include "support/sanitizers.h"
+
+#if RAM_SANITIZED || !defined(__OPTIMIZE__)
 #define RAM_TOO_SLOW 1
 #endif
 

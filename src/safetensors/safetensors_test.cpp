@@ -133,21 +133,22 @@ TEST(Safetensors, empty_cut_and_lying_headers_are_refused) {
 }
 
 TEST(Safetensors, what_is_no_tensor_is_refused) {
-  expect_refused(file_of(R"({"a":5})", 0), Code::kCorrupt, "a number stands");
-  expect_refused(file_of(R"({"a":null})", 0), Code::kCorrupt, "null stands");
-  expect_refused(file_of(R"({"a":"x"})", 0), Code::kCorrupt, "a string stands");
-  expect_refused(file_of(R"({"a":[]})", 0), Code::kCorrupt, "a list stands");
+  expect_refused(file_of(R"({"a":5})", 0), Code::kCorrupt, "a number is unexpected");
+  expect_refused(file_of(R"({"a":null})", 0), Code::kCorrupt, "null is unexpected");
+  expect_refused(file_of(R"({"a":"x"})", 0), Code::kCorrupt, "a string is unexpected");
+  expect_refused(file_of(R"({"a":[]})", 0), Code::kCorrupt, "a list is unexpected");
   expect_refused(file_of(R"({"a":{}})", 0), Code::kCorrupt, "dtype is missing");
   expect_refused(file_of(R"({"a":{"dtype":"U8","data_offsets":[0,0]}})", 0), Code::kCorrupt,
                  "shape is missing");
   expect_refused(file_of(R"({"a":{"dtype":"U8","shape":[]}})", 1), Code::kCorrupt,
                  "data_offsets is missing");
-  expect_refused(file_of(R"({"a":{"dtype":5}})", 0), Code::kCorrupt, "a number stands");
+  expect_refused(file_of(R"({"a":{"dtype":5}})", 0), Code::kCorrupt, "a number is unexpected");
   expect_refused(file_of(R"({"a":{"dtype":"U8","extra":1}})", 0), Code::kCorrupt,
                  "unknown key 'extra'");
   expect_refused(file_of(R"({"a":{"dtype":"U8","dtype":"U8"}})", 0), Code::kCorrupt,
                  "appears twice");
-  expect_refused(file_of(R"({"__metadata__":{"a":1}})", 0), Code::kCorrupt, "a number stands");
+  expect_refused(file_of(R"({"__metadata__":{"a":1}})", 0), Code::kCorrupt,
+                 "a number is unexpected");
   expect_refused(file_of(R"({"__metadata__":{"a":"1","a":"2"}})", 0), Code::kCorrupt,
                  "appears twice");
   expect_refused(file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), Code::kCorrupt,
@@ -162,12 +163,13 @@ TEST(Safetensors, what_is_no_tensor_is_refused) {
 
 TEST(Safetensors, deep_nesting_is_refused_before_it_costs_anything) {
   const std::string deep(1'000'000, '[');
-  expect_refused(file_of("{\"a\":" + deep, 0), Code::kCorrupt, "a list stands");
-  expect_refused(file_of(R"({"a":{"shape":)" + deep, 0), Code::kCorrupt, "a list stands");
+  expect_refused(file_of("{\"a\":" + deep, 0), Code::kCorrupt, "a list is unexpected");
+  expect_refused(file_of(R"({"a":{"shape":)" + deep, 0), Code::kCorrupt, "a list is unexpected");
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
   expect_refused(file_of(objects, 0), Code::kCorrupt, "unknown key 'a'");
-  expect_refused(file_of(R"({"a":{"dtype":)" + objects, 0), Code::kCorrupt, "an object stands");
+  expect_refused(file_of(R"({"a":{"dtype":)" + objects, 0), Code::kCorrupt,
+                 "an object is unexpected");
 }
 
 TEST(Safetensors, offsets_that_are_no_plain_integers_are_refused) {
@@ -181,7 +183,7 @@ TEST(Safetensors, offsets_that_are_no_plain_integers_are_refused) {
                    "must be two numbers");
   }
   expect_refused(file_of("{" + tensor("a", "U8", "[3]", "[\"0\",3]") + "}", 3), Code::kCorrupt,
-                 "a string stands");
+                 "a string is unexpected");
 }
 
 TEST(Safetensors, offsets_that_do_not_tile_the_data_are_refused) {
