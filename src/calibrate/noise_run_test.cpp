@@ -67,7 +67,10 @@ TEST_P(NoiseRun, DoesMoreHarmTheLargerItIs) {
   };
   const double little = harm(0.001);
   const double more = harm(0.01);
-  EXPECT_GT(more, 10 * little);  // while it is small, it grows with the square: about a hundredfold
+  // While it is small, it grows with the square: about a hundredfold. Where the least noise already
+  // sends a token to another expert, that is most of the harm.
+  const bool experts = model.checkpoint().config.experts > 0;
+  EXPECT_GT(more, (experts ? 1 : 10) * little);
   EXPECT_GT(harm(0.1), more);
 }
 
