@@ -3,7 +3,6 @@
 than it, and what comes out is the same to the bit."""
 
 import json
-import os
 import pathlib
 import random
 import re
@@ -108,7 +107,7 @@ class Memory(harness.ProgramTest):
     def setUp(self):
         super().setUp()
         # A sanitizer keeps freed memory, and a shadow of all of it.
-        self.sanitized = b"__asan_init" in pathlib.Path(os.environ["RAM_PROGRAM"]).read_bytes()
+        self.sanitized = harness.sanitized()
         if self.sanitized:
             print("SKIPPED: with sanitizers the peak is not the program's own; only results are compared", flush=True)
 
@@ -188,7 +187,7 @@ class CalibrationMemory(harness.ProgramTest):
                         "-o", "out", "--force", "--json", *options)
 
     def test_the_least_memory_that_is_taken_is_kept_and_gives_the_same_bytes(self):
-        if b"__asan_init" in pathlib.Path(os.environ["RAM_PROGRAM"]).read_bytes():
+        if harness.sanitized():
             self.skipTest("with sanitizers the peak is not the program's own")
         for name, experts in (("dense", 0), ("experts", 8)):
             model = write_model(self.folder / name, experts, 1)

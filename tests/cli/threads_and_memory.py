@@ -20,11 +20,6 @@ DONE, USAGE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 MEGA = 1 << 20
 
 
-def linked_with_asan():
-    """Sanitizers reserve terabytes of addresses: no limit on these can be tried."""
-    return b"__asan_init" in pathlib.Path(harness.PROGRAM).read_bytes()
-
-
 class Limits(CalibrationTest):
     def setUp(self):
         super().setUp()
@@ -49,7 +44,7 @@ class Limits(CalibrationTest):
             self.assertEqual(ran.err.count("\n"), 1, f"{what}: {ran}")
 
     def test_little_address_space_is_refused_in_one_line_or_enough(self):
-        if linked_with_asan():
+        if harness.sanitized():
             self.skipTest("skipped: sanitizers need more")
         statuses = set()
         for megabytes in (75, 80, 90, 100, 120, 160, 240, 400, 1000):
@@ -64,7 +59,7 @@ class Limits(CalibrationTest):
             self.assertIn((command, DONE), statuses)
 
     def test_a_small_stack_is_enough(self):
-        if linked_with_asan():
+        if harness.sanitized():
             self.skipTest("skipped: sanitizers need more")
         for kilobytes in (64, 128, 512):
             def limit(size=kilobytes * 1024):
@@ -100,7 +95,7 @@ class Limits(CalibrationTest):
         self.assert_refused(self.ram(*command, "--memory", "300MB"), USAGE, "questions.jsonl.gz",
                             "--memory")
         self.assertLess(time.monotonic() - start, 60)
-        if linked_with_asan():
+        if harness.sanitized():
             return
         def limit():
             resource.setrlimit(resource.RLIMIT_AS, (600 * MEGA, 600 * MEGA))

@@ -35,6 +35,11 @@ class Ran:
         return f"status {self.status}\nstdout: {self.out[:2000]}\nstderr: {self.err[:2000]}"
 
 
+def sanitized():
+    """Whether the program is a sanitized one, which needs memory and open files of its own."""
+    return b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
+
+
 def environment(**changes):
     env = dict(os.environ)
     for name in ("HF_HOME", "HF_HUB_CACHE", "RAM_DEMO_MODEL", "NO_COLOR"):
