@@ -1,5 +1,6 @@
 // What ends a build early: kills, Ctrl-C, full disks, bad weights, places that refuse. OUT is then
 // there whole or not at all, and the next run goes on.
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <random>
@@ -81,7 +82,11 @@ class Crash : public ::testing::Test {
 };
 
 TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
+  const auto start = std::chrono::steady_clock::now();
   made.build(plan, made.root / "unbroken");
+  const auto whole_us = static_cast<unsigned>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                                  std::chrono::steady_clock::now() - start)
+                                                  .count());
   const auto unbroken = contents(made.root / "unbroken");
   ASSERT_GT(unbroken.size(), 9U);
   std::minstd_rand random(20240917);
@@ -90,7 +95,8 @@ TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
     ASSERT_LT(run, 500) << "never ends";
     const pid_t child = start_child([&] { build_anew(made, plan, out); });
     // Short at first, so that many runs are needed; then longer, so that it ends.
-    usleep(static_cast<useconds_t>(random() % (10000U + 4000U * static_cast<unsigned>(run))));
+    usleep(static_cast<useconds_t>(random() %
+                                   (whole_us / 4 + whole_us / 10 * static_cast<unsigned>(run))));
     kill(child, SIGKILL);
     const int status = wait_for(child);
     kills += WIFSIGNALED(status) ? 1 : 0;

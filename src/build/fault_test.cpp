@@ -139,13 +139,14 @@ FileFault ending_at(int last, bool exchange) {
 
 TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
   enum class Then { kAgain, kMovedAway, kOtherPlan };
+  constexpr int kStride = RAM_SANITIZED ? 5 : 1;  // the optimized build ends it before every step
   int steps = 0;
   for (const bool with_former : {false, true}) {
     for (const bool exchange : {true, false}) {
       if (!with_former && !exchange) continue;  // nothing is exchanged
       for (const Then then : {Then::kAgain, Then::kMovedAway, Then::kOtherPlan}) {
         int last = 0;
-        for (int status = kEnded; status == kEnded; ++last) {
+        for (int status = kEnded; status == kEnded; last += kStride) {
           ASSERT_LT(last, 2000) << "never ends";
           start_anew(with_former);
           status = in_child([&](Study& study) {
