@@ -96,7 +96,7 @@ TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
     const pid_t child = start_child([&] { build_anew(made, plan, out); });
     // Short at first, so that many runs are needed; then longer, so that it ends.
     usleep(static_cast<useconds_t>(random() %
-                                   (whole_us / 4 + whole_us / 10 * static_cast<unsigned>(run))));
+                                   (whole_us / 10 + whole_us / 40 * static_cast<unsigned>(run))));
     kill(child, SIGKILL);
     const int status = wait_for(child);
     kills += WIFSIGNALED(status) ? 1 : 0;
