@@ -135,7 +135,7 @@ struct ReportTask {
   std::vector<size_t> models;
   std::vector<AnswerSummary> summaries;  ///< as models, each of its own questions
   std::vector<AnswerPair> pairs;  ///< positions in models; of the questions that both answered
-  /// Of the models that answered as many questions as any.
+  /// Of the models that answered as many questions as any; nothing where these are not the same.
   std::optional<LadderVerdict> verdict;
   std::vector<size_t> judged;  ///< positions in models, of the verdict's steps
 };

@@ -96,13 +96,16 @@ void judge_task(const ReportData& data, ReportTask& task) {
   std::vector<AnswerPair> pairs;
   for (AnswerPair pair : task.pairs) {
     if (!place.contains(pair.a) || !place.contains(pair.b)) continue;
-    // As many answers of other questions: their accuracies cannot be set beside each other.
-    if (pair.questions < task.asked) return;
+    if (pair.questions < task.asked) continue;
     pair.a = place.at(pair.a);
     pair.b = place.at(pair.b);
     pairs.push_back(pair);
   }
-  if (task.judged.size() >= 2) task.verdict = judge_answers(bits, summaries, pairs);
+  // As many answers of other questions (another --seed) cannot be set beside each other: without
+  // the pair of each two there is no verdict.
+  const size_t judged = task.judged.size();
+  if (judged < 2 || pairs.size() < judged * (judged - 1) / 2) return;
+  task.verdict = judge_answers(bits, summaries, pairs);
 }
 
 void judge_tasks(ReportData& data) {

@@ -184,6 +184,22 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
   EXPECT_EQ(data.tasks[0].models.size() + data.tasks[1].models.size(), 3U);
 }
 
+TEST_F(VerdictTest, AsManyAnswersToOtherQuestionsGiveNoVerdict) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  folder("large", 900, [](int64_t) { return 0.0; });
+  const auto right = [](int64_t i) { return i % 10 < 7; };
+  answer("original", "choice", 0, 20, right);
+  answer("small", "choice", 100, 20, right);
+  ReportData data = gather(*study_, {});
+  EXPECT_FALSE(data.tasks.at(0).verdict.has_value());
+  EXPECT_TRUE(data.tasks.at(0).pairs.empty());
+  // A third model that shares all questions with one of them, and none with the other.
+  answer("large", "choice", 0, 20, right);
+  data = gather(*study_, {});
+  EXPECT_EQ(data.tasks.at(0).pairs.size(), 1U);
+  EXPECT_FALSE(data.tasks.at(0).verdict.has_value());
+}
+
 TEST_F(VerdictTest, AModelThatAnsweredFewQuestionsDoesNotTakeTheOthers) {
   folder("small", 300, [](int64_t) { return 0.0; });
   folder("few", 200, [](int64_t) { return 0.0; });
