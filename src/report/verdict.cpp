@@ -146,6 +146,10 @@ std::string third_sentence(const ReportData& data) {
     }
     return text + ".";
   }
+  const bool several = std::any_of(data.tasks.begin(), data.tasks.end(),
+                                   [](const ReportTask& task) { return task.models.size() > 1; });
+  if (several)
+    return "The models were asked different questions, so that there is no verdict on answers.";
   if (!data.tasks.empty()) return "The questions were asked of one model only.";
   return "No questions were asked, so that nothing is said of answers.";
 }

@@ -184,6 +184,14 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
   EXPECT_EQ(data.tasks[0].models.size() + data.tasks[1].models.size(), 3U);
 }
 
+TEST_F(VerdictTest, FewerQuestionsAskedOfOneAreNotOneModelOnly) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  answer("original", "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("The questions were asked of one model only."));
+  answer("small", "choice", 0, 100, [](int64_t i) { return i % 10 < 7; });
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("The models were asked different questions"));
+}
+
 TEST_F(VerdictTest, AsManyAnswersToOtherQuestionsGiveNoVerdict) {
   folder("small", 300, [](int64_t) { return 0.0; });
   folder("large", 900, [](int64_t) { return 0.0; });
@@ -193,6 +201,7 @@ TEST_F(VerdictTest, AsManyAnswersToOtherQuestionsGiveNoVerdict) {
   ReportData data = gather(*study_, {});
   EXPECT_FALSE(data.tasks.at(0).verdict.has_value());
   EXPECT_TRUE(data.tasks.at(0).pairs.empty());
+  EXPECT_THAT(verdict_section(data), HasSubstr("The models were asked different questions"));
   // A third model that shares all questions with one of them, and none with the other.
   answer("large", "choice", 0, 20, right);
   data = gather(*study_, {});
