@@ -41,8 +41,9 @@ struct AnswerPair {
   Interval ci95;
   Flips flips;
   double mcnemar_p = 1;
-  double p_holm = 1;      ///< to be corrected by the caller, who knows how many pairs there are
-  double detectable = 0;  ///< detectable_difference
+  // By correct_pairs, which knows how many pairs there are:
+  double p_holm = 1;
+  double detectable = 1;  ///< detectable_difference
 };
 
 /// All pairs of models, each b before its a. @param answers per model, of the same questions in
@@ -50,9 +51,13 @@ struct AnswerPair {
 std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnswer>> answers,
                                         uint64_t seed, int threads);
 
+/// Corrects what is said of each pair for all of them. @param pairs of all tasks that are shown
+/// together.
+void correct_pairs(std::span<AnswerPair* const> pairs);
+
 /// The verdict on one task's models. @param bits per weight, of the models that `summaries` and
-/// `pairs` are of. @pre two or more; p_holm is set.
+/// `pairs` are of. @param comparisons how many pairs correct_pairs was given. @pre two or more.
 LadderVerdict judge_answers(std::span<const double> bits, std::span<const AnswerSummary> summaries,
-                            std::span<const AnswerPair> pairs);
+                            std::span<const AnswerPair> pairs, int64_t comparisons);
 
 }  // namespace ram

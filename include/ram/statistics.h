@@ -168,21 +168,26 @@ double mcnemar_test(const Flips& flips);
 
 /// How likely McNemar's exact test at 5 % tells two models apart of which questions flip either way
 /// with these probabilities. @pre each >= 0, together at most 1; questions >= 1.
+/// @param comparisons that the difference must hold against: p times these is below kLevel.
 /// @cost about questions * flip rate operations
-double mcnemar_power(int64_t questions, double gain_rate, double loss_rate);
+double mcnemar_power(int64_t questions, double gain_rate, double loss_rate,
+                     int64_t comparisons = 1);
 
 /// The least difference of accuracy that McNemar's exact test at 5 % finds in at least 80 % of
 /// trials with so many questions, if as large a share of them flips as did; where the difference
 /// needs more flips than that, all go one way. Below 6 / questions nothing is ever found.
+/// @param comparisons as mcnemar_power's.
 /// @return a share in (0, 1]; 1 if not even that is found.
 /// @pre 0 <= flipped <= questions. @cost about 20 times mcnemar_power
-double detectable_difference(int64_t questions, int64_t flipped);
+double detectable_difference(int64_t questions, int64_t flipped, int64_t comparisons = 1);
 
 /// The fewest questions of which McNemar's exact test at 5 % finds a difference of accuracy in 80 %
 /// of trials, if this share of them flips (or as many as the difference takes).
+/// @param comparisons as mcnemar_power's.
 /// @return nothing if 4 million are too few. @pre difference in (0, 1], flip_rate in [0, 1].
 /// @cost about 30 times mcnemar_power
-std::optional<int64_t> questions_to_detect(double difference, double flip_rate);
+std::optional<int64_t> questions_to_detect(double difference, double flip_rate,
+                                           int64_t comparisons = 1);
 
 /// The 95 % interval of a share: Clopper and Pearson's, which holds in at least 95 % of cases
 /// whatever the share is, 0 and 1 among them.
@@ -243,8 +248,10 @@ struct LadderVerdict {
   std::optional<LadderPair> closest_told;
 };
 
-/// @param pairs at least that of the best and the worst step. @pre two steps or more.
-LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs);
+/// @param pairs at least that of the best and the worst step. @param comparisons that p_holm and
+/// detectable are corrected for. @pre two steps or more.
+LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
+                           int64_t comparisons = 1);
 
 /// n distinct indices below `population`, ascending: numpy's legacy
 /// RandomState(seed).choice(population, n, replace=False), sorted.

@@ -387,7 +387,7 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
     text += wrapped(fmt::format("Differences in points; p is McNemar's exact test, corrected "
                                 "by Holm's method for {} comparison{}. \"detectable\" is the "
                                 "least difference that this test finds in 4 of 5 trials, "
-                                "with the answers that flipped.",
+                                "so corrected, with the answers that flipped.",
                                 run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
                     kWidth, 0);
   }

@@ -15,13 +15,14 @@ namespace {
 
 constexpr double kPower = 0.8;
 
-// The largest number of the rarer flips, of `flips`, at which McNemar's test rejects; -1 for none.
-int64_t critical(int64_t flips) {
+// The largest number of the rarer flips, of `flips`, at which McNemar's test rejects at a level; -1
+// for none.
+int64_t critical(int64_t flips, double level) {
   int64_t low = -1;
   int64_t high = flips / 2 + 1;
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
-    (binomial_test(middle, flips) < kLevel ? low : high) = middle;
+    (binomial_test(middle, flips) < level ? low : high) = middle;
   }
   return low;
 }
@@ -39,8 +40,9 @@ double mcnemar_test(const Flips& flips) {
   return binomial_test(flips.gained, flips.gained + flips.lost);
 }
 
-double mcnemar_power(int64_t questions, double gain_rate, double loss_rate) {
-  RAM_CHECK(questions >= 1 && gain_rate >= 0 && loss_rate >= 0);
+double mcnemar_power(int64_t questions, double gain_rate, double loss_rate, int64_t comparisons) {
+  RAM_CHECK(questions >= 1 && gain_rate >= 0 && loss_rate >= 0 && comparisons >= 1);
+  const double level = kLevel / static_cast<double>(comparisons);
   const double rate = std::min(1.0, gain_rate + loss_rate);
   if (rate <= 0) return 0;
   const double share = gain_rate / (gain_rate + loss_rate);
@@ -51,7 +53,7 @@ double mcnemar_power(int64_t questions, double gain_rate, double loss_rate) {
   const auto last = std::min(questions, static_cast<int64_t>(mean + reach));
   double power = 0;
   for (int64_t flips = first; flips <= last; ++flips) {
-    const int64_t most = critical(flips);
+    const int64_t most = critical(flips, level);
     if (most < 0) continue;
     const double rejected =
         binomial_lower_tail(flips, most, share) + binomial_lower_tail(flips, most, 1 - share);
@@ -60,12 +62,13 @@ double mcnemar_power(int64_t questions, double gain_rate, double loss_rate) {
   return power;
 }
 
-double detectable_difference(int64_t questions, int64_t flipped) {
+double detectable_difference(int64_t questions, int64_t flipped, int64_t comparisons) {
   RAM_CHECK(questions >= 1 && flipped >= 0 && flipped <= questions);
   const double observed = static_cast<double>(flipped) / static_cast<double>(questions);
   const auto found = [&](double difference) {
     const double rate = std::max(observed, difference);
-    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2) >= kPower;
+    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2,
+                         comparisons) >= kPower;
   };
   if (!found(1)) return 1;
   double low = 0;
@@ -78,11 +81,13 @@ double detectable_difference(int64_t questions, int64_t flipped) {
   return high;
 }
 
-std::optional<int64_t> questions_to_detect(double difference, double flip_rate) {
+std::optional<int64_t> questions_to_detect(double difference, double flip_rate,
+                                           int64_t comparisons) {
   RAM_CHECK(difference > 0 && difference <= 1 && flip_rate >= 0 && flip_rate <= 1);
   const double rate = std::max(flip_rate, difference);
   const auto found = [&](int64_t questions) {
-    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2) >= kPower;
+    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2,
+                         comparisons) >= kPower;
   };
   constexpr int64_t kMost = int64_t{1} << 22;
   int64_t high = 1;

@@ -65,7 +65,6 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
     pair.ci95.high = std::max(pair.ci95.high, by_subject.high);
   }
   pair.mcnemar_p = mcnemar_test(pair.flips);
-  pair.detectable = detectable_difference(total, pair.flips.gained + pair.flips.lost);
   return pair;
 }
 
@@ -84,8 +83,20 @@ std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnsw
   return pairs;
 }
 
+void correct_pairs(std::span<AnswerPair* const> pairs) {
+  std::vector<double> p_values;
+  for (const AnswerPair* pair : pairs) p_values.push_back(pair->mcnemar_p);
+  const std::vector<double> adjusted = holm(p_values);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    AnswerPair& pair = *pairs[i];
+    pair.p_holm = adjusted[i];
+    pair.detectable = detectable_difference(pair.questions, pair.flips.gained + pair.flips.lost,
+                                            std::ssize(pairs));
+  }
+}
+
 LadderVerdict judge_answers(std::span<const double> bits, std::span<const AnswerSummary> summaries,
-                            std::span<const AnswerPair> pairs) {
+                            std::span<const AnswerPair> pairs, int64_t comparisons) {
   RAM_CHECK(bits.size() == summaries.size());
   std::vector<LadderStep> steps;
   for (size_t i = 0; i < bits.size(); ++i) {
@@ -104,7 +115,7 @@ LadderVerdict judge_answers(std::span<const double> bits, std::span<const Answer
                       .questions = pair.questions,
                       .flipped = pair.flips.gained + pair.flips.lost});
   }
-  return judge_ladder(steps, ladder);
+  return judge_ladder(steps, ladder, comparisons);
 }
 
 }  // namespace ram

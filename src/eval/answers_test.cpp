@@ -32,6 +32,33 @@ TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
   EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
 }
 
+TEST(CorrectPairs, WhatIsDetectableIsSoAmongAllPairs) {
+  AnswerPair one;
+  one.questions = 600;
+  one.flips = {20, 10};
+  one.ci95 = flips_interval(one.flips, one.questions);
+  one.mcnemar_p = mcnemar_test(one.flips);
+  std::vector<AnswerPair> many(10, one);
+  std::vector<AnswerPair*> all;
+  for (AnswerPair& pair : many) all.push_back(&pair);
+  correct_pairs({all.data(), 1});
+  EXPECT_EQ(many[0].detectable, detectable_difference(600, 30));
+  EXPECT_EQ(many[0].p_holm, one.mcnemar_p);
+  correct_pairs(all);
+  EXPECT_GT(many[0].detectable, 1.15 * detectable_difference(600, 30));
+  EXPECT_NEAR(many[0].p_holm, std::min(1.0, 10 * one.mcnemar_p), 1e-12);
+  const std::vector<AnswerSummary> summaries = {
+      {.questions = 600, .right = 400, .accuracy = 0.667},
+      {.questions = 600, .right = 410, .accuracy = 0.683}};
+  many[0].a = 1;
+  const auto needed = [&](int64_t comparisons) {
+    return judge_answers(std::vector{16.0, 4.0}, summaries, {many.data(), 1}, comparisons)
+        .questions_needed.value();
+  };
+  EXPECT_GT(needed(10), needed(1) * 5 / 4)
+      << "the verdict counts all pairs, and so does its advice";
+}
+
 TEST(SummarizeAnswers, CountsRightAnswersSubjectsAndCutQuestions) {
   const std::vector<TaskAnswer> answers = {{.question = 0,
                                             .group = "x",

@@ -28,7 +28,8 @@ const LadderPair* look_at_pairs(LadderVerdict& verdict, std::span<const LadderSt
 
 }  // namespace
 
-LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs) {
+LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
+                           int64_t comparisons) {
   RAM_CHECK(steps.size() >= 2);
   LadderVerdict verdict;
   const auto [worst, best] = std::minmax_element(
@@ -56,7 +57,7 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
     verdict.kind = verdict.at_chance ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
-    verdict.questions_needed = questions_to_detect(kTellingDifference, flip_rate);
+    verdict.questions_needed = questions_to_detect(kTellingDifference, flip_rate, comparisons);
   } else {
     verdict.kind = LadderKind::kOpen;
   }

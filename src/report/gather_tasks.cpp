@@ -82,7 +82,7 @@ void compare_pairs(ReportTask& task, const std::vector<Answers>& known,
 }
 
 // The models that answered as many questions as any; the same ones, since samples are nested.
-void judge_task(const ReportData& data, ReportTask& task) {
+void judge_task(const ReportData& data, ReportTask& task, int64_t comparisons) {
   std::vector<double> bits;
   std::vector<AnswerSummary> summaries;
   std::map<int, int> place;
@@ -105,20 +105,16 @@ void judge_task(const ReportData& data, ReportTask& task) {
   // the pair of each two there is no verdict.
   const size_t judged = task.judged.size();
   if (judged < 2 || pairs.size() < judged * (judged - 1) / 2) return;
-  task.verdict = judge_answers(bits, summaries, pairs);
+  task.verdict = judge_answers(bits, summaries, pairs, comparisons);
 }
 
 void judge_tasks(ReportData& data) {
-  std::vector<double> p_values;
-  for (const ReportTask& task : data.tasks) {
-    for (const AnswerPair& pair : task.pairs) p_values.push_back(pair.mcnemar_p);
-  }
-  const std::vector<double> adjusted = holm(p_values);
-  size_t at = 0;
+  std::vector<AnswerPair*> all;
   for (ReportTask& task : data.tasks) {
-    for (AnswerPair& pair : task.pairs) pair.p_holm = adjusted[at++];
-    judge_task(data, task);
+    for (AnswerPair& pair : task.pairs) all.push_back(&pair);
   }
+  correct_pairs(all);
+  for (ReportTask& task : data.tasks) judge_task(data, task, std::ssize(all));
 }
 
 }  // namespace

@@ -153,11 +153,10 @@ TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, 
 }
 
 void judge(TaskRun& run) {
-  std::vector<double> p_values;
-  p_values.reserve(run.pairs.size());
-  for (const TaskPair& pair : run.pairs) p_values.push_back(pair.mcnemar_p);
-  const std::vector<double> adjusted = holm(p_values);
-  for (size_t i = 0; i < adjusted.size(); ++i) run.pairs[i].p_holm = adjusted[i];
+  std::vector<AnswerPair*> all;
+  all.reserve(run.pairs.size());
+  for (TaskPair& pair : run.pairs) all.push_back(&pair);
+  correct_pairs(all);
   for (size_t t = 0; t < run.tasks.size(); ++t) {
     std::optional<LadderVerdict>& verdict = run.verdicts.emplace_back();
     if (run.models.size() < 2) continue;
@@ -171,7 +170,7 @@ void judge(TaskRun& run) {
     for (const TaskPair& pair : run.pairs) {
       if (pair.task == static_cast<int>(t)) pairs.push_back(pair);
     }
-    verdict = judge_answers(bits, summaries, pairs);
+    verdict = judge_answers(bits, summaries, pairs, std::ssize(all));
   }
 }
 
