@@ -41,6 +41,9 @@ struct AnswerPair {
   Interval ci95;
   Flips flips;
   double mcnemar_p = 1;
+  /// What p_holm corrects: mcnemar_p, but no less than Student's p over subjects where there are
+  /// several, since questions of one hang together.
+  double p = 1;
   // By correct_pairs, which knows how many pairs there are:
   double p_holm = 1;
   double detectable = 1;  ///< detectable_difference

@@ -225,7 +225,7 @@ struct LadderPair {
 };
 
 enum class LadderKind : uint8_t {
-  kTells,         ///< some pair differs: p_holm < kLevel
+  kTells,         ///< some pair differs: p_holm < kLevel, and its interval does not hold 0
   kSaturated,     ///< every pair lies within kTellingDifference, by its 95 % interval
   kAtChance,      ///< the same, and no model is known to answer better than by guessing
   kUnderpowered,  ///< a difference of kTellingDifference would hardly be found

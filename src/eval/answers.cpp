@@ -65,6 +65,10 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
     pair.ci95.high = std::max(pair.ci95.high, by_subject.high);
   }
   pair.mcnemar_p = mcnemar_test(pair.flips);
+  pair.p = pair.mcnemar_p;
+  if (std::ssize(sums) < total && sums.size() > 1) {
+    pair.p = std::max(pair.p, paired_difference(sums, counts).p);
+  }
   return pair;
 }
 
@@ -85,7 +89,7 @@ std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnsw
 
 void correct_pairs(std::span<AnswerPair* const> pairs) {
   std::vector<double> p_values;
-  for (const AnswerPair* pair : pairs) p_values.push_back(pair->mcnemar_p);
+  for (const AnswerPair* pair : pairs) p_values.push_back(pair->p);
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < pairs.size(); ++i) {
     AnswerPair& pair = *pairs[i];

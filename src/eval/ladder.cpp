@@ -18,7 +18,7 @@ const LadderPair* look_at_pairs(LadderVerdict& verdict, std::span<const LadderSt
   };
   for (const LadderPair& pair : pairs) {
     if (std::minmax(pair.a, pair.b) == std::minmax(verdict.best, verdict.worst)) widest = &pair;
-    if (pair.p_holm >= kLevel) continue;
+    if (pair.p_holm >= kLevel || pair.ci95.holds(0)) continue;
     if (!verdict.closest_told || apart(pair) < apart(*verdict.closest_told)) {
       verdict.closest_told = pair;
     }

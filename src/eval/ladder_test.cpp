@@ -49,6 +49,14 @@ TEST(Ladder, SaturatedWhereEveryPairIsKnownToLieWithinTwoPoints) {
   EXPECT_EQ(verdict.closest_told->b, 1) << "3 from 4 bits is the finer distinction";
 }
 
+TEST(Ladder, TellsNothingBesideAnIntervalThatHoldsZero) {
+  const std::vector<LadderStep> steps = {step(16, 2800, 4000), step(4, 2880, 4000)};
+  LadderPair apart = pair(1, 0, 0.001, {180, 100}, 4000);
+  EXPECT_EQ(judge_ladder(steps, {&apart, 1}).kind, LadderKind::kTells);
+  apart.ci95 = {-0.001, 0.041};  // stretched over subjects
+  EXPECT_EQ(judge_ladder(steps, {&apart, 1}).kind, LadderKind::kOpen);
+}
+
 TEST(Ladder, TwentyQuestionsAreUnderpoweredHoweverEqualTheAnswers) {
   for (const int64_t right : {0, 5, 12, 20}) {
     const std::vector<LadderStep> steps = {step(16, right, 20), step(4, right, 20)};

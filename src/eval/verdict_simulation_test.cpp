@@ -1,6 +1,7 @@
 // What verdicts rest on, by simulation: intervals of shares, ties, the rows and questions that are
 // said to be needed, divergences beside their floor. As simulation_test.cpp: optimized builds only.
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -8,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ram/answers.h"
 #include "ram/statistics.h"
 #include "ram/thread.h"
 
@@ -289,6 +291,63 @@ TEST_F(VerdictSimulation, GuessingIsSaidToBeAtChanceAndKnowingIsNot) {
     return draw_ladder(generator, 4000, 0.29, 0.05, 0.05, 0.25).at_chance;
   });
   EXPECT_LE(wrongly, 0.01);
+}
+
+// Answers to 57 subjects of 60 questions of models that are equal on the whole, each better in some
+// subjects and worse in others.
+std::vector<std::vector<TaskAnswer>> draw_answers(Generator& generator, int models) {
+  std::vector<std::vector<TaskAnswer>> answers(static_cast<size_t>(models));
+  std::uniform_real_distribution<double> uniform;
+  for (auto& own : answers) {
+    for (int64_t i = 0, subject = 0; subject < 57; ++subject) {
+      const double shift = 0.06 * normal(generator);
+      for (const int64_t end = i + 60; i < end; ++i) {
+        constexpr double kFlips = 0.1;
+        const bool flips = uniform(generator) < kFlips;
+        const bool right = flips ? uniform(generator) < 0.5 + shift / (2 * kFlips) : i % 10 < 6;
+        own.push_back({.question = i,
+                       .group = std::to_string(subject),
+                       .answer = 0,
+                       .choice = right ? 0 : 1,
+                       .log_likelihoods = {-1, -1, -1, -1}});
+      }
+    }
+  }
+  return answers;
+}
+
+bool tells(const std::vector<std::vector<TaskAnswer>>& answers, std::vector<AnswerPair> pairs,
+           double AnswerPair::*p) {
+  std::vector<double> p_values;
+  for (const AnswerPair& pair : pairs) p_values.push_back(pair.*p);
+  const std::vector<double> adjusted = holm(p_values);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    pairs[i].p_holm = adjusted[i];
+    pairs[i].detectable = 0;  // has no say in what is looked at here, and takes long
+    if (p == &AnswerPair::mcnemar_p) pairs[i].ci95 = {1, 1};  // of McNemar's test alone
+  }
+  std::vector<AnswerSummary> summaries;
+  for (const auto& own : answers) summaries.push_back(summarize_answers(own));
+  const std::vector<double> bits(answers.size(), 4);
+  return judge_answers(bits, summaries, pairs, std::ssize(pairs)).kind == LadderKind::kTells;
+}
+
+TEST_F(VerdictSimulation, EqualModelsAreSeldomToldApartWhereSubjectsDiffer) {
+  for (const int models : {2, 4}) {
+    constexpr int kTrials = 400;
+    std::atomic<int> by_questions = 0;
+    const double told = share_of(kTrials, [&](Generator& generator) {
+      const auto answers = draw_answers(generator, models);
+      const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
+      const std::vector<AnswerPair> pairs = compare_answers(spans, generator(), 1);
+      by_questions += tells(answers, pairs, &AnswerPair::mcnemar_p) ? 1 : 0;
+      return tells(answers, pairs, &AnswerPair::p);
+    });
+    std::printf("%d equal models, subjects differ: told apart in %.1f %%, by McNemar in %.1f %%\n",
+                models, 100 * told, 100.0 * by_questions / kTrials);
+    EXPECT_LE(told, 0.075);
+    EXPECT_GE(by_questions, 0.13 * kTrials) << "what subjects are looked at for";
+  }
 }
 
 TEST_F(VerdictSimulation, TheQuestionsThatWouldDoFindTwoPointsInFourOfFiveTrials) {

@@ -226,7 +226,8 @@ std::string tasks_section(const ReportData& data) {
     body += accuracy_table(data, task) + pairs_table(data, task);
   }
   body += paragraph(
-      "p is McNemar's exact test, corrected by Holm's method over all pairs of all tasks here. "
+      "p is McNemar's exact test, where there are subjects no less than Student's over these, "
+      "corrected by Holm's method over all pairs of all tasks here. "
       "Intervals hold 95 %: of an accuracy Clopper and Pearson's, of a difference Tango's, where "
       "there are subjects stretched by resampling these. \"Detectable\" is the least difference "
       "that the test, so corrected, finds in 4 of 5 trials, with as many answers that flip. Two "
