@@ -191,9 +191,9 @@ std::optional<int64_t> questions_to_detect(double difference, double flip_rate,
 
 /// The 95 % interval of a share: Clopper and Pearson's, which holds in at least 95 % of cases
 /// whatever the share is, 0 and 1 among them.
-/// @pre 0 <= hits <= trials, trials >= 1.
+/// @param level 0.05 for 95 %. @pre 0 <= hits <= trials, trials >= 1.
 /// @source C. J. Clopper, E. S. Pearson, The Use of Confidence or Fiducial Limits, 1934
-Interval share_interval(int64_t hits, int64_t trials);
+Interval share_interval(int64_t hits, int64_t trials, double level = kLevel);
 
 /// The 95 % interval of the difference of two accuracies on the same questions, which are
 /// independent: Tango's, of the score. Never without width.
@@ -207,11 +207,23 @@ inline constexpr double kTellingDifference = 0.02;
 
 /// One model of a ladder of sizes, as a benchmark sees it.
 struct LadderStep {
-  double bits = 0;      ///< per weight
-  double accuracy = 0;  ///< share of right answers
-  Interval accuracy95;  ///< share_interval
-  double chance = 0;    ///< accuracy of guessing
+  double bits = 0;  ///< per weight
+  int64_t right = 0;
+  int64_t questions = 1;
+  double chance = 0;  ///< accuracy of guessing
+
+  double accuracy() const { return static_cast<double>(right) / static_cast<double>(questions); }
 };
+
+/// What models' accuracies are known to be beside that of guessing.
+enum class Chance : uint8_t {
+  kAbove,    ///< some model answers better: at 2.5 %, corrected for the number of models
+  kAt,       ///< else: the 95 % interval of each ends below chance + kTellingDifference
+  kUnknown,  ///< else: too few questions
+};
+
+/// @param steps one or more.
+Chance judge_chance(std::span<const LadderStep> steps);
 
 /// Two steps of a ladder, compared on the same questions.
 struct LadderPair {
@@ -227,7 +239,7 @@ struct LadderPair {
 enum class LadderKind : uint8_t {
   kTells,         ///< some pair differs: p_holm < kLevel, and its interval does not hold 0
   kSaturated,     ///< every pair lies within kTellingDifference, by its 95 % interval
-  kAtChance,      ///< the same, and no model is known to answer better than by guessing
+  kAtChance,      ///< the same, and Chance::kAt
   kUnderpowered,  ///< a difference of kTellingDifference would hardly be found
   kOpen,          ///< neither: larger differences were not found, and are not excluded
 };
@@ -235,10 +247,10 @@ enum class LadderKind : uint8_t {
 /// Whether a benchmark tells the models of a ladder apart.
 struct LadderVerdict {
   LadderKind kind = LadderKind::kOpen;
-  bool at_chance = false;  ///< no model's interval lies above chance, of whatever kind
-  double chance = 0;
-  double spread = 0;  ///< largest accuracy minus smallest
-  int best = 0;       ///< steps with these
+  Chance beside_chance = Chance::kUnknown;  ///< of whatever kind
+  double chance = 0;                        ///< accuracy of guessing
+  double spread = 0;                        ///< largest accuracy minus smallest
+  int best = 0;                             ///< steps with these
   int worst = 0;
   double detectable = 0;  ///< of that pair
   double most_apart = 0;  ///< the farthest end of all pairs' intervals

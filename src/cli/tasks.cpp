@@ -137,7 +137,8 @@ Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string
   return {{"task", run.tasks[task].info.name},
           {"verdict", kind_name(verdict.kind)},
           {"saturated", verdict.kind == LadderKind::kSaturated},
-          {"at_chance", verdict.at_chance},
+          {"at_chance", verdict.beside_chance == Chance::kAt},
+          {"above_chance", verdict.beside_chance == Chance::kAbove},
           {"chance", verdict.chance},
           {"spread", verdict.spread},
           {"best", label(verdict.best)},
@@ -238,29 +239,26 @@ std::string told_text(const TaskRun& run, const LadderPair& pair,
 
 // Of one model alone, only whether it answers better than by guessing.
 std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
-  const auto chance_text = [](double chance) {
-    return fmt::format("at chance ({:.3g} %)", points(chance));
-  };
+  const AnswerSummary& first = run.models.front().tasks[t].summary;
   if (!run.verdicts[t]) {
-    const AnswerSummary& summary = run.models.front().tasks[t].summary;
-    return summary.ci95.low <= summary.chance ? chance_text(summary.chance) : "";
+    const LadderStep step = {
+        .right = first.right, .questions = first.questions, .chance = first.chance};
+    return chance_text(judge_chance({&step, 1}), first.chance, first.questions);
   }
   const LadderVerdict& verdict = *run.verdicts[t];
   const std::string alike = fmt::format("all models are alike within {:.3g} points, from {}",
                                         points(kTellingDifference), bits_range(run));
-  const std::string guessing =
-      verdict.at_chance
-          ? chance_text(verdict.chance) + ": none is known to answer better than by guessing"
-          : "";
+  std::string guessing = chance_text(verdict.beside_chance, verdict.chance, first.questions);
+  if (!guessing.empty()) guessing += "; ";
   switch (verdict.kind) {
     case LadderKind::kTells:
       return told_text(run, *verdict.closest_told, labels);
     case LadderKind::kSaturated:
-      return "saturated: " + alike;
+      return guessing + "saturated: " + alike;
     case LadderKind::kAtChance:
-      return guessing + "; " + alike;
+      return guessing + alike;
     case LadderKind::kUnderpowered: {
-      std::string text = verdict.at_chance ? guessing + "; underpowered: " : "underpowered: ";
+      std::string text = guessing + "underpowered: ";
       text += fmt::format("differences below {:.1f} points are hardly found here",
                           points(verdict.detectable));
       if (verdict.questions_needed) {
@@ -270,10 +268,11 @@ std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::st
       return text;
     }
     case LadderKind::kOpen:
-      return fmt::format(
-          "not told apart: they spread {:.2f} points, and differences of up to {:.2f} are not "
-          "excluded",
-          points(verdict.spread), points(verdict.most_apart));
+      return guessing + fmt::format(
+                            "not told apart: they spread {:.2f} points, and differences of up to "
+                            "{:.2f} are not "
+                            "excluded",
+                            points(verdict.spread), points(verdict.most_apart));
   }
   return "";
 }

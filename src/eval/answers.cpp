@@ -3,7 +3,10 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "ram/error.h"
+#include "ram/size.h"
 
 namespace ram {
 
@@ -87,6 +90,19 @@ std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnsw
   return pairs;
 }
 
+std::string chance_text(Chance beside_chance, double chance, int64_t questions) {
+  switch (beside_chance) {
+    case Chance::kAbove:
+      return "";
+    case Chance::kAt:
+      return fmt::format("at chance ({:.3g} %)", 100 * chance);
+    case Chance::kUnknown:
+      return fmt::format("not known to be above chance ({:.3g} %, {} question{})", 100 * chance,
+                         group_digits(questions), questions == 1 ? "" : "s");
+  }
+  return "";
+}
+
 void correct_pairs(std::span<AnswerPair* const> pairs) {
   std::vector<double> p_values;
   for (const AnswerPair* pair : pairs) p_values.push_back(pair->p);
@@ -105,8 +121,8 @@ LadderVerdict judge_answers(std::span<const double> bits, std::span<const Answer
   std::vector<LadderStep> steps;
   for (size_t i = 0; i < bits.size(); ++i) {
     steps.push_back({.bits = bits[i],
-                     .accuracy = summaries[i].accuracy,
-                     .accuracy95 = summaries[i].ci95,
+                     .right = summaries[i].right,
+                     .questions = summaries[i].questions,
                      .chance = summaries[i].chance});
   }
   std::vector<LadderPair> ladder;

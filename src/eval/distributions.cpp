@@ -46,12 +46,12 @@ double binomial_test(int64_t successes, int64_t total) {
   return std::min(1.0, 2 * binomial_lower_tail(total, lesser, 0.5));
 }
 
-Interval share_interval(int64_t hits, int64_t trials) {
+Interval share_interval(int64_t hits, int64_t trials, double level) {
   RAM_CHECK(trials >= 1 && hits >= 0 && hits <= trials);
   const auto n = static_cast<double>(trials);
   const auto k = static_cast<double>(hits);
-  return {hits == 0 ? 0 : Binomial::find_lower_bound_on_p(n, k, kLevel / 2),
-          hits == trials ? 1 : Binomial::find_upper_bound_on_p(n, k, kLevel / 2)};
+  return {hits == 0 ? 0 : Binomial::find_lower_bound_on_p(n, k, level / 2),
+          hits == trials ? 1 : Binomial::find_upper_bound_on_p(n, k, level / 2)};
 }
 
 double student_two_sided(double t, double degrees) {

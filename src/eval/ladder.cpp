@@ -28,20 +28,30 @@ const LadderPair* look_at_pairs(LadderVerdict& verdict, std::span<const LadderSt
 
 }  // namespace
 
+Chance judge_chance(std::span<const LadderStep> steps) {
+  RAM_CHECK(!steps.empty());
+  const double level = kLevel / static_cast<double>(steps.size());
+  Chance found = Chance::kAt;
+  for (const LadderStep& step : steps) {
+    if (share_interval(step.right, step.questions, level).low > step.chance) return Chance::kAbove;
+    const double high = share_interval(step.right, step.questions).high;
+    if (high > step.chance + kTellingDifference) found = Chance::kUnknown;
+  }
+  return found;
+}
+
 LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
                            int64_t comparisons) {
   RAM_CHECK(steps.size() >= 2);
   LadderVerdict verdict;
   const auto [worst, best] = std::minmax_element(
       steps.begin(), steps.end(),
-      [](const LadderStep& a, const LadderStep& b) { return a.accuracy < b.accuracy; });
+      [](const LadderStep& a, const LadderStep& b) { return a.accuracy() < b.accuracy(); });
   verdict.best = static_cast<int>(best - steps.begin());
   verdict.worst = static_cast<int>(worst - steps.begin());
-  verdict.spread = best->accuracy - worst->accuracy;
+  verdict.spread = best->accuracy() - worst->accuracy();
   verdict.chance = steps.front().chance;
-  verdict.at_chance = std::all_of(steps.begin(), steps.end(), [](const LadderStep& step) {
-    return step.accuracy95.low <= step.chance;
-  });
+  verdict.beside_chance = judge_chance(steps);
   const LadderPair* widest = look_at_pairs(verdict, steps, pairs);
   RAM_CHECK(widest != nullptr);
   verdict.detectable = widest->detectable;
@@ -54,7 +64,8 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
   if (verdict.closest_told) {
     verdict.kind = LadderKind::kTells;
   } else if (verdict.most_apart <= kTellingDifference) {
-    verdict.kind = verdict.at_chance ? LadderKind::kAtChance : LadderKind::kSaturated;
+    verdict.kind =
+        verdict.beside_chance == Chance::kAt ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
     verdict.questions_needed = questions_to_detect(kTellingDifference, flip_rate, comparisons);

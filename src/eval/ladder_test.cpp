@@ -7,10 +7,7 @@ namespace ram {
 namespace {
 
 LadderStep step(double bits, int64_t right, int64_t questions, double chance = 0.25) {
-  return {.bits = bits,
-          .accuracy = static_cast<double>(right) / static_cast<double>(questions),
-          .accuracy95 = share_interval(right, questions),
-          .chance = chance};
+  return {.bits = bits, .right = right, .questions = questions, .chance = chance};
 }
 
 LadderPair pair(int a, int b, double p, const Flips& flips, int64_t questions) {
@@ -30,7 +27,7 @@ TEST(Ladder, SaturatedWhereEveryPairIsKnownToLieWithinTwoPoints) {
                                    pair(2, 1, 0.3, {20, 35}, 4000)};
   LadderVerdict verdict = judge_ladder(steps, pairs);
   EXPECT_EQ(verdict.kind, LadderKind::kSaturated);
-  EXPECT_FALSE(verdict.at_chance);
+  EXPECT_EQ(verdict.beside_chance, Chance::kAbove);
   EXPECT_NEAR(verdict.spread, 15.0 / 4000, 1e-12);
   EXPECT_EQ(verdict.best, 1);
   EXPECT_EQ(verdict.worst, 2);
@@ -62,14 +59,17 @@ TEST(Ladder, TwentyQuestionsAreUnderpoweredHoweverEqualTheAnswers) {
     const std::vector<LadderStep> steps = {step(16, right, 20), step(4, right, 20)};
     const LadderVerdict verdict = judge_ladder(steps, std::vector{pair(1, 0, 1, {}, 20)});
     EXPECT_EQ(verdict.kind, LadderKind::kUnderpowered) << right;
-    EXPECT_EQ(verdict.at_chance, right <= 5) << right;
+    EXPECT_EQ(verdict.beside_chance, right == 0   ? Chance::kAt  // up to 16.8 %
+                                     : right <= 5 ? Chance::kUnknown
+                                                  : Chance::kAbove)
+        << right;
     ASSERT_TRUE(verdict.questions_needed.has_value());
     EXPECT_GT(*verdict.questions_needed, 250);
     EXPECT_LT(*verdict.questions_needed, 1000) << "six flips in one direction are enough";
   }
 }
 
-TEST(Ladder, AtChanceWhereNoModelIsKnownToAnswerBetterThanByGuessing) {
+TEST(Ladder, AtChanceWhereNoModelCanBeTwoPointsAboveIt) {
   const auto ladder = [](int64_t first, int64_t second) {
     const std::vector<LadderStep> steps = {step(16, first, 4000), step(4, second, 4000)};
     return judge_ladder(steps, std::vector{pair(1, 0, 1, {20, 25}, 4000)});
@@ -78,6 +78,18 @@ TEST(Ladder, AtChanceWhereNoModelIsKnownToAnswerBetterThanByGuessing) {
   EXPECT_EQ(ladder(900, 895).kind, LadderKind::kAtChance) << "below it is no better";
   EXPECT_EQ(ladder(1100, 1005).kind, LadderKind::kSaturated) << "the first knows something";
   EXPECT_EQ(ladder(1010, 1005).chance, 0.25);
+}
+
+TEST(Ladder, FewQuestionsDoNotShowThatModelsGuess) {
+  const auto of = [](int64_t right, int64_t questions, double chance, size_t models = 1) {
+    return judge_chance(std::vector(models, step(4, right, questions, chance)));
+  };
+  EXPECT_EQ(of(5, 5, 0.5), Chance::kUnknown) << "all right: the interval begins at 0.478";
+  EXPECT_EQ(of(6, 6, 0.5), Chance::kAbove);
+  EXPECT_EQ(of(6, 6, 0.5, 10), Chance::kUnknown) << "one of ten guessers may be as lucky";
+  EXPECT_EQ(of(150, 600, 0.25), Chance::kUnknown) << "up to 28.7 % is possible";
+  EXPECT_EQ(of(1000, 4000, 0.25), Chance::kAt);
+  EXPECT_EQ(of(1029, 4000, 0.25), Chance::kUnknown) << "up to 27.1 %";
 }
 
 TEST(Ladder, OpenWhereTwoPointsCouldHaveBeenSeenAndMoreIsNotExcluded) {

@@ -244,8 +244,8 @@ LadderVerdict draw_ladder(Generator& generator, int64_t questions, double accura
   std::vector<LadderStep> steps;
   for (const int64_t right : {shared + flips.lost, shared + flips.gained}) {
     steps.push_back({.bits = steps.empty() ? 16.0 : 4.0,
-                     .accuracy = static_cast<double>(right) / static_cast<double>(questions),
-                     .accuracy95 = share_interval(right, questions),
+                     .right = right,
+                     .questions = questions,
                      .chance = chance});
   }
   const LadderPair pair = {.a = 1,
@@ -278,19 +278,40 @@ TEST_F(VerdictSimulation, TwoPointsApartIsSeldomSaturated) {
   EXPECT_GE(found, 0.8);
 }
 
-TEST_F(VerdictSimulation, GuessingIsSaidToBeAtChanceAndKnowingIsNot) {
-  for (const int64_t questions : {20, 600, 4000}) {
-    const double flagged = share_of(4000, [&](Generator& generator) {
-      return draw_ladder(generator, questions, 0.25, 0.05, 0.05, 0.25).at_chance;
-    });
-    std::printf("%ld questions, guessed: at chance in %.2f %%\n", static_cast<long>(questions),
-                100 * flagged);
-    EXPECT_GE(flagged, 0.94) << "two models, each above chance in at most 2.5 %";
-  }
-  const double wrongly = share_of(4000, [&](Generator& generator) {
-    return draw_ladder(generator, 4000, 0.29, 0.05, 0.05, 0.25).at_chance;
+// How often so many models, each with that accuracy, are judged so.
+double chance_share(Chance wanted, size_t models, int64_t questions, double accuracy) {
+  return share_of(4000, [&](Generator& generator) {
+    std::binomial_distribution<int64_t> right(questions, accuracy);
+    std::vector<LadderStep> steps(models, {.questions = questions, .chance = 0.25});
+    for (LadderStep& step : steps) step.right = right(generator);
+    return judge_chance(steps) == wanted;
   });
-  EXPECT_LE(wrongly, 0.01);
+}
+
+TEST_F(VerdictSimulation, GuessersAreSeldomSaidToKnowHoweverManyThereAre) {
+  for (const int64_t questions : {20, 600, 4000}) {
+    for (const size_t models : {1, 2, 10}) {
+      const double above = chance_share(Chance::kAbove, models, questions, 0.25);
+      std::printf("%ld questions, %ld guessers: above chance in %.2f %%\n",
+                  static_cast<long>(questions), static_cast<long>(models), 100 * above);
+      EXPECT_LE(above, 0.032);
+    }
+  }
+  EXPECT_GE(chance_share(Chance::kAbove, 2, 600, 0.35), 0.9);
+}
+
+TEST_F(VerdictSimulation, AtChanceIsSeldomSaidOfModelsTwoPointsAboveIt) {
+  for (const int64_t questions : {20, 600, 4000}) {
+    for (const size_t models : {1, 2}) {
+      const double wrongly = chance_share(Chance::kAt, models, questions, 0.27);
+      std::printf("%ld questions, %ld models 2 points above chance: at chance in %.2f %%\n",
+                  static_cast<long>(questions), static_cast<long>(models), 100 * wrongly);
+      EXPECT_LE(wrongly, 0.032);
+    }
+  }
+  const double found = chance_share(Chance::kAt, 1, 4000, 0.25);
+  std::printf("4000 questions, a guesser: at chance in %.1f %%\n", 100 * found);
+  EXPECT_GE(found, 0.75) << "and guessers are found where there are questions enough";
 }
 
 // Answers to 57 subjects of 60 questions of models that are equal on the whole, each better in some

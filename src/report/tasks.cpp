@@ -178,20 +178,20 @@ std::string ladder_text(const ReportData& data, const ReportTask& task) {
   const auto label = [&](int step) {
     return data.models[task.models[task.judged[static_cast<size_t>(step)]]].label;
   };
-  std::string guessing =
-      fmt::format("at chance ({:.3g} %), no model is known to answer better than by guessing",
-                  points(verdict.chance));
+  std::string guessing = chance_text(verdict.beside_chance, verdict.chance, task.asked);
+  if (!guessing.empty()) guessing += "; ";
   switch (verdict.kind) {
     case LadderKind::kTells:
       return fmt::format("they still tell {} from {}", label(verdict.closest_told->a),
                          label(verdict.closest_told->b));
     case LadderKind::kSaturated:
-      return fmt::format("saturated, all models are alike within {:.3g} points",
-                         points(kTellingDifference));
+      return guessing + fmt::format("saturated, all models are alike within {:.3g} points",
+                                    points(kTellingDifference));
     case LadderKind::kAtChance:
-      return guessing;
+      return fmt::format("{}all models are alike within {:.3g} points", guessing,
+                         points(kTellingDifference));
     case LadderKind::kUnderpowered: {
-      std::string text = verdict.at_chance ? guessing + "; underpowered, " : "underpowered, ";
+      std::string text = guessing + "underpowered, ";
       text += fmt::format("{} questions hardly show differences below {:.1f} points", task.asked,
                           points(verdict.detectable));
       if (!verdict.questions_needed) return text;
@@ -199,9 +199,10 @@ std::string ladder_text(const ReportData& data, const ReportTask& task) {
                                 points(kTellingDifference));
     }
     case LadderKind::kOpen:
-      return fmt::format(
-          "not told apart, though differences of up to {:.2f} points are not excluded",
-          points(verdict.most_apart));
+      return guessing +
+             fmt::format(
+                 "not told apart, though differences of up to {:.2f} points are not excluded",
+                 points(verdict.most_apart));
   }
   return "";
 }

@@ -73,7 +73,7 @@ class Tasks(harness.ProgramTest):
         self.assertIn("all answers were in the study", table.out)
         self.assertLessEqual(max(map(len, table.out.splitlines())), 80)
 
-    def test_twenty_questions_are_underpowered_and_guesses_are_at_chance(self):
+    def test_twenty_questions_are_underpowered_and_show_no_guessing(self):
         # Questions whose right answer depends on nothing: any model guesses.
         data = self.folder / "guess.jsonl"
         data.write_text("".join(json.dumps({"question": f"Number {i * 7919 % 1000}:", "answer": i % 4,
@@ -83,10 +83,11 @@ class Tasks(harness.ProgramTest):
         (verdict,) = self.document(*arguments[1:])["verdicts"]
         self.assertEqual(verdict["verdict"], "underpowered")
         self.assertEqual(verdict["chance"], 0.25)
-        self.assertTrue(verdict["at_chance"])
+        self.assertFalse(verdict["at_chance"])
+        self.assertFalse(verdict["above_chance"])
         self.assertGreater(verdict["questions_needed"], 250)
         shown = " ".join(self.ram(*arguments).out.split())
-        self.assertIn("at chance (25 %)", shown)
+        self.assertIn("not known to be above chance (25 %, 20 questions)", shown)
         self.assertIn(f"{verdict['questions_needed']:,} questions would show 2 points", shown)
         self.assertNotIn("saturated", shown)
 
