@@ -170,8 +170,9 @@ struct PairTest {
   PairedDifference kl;  ///< mean KL from the reference, a's minus b's; the reference's own is 0
   std::optional<double> kl_ratio;  ///< a's mean KL over b's; nothing where b's is 0
   Interval kl_ratio95;             ///< rows resampled as for bootstrap95; where kl_ratio is
-  /// Of no difference in KL: from the reference, that a lies no farther than kNoiseFactor noise
-  /// floors (p_above_floor); of two models, that both lie equally far (kl.p).
+  /// Of no difference in KL: from the reference, that a's rows lie no farther than kNoiseFactor
+  /// noise floors (p_above_floor); of two models, that both lie equally far (kl.p). 1 where the
+  /// mean KL of each is within kNoiseFactor noise floors, as the verdict has it.
   double kl_p = 1;
   double kl_p_holm = 1;  ///< over all pairs
   /// b is the reference, and a lies kFarFactor noise floors from it or more: no rounding does that,

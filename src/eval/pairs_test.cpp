@@ -117,6 +117,22 @@ TEST(PairVerdicts, TwoRowsTellLittleOfPerplexityAndKlSpeaks) {
   EXPECT_FALSE(comparison.models[1].against_reference.kl_tells());
 }
 
+// A floor of 40 rows that one makes: most rows lie above theirs, the mean does not lie above the
+// floor's.
+TEST(PairVerdicts, KlTellsNothingWithinRounding) {
+  std::vector<double> floor(40, 1e-5);
+  std::vector<double> above(40, 5e-5);
+  floor[7] = 1e-2;
+  above[7] = 5e-3;
+  EXPECT_LT(p_above_floor(above, floor, kNoiseFactor), 1e-6);
+  const Comparison comparison =
+      compare(kReference, floor, {{kReference, above}, {kReference, times(above, 1.01)}});
+  for (const PairTest& test : comparison.pairs) {
+    EXPECT_EQ(test.verdict, Verdict::kWithinNoise);
+    EXPECT_FALSE(test.kl_tells());
+  }
+}
+
 TEST(PairVerdicts, OneRowHasNoErrorAndOnlyAFarDivergenceSpeaks) {
   const Comparison comparison = compare({2}, {4e-4}, {{{2.5}, {0.3}}});
   const PairTest& test = comparison.models[0].against_reference;
