@@ -16,6 +16,8 @@
 #include "ram/size.h"
 #include "ram/utf8.h"
 
+#include "blank.h"
+
 namespace ram {
 namespace {
 
@@ -77,11 +79,6 @@ void check_utf8(const fs::path& path, std::string_view text) {
   if (good == text.size()) return;
   fail(Code::kCorrupt, "text {}: not UTF-8 at byte {} (0x{:02x}); convert it, as with iconv",
        path.string(), good, static_cast<unsigned char>(text[good]));
-}
-
-bool is_blank(std::string_view line) {
-  return std::all_of(line.begin(), line.end(),
-                     [](unsigned char c) { return std::isspace(c) != 0; });
 }
 
 Json parse_line(std::string_view text, const std::string& name) {

@@ -1,11 +1,12 @@
 // From a text to rows of tokens: docs/evaluation.md, "The rows".
 #include <algorithm>
-#include <cctype>
 
 #include <fmt/format.h>
 
 #include "ram/error.h"
 #include "ram/eval.h"
+
+#include "blank.h"
 
 namespace ram {
 namespace {
@@ -14,11 +15,6 @@ constexpr size_t kLinesLookedAt = 1000;
 
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xc0U) == 0x80;
-}
-
-bool is_blank(std::string_view line) {
-  return std::all_of(line.begin(), line.end(),
-                     [](unsigned char c) { return std::isspace(c) != 0; });
 }
 
 std::string join_lines(std::string_view content) {

@@ -170,6 +170,9 @@ struct ReportData {
 /// @return the score of the row with that index, or nullptr.
 const RowScore* find_row(const ReportModel& model, int64_t row);
 
+/// The rows that a model was scored on, by index.
+std::vector<int64_t> indices_of(const ReportModel& model);
+
 /// The rule that a protocol ends with, "... rule 2"; 0 where there is none.
 int64_t rule_of(const std::string& protocol);
 

@@ -33,13 +33,6 @@ std::vector<const RowDivergence*> take(const std::map<int64_t, RowDivergence>& a
   return taken;
 }
 
-std::vector<int64_t> indices_of(const ReportModel& model) {
-  std::vector<int64_t> rows;
-  rows.reserve(model.rows.size());
-  for (const RowScore& score : model.rows) rows.push_back(score.row);
-  return rows;
-}
-
 void add_divergence(ReportModel& model, const std::map<int64_t, RowDivergence>& all) {
   const std::vector<const RowDivergence*> taken = take(all, indices_of(model));
   if (taken.size() != model.rows.size()) return;
@@ -95,6 +88,13 @@ const RowScore* find_row(const ReportModel& model, int64_t row) {
       std::lower_bound(model.rows.begin(), model.rows.end(), row,
                        [](const RowScore& score, int64_t wanted) { return score.row < wanted; });
   return found != model.rows.end() && found->row == row ? &*found : nullptr;
+}
+
+std::vector<int64_t> indices_of(const ReportModel& model) {
+  std::vector<int64_t> rows;
+  rows.reserve(model.rows.size());
+  for (const RowScore& score : model.rows) rows.push_back(score.row);
+  return rows;
 }
 
 void gather_rows(Study& study, const Subject& subject, ReportData& data) {

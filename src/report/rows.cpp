@@ -173,13 +173,6 @@ std::string rows_table(const ReportData& data) {
   return "<details><summary>all rows</summary>" + table.render() + "</details>\n";
 }
 
-std::vector<int64_t> rows_of(const ReportModel& model) {
-  std::vector<int64_t> rows;
-  rows.reserve(model.rows.size());
-  for (const RowScore& row : model.rows) rows.push_back(row.row);
-  return rows;
-}
-
 std::string summary_table(const ReportData& data) {
   HtmlTable table("mean-and-median", {{"folder", false},
                                       {"mean"},
@@ -199,7 +192,7 @@ std::string summary_table(const ReportData& data) {
                Cell::number(fmt::format("{:.4f}", summary.median), summary.median),
                optional(summary.trimmed), optional(summary.mean_without_worst),
                Cell::integer(std::ssize(summary.outliers)),
-               Cell::text(row_list(rows_of(model), summary.worst))});
+               Cell::text(row_list(indices_of(model), summary.worst))});
   }
   return table.render();
 }
