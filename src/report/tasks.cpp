@@ -128,8 +128,7 @@ std::string accuracy_table(const ReportData& data, const ReportTask& task) {
                                                    {"questions"},
                                                    {"accuracy"},
                                                    {"95 % from"},
-                                                   {"95 % to"},
-                                                   {"standard error"}});
+                                                   {"95 % to"}});
   for (size_t i = 0; i < task.models.size(); ++i) {
     const ReportModel& model = data.models[task.models[i]];
     const AnswerSummary& summary = task.summaries[i];
@@ -139,8 +138,7 @@ std::string accuracy_table(const ReportData& data, const ReportTask& task) {
                Cell::integer(summary.right), Cell::integer(summary.questions),
                Cell::number(fmt::format("{:.2f} %", points(summary.accuracy)), summary.accuracy),
                Cell::number(fmt::format("{:.2f}", points(summary.ci95.low)), summary.ci95.low),
-               Cell::number(fmt::format("{:.2f}", points(summary.ci95.high)), summary.ci95.high),
-               Cell::number(fmt::format("{:.2f}", points(summary.error)), summary.error)});
+               Cell::number(fmt::format("{:.2f}", points(summary.ci95.high)), summary.ci95.high)});
   }
   return table.render();
 }

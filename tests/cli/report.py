@@ -120,7 +120,7 @@ class Report(harness.ProgramTest):
         tasks = {row["folder"]: row for row in page.table("task-choice")}
         for model in asked["models"]:
             self.assertEqual(float(tasks[model["name"]]["accuracy"]), model["tasks"][0]["accuracy"])
-            self.assertEqual(float(tasks[model["name"]]["standard error"]), model["tasks"][0]["se"])
+            self.assertEqual(float(tasks[model["name"]]["95 % from"]), model["tasks"][0]["ci95"][0])
         pairs = {frozenset((row["a"], row["b"])): row for row in page.table("pairs-choice")}
         self.assertEqual(len(pairs), 6)
         for pair in asked["pairs"]:
