@@ -64,7 +64,7 @@ TEST_F(ReportTest, AFolderOfOneRowDoesNotTakeTheOthersRows) {
   EXPECT_THAT(left_out(data), IsEmpty());
   const std::string page = make_report(*study_, {});
   EXPECT_THAT(page, HasSubstr("on 120 tokens in 40 rows"));
-  EXPECT_THAT(page, HasSubstr("Scored on fewer than the 40 rows: a (1 rows)"));
+  EXPECT_THAT(page, HasSubstr("Scored on fewer than the 40 rows: a (1 row)"));
   EXPECT_THAT(page, Not(HasSubstr(">nan<")));
 }
 

@@ -36,7 +36,5 @@ std::string command_of(const ReportData& data, const std::string& command);
 std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double share);
 /// @return what the verdict of a task says, as half a sentence. @pre it has one.
 std::string ladder_text(const ReportData& data, const ReportTask& task);
-/// @return "+0.17 % ± 0.05": half of the 95 % interval.
-std::string change_text(const PairedDifference& difference);
 
 }  // namespace ram

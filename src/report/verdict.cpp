@@ -54,6 +54,35 @@ std::string first_sentence(const ReportData& data) {
   return text + ".";
 }
 
+// Of fewer rows than the others', or of one, a folder's loss is beside theirs only where there is
+// no other.
+const ReportModel* loses_least(const ReportData& data) {
+  const ReportModel* found = nullptr;
+  const auto comparable = [](const ReportModel& model) {
+    return !model.partial && model.rows.size() >= 2;
+  };
+  for (size_t m = 1; m < data.models.size(); ++m) {
+    const ReportModel& model = data.models[m];
+    if (!model.difference || (found != nullptr && comparable(*found) && !comparable(model)))
+      continue;
+    if (found == nullptr || comparable(model) != comparable(*found) ||
+        model.difference->delta < found->difference->delta) {
+      found = &model;
+    }
+  }
+  return found;
+}
+
+// "+0.17 % ± 0.05 (half of the 95 % interval)"; one row has none.
+std::string change_text(const PairedDifference& difference) {
+  const double change = percent_of(difference.delta);
+  if (!std::isfinite(difference.t95.low)) return fmt::format("{:+.2f} %", change);
+  const double reach = (percent_of(difference.t95.high) - percent_of(difference.t95.low)) / 2;
+  const int digits = reach < 0.1 ? 2 : 1;
+  return fmt::format("{:+.{}f} % ± {:.{}f} (half of the 95 % interval)", change, digits, reach,
+                     digits);
+}
+
 std::string second_sentence(const ReportData& data) {
   if (!data.has_original)
     return "Without an original to compare with, nothing is said of what was lost.";
@@ -65,15 +94,9 @@ std::string second_sentence(const ReportData& data) {
     const ReportModel& model = data.models[m];
     if (chosen == nullptr || model.record.bytes < chosen->record.bytes) chosen = &model;
   }
-  for (size_t m = 1; m < data.models.size() && small.empty(); ++m) {
-    const ReportModel& model = data.models[m];
-    if (model.difference &&
-        (chosen == nullptr || model.difference->delta < chosen->difference->delta)) {
-      chosen = &model;
-    }
-  }
+  if (chosen == nullptr) chosen = loses_least(data);
   std::string text = fmt::format(
-      "{} {}: its perplexity changes by {} (half of the 95 % interval)", named(*chosen),
+      "{} {}: its perplexity changes by {}", named(*chosen),
       small.empty() ? "loses least"
                     : fmt::format("is the smallest whose loss is below {} %, at 95 % for all "
                                   "folders together",
@@ -94,8 +117,8 @@ std::string rows_sentence(const ReportData& data) {
   std::string names;
   for (const ReportModel& model : data.models) {
     if (!model.partial) continue;
-    names +=
-        fmt::format("{}{} ({} rows)", names.empty() ? "" : ", ", model.label, model.rows.size());
+    names += fmt::format("{}{} ({} row{})", names.empty() ? "" : ", ", model.label,
+                         model.rows.size(), model.rows.size() == 1 ? "" : "s");
   }
   if (names.empty()) return "";
   return paragraph(fmt::format("Scored on fewer than the {} rows: {}. Their divergence and their "
@@ -193,14 +216,6 @@ std::string command_of(const ReportData& data, const std::string& command) {
   // Folders of this machine are nobody's business on a page that is handed around.
   const std::string study = std::filesystem::path(data.study).filename().string();
   return data.study.empty() || data.study == "./ram.db" ? command : command + " --study " + study;
-}
-
-std::string change_text(const PairedDifference& difference) {
-  const double change = percent_of(difference.delta);
-  if (!std::isfinite(difference.t95.low)) return fmt::format("{:+.2f} %", change);
-  const double reach = (percent_of(difference.t95.high) - percent_of(difference.t95.low)) / 2;
-  const int digits = reach < 0.1 ? 2 : 1;
-  return fmt::format("{:+.{}f} % ± {:.{}f}", change, digits, reach, digits);
 }
 
 std::string verdict_section(const ReportData& data) {

@@ -58,6 +58,22 @@ TEST_F(VerdictTest, WithoutOneItNamesTheFolderThatLosesLeast) {
   EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
 }
 
+TEST_F(VerdictTest, AFolderOfFewRowsDoesNotLoseLeast) {
+  folder("a", 900, [](int64_t row) { return 0.02 + 0.01 * static_cast<double>(row % 2); });
+  name_model("lucky", "lucky", 200);
+  compare("original", "lucky", {7}, 2.5, 0.1F);
+  ASSERT_EQ(gather(*study_, {}).models.size(), 3U);
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
+}
+
+TEST_F(VerdictTest, OneRowHasNoIntervalToTakeHalfOf) {
+  name_model("only", "only", 200);
+  compare("original", "only", {7}, 3.5, 0.1F);
+  const std::string text = verdict_of(*study_);
+  EXPECT_THAT(text, HasSubstr("only (200 B, 2.00 bits per weight) loses least"));
+  EXPECT_THAT(text, Not(HasSubstr("interval")));
+}
+
 // Folders exactly 1 % worse: one of them is said to lose less hardly more often than 2.5 %, though
 // the smallest of those that pass is picked.
 TEST(SurelySmall, TheClaimHoldsForAllFoldersTogether) {
