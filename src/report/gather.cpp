@@ -80,11 +80,16 @@ Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts
   return best;
 }
 
+constexpr size_t kShownDigits = 12;
+
+std::string unnamed_text(const std::string& digest) {
+  return "text " + digest.substr(0, kShownDigits);
+}
+
 std::map<std::string, std::string> text_names(Study& study) {
   std::map<std::string, std::string> names;
   for (const EvaluationKey& key : study.evaluations()) {
-    constexpr size_t kShown = 12;
-    names.emplace(key.text, "text " + key.text.substr(0, kShown));
+    names.emplace(key.text, unnamed_text(key.text));
   }
   for (const StudyDocument& document : study.documents("text")) {
     const auto known = names.find(document.key);
@@ -123,14 +128,15 @@ void list_left_out(Study& study, const Subject& subject,
   for (const ReportModel& model : data.models) {
     if (!subject.key || !model.rows.empty()) shown.insert(model.record.digest);
   }
-  std::map<std::string, std::set<std::string>> scored;  // by model, on which texts
-  std::set<std::string> same_text;
+  std::map<std::string, std::set<std::string>> scored;     // by model, on which texts
+  std::map<std::string, std::set<std::string>> protocols;  // by model, on this text
+  std::map<std::string, std::set<std::string>> others;     // by another text, which models
   for (const EvaluationKey& key : study.evaluations()) {
     if (key.precision != "f32") continue;
     scored[key.model].insert(names.at(key.text));
-    if (subject.key && key.text == subject.key->text && key.protocol == subject.key->protocol) {
-      same_text.insert(key.model);
-    }
+    const bool same_text = subject.key && key.text == subject.key->text;
+    if (same_text) protocols[key.model].insert(key.protocol);
+    if (!same_text) others[key.text].insert(key.model);
   }
   for (const TaskRecord& task : study.tasks()) {
     scored[task.key.model].insert("the questions of " + task.key.task);
@@ -139,14 +145,28 @@ void list_left_out(Study& study, const Subject& subject,
   for (const EvaluatedModel& record : study.evaluated_models()) {
     if (shown.contains(record.digest) || !scored.contains(record.digest)) continue;
     std::string why;
-    if (same_text.contains(record.digest)) {
+    const std::set<std::string>& own = protocols[record.digest];
+    if (subject.key && own.contains(subject.key->protocol)) {
       why = subject.models.contains(record.digest)
                 ? "scored on other rows than " + original
                 : "scored on this text, but not compared with " + original;
+    } else if (!own.empty()) {
+      why = fmt::format("scored on this text with other rows ({})", fmt::join(own, "; "));
     } else {
       why = fmt::format("seen on {}", fmt::join(scored.at(record.digest), ", "));
     }
     data.left_out.push_back({.name = record.name, .why = std::move(why)});
+  }
+  for (const auto& [text, models] : others) {
+    const std::string& name = names.at(text);
+    const auto alike = std::count_if(names.begin(), names.end(),
+                                     [&](const auto& entry) { return entry.second == name; });
+    const bool unnamed = name == unnamed_text(text);
+    data.left_out.push_back(
+        {.name = name,
+         .why = fmt::format("text of {} folder{}, shown by --text {}", models.size(),
+                            models.size() == 1 ? "" : "s",
+                            unnamed || alike > 1 ? text.substr(0, kShownDigits) : name)});
   }
 }
 

@@ -106,10 +106,32 @@ TEST_F(ReportTest, WhatSharesNoRowOrAnotherTextIsListed) {
   EXPECT_THAT(left_out(data),
               ElementsAre("alone: scored on this text, but not compared with base",
                           "asked: seen on the questions of mmlu", "away: seen on text 0123456789ab",
-                          "other-rows: scored on other rows than base"));
+                          "other-rows: scored on other rows than base",
+                          "text 0123456789ab: text of 2 folders, shown by --text 0123456789ab"));
   const std::string page = make_report(*study_, {});
   EXPECT_THAT(page, HasSubstr("In the study, but not on this page: alone (scored on this text"));
   EXPECT_THAT(page, HasSubstr("--text NAME"));
+}
+
+TEST_F(ReportTest, AnotherTextOfTheSameFoldersIsListed) {
+  name_model("original", "base", 1600);
+  name_model("a", "a", 300);
+  for (const char* text : {"1111111111111111", "2222222222222222"}) {
+    compare("original", "a", first_rows(10), 3.1, 0.1F, text);
+    study_->put_document({.kind = "text", .key = text, .text = "same.txt"});
+  }
+  // The later of equals is shown; by a name that both have it could not be told which.
+  EXPECT_THAT(left_out(gather(*study_, {})),
+              ElementsAre("same.txt: text of 2 folders, shown by --text 111111111111"));
+  EXPECT_EQ(gather(*study_, {.text = "111111111111"}).text, "1111111111111111");
+}
+
+TEST_F(ReportTest, AFolderScoredOnThisTextByAnotherProtocolIsListedSo) {
+  fill();
+  name_model("long", "long", 450);
+  compare("original", "long", first_rows(4), 3.1, 0.1F, "text", "length 8 rule 1");
+  EXPECT_THAT(left_out(gather(*study_, {})),
+              ElementsAre("long: scored on this text with other rows (length 8 rule 1)"));
 }
 
 TEST_F(ReportTest, TheTextIsChosenByItsNameOrDigest) {
@@ -125,7 +147,8 @@ TEST_F(ReportTest, TheTextIsChosenByItsNameOrDigest) {
     EXPECT_EQ(data.models.size(), 2U);
     EXPECT_EQ(data.rows.size(), 6U);
     EXPECT_THAT(left_out(data),
-                ElementsAre("large: seen on held<out>.txt", "small: seen on held<out>.txt"));
+                ElementsAre("large: seen on held<out>.txt", "small: seen on held<out>.txt",
+                            "held<out>.txt: text of 3 folders, shown by --text held<out>.txt"));
   }
   const std::string page = make_report(*study_, {.text = "held<out>.txt"});
   EXPECT_THAT(page, HasSubstr("in 4 rows of held&lt;out&gt;.txt"));
