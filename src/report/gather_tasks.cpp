@@ -1,6 +1,7 @@
 // Tasks: which models were asked by one protocol, their answers, and what these say. Each model has
 // the questions that it answered; two are compared on those that both did.
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <tuple>
 
@@ -26,24 +27,43 @@ std::string examples_of(const std::string& protocol) {
   return protocol.substr(0, protocol.find(", at most "));
 }
 
-// Of each group the records of its latest rule: what an older one answered is not asked so any
-// more.
-std::map<Group, std::vector<TaskRecord>> group_tasks(Study& study) {
+// Of each group the records of the latest rule by which a model of the page was asked: what an
+// older one answered is not asked so any more. Whose answers are older is listed as left out.
+std::map<Group, std::vector<TaskRecord>> group_tasks(Study& study, ReportData& data) {
+  std::map<std::string, std::string> labels;
+  for (const ReportModel& model : data.models) labels[model.record.digest] = model.label;
   std::map<Group, std::pair<int64_t, std::vector<TaskRecord>>> latest;
+  std::map<Group, std::vector<TaskRecord>> older;
   for (TaskRecord& record : study.tasks()) {
+    if (!labels.contains(record.key.model)) continue;
     const Group group = {.task = record.key.task,
                          .data = record.key.data,
                          .precision = record.key.precision,
                          .examples = examples_of(record.key.protocol)};
     auto& [rule, records] = latest[group];
     const int64_t own = rule_of(record.key.protocol);
-    if (own < rule) continue;
-    if (own > rule) records.clear();
+    if (own < rule) {
+      older[group].push_back(std::move(record));
+      continue;
+    }
+    if (own > rule) {
+      std::move(records.begin(), records.end(), std::back_inserter(older[group]));
+      records.clear();
+    }
     rule = own;
     records.push_back(std::move(record));
   }
   std::map<Group, std::vector<TaskRecord>> groups;
   for (auto& [group, entry] : latest) groups.emplace(group, std::move(entry.second));
+  for (const auto& [group, records] : older) {
+    std::set<std::string> shown;
+    for (const TaskRecord& record : groups.at(group)) shown.insert(record.key.model);
+    for (const TaskRecord& record : records) {
+      if (!shown.insert(record.key.model).second) continue;
+      data.left_out.push_back({.name = labels.at(record.key.model) + ", " + group.task,
+                               .why = "answered by an older rule (" + record.key.protocol + ")"});
+    }
+  }
   return groups;
 }
 
@@ -120,7 +140,7 @@ void judge_tasks(ReportData& data) {
 }  // namespace
 
 void gather_tasks(Study& study, const ReportOptions& options, ReportData& data) {
-  for (const auto& [group, records] : group_tasks(study)) {
+  for (const auto& [group, records] : group_tasks(study, data)) {
     ReportTask task;
     std::vector<Answers> known;
     for (size_t m = 0; m < data.models.size(); ++m) {

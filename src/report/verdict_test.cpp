@@ -192,6 +192,10 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
   ASSERT_EQ(data.tasks[0].models.size(), 2U);
   for (const AnswerSummary& summary : data.tasks[0].summaries) EXPECT_EQ(summary.right, 50);
   EXPECT_EQ(rule_of(data.tasks[0].record.key.protocol), 10);
+  ASSERT_EQ(data.left_out.size(), 1U);
+  EXPECT_EQ(data.left_out[0].name, "small, choice");
+  EXPECT_EQ(data.left_out[0].why,
+            "answered by an older rule (no examples, at most 512 tokens, rule 2)");
   // Other examples make it another task.
   answer(
       "small", "choice", 0, 50, [](int64_t) { return true; },
@@ -199,6 +203,22 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
   data = gather(*study_, {});
   ASSERT_EQ(data.tasks.size(), 2U);
   EXPECT_EQ(data.tasks[0].models.size() + data.tasks[1].models.size(), 3U);
+}
+
+TEST_F(VerdictTest, ALaterRuleOfAModelThatIsNotShownTakesNoAnswersAway) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  for (const char* model : {"original", "small"}) {
+    answer(model, "choice", 0, 50, [](int64_t) { return true; });
+  }
+  name_model("other", "other", 500);
+  answer(
+      "other", "choice", 0, 50, [](int64_t) { return true; },
+      "no examples, at most 512 tokens, rule 2");
+  const ReportData data = gather(*study_, {});
+  ASSERT_EQ(data.tasks.size(), 1U);
+  EXPECT_EQ(data.tasks[0].models.size(), 2U);
+  ASSERT_EQ(data.left_out.size(), 1U);
+  EXPECT_EQ(data.left_out[0].name, "other");
 }
 
 TEST_F(VerdictTest, FewerQuestionsAskedOfOneAreNotOneModelOnly) {
