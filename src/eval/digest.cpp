@@ -55,13 +55,19 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
   return hasher.digest();
 }
 
+// For people to read: what cannot be looked at does not count, and stops nothing.
 int64_t folder_bytes(const fs::path& folder) {
   int64_t bytes = 0;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+  std::error_code failed;
+  fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied,
+                                         failed);
+  for (; !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
     std::error_code ignored;
-    const std::string name = entry.path().lexically_relative(folder).generic_string();
-    if (side_file(name) != SideFile::kClutter && entry.is_regular_file(ignored)) {
-      const uintmax_t size = entry.file_size(ignored);
+    const std::string name = entry->path().lexically_relative(folder).generic_string();
+    if (side_file(name) == SideFile::kClutter) {
+      entry.disable_recursion_pending();
+    } else if (entry->is_regular_file(ignored)) {
+      const uintmax_t size = entry->file_size(ignored);
       if (!ignored) bytes += static_cast<int64_t>(size);
     }
   }

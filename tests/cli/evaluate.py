@@ -4,6 +4,7 @@
 import hashlib
 import json
 import math
+import os
 import pathlib
 import random
 import shutil
@@ -62,6 +63,16 @@ class Evaluate(harness.ProgramTest):
         self.assertLess(rows[-1], found["rows_total"])
         mean = sum(row["nll_sum"] for row in found["rows"]) / found["tokens"]
         self.assertAlmostEqual(found["mean_perplexity"], math.exp(mean), places=12)
+
+    def test_a_folder_in_the_model_that_may_not_be_read_stops_nothing(self):
+        user = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+        if subprocess.run([harness.PROGRAM, "--version"], capture_output=True, check=False, **user).returncode:
+            self.skipTest("the program lies where no other user can run it")
+        model = changed_demo(self.folder / "model", lambda folder: (folder / ".cache").mkdir(mode=0))
+        self.addCleanup((model / ".cache").chmod, 0o700)
+        self.folder.chmod(0o777)
+        ran = self.ram("perplexity", model, "--text", self.short_text(3000), "--length", 128, "--json", **user)
+        self.assertEqual(ran.status, 0, ran)
 
     def test_what_the_study_holds_is_not_computed_again_and_threads_do_not_matter(self):
         first = self.perplexity("--rows", 4, "--threads", 1)
