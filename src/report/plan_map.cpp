@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "html.h"
 #include "sections.h"
@@ -183,7 +184,7 @@ std::string roles_plot(const std::vector<std::pair<std::string, Roles>>& folders
   std::string svg;
   double y = 4;
   for (const auto& [label, roles] : folders) {
-    const std::string shown = label.size() > 18 ? label.substr(0, 16) + ".." : label;
+    const std::string shown = printable(label, 16);
     svg += fmt::format("<text text-anchor=\"end\" x=\"{:.0f}\" y=\"{:.0f}\">{}</text>", kLeft - 8,
                        y + 15, escape_html(shown));
     double x = kLeft;

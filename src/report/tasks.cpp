@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "html.h"
 #include "sections.h"
@@ -99,8 +100,7 @@ std::string flips_plot(const ReportData& data, const ReportTask& task) {
     const std::string tip =
         fmt::format("{}: {} questions that only the original answered, {} that only it answered",
                     model.label, pair->flips.lost, pair->flips.gained);
-    const std::string label =
-        model.label.size() > 22 ? model.label.substr(0, 20) + ".." : model.label;
+    const std::string label = printable(model.label, 20);
     svg += fmt::format(
         "<g class=\"{0}\" data-tip=\"{1}\"><title>{1}</title><text x=\"0\" y=\"{2:.0f}\">{3}</text>"
         "<rect class=\"fill faded\" x=\"{4:.1f}\" y=\"{5:.0f}\" width=\"{6:.1f}\" height=\"16\"/>"

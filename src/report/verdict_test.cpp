@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/utf8.h"
+
 #include "gather.h"
 #include "sections.h"
 #include "test_study.h"
@@ -153,6 +155,18 @@ TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
   EXPECT_THAT(ask("choice", 4000, 0, 0.24), HasSubstr("at chance (25 %)"));
   EXPECT_THAT(ask("mmlu", 40, 12, 1),
               HasSubstr("The questions of mmlu: they still tell small from base"));
+}
+
+TEST_F(VerdictTest, LongNamesAreCutBetweenCharacters) {
+  for (int shift = 0; shift < 3; ++shift) {
+    const std::string name = std::string(static_cast<size_t>(shift), 'x') + "三三三三三三三三三三";
+    folder(name, 300 + shift, [](int64_t) { return 0.0; });
+    study_->put_document({.kind = "plan", .key = name, .text = plan_text("squared", 400)});
+    answer(name, "choice", 0, 20, [](int64_t) { return true; });
+  }
+  answer("original", "choice", 0, 20, [](int64_t) { return true; });
+  const std::string page = make_report(*study_, {});
+  EXPECT_EQ(well_formed_utf8(page), page.size());
 }
 
 TEST_F(VerdictTest, AllOrNoneRightHasAnIntervalThatStaysOnTheAxis) {
