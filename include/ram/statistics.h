@@ -104,6 +104,14 @@ std::optional<int64_t> rows_to_tell(const PairedDifference& found, int64_t rows,
 /// 95 % interval lies within. @param margin as rows_to_tell's.
 bool within_margin(const PairedDifference& found, double margin);
 
+/// The differences of losses that surely raise perplexity by less than the margin: one-sided at
+/// 2.5 %, as the upper end of a 95 % interval is, corrected by Holm's method over all of them, so
+/// that any of them may be picked.
+/// @param rows that each is of; one has no error and is left out. @param margin as rows_to_tell's.
+/// @return positions, ascending.
+std::vector<size_t> surely_below(std::span<const PairedDifference> differences,
+                                 std::span<const int64_t> rows, double margin);
+
 /// Two-sided exact binomial test of one half: how likely a split at least as uneven is.
 /// @return 1 for total = 0. @pre 0 <= successes <= total.
 /// @source scipy.stats.binomtest(successes, total, 0.5)

@@ -113,6 +113,33 @@ bool within_margin(const PairedDifference& found, double margin) {
   return std::expm1(found.t95.high) <= margin && std::expm1(found.t95.low) >= -margin;
 }
 
+std::vector<size_t> surely_below(std::span<const PairedDifference> differences,
+                                 std::span<const int64_t> rows, double margin) {
+  RAM_CHECK(differences.size() == rows.size() && margin > 0);
+  std::vector<size_t> tested;
+  std::vector<double> p_values;
+  for (size_t i = 0; i < differences.size(); ++i) {
+    const PairedDifference& difference = differences[i];
+    if (std::isnan(difference.standard_error)) continue;
+    const double below = std::log1p(margin) - difference.delta;
+    double p = 1;  // of a difference of the margin or more: one-sided
+    if (below > 0) {
+      const auto degrees = static_cast<double>(rows[i] - 1);
+      p = difference.standard_error > 0
+              ? student_two_sided(below / difference.standard_error, degrees) / 2
+              : 0;
+    }
+    tested.push_back(i);
+    p_values.push_back(p);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  std::vector<size_t> below;
+  for (size_t i = 0; i < tested.size(); ++i) {
+    if (adjusted[i] < kLevel / 2) below.push_back(tested[i]);
+  }
+  return below;
+}
+
 std::optional<int64_t> rows_to_tell(const PairedDifference& found, int64_t rows, double margin,
                                     int64_t comparisons) {
   RAM_CHECK(rows >= 1 && margin > 0 && comparisons >= 1);

@@ -149,6 +149,20 @@ TEST(PairVerdicts, ADifferenceBeyondChanceIsOneHoweverSmall) {
   EXPECT_TRUE(within_margin(comparison.models[0].against_reference.difference, 0.005));
 }
 
+TEST(PairVerdicts, OneRowIsSurelyBelowNothingAndAMarginMayBePassedBySome) {
+  const auto difference = [](double delta, double error) {
+    PairedDifference found;
+    found.delta = delta;
+    found.standard_error = error;
+    return found;
+  };
+  const std::vector<PairedDifference> differences = {
+      difference(0, std::nan("")), difference(0.001, 0.001), difference(0.009, 0.001),
+      difference(0.02, 0), difference(0.005, 0)};
+  const std::vector<int64_t> rows = {1, 40, 40, 40, 40};
+  EXPECT_EQ(surely_below(differences, rows, 0.01), (std::vector<size_t>{1, 4}));
+}
+
 TEST(PairVerdicts, OfTwoModelsKlSaysWhichIsNearer) {
   const std::vector<double> noisy = plus(kReference, wave(0, 0.13, 5));
   const std::vector<double> noisier = plus(kReference, wave(0, 0.2, 7));

@@ -29,11 +29,6 @@ double megabytes(double bytes);
 /// @return "ram compare ORIGINAL FOLDER... --text FILE" and the like, with --study where it is not
 /// the default one.
 std::string command_of(const ReportData& data, const std::string& command);
-/// The folders whose perplexity is surely less than `share` above the original's: one-sided at
-/// 2.5 %, as the upper end of a 95 % interval is, corrected by Holm's method over all of them, so
-/// that the smallest of them may be picked.
-/// @return positions, ascending.
-std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double share);
 /// @return what the verdict of a task says, as half a sentence. @pre it has one.
 std::string ladder_text(const ReportData& data, const ReportTask& task);
 

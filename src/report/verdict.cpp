@@ -83,6 +83,22 @@ std::string change_text(const PairedDifference& difference) {
                      digits);
 }
 
+// The folders whose perplexity is surely less than `share` above the original's.
+std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double share) {
+  std::vector<size_t> tested;
+  std::vector<PairedDifference> differences;
+  std::vector<int64_t> rows;
+  for (size_t m = 0; m < models.size(); ++m) {
+    if (!models[m].difference) continue;
+    tested.push_back(m);
+    differences.push_back(*models[m].difference);
+    rows.push_back(std::ssize(models[m].rows));
+  }
+  std::vector<size_t> small;
+  for (const size_t i : surely_below(differences, rows, share)) small.push_back(tested[i]);
+  return small;
+}
+
 std::string second_sentence(const ReportData& data) {
   if (!data.has_original)
     return "Without an original to compare with, nothing is said of what was lost.";
@@ -181,31 +197,6 @@ std::string third_sentence(const ReportData& data) {
 
 double percent_of(double nats) {
   return 100 * std::expm1(nats);
-}
-
-std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double share) {
-  std::vector<size_t> tested;
-  std::vector<double> p_values;
-  for (size_t m = 0; m < models.size(); ++m) {
-    const std::optional<PairedDifference>& difference = models[m].difference;
-    if (!difference || std::isnan(difference->standard_error)) continue;
-    const double below = std::log1p(share) - difference->delta;
-    const auto degrees = static_cast<double>(models[m].rows.size() - 1);
-    double p = 1;  // of a loss of `share` or more: one-sided
-    if (below > 0) {
-      p = difference->standard_error > 0
-              ? student_two_sided(below / difference->standard_error, degrees) / 2
-              : 0;
-    }
-    tested.push_back(m);
-    p_values.push_back(p);
-  }
-  const std::vector<double> adjusted = holm(p_values);
-  std::vector<size_t> small;
-  for (size_t i = 0; i < tested.size(); ++i) {
-    if (adjusted[i] < kLevel / 2) small.push_back(tested[i]);
-  }
-  return small;
 }
 
 double megabytes(double bytes) {

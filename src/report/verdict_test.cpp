@@ -76,39 +76,6 @@ TEST_F(VerdictTest, OneRowHasNoIntervalToTakeHalfOf) {
   EXPECT_THAT(text, Not(HasSubstr("interval")));
 }
 
-// Folders exactly 1 % worse: one of them is said to lose less hardly more often than 2.5 %, though
-// the smallest of those that pass is picked.
-TEST(SurelySmall, TheClaimHoldsForAllFoldersTogether) {
-#ifndef __OPTIMIZE__
-  GTEST_SKIP() << "only in the optimized build: half a minute in this one";
-#endif
-  std::mt19937_64 generator(3);
-  std::normal_distribution<double> normal;
-  for (const size_t folders : {1, 4, 12}) {
-    int claims = 0;
-    int uncorrected = 0;
-    constexpr int kTrials = 4000;
-    for (int trial = 0; trial < kTrials; ++trial) {
-      std::vector<ReportModel> models(folders + 1);
-      bool any = false;
-      for (size_t m = 1; m <= folders; ++m) {
-        std::vector<double> differences;
-        for (int row = 0; row < 40; ++row) {
-          differences.push_back(std::log1p(0.01) + 0.02 * normal(generator));
-        }
-        models[m].rows.resize(40);
-        models[m].difference = paired_difference(differences, std::vector<int64_t>(40, 1));
-        any = any || std::expm1(models[m].difference->t95.high) < 0.01;
-      }
-      claims += surely_small(models, 0.01).empty() ? 0 : 1;
-      uncorrected += any ? 1 : 0;
-    }
-    EXPECT_LE(claims, 0.034 * kTrials) << folders;
-    EXPECT_GE(claims, 0.012 * kTrials) << folders;
-    if (folders == 12) EXPECT_GT(uncorrected, 0.15 * kTrials) << "what it is corrected for";
-  }
-}
-
 TEST_F(VerdictTest, LossesTellOnlyAfterHolmsCorrection) {
   std::mt19937_64 generator(9);
   std::normal_distribution<double> normal;
