@@ -27,24 +27,6 @@ Cell seconds_cell(const RunRecord& run) {
   return Cell::number(fmt::format("{:.1f}", seconds_of(run)), seconds_of(run));
 }
 
-// Words that are absolute paths, as the file's name alone: the page is handed around.
-std::string without_folders(const std::string& text) {
-  std::string out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    const size_t root = word.find_first_of("/=");
-    const bool absolute =
-        root != std::string::npos && (word[root] == '/' ? root == 0 : word[root + 1] == '/');
-    if (begin > 0) out += ' ';
-    out += !absolute ? word
-                     : word.substr(0, word[root] == '/' ? 0 : root + 1) +
-                           word.substr(word.find_last_of('/') + 1);
-    begin = end + 1;
-  }
-  return out;
-}
-
 // One machine mostly: its name once.
 std::string machines_text(const ReportData& data) {
   std::vector<std::string> names;
@@ -63,7 +45,7 @@ std::string commands_table(const ReportData& data) {
                                {"machine", false}});
   for (const RunRecord& run : data.runs) {
     table.add({Cell::text(time_text(run.started_ms)), seconds_cell(run), Cell::text(run.program),
-               Cell::text(without_folders(run.options)), Cell::text(run.machine)});
+               Cell::text(run.options), Cell::text(run.machine)});
   }
   return table.empty() ? "" : "<h3>Commands that wrote to the study</h3>\n" + table.render();
 }

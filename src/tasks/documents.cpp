@@ -119,10 +119,11 @@ std::string type_of(const Json& value) {
 
 void DataMemory::take(int64_t bytes, const std::string& file) {
   if (bytes > left_) {
-    fail(Code::kUsage,
-         "{}: its questions take more memory than the {} that they may have: give more --memory, or "
-         "a part of the file",
-         file, format_bytes(bytes_));
+    fail(
+        Code::kUsage,
+        "{}: its questions take more memory than the {} that they may have: give more --memory, or "
+        "a part of the file",
+        file, format_bytes(bytes_));
   }
   left_ -= bytes;
 }

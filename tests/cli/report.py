@@ -183,6 +183,10 @@ class Report(harness.ProgramTest):
         self.assertIn("away (seen on other.txt)", text)
         self.assertIn("rows of heldout.txt", text)
         self.assertNotIn(str(self.folder), text)
+        commands = page.table("commands")
+        self.assertGreaterEqual(len(commands), 7)
+        for row in commands:  # no command leaves a path in the study
+            self.assertNotIn("/", row["asked to do"])
         chosen, page = self.page("--text", "other.txt")
         self.assertEqual({row["folder"] for row in page.table("models")}, {"demo", "away"})
         self.assertIn("rows of other.txt", chosen)
