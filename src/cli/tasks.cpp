@@ -259,8 +259,10 @@ std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::st
       return guessing + alike;
     case LadderKind::kUnderpowered: {
       std::string text = guessing + "underpowered: ";
-      text += fmt::format("differences below {:.1f} points are hardly found here",
-                          points(verdict.detectable));
+      text += verdict.detectable >= 1
+                  ? fmt::format("so few questions ({}) can show no difference", first.questions)
+                  : fmt::format("differences below {:.2f} points are hardly found here",
+                                points(verdict.detectable));
       if (verdict.questions_needed) {
         text += fmt::format("; {} questions would show {:.3g} points",
                             group_digits(*verdict.questions_needed), points(kTellingDifference));

@@ -190,8 +190,11 @@ std::string ladder_text(const ReportData& data, const ReportTask& task) {
                          points(kTellingDifference));
     case LadderKind::kUnderpowered: {
       std::string text = guessing + "underpowered, ";
-      text += fmt::format("{} questions hardly show differences below {:.1f} points", task.asked,
-                          points(verdict.detectable));
+      text += verdict.detectable >= 1
+                  ? fmt::format("{} question{} can show no difference", task.asked,
+                                task.asked == 1 ? "" : "s")
+                  : fmt::format("{} questions hardly show differences below {:.2f} points",
+                                task.asked, points(verdict.detectable));
       if (!verdict.questions_needed) return text;
       return text + fmt::format(", {} would show {:.3g}", group_digits(*verdict.questions_needed),
                                 points(kTellingDifference));

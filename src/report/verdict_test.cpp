@@ -114,6 +114,7 @@ TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
     answer("small", task, 0, count, [&](int64_t i) { return i >= lost && right(i); });
     return verdict_of(*study_);
   };
+  EXPECT_THAT(ask("choice", 5, 0, 1), HasSubstr("5 questions can show no difference"));
   EXPECT_THAT(ask("choice", 20, 0, 1),
               HasSubstr("The questions asked: underpowered, 20 questions"));
   EXPECT_THAT(ask("choice", 20, 0, 0.05),  // 5 of them
