@@ -179,7 +179,8 @@ struct PairTest {
   /// however few the rows.
   bool kl_far = false;
   Verdict verdict = Verdict::kTooFewRows;  ///< of a against b
-  /// Of kTooFewRows: how many would do (rows_to_tell); nothing where that is not known.
+  /// For kTooFewRows: how many rows would be enough (rows_to_tell); nothing where that is not
+  /// known.
   std::optional<int64_t> rows_needed;
 
   /// @return whether KL tells a from b beyond chance, whatever perplexity says.

@@ -55,8 +55,8 @@ Interval resampled_interval(std::span<const double> sums, std::span<const Weight
     }
   });
   std::sort(found.begin(), found.end());
-  // Values of resamples, not points between two: so that a ratio is on the side of 1 on which the
-  // difference is of 0, and infinite ones do no harm.
+  // The ends are values of resamples, not points between two. So a ratio lies above 1 exactly where
+  // the difference lies above 0, and an infinite ratio does no harm.
   const double last = static_cast<double>(found.size() - 1);
   const auto low = static_cast<size_t>(std::floor(kLevel / 2 * last));
   return {found[low], found[found.size() - 1 - low]};

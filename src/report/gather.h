@@ -44,8 +44,8 @@ struct ReportModel {
   std::string label;  ///< the name; with a digit where two share one
   Series series = Series::kOther;
   std::optional<ReportPlan> plan;
-  /// Of the report's text, by index: with an original, those that both were scored on (of the
-  /// original those of any folder). Empty: not scored on it.
+  /// Rows of the report's text, by index. With an original, a folder has the rows that both were
+  /// scored on, and the original has the rows of all folders. Empty: not scored on the text.
   std::vector<RowScore> rows;
   bool partial = false;  ///< fewer rows than the original's: its means are of other rows
   PerplexitySummary summary;
