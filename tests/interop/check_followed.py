@@ -1,6 +1,8 @@
 """The programs that ram follows: which versions, and every rule that is taken from them.
 
-Each test first shows the rule on the installed peer, then that ram keeps it. Where a newer peer
+Each test first shows the rule on the installed peer, then that ram keeps it. Three only show the rule:
+the keys that mlx_lm obeys (a list for people), the size of shards (src/checkpoint/mlx_layout_test.cpp
+cuts them) and the harness's questions (tests/peers/tasks_vs_lm_eval.py asks both). Where a newer peer
 behaves otherwise, the failure names peer, versions, rule, and the place in ram that has it. What a
 peer of this environment cannot show (no torch, no lm_eval) is skipped by name.
 """
@@ -328,11 +330,14 @@ class Followed(support.InteropCase):
 
     def test_the_dtype_of_two_keys(self):
         transformers = self.need("transformers")
-        folder = self.model("dtypes", config={"torch_dtype": "float16", "dtype": "bfloat16"})
+        folder = self.scratch / "dtypes"
+        make_models.write_model(folder, make_models.computing("dtypes", "llama"))  # of bfloat16
+        self.change_config(folder, torch_dtype="float16", dtype="bfloat16")
         where = "settle_dtype in src/checkpoint/checkpoint.cpp"
         with self.rule("transformers", where, "dtype comes before torch_dtype"):
             found = transformers.AutoConfig.from_pretrained(folder).dtype
             self.assertIn("bfloat16", str(found))
+        self.assertEqual("bf16", self.ram.run("inspect", folder)["dtype"])
 
     def test_the_theta_of_two_places(self):
         transformers = self.need("transformers")
@@ -382,6 +387,7 @@ class Followed(support.InteropCase):
             tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             ids = tokenizer.encode(" \n\x00</s>", add_special_tokens=False).ids
             self.assertEqual([0x120 - 0x100 + 2, 0x10A - 0x100 + 2, 2, 1], ids)
+        self.assertEqual(ids, self.ram.run("tokenize", folder, stdin=" \n\x00</s>")["ids"])
 
     def test_the_questions_are_those_of_the_harness(self):
         if installed("lm-eval") is None:

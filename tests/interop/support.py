@@ -40,10 +40,10 @@ class Ram:
     def __init__(self, folder: Path):
         self.study = folder / "study.db"
 
-    def run(self, *arguments, expect=0):
+    def run(self, *arguments, expect=0, stdin=None):
         """The parsed JSON document of a command that must end with status `expect`."""
         command = [RAM, *map(str, arguments), "--json", "--study", str(self.study)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
         if done.returncode != expect:
             raise AssertionError(
                 f"{' '.join(command)}: status {done.returncode}, not {expect}\n{done.stderr}"
