@@ -37,6 +37,7 @@ void clearly(const std::function<void()>& act) {
 void read_all(const fs::path& path) {
   clearly([&] {
     ram::Study study(path);
+    clearly([&] { ram::make_report(study, {.study = "ram.db"}); });
     clearly([&] { study.models(); });
     clearly([&] { study.runs(); });
     clearly([&] {
@@ -63,6 +64,8 @@ void read_all(const fs::path& path) {
 /// A study with a row in every table that holds blobs.
 void write_small(const fs::path& path) {
   ram::Study study(path);
+  study.put_evaluated_model({.digest = "a", .name = "a", .bytes = 2, .bits_per_weight = 16});
+  study.put_evaluated_model({.digest = "b", .name = "b", .bytes = 1, .bits_per_weight = 4});
   const ram::EvaluationKey key{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
   ram::EvaluationKey other = key;
   other.model = "b";
@@ -116,6 +119,21 @@ void remove_study(const fs::path& path) {
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(path.string() + suffix);
 }
 
+/// A text as a document of one kind; what its reader takes stands on a page.
+template <typename Read>
+void read_document(const char* kind, const char* key, const std::string& text, const Read& read) {
+  clearly([&] {
+    const ram::StudyDocument document{.kind = kind, .key = key, .text = text};
+    (void)read(document, "ram.db");
+    const fs::path path = ram::scratch_folder() / "page.db";
+    remove_study(path);
+    write_small(path);
+    ram::Study study(path);
+    study.put_document(document);
+    ram::make_report(study, {.study = "ram.db"});
+  });
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -134,12 +152,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const std::string text(reinterpret_cast<const char*>(data), size);
-  const ram::StudyDocument document{.kind = "kind", .key = "key", .text = text};
-  clearly([&] { ram::read_plan_document(document, "ram.db"); });
-  clearly([&] { ram::read_noise_document(document, "ram.db"); });
-  clearly([&] { ram::read_gptq_document(document, "ram.db"); });
-  clearly([&] { ram::read_measured_sweep_document(document, "ram.db"); });
-  clearly([&] { ram::read_sweep_document(document, "ram.db"); });
-  clearly([&] { ram::read_curves_document(document, "ram.db"); });
+  // Keys as the page looks for them: a folder, the original, a source without a fingerprint.
+  read_document("plan", "b", text, ram::read_plan_document);
+  read_document("noise", "b", text, ram::read_noise_document);
+  read_document("gptq", "a", text, ram::read_gptq_document);
+  read_document("measured_sweep", "a squared", text, ram::read_measured_sweep_document);
+  read_document("sweep", " squared", text, ram::read_sweep_document);
+  read_document("curves", "", text, ram::read_curves_document);
   return 0;
 }
