@@ -32,6 +32,15 @@ fs::path held_path(const fs::path& lock) {
   return lock.string() + ".held";
 }
 
+/// Only who made this file may remove a dead holder's one.
+fs::path guard_path(const fs::path& lock) {
+  return lock.string() + ".guard";
+}
+
+int create_new(const fs::path& path, int access) {
+  return open(path.c_str(), access | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+}
+
 /// When a process began, in a unit of the system's own: numbers of processes are used again.
 /// Empty where that cannot be known.
 std::string start_of(pid_t process) {
@@ -93,7 +102,9 @@ FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
   for (;;) {
     const int fault = file_fault(FileStep::kCreate, path);
     if (fault != 0) fail_errno(true, "cannot create", path.string(), fault);
-    fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    fd_ = create_new(path, O_RDWR);
+    const bool made = fd_ >= 0;
+    if (!made && errno == EEXIST) fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0) fail_errno(true, "cannot create", path.string(), errno);
     int error_number = file_fault(FileStep::kLock, path);
     if (error_number == 0 && flock(fd_, LOCK_EX | LOCK_NB) != 0) error_number = errno;
@@ -105,9 +116,11 @@ FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
         return;
       }
       if (error_number == EINTR) continue;
-      unlink(path.c_str());
+      if (made) unlink(path.c_str());  // another one's file may be locked by its holder
       fail_errno(true, "cannot lock", path.string(), error_number);
     }
+    // A ".held" file is not looked at: the programs of one machine all have flock here or all have
+    // none, and of other machines the user was told (Staging::soft).
     // The holder before us may have removed the file between our open and our lock: then what we
     // locked is a file without a name, and nobody else would meet it.
     struct stat locked = {};
@@ -122,16 +135,17 @@ FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
 
 void FileLock::take_softly(std::string_view busy) {
   const fs::path held = held_path(path_);
+  const fs::path guard = guard_path(path_);
   const Holder own = {.machine = this_machine(), .process = getpid(), .start = start_of(getpid())};
   constexpr int kTries = 3;
   for (int i = 0; i < kTries; ++i) {
-    const int fd = open(held.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    const int fd = create_new(held, O_WRONLY);
     if (fd >= 0) {
       const std::string text = render(own);
-      const bool written = write(fd, text.data(), text.size()) == std::ssize(text);
-      const int error_number = errno;
+      const ssize_t written = write(fd, text.data(), text.size());
+      const int error_number = written < 0 ? errno : ENOSPC;
       close(fd);
-      if (written) {
+      if (written == std::ssize(text)) {
         soft_ = true;
         return;
       }
@@ -142,24 +156,23 @@ void FileLock::take_softly(std::string_view busy) {
     if (!is_dead(read_holder(held))) {
       fail(Code::kUsage, "{} (if none is, remove {})", busy, held.string());
     }
-    // Of several that find a dead holder only one can rename its file. What was renamed may be the
-    // file of a living one that was quicker: then it goes back.
-    const fs::path aside = fmt::format("{}.{}", held.string(), own.process);
-    if (std::rename(held.c_str(), aside.c_str()) != 0) continue;
-    if (!is_dead(read_holder(aside))) {
-      if (link(aside.c_str(), held.c_str()) != 0 && errno != EEXIST) {
-        std::rename(aside.c_str(), held.c_str());
-      }
-      unlink(aside.c_str());
-      fail(Code::kUsage, "{}", busy);
+    const int guarding = create_new(guard, O_WRONLY);
+    if (guarding < 0 && errno != EEXIST) {
+      fail_errno(true, "cannot lock", path_.string(), errno);
     }
-    unlink(aside.c_str());
+    if (guarding < 0) fail(Code::kUsage, "{} (if none is, remove {})", busy, guard.string());
+    close(guarding);
+    // Read again: another one may have taken it over between the first look and the guard.
+    if (is_dead(read_holder(held))) unlink(held.c_str());
+    unlink(guard.c_str());
   }
   fail(Code::kUsage, "{}", busy);
 }
 
 bool FileLock::is_file_of(const fs::path& lock, const fs::path& file) {
-  return file.filename() == lock.filename() || file.filename() == held_path(lock).filename();
+  const fs::path name = file.filename();
+  return name == lock.filename() || name == held_path(lock).filename() ||
+         name == guard_path(lock).filename();
 }
 
 void FileLock::remove_file() {
