@@ -76,7 +76,7 @@ Error as_error(const std::exception& exception) {
   if (const auto* error = dynamic_cast<const std::filesystem::filesystem_error*>(&exception)) {
     const int number = error->code().value();
     return Error(code_of_errno(false, number),
-                 fmt::format("cannot read {}: {}{}", error->path1().string(),
+                 fmt::format("file system: {}: {}{}", error->path1().string(),
                              error->code().message(), advice(number)));
   }
   if (const auto* error = dynamic_cast<const std::system_error*>(&exception)) {
