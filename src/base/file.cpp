@@ -209,7 +209,8 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
     file.finish();
     rename_durably(temporary, path);
   } catch (...) {
-    remove_tree(temporary);
+    // Not remove_tree: a folder of that name is not ours.
+    if (file_fault(FileStep::kRemove, temporary) == 0) unlink(temporary.c_str());
     throw;
   }
 }

@@ -1,12 +1,15 @@
 // Files: what is written is read back, failures are named, nothing is left behind.
 #include "ram/file.h"
 
+#include <cerrno>
 #include <fstream>
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/file_fault.h"
 #include "ram/size.h"
 
 namespace ram {
@@ -43,6 +46,21 @@ TEST_F(FileTest, AtomicWriteReplacesTheWholeFileAndLeavesNothingElse) {
   write_file_atomic(path, "second");
   EXPECT_EQ(read_text_file(path, 100), "second");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(FileTest, AtomicWriteThatFailsRemovesItsOwnFileAndNoFolder) {
+  const fs::path path = folder_ / "a";
+  const fs::path temporary = path.string() + "." + std::to_string(getpid()) + ".tmp";
+  set_file_fault([](FileStep step, const fs::path&, int64_t&) {
+    return step == FileStep::kWrite ? ENOSPC : 0;
+  });
+  EXPECT_EQ(code_of([&] { write_file_atomic(path, "x"); }), Code::kWriteFailed);
+  set_file_fault({});
+  EXPECT_FALSE(fs::exists(temporary));
+  fs::create_directory(temporary);
+  std::ofstream(temporary / "somebody's") << "x";
+  EXPECT_EQ(code_of([&] { write_file_atomic(path, "x"); }), Code::kWriteFailed);
+  EXPECT_TRUE(fs::exists(temporary / "somebody's"));
 }
 
 TEST_F(FileTest, WritesAtOffsetsLandWhereTheyShould) {
