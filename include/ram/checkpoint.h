@@ -158,14 +158,16 @@ class Checkpoint {
   /// What people should know of this folder: where two of its files disagree and which of them
   /// counts, what is passed over, what a finished folder will lack. One line each.
   std::vector<std::string> notes;
-  /// What else was read or is carried (config.json, the index, README.md, ...): path, and what the
-  /// file was then.
+  /// What else was read or is carried (config.json, the tokenizer, ...): path, and what the file
+  /// was then. Not README.md and the index, which are read once, when the model is opened.
   std::vector<std::pair<std::filesystem::path, FileIdentity>> other_files;
 
   /// Compares every file that was read or is carried with what it was when the model was opened:
-  /// to be called when all is read and before a result is published.
+  /// to be called when all is read and before a result is published or kept.
   /// @throws Error{kCorrupt} one changed meanwhile, or is gone.
   void check_unchanged() const;
+  /// The same of the shards alone.
+  void check_weights_unchanged() const;
 
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
   /// torch_dtype where that is f16 or bf16, else bf16.

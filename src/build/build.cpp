@@ -184,6 +184,18 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   staging.publish();
 }
 
+/// Whether finished shards may be wrong. Where the weights are what they were, a damaged store or a
+/// changed file that is carried spoils none: the key says what the shards are made of.
+bool may_be_wrong(const Checkpoint& checkpoint, Code code) {
+  if (code != Code::kCorrupt) return code == Code::kInternal;
+  try {
+    checkpoint.check_weights_unchanged();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}
+
 BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                    const fs::path& out, const BuildOptions& options, const ProgressFn& progress) {
   if (plan.encoder == Encoder::kReference) {
@@ -217,8 +229,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
     // Finished shards wait for the next run, whatever ended this one: Ctrl-C, a full disk, a study
     // that another program holds. Not where they may be wrong themselves.
     const Code code = as_error(exception).code();
-    const bool wrong = code == Code::kCorrupt || code == Code::kInternal;
-    if (wrong || staging.finished_bytes() == 0) {
+    if (may_be_wrong(checkpoint, code) || staging.finished_bytes() == 0) {
       staging.discard();
       throw;
     }

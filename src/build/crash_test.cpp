@@ -264,33 +264,6 @@ TEST_F(Crash, AFinishedShardThatWasDamagedIsWrittenAgain) {
   EXPECT_TRUE(contents(out) == contents(made.root / "unbroken"));
 }
 
-/// A source that changes at a moment of the build: nothing is published.
-TEST_F(Crash, ASourceThatChangesIsNeverPublished) {
-  write_file_atomic(made.source / "tokenizer.json", "{}");
-  const auto written_meanwhile = [&](const fs::path& changed, const std::string& text) {
-    const Checkpoint checkpoint = Checkpoint::open(made.source.string());
-    Plan ours = plan;
-    made.settle(ours, checkpoint);
-    bool done = false;
-    const Error error = error_of([&] {
-      build_folder(checkpoint, ours, *made.study, out, made.options, [&](const Progress&) {
-        if (!std::exchange(done, true)) write_file_atomic(changed, text);
-      });
-    });
-    EXPECT_EQ(error.code(), Code::kCorrupt) << changed;
-    EXPECT_THAT(error.what(), HasSubstr(changed.filename().string()));
-    EXPECT_THAT(names_in(made.root.path()), ElementsAre("source", "study")) << changed;
-  };
-  for (const auto& entry : fs::directory_iterator(made.source)) {
-    // The same text again: what was read of it in between is not known.
-    written_meanwhile(entry.path(), read_text_file(entry.path(), int64_t{1} << 30));
-  }
-  const std::string weights = "model.safetensors";
-  std::string text = read_text_file(made.source / weights, int64_t{1} << 30);
-  text.back() = static_cast<char>(text.back() ^ 1);
-  written_meanwhile(made.source / weights, text);
-}
-
 TEST_F(Crash, AFileThatComesIntoOutMeanwhileIsNotLost) {
   made.build(made.plan(5), out);
   made.options.force = true;

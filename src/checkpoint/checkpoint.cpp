@@ -230,14 +230,24 @@ void note_file(Checkpoint& checkpoint, const std::filesystem::path& path) {
   checkpoint.other_files.emplace_back(path, file_identity(path));
 }
 
-/// Those of fixed names; before anything is read of them.
+/// Those of fixed names; before anything is read of them. README.md and the index are not among
+/// them: they are read once, when the model is opened, and nothing of the weights depends on them.
 void note_files(Checkpoint& checkpoint) {
-  for (const char* name :
-       {"config.json", "generation_config.json", "README.md", "model.safetensors.index.json"}) {
+  for (const char* name : {"config.json", "generation_config.json"}) {
     std::error_code error;
     const std::filesystem::path path = checkpoint.folder / name;
     if (std::filesystem::is_regular_file(path, error)) note_file(checkpoint, path);
   }
+}
+
+/// A chmod or a new hard link counts as a change: they set ctime alone, and so does a copy over the
+/// file that sets mtime back (cp -p, rsync -t). Hashing again would take as long as reading all.
+void check_identity(const std::filesystem::path& path, const FileIdentity& opened) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error) && file_identity(path) == opened) return;
+  fail(Code::kCorrupt,
+       "{}: changed while it was being read; run again when nothing writes to it any more",
+       path.string());
 }
 
 int64_t element_bytes(const Unit& unit) {
@@ -322,16 +332,13 @@ bool Checkpoint::has_tokenizer() const {
   });
 }
 
+void Checkpoint::check_weights_unchanged() const {
+  for (const InputFile& file : files) check_identity(file.path(), file.identity());
+}
+
 void Checkpoint::check_unchanged() const {
-  const auto check = [](const std::filesystem::path& path, const FileIdentity& opened) {
-    std::error_code error;
-    if (std::filesystem::exists(path, error) && file_identity(path) == opened) return;
-    fail(Code::kCorrupt,
-         "{}: changed while it was being read; run again when nothing writes to it any more",
-         path.string());
-  };
-  for (const InputFile& file : files) check(file.path(), file.identity());
-  for (const auto& [path, identity] : other_files) check(path, identity);
+  check_weights_unchanged();
+  for (const auto& [path, identity] : other_files) check_identity(path, identity);
 }
 
 DType Checkpoint::default_dtype() const {
