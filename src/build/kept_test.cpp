@@ -3,9 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ram/build.h"
 
+#include "staging.h"
+#include "support/sanitizers.h"
 #include "test_support.h"
 
 namespace ram::testing {
@@ -86,6 +91,41 @@ TEST_F(Kept, ATokenizerThatChangesCostsNoFinishedShard) {
     if (progress.phase == std::string("write")) written = progress.total_bytes;
   });
   EXPECT_EQ(written, 0);
+}
+
+TEST(KeptState, AStateThatCannotBeReadNowLosesNothing) {
+  if (RAM_SANITIZED) GTEST_SKIP() << "skipped: the sanitizer's own checks open files";
+  const TempFolder root;
+  const OutPlace place = resolve_out(root / "OUT");
+  fs::create_directories(place.work / "folder");
+  write_file_atomic(place.work / "folder" / "a.safetensors", "0123456789");
+  write_file_atomic(place.work / "state.json",
+                    R"({"ram_build": 1, "key": "key",
+                        "files": {"a.safetensors": {"bytes": 10, "digest": "d"}}})");
+  int refused = 0;
+  for (rlim_t files = 3;; ++files) {
+    ASSERT_LT(files, 200U) << "never ends";
+    const pid_t child = fork();
+    if (child == 0) {
+      rlimit limit = {};
+      getrlimit(RLIMIT_NOFILE, &limit);
+      limit.rlim_cur = files;
+      setrlimit(RLIMIT_NOFILE, &limit);
+      try {
+        const Staging staging(place, "key");
+        _exit(staging.finished_bytes() == 10 ? 0 : 1);
+      } catch (const Error&) {
+        _exit(2);
+      }
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_NE(WEXITSTATUS(status), 1) << files;
+    EXPECT_TRUE(fs::exists(place.work / "folder" / "a.safetensors")) << files;
+    if (WEXITSTATUS(status) == 0) break;
+    ++refused;
+  }
+  EXPECT_GT(refused, 1);
 }
 
 }  // namespace

@@ -71,9 +71,10 @@ Staging::Staging(const OutPlace& place, std::string key)
       folder_(place.work / "folder"),
       key_(std::move(key)),
       lock_(take_lock()) {
+  // Where these two fail, what is finished is not known, and all of it stays.
+  recover();
+  read_state();
   try {
-    recover();
-    read_state();
     remove_unfinished();
     make_folder(folder_);
   } catch (...) {
@@ -109,7 +110,8 @@ void Staging::recover() {
 void Staging::read_state() {
   const fs::path path = work_ / "state.json";
   if (!fs::exists(path)) return;
-  // A state file that cannot be read is ignored.
+  // A damaged state file is ignored. One that cannot be read (too many files are open, no memory)
+  // may describe hours of work.
   try {
     const auto state = parse_json(read_text_file(path, kMaxStateBytes), path.string());
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;
@@ -121,7 +123,10 @@ void Staging::read_state() {
       if (static_cast<int64_t>(fs::file_size(folder_ / name, error)) != bytes || error) continue;
       files_[name] = {.bytes = bytes, .digest = file.at("digest").get<std::string>()};
     }
-  } catch (const std::exception&) {
+  } catch (const nlohmann::json::exception&) {
+    files_.clear();
+  } catch (const Error& error) {
+    if (error.code() != Code::kCorrupt) throw;
     files_.clear();
   }
 }
