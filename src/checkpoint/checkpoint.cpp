@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "card.h"
 #include "config.h"
@@ -38,6 +39,7 @@ bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
   }
   constexpr int64_t kBlockBytes = int64_t{1} << 20;
   const auto block = [&](const SourceTensor& tensor, int64_t begin, int64_t size) {
+    check_interrupted();
     std::vector<std::byte> bytes(static_cast<size_t>(size));
     files.at(static_cast<size_t>(tensor.file)).read(tensor.info.begin + begin, bytes);
     return bytes;
