@@ -315,7 +315,8 @@ class EncodedStore {
 
   /// @return a unit that is there whole; nothing if it is missing, damaged or another.
   std::optional<CompressedUnit> find(int unit) const;
-  /// Writes beside, then renames. @throws Error{kWriteFailed}
+  /// Writes beside, then renames.
+  /// @throws Error{kWriteFailed}; {kCorrupt} the model's files changed since they were opened.
   void put(const CompressedUnit& unit);
 
   int64_t bytes() const;  ///< of the files of all units with a format

@@ -279,6 +279,8 @@ std::optional<CompressedUnit> EncodedStore::find(int unit) const {
 }
 
 void EncodedStore::put(const CompressedUnit& unit) {
+  // The circumstances name the model by what it held when it was opened.
+  state_->checkpoint.check_unchanged();
   const fs::path path = state_->path(unit.unit);
   const fs::path beside = path.string() + ".part";
   Hasher hasher;

@@ -1,5 +1,6 @@
 // The folder in which compressed units wait: one program at a time, nothing taken on trust, and no
 // more space than it must have.
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -133,6 +134,16 @@ TEST_F(Encoded, RowsAreReadOnlyFromFilesThatAreAsTheyWerePut) {
   EXPECT_EQ(first_code(held, unit), 6U);
   fs::resize_file(file, static_cast<uintmax_t>(size - 1));
   EXPECT_EQ(code_of([&] { first_code(held, unit); }), Code::kCorrupt);
+}
+
+TEST_F(Encoded, NothingIsPutOfAModelThatChanged) {
+  EncodedFolder folder(temp_ / "out");
+  const int unit = units().front();
+  const CompressedUnit compressed = made(unit, 5);
+  const fs::path weights = temp_ / "model" / "model.safetensors";
+  fs::last_write_time(weights, fs::last_write_time(weights) - std::chrono::hours(1));
+  EXPECT_EQ(code_of([&] { store(folder, "a").put(compressed); }), Code::kCorrupt);
+  EXPECT_TRUE(files(folder).empty());
 }
 
 TEST_F(Encoded, SpaceIsCountedAndOthersLeave) {

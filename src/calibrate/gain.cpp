@@ -224,6 +224,7 @@ class GainMeter {
 
   /// Adds what is known here to what is kept: other runs had other units.
   void keep() {
+    checkpoint_.check_unchanged();
     study_.change_document(kKind, key_, [this](const std::string& kept) {
       std::map<std::string, Ratios> all = parse(kept);
       for (const auto& [unit, ratios] : known_) {

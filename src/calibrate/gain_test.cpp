@@ -1,5 +1,6 @@
 // What is measured of the encoder's gains is kept unit by unit, by any command.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/calibrate.h"
+#include "ram/error.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -66,6 +68,18 @@ TEST_F(Gains, OfOtherUnitsAreNotForgotten) {
   EXPECT_EQ(kept(study).size(), units_.size());
   EXPECT_EQ(measure(units_, study), 0);
   EXPECT_EQ(gains_.units, all.units);
+}
+
+TEST_F(Gains, OfAModelThatChangedMeanwhileAreNotKept) {
+  Study study(folder_ / "a.db");
+  LanguageModel model(Checkpoint::open((folder_ / "model").string()), {.threads = 2});
+  const auto touch = [&](const Progress&) {
+    std::filesystem::last_write_time(folder_ / "model" / "model.safetensors",
+                                     std::filesystem::file_time_type());
+  };
+  EXPECT_THROW(measure_gains(model, "f", units_, text_, {.dtype = DType::kBF16}, study, touch),
+               Error);
+  EXPECT_TRUE(kept(study).empty());
 }
 
 // Two programs: each opened the study before the other kept anything.

@@ -273,7 +273,9 @@ class Prober {
   }
 
   void keep() {
-    if (!fresh_.empty()) study_.put_probes(key_, fresh_);
+    if (fresh_.empty()) return;
+    checkpoint_.check_unchanged();
+    study_.put_probes(key_, fresh_);
     fresh_.clear();
   }
 

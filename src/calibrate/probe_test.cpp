@@ -1,6 +1,7 @@
 // Probing against what it must be: the closed form for a head, and forward passes from the
 // embedding on for every unit.
 #include <cmath>
+#include <filesystem>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -139,6 +140,25 @@ TEST_P(Probe, DoesNotMeasureAgainWhatTheStudyKnows) {
   }
   const Coefficients other = measure_coefficients(model, "g", units, text, options, study, {});
   EXPECT_GT(other.layers_run, 0);
+}
+
+TEST_P(Probe, KeepsNothingOfAModelThatChangedMeanwhile) {
+  LanguageModel model = open();
+  const CalibrationText text = some_text(2, 16, spec_.vocab);
+  const std::vector<int> units = quantizable_units(model.checkpoint());
+  Study study(folder_ / "ram.db");
+  const auto touch = [&](const Progress&) {
+    std::filesystem::last_write_time(folder_ / "model" / "model.safetensors",
+                                     std::filesystem::file_time_type());
+  };
+  const ProbeOptions options{.first_rows = 2};
+  EXPECT_THROW(measure_coefficients(model, "f", units, text, options, study, touch), Error);
+  LanguageModel opened_again = open();
+  std::vector<Progress> all;
+  measure_coefficients(opened_again, "f", units, text, options, study,
+                       [&](const Progress& progress) { all.push_back(progress); });
+  ASSERT_FALSE(all.empty());
+  EXPECT_LE(all.front().done_bytes, 1);  // nothing was known
 }
 
 TEST_P(Probe, KeepsToItsTimeByTakingFewerRows) {

@@ -52,8 +52,9 @@ CalibrationText finish(std::string spec, std::vector<TokenRow> rows) {
   return text;
 }
 
-void keep(Study& study, const std::string& fingerprint, const CalibrationText& text,
-          int64_t length) {
+void keep(Study& study, const Checkpoint& model, const std::string& fingerprint,
+          const CalibrationText& text, int64_t length) {
+  model.check_unchanged();
   CalibrationRecord record{.fingerprint = fingerprint,
                            .spec = text.spec,
                            .digest = digest_of(text.rows),
@@ -187,7 +188,7 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
                     .unit = "tokens"});
         });
     std::move(rows.begin(), rows.end(), std::back_inserter(text.rows));
-    keep(study, fingerprint, text, use.length);
+    keep(study, model.checkpoint(), fingerprint, text, use.length);
   }
   text.digest = digest_of(text.rows);
   return text;

@@ -133,6 +133,19 @@ TEST_F(OwnText, GoesOnWhereAnInterruptedRunWas) {
   EXPECT_EQ(text.rows, whole.rows);
 }
 
+TEST_F(OwnText, OfAModelThatChangedMeanwhileIsNotKept) {
+  const std::filesystem::path copy = folder_ / "model";
+  std::filesystem::copy(demo(), copy);
+  LanguageModel model(Checkpoint::open(copy.string()), {.threads = 2});
+  Study study(folder_ / "a.db");
+  const auto touch = [&](const Progress&) {
+    std::filesystem::last_write_time(copy / "model.safetensors", std::filesystem::file_time_type());
+  };
+  EXPECT_THROW(own_text(model, tokenizer_, "f", options_, study, touch), Error);
+  const std::string spec = text_spec("own", model.checkpoint().config, options_);
+  EXPECT_FALSE(study.calibration_text("f", spec).has_value());
+}
+
 TEST(CalibrationTexts, OfAFileAreSpreadOverItAndKnowItsHash) {
   const std::string demo = RAM_SOURCE_DIR "/models/demo";
   const Tokenizer tokenizer = Tokenizer::open(demo);

@@ -102,6 +102,13 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
   if (room < missing) store.remove_others();
 }
 
+/// The engine takes a checkpoint of its own, which must be the one that the fingerprint is of.
+Checkpoint open_again(const Checkpoint& checkpoint) {
+  Checkpoint again = Checkpoint::open(checkpoint.folder.string());
+  checkpoint.check_unchanged();
+  return again;
+}
+
 EngineOptions model_options(const Common& common, const CalibrationMemory& memory) {
   EngineOptions options = engine_options(common, "f32");
   options.memory_bytes = memory.model;
@@ -208,7 +215,7 @@ Calibration::Calibration(const Common& common, const Checkpoint& checkpoint,
       probe_seconds_(parse_seconds(arguments.probe_time)),
       sequential_(arguments.inputs == "compressed"),
       memory_(calibration_memory(common, checkpoint, arguments)),
-      model_(Checkpoint::open(checkpoint.folder.string()), model_options(common, memory_)),
+      model_(open_again(checkpoint), model_options(common, memory_)),
       text_(make_text(common, model_, fingerprint, arguments, study)) {}
 
 std::function<void(const ProbeForecast&)> Calibration::forecast_note() const {
