@@ -296,6 +296,9 @@ class EncodedFolder {
   void clear();
 
  private:
+  /// Removes the folder and the parents made for it, as far as they hold nothing.
+  void remove_empty();
+
   std::filesystem::path out_;
   std::filesystem::path path_;
   std::vector<std::filesystem::path> made_parents_;

@@ -76,13 +76,13 @@ fs::path folder_beside(const fs::path& out) {
   return folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
 }
 
-/// Files of a folder besides its lock.
+/// Files of a folder besides those of its lock.
 std::vector<fs::path> files_of(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code ignored;
   for (fs::directory_iterator at(folder, ignored), end; !ignored && at != end;
        at.increment(ignored)) {
-    if (at->path().filename() != kLockName) files.push_back(at->path());
+    if (!FileLock::is_file_of(folder / kLockName, at->path())) files.push_back(at->path());
   }
   return files;
 }
@@ -172,13 +172,15 @@ EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_besi
   const std::string busy = fmt::format(
       "another program is compressing for {}: wait for it, or give another name", out.string());
   for (int i = 1; lock_ == nullptr; ++i) {
-    std::error_code failed;
-    fs::create_directories(path_, failed);
-    if (failed) fail_errno(true, "cannot create", path_.string(), failed.value());
     try {
+      std::error_code failed;
+      fs::create_directories(path_, failed);
+      if (failed) fail_errno(true, "cannot create", path_.string(), failed.value());
       lock_ = std::make_unique<FileLock>(path_ / kLockName, busy);
     } catch (const Error& error) {
-      if (error.code() != Code::kWriteFailed || fs::exists(path_, failed) || i == kTries) throw;
+      if (error.code() == Code::kWriteFailed && !fs::exists(path_, ignored) && i < kTries) continue;
+      remove_empty();
+      throw;
     }
   }
 }
@@ -188,9 +190,13 @@ EncodedFolder::~EncodedFolder() {
   // A program that waits for the lock may make a new one at once, and then the folder is its own
   // and stays.
   lock_->remove_file();
+  remove_empty();
+}
+
+void EncodedFolder::remove_empty() {
   std::error_code ignored;
   fs::remove(path_, ignored);
-  for (const fs::path& parent : made_parents_) fs::remove(parent, ignored);  // only empty ones
+  for (const fs::path& parent : made_parents_) fs::remove(parent, ignored);
 }
 
 int64_t EncodedFolder::bytes() const {

@@ -1,5 +1,6 @@
 // The folder in which compressed units wait: one program at a time, nothing taken on trust, and no
 // more space than it must have.
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/file_fault.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -78,7 +80,7 @@ class Encoded : public ::testing::Test {
   static std::vector<fs::path> files(const EncodedFolder& folder) {
     std::vector<fs::path> found;
     for (const auto& entry : fs::directory_iterator(folder.path())) {
-      if (entry.path().filename() != "lock") found.push_back(entry.path());
+      if (!FileLock::is_file_of("lock", entry.path())) found.push_back(entry.path());
     }
     return found;
   }
@@ -88,7 +90,20 @@ class Encoded : public ::testing::Test {
   std::vector<UnitFormat> formats_;
 };
 
-TEST_F(Encoded, AFolderBelongsToOneProgramAndGoesWhenItHoldsNothing) {
+/// With and without a file system that has locks.
+class EncodedLocked : public Encoded, public ::testing::WithParamInterface<int> {
+ protected:
+  EncodedLocked() {
+    set_file_fault([](FileStep step, const fs::path&, int64_t&) {
+      return step == FileStep::kLock ? GetParam() : 0;
+    });
+  }
+  ~EncodedLocked() override { set_file_fault({}); }
+};
+
+INSTANTIATE_TEST_SUITE_P(HardAndSoft, EncodedLocked, ::testing::Values(0, ENOSYS));
+
+TEST_P(EncodedLocked, AFolderBelongsToOneProgramAndGoesWhenItHoldsNothing) {
   const fs::path out = temp_ / "deep/er/out";
   {
     const EncodedFolder folder(out);
@@ -107,9 +122,10 @@ TEST_F(Encoded, AFolderBelongsToOneProgramAndGoesWhenItHoldsNothing) {
   EXPECT_EQ(first_code(store(again, "a"), units().front()), 7U);
   again.clear();
   EXPECT_EQ(again.bytes(), 0);
+  EXPECT_EQ(code_of([&] { EncodedFolder second(out); }), Code::kUsage);  // the lock is still there
 }
 
-TEST_F(Encoded, ALinkToAnOutputIsThatOutput) {
+TEST_P(EncodedLocked, ALinkToAnOutputIsThatOutput) {
   fs::create_directory(temp_ / "out");
   fs::create_directory_symlink(temp_ / "out", temp_ / "link");
   const EncodedFolder folder(temp_ / "out");
@@ -146,7 +162,15 @@ TEST_F(Encoded, NothingIsPutOfAModelThatChanged) {
   EXPECT_TRUE(files(folder).empty());
 }
 
-TEST_F(Encoded, SpaceIsCountedAndOthersLeave) {
+TEST_F(Encoded, ALockThatFailsLeavesNothingBehind) {
+  set_file_fault(
+      [](FileStep step, const fs::path&, int64_t&) { return step == FileStep::kLock ? EIO : 0; });
+  EXPECT_EQ(code_of([&] { EncodedFolder folder(temp_ / "deep/er/out"); }), Code::kWriteFailed);
+  set_file_fault({});
+  EXPECT_FALSE(fs::exists(temp_ / "deep"));
+}
+
+TEST_P(EncodedLocked, SpaceIsCountedAndOthersLeave) {
   EncodedFolder folder(temp_ / "out");
   EncodedStore first = store(folder, "a");
   EncodedStore second = store(folder, "b");
