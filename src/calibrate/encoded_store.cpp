@@ -4,8 +4,8 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <system_error>
 
@@ -15,6 +15,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/hash.h"
+#include "ram/thread.h"
 
 namespace ram {
 
@@ -127,15 +128,19 @@ struct EncodedStore::State {
   }
   void check(int index, const InputFile& file) const;
 
-  mutable std::mutex mutex;                     // of `checked`
-  mutable std::map<int, FileIdentity> checked;  // units whose file had its digest, as it was then
+  /// Of one unit: its file when it had its digest. One worker at a time checks a unit.
+  struct Checked {
+    std::mutex mutex;
+    std::optional<FileIdentity> file;
+  };
+  mutable std::vector<Checked> checked;
 };
 
 /// @throws Error{kCorrupt} the file is not what was put.
 void EncodedStore::State::check(int index, const InputFile& file) const {
-  const std::lock_guard lock(mutex);
-  const auto known = checked.find(index);
-  if (known != checked.end() && known->second == file.identity()) return;
+  Checked& known = checked.at(static_cast<size_t>(index));
+  const std::lock_guard lock(known.mutex);
+  if (known.file == file.identity()) return;
   constexpr int64_t kPiece = int64_t{1} << 20;
   bool whole = file.size() == file_bytes(index);
   if (whole) {
@@ -145,6 +150,7 @@ void EncodedStore::State::check(int index, const InputFile& file) const {
     Hasher hasher;
     std::vector<std::byte> piece(static_cast<size_t>(std::min(kPiece, file.size())));
     for (auto at = static_cast<int64_t>(kHeadBytes); at < file.size();) {
+      check_interrupted();
       const auto count = static_cast<size_t>(std::min(std::ssize(piece), file.size() - at));
       file.read(at, std::span(piece).first(count));
       hasher.update(std::span<const std::byte>(piece).first(count));
@@ -158,7 +164,7 @@ void EncodedStore::State::check(int index, const InputFile& file) const {
          "anew",
          file.path().string(), unit(index).name);
   }
-  checked[index] = file.identity();
+  known.file = file.identity();
 }
 
 EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_beside(out)) {
@@ -221,8 +227,7 @@ EncodedStore::EncodedStore(const Checkpoint& checkpoint, std::span<const UnitFor
                        .dtype = dtype,
                        .folder = folder,
                        .circumstances = std::move(circumstances),
-                       .mutex = {},
-                       .checked = {}}) {}
+                       .checked = std::vector<State::Checked>(formats.size())}) {}
 
 EncodedStore::~EncodedStore() = default;
 

@@ -9,10 +9,13 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/file_fault.h"
+#include "ram/thread.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -160,6 +163,21 @@ TEST_F(Encoded, NothingIsPutOfAModelThatChanged) {
   fs::last_write_time(weights, fs::last_write_time(weights) - std::chrono::hours(1));
   EXPECT_EQ(code_of([&] { store(folder, "a").put(compressed); }), Code::kCorrupt);
   EXPECT_TRUE(files(folder).empty());
+}
+
+TEST_F(Encoded, CtrlCEndsTheCheckOfAUnit) {
+  EncodedFolder folder(temp_ / "out");
+  const int unit = units().front();
+  store(folder, "a").put(made(unit, 5));
+  const pid_t child = fork();
+  if (child == 0) {
+    request_interrupt();
+    const Code code = code_of([&] { first_code(store(folder, "a"), unit); });
+    _exit(code == Code::kInterrupted ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(Encoded, ALockThatFailsLeavesNothingBehind) {
