@@ -272,7 +272,8 @@ class Study {
   /// @throws Error{kCorrupt} damaged.
   std::optional<CalibrationRecord> calibration_text(const std::string& fingerprint,
                                                     const std::string& spec);
-  /// Replaces the text of that model and specification.
+  /// Replaces the text of that model and specification, unless this one is only the beginning of
+  /// it: another program may have written more rows of the same text.
   void put_calibration_text(const CalibrationRecord& text);
 
   /// All that is known of a disturbance, by unit, seed and row. @throws Error{kCorrupt} damaged.

@@ -35,8 +35,12 @@ void Study::put_calibration_text(const CalibrationRecord& text) {
   Transaction transaction(state_->database);
   const int64_t run = state_->run_in_transaction();
   Statement insert(state_->database,
-                   "INSERT OR REPLACE INTO calibration_text "
-                   "(fingerprint, spec, digest, row_length, ids, run) VALUES (?, ?, ?, ?, ?, ?)");
+                   "INSERT INTO calibration_text "
+                   "(fingerprint, spec, digest, row_length, ids, run) VALUES (?, ?, ?, ?, ?, ?) "
+                   "ON CONFLICT (fingerprint, spec) DO UPDATE SET digest = excluded.digest, "
+                   "row_length = excluded.row_length, ids = excluded.ids, run = excluded.run "
+                   "WHERE length(excluded.ids) >= length(ids) OR "
+                   "substr(ids, 1, length(excluded.ids)) <> excluded.ids");
   insert.bind(1, text.fingerprint)
       .bind(2, text.spec)
       .bind(3, text.digest)

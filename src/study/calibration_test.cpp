@@ -31,6 +31,24 @@ TEST_F(CalibrationStudy, KeepsATextPerModelAndSpecification) {
   EXPECT_EQ(study.calibration_text("f", "own rows 2 length 3 seed 43"), std::nullopt);
 }
 
+TEST_F(CalibrationStudy, DoesNotReplaceATextByItsBeginning) {
+  Study study(file_);
+  CalibrationRecord text{
+      .fingerprint = "f", .spec = "own", .digest = "whole", .row_length = 2, .ids = {1, 2, 3, 4}};
+  study.put_calibration_text(text);
+  CalibrationRecord slower = text;
+  slower.digest = "half";
+  slower.ids = {1, 2};
+  study.put_calibration_text(slower);
+  EXPECT_EQ(study.calibration_text("f", "own"), text);
+  text.ids = {1, 2, 3, 4, 5, 6};
+  study.put_calibration_text(text);
+  EXPECT_EQ(study.calibration_text("f", "own"), text);
+  slower.ids = {7, 8};  // of another tokenizer
+  study.put_calibration_text(slower);
+  EXPECT_EQ(study.calibration_text("f", "own"), slower);
+}
+
 TEST_F(CalibrationStudy, KeepsProbesInOrderAndReplacesThoseThatComeAgain) {
   Study study(file_);
   const ProbeKey key{.fingerprint = "f", .text = "t", .disturbance = "gaussian 0.08"};
