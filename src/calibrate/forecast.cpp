@@ -2,6 +2,7 @@
 // counted.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <vector>
@@ -70,7 +71,11 @@ class Forecaster {
     if (work_.gains) forecast.gains.seconds = gains_seconds();
     if (work_.encoder != Encoder::kMlx) forecast.compress.seconds = compress_seconds();
     // What packs the weights is what comes first.
-    (work_.write_text ? forecast.text : forecast.coefficients).seconds += packing_;
+    (work_.write_text     ? forecast.text
+     : work_.coefficients ? forecast.coefficients
+     : work_.gains        ? forecast.gains
+                          : forecast.compress)
+        .seconds += packing_;
     const int64_t pass = std::min(memory.model, model_.pass_bytes(length_));
     const int64_t states = work_.rows * model_.row_bytes(length_);
     forecast.text.memory_bytes = pass + text_bytes();
@@ -145,25 +150,38 @@ class Forecaster {
     draw_ = seconds_of([&] { draw_token(logits, 1, random); });
   }
 
-  /// The units of the layer that share their inputs, and how far into the layer they are.
+  /// The layer nearest the middle that has units to work on: the middle's may all be kept.
+  int layer_of_units() const {
+    int nearest = -1;
+    for (const int unit : work_.units) {
+      const int layer = checkpoint_.units[static_cast<size_t>(unit)].layer;
+      if (layer < 0) continue;
+      if (nearest < 0 || std::abs(layer - layer_) < std::abs(nearest - layer_)) nearest = layer;
+    }
+    return nearest;
+  }
+
+  /// The units of a layer that share their inputs, and how far into the layer they are.
   void find_groups() {
     if (work_.encoder == Encoder::kMlx && !work_.gains) return;
+    const int layer = layer_of_units();
     std::vector<int> units;
     for (const int unit : work_.units) {
-      if (checkpoint_.units[static_cast<size_t>(unit)].layer == layer_) units.push_back(unit);
+      const int own = checkpoint_.units[static_cast<size_t>(unit)].layer;
+      if (own >= 0 && own == layer) units.push_back(unit);
     }
     if (units.empty()) return;
     InputGroups known(units);
     const HiddenRows row = model_.embed(some_rows(1, length_));
     HiddenRows passing = copy_rows(row);
-    model_.run_layers(passing, layer_, layer_ + 1, [&](const LinearInput& input) {
+    model_.run_layers(passing, layer, layer + 1, [&](const LinearInput& input) {
       if (known.wants(input.unit) && input.tokens > 0) known.leader_of(input);
     });
     groups_ = known.groups();
     for (const std::vector<int>& group : groups_) {
       HiddenRows to_inputs = copy_rows(row);
       inputs_ += seconds_of(
-          [&] { model_.run_to_inputs(to_inputs, layer_, group, [](const LinearInput&) {}); });
+          [&] { model_.run_to_inputs(to_inputs, layer, group, [](const LinearInput&) {}); });
     }
   }
 
