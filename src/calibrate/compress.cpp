@@ -376,6 +376,7 @@ class Compressor {
       inputs.moment = inputs.gathered;
       std::optional<SecondMoment> drawn;
       if (several) inputs.moment = &drawn.emplace(moments.of(leader, part, options_.shrink_tokens));
+      check_moment(checkpoint_.units[static_cast<size_t>(leader)], *inputs.moment);
       std::optional<Drift> drift;
       if (in_turn_) {
         inputs.drift = &drift.emplace(moments.drift_of(leader, part, options_.shrink_tokens));
@@ -401,6 +402,7 @@ class Compressor {
                                const HiddenRows* original = nullptr) {
     if (std::optional<CompressedUnit> found = recall(head)) return std::move(*found);
     const SecondMoment moment = final_moment(checkpoint_, end, pool_);
+    check_moment(checkpoint_.units[static_cast<size_t>(head)], moment);
     std::optional<Drift> drift;
     if (original != nullptr) drift = final_drift(checkpoint_, *original, end, pool_);
     Inputs inputs{.moment = &moment, .gathered = &moment, .drift = drift ? &*drift : nullptr};

@@ -178,6 +178,36 @@ TEST_P(Compress, SurvivesExpertsToWhichNoTokenComes) {
   EXPECT_EQ(result.parts > 0, GetParam() == "qwen3_moe");
 }
 
+TEST(CompressDamaged, NamesTheUnitWhoseInputsCannotBeSquared) {
+  const TempFolder folder;
+  TinyModel spec;
+  spec.edit = [](const std::string& name, std::vector<float>& values) {
+    if (name == "model.layers.1.mlp.up_proj.weight") {
+      for (float& value : values) value *= 1e25F;
+    }
+    if (name == "model.layers.1.mlp.down_proj.weight") {
+      for (float& value : values) value *= 1e-25F;
+    }
+  };
+  write_tiny_model(folder.path(), spec);
+  LanguageModel model(Checkpoint::open(folder.path().string()), {.threads = 2});
+  const CalibrationText text = random_text(spec.vocab, {.rows = 2, .length = 16, .seed = 3});
+  std::vector<UnitFormat> formats;
+  for (const Unit& unit : model.checkpoint().units) {
+    formats.push_back(unit.quantizable ? UnitFormat(AffineFormat{4, 32}) : std::nullopt);
+  }
+  for (const Encoder encoder : {Encoder::kFeedback, Encoder::kSearch}) {
+    try {
+      compress_units(model, formats, text, {.encoder = encoder}, {}, {});
+      ADD_FAILURE() << "was compressed";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kCorrupt);
+      EXPECT_NE(std::string(error.what()).find("model.layers.1.mlp.down_proj"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST_P(Compress, MomentsAreThoseOfTheInputsAndSharedByThoseThatShareThem) {
   LanguageModel model = open();
   const Checkpoint& checkpoint = model.checkpoint();

@@ -154,6 +154,7 @@ class GainMeter {
       read_rows(checkpoint_, unit, part, i * step, 1, options_.dtype,
                 weights.data() + i * use.cols);
     }
+    check_moment(use, moment);
     double trace = 0;
     for (const float value : moment.diagonal()) trace += double{value};
     const double mean = trace / static_cast<double>(use.cols);

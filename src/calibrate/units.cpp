@@ -92,6 +92,16 @@ SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, T
   return moment;
 }
 
+void check_moment(const Unit& unit, const SecondMoment& moment) {
+  for (const float value : moment.diagonal()) {
+    if (std::isfinite(value)) continue;
+    fail(Code::kCorrupt,
+         "{}: its inputs on the calibration text are too large to square: weights before it are "
+         "damaged",
+         unit.name);
+  }
+}
+
 Drift final_drift(const Checkpoint& checkpoint, const HiddenRows& original,
                   const HiddenRows& compressed, ThreadPool& pool) {
   const std::vector<float> gain = final_gain(checkpoint);

@@ -55,6 +55,10 @@ HiddenRows copy_rows(std::span<const Matrix> rows);
 /// The second moment of what the head multiplies. @param end hidden states after the last layer.
 SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool);
 
+/// @throws Error{kCorrupt} it is not finite: a unit's inputs cannot be squared, which weights do
+/// only where they are damaged.
+void check_moment(const Unit& unit, const SecondMoment& moment);
+
 /// How that has moved.
 Drift final_drift(const Checkpoint& checkpoint, const HiddenRows& original,
                   const HiddenRows& compressed, ThreadPool& pool);
