@@ -171,9 +171,12 @@ MakeRunner engine_runner(const TextRows& text, const EngineOptions& options) {
       runner.rows_at_once =
           std::min(runner.rows_at_once, engines->models.back().rows_at_once(text.length));
     }
-    runner.run = [engines](std::span<const TokenRow> rows,
-                           const std::function<void(const LogitPiece&, int)>& visit) {
+    const std::vector<Scored> all(models.begin(), models.end());
+    runner.run = [engines, all](std::span<const TokenRow> rows,
+                                const std::function<void(const LogitPiece&, int)>& visit) {
       run_block(*engines, rows, visit);
+      // What is kept of these rows names models by what they held when they were opened.
+      for (const Scored& scored : all) scored.model->checkpoint.check_unchanged();
     };
     return runner;
   };

@@ -211,5 +211,23 @@ TEST_F(RunnerTest, ProgressCountsUpToItsTotal) {
   EXPECT_GT(last, 0);
 }
 
+TEST(EngineRunner, GivesNoRowsOfAModelThatChangedMeanwhile) {
+  const testing::TempFolder folder;
+  const std::filesystem::path copy = folder / "model";
+  std::filesystem::copy(RAM_SOURCE_DIR "/models/demo", copy);
+  Study study(folder / "ram.db");
+  const OpenedModel model = open_model(copy.string(), study, {});
+  TextRows text = made_up_rows(2);
+  const Scored scored{.model = &model,
+                      .precision = Precision::kF32,
+                      .key = evaluation_key(model, Precision::kF32, text)};
+  const MakeRunner make = engine_runner(text, {.threads = 2});
+  const ProgressFn touch = [&](const Progress&) {
+    std::filesystem::last_write_time(copy / "model.safetensors", std::filesystem::file_time_type());
+  };
+  EXPECT_THROW(complete_rows(text, {&scored, 1}, study, make, touch), Error);
+  EXPECT_TRUE(study.row_scores(scored.key).empty());
+}
+
 }  // namespace
 }  // namespace ram

@@ -97,17 +97,21 @@ struct Cost {
   double seconds = 0;
 };
 
-Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenizer, int64_t context,
-         Answerer& answerer, Study& study, Counter& counter) {
+Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenizer,
+         const Checkpoint& checkpoint, Answerer& answerer, Study& study, Counter& counter) {
+  const int64_t context = checkpoint.config.max_positions;
   const auto start = Clock::now();
   auto kept = start;
   const int64_t tokens_before = answerer.tokens();
   Cost cost;
   std::vector<TaskAnswer> answers;
   const auto keep = [&] {
-    if (!answers.empty()) study.put_answers(missing.record, answers);
-    answers.clear();
     kept = Clock::now();
+    if (answers.empty()) return;
+    // The record names the model by what it held when it was opened.
+    checkpoint.check_unchanged();
+    study.put_answers(missing.record, answers);
+    answers.clear();
   };
   try {
     for (const TaskQuestion* question : missing.questions) {
@@ -206,7 +210,6 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
   Counter counter(total, progress);
   counter.show();
   for (size_t m = 0; m < models.size(); ++m) {
-    const int64_t context = models[m].checkpoint.config.max_positions;
     std::vector<Cost> costs(run.tasks.size());
     const bool all_known = std::all_of(missing[m].begin(), missing[m].end(),
                                        [](const Missing& own) { return own.questions.empty(); });
@@ -214,8 +217,8 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
       LanguageModel model(std::move(models[m].checkpoint), options);
       Answerer answerer(model);
       for (size_t t = 0; t < run.tasks.size(); ++t) {
-        costs[t] = ask(run.tasks[t], missing[m][t], models[m].tokenizer, context, answerer, study,
-                       counter);
+        costs[t] = ask(run.tasks[t], missing[m][t], models[m].tokenizer, model.checkpoint(),
+                       answerer, study, counter);
       }
     }
     AskedModel& asked = run.models.emplace_back();

@@ -135,6 +135,20 @@ TEST_F(RunTasks, AsksWhatTheStudyDoesNotHoldAndAModelAgainstItselfDoesNotDiffer)
   EXPECT_EQ(second.pairs[0].questions, 6);
 }
 
+TEST_F(RunTasks, KeepsNoAnswersOfAModelThatChangedMeanwhile) {
+  const fs::path copy = folder_ / "model";
+  fs::copy(kDemo, copy);
+  Study study(folder_ / "ram.db");
+  const std::vector<std::string> names = {copy.string()};
+  const fs::path weights = copy / "model.safetensors";
+  const auto touch = [&](const Progress& progress) {
+    if (progress.phase == std::string("ask")) fs::last_write_time(weights, fs::file_time_type());
+  };
+  EXPECT_THROW(run_tasks(names, {questions(2)}, 42, {.threads = 2}, study, touch), Error);
+  const TaskRun again = run_tasks(names, {questions(2)}, 42, {.threads = 2}, study);
+  EXPECT_EQ(again.models[0].tasks[0].asked, 2);
+}
+
 TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   Study study(folder_ / "ram.db");
   const TaskRun first = run(study, 4);
