@@ -77,11 +77,11 @@ struct Decoder::State {
 /// Doubles, so that a long capacity costs memory only as it is used.
 void Decoder::State::make_room(int64_t tokens) {
   if (tokens <= room) return;
-  room = std::min(capacity, std::max({tokens, 2 * room, kLeastRoom}));
+  const int64_t larger_room = std::min(capacity, std::max({tokens, 2 * room, kLeastRoom}));
   CpuBackend& backend = model.state().backend;
   for (KvCache& layer : cache) {
     for (Tensor* kept : {&layer.keys, &layer.values}) {
-      const Tensor larger = backend.zeros(room, kept->cols);
+      const Tensor larger = backend.zeros(larger_room, kept->cols);
       if (length > 0) {
         std::memcpy(cpu_data(larger), cpu_data(*kept),
                     static_cast<size_t>(length * kept->cols) * 4);
@@ -89,6 +89,7 @@ void Decoder::State::make_room(int64_t tokens) {
       *kept = larger;
     }
   }
+  room = larger_room;  // last: where memory is refused, some layers have it and others have not
 }
 
 Decoder::Decoder(LanguageModel& model, int64_t capacity)
@@ -215,6 +216,7 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
   const int64_t step = use.weights.keeps(Form::kPacked) ? use.vocabulary() : kPieceRows;
   for (int64_t first = 0; first < use.vocabulary(); first += step) {
     const int64_t last = std::min(use.vocabulary(), first + step);
+    const AtScopeExit release([&use] { use.weights.release(); });
     use.weights.acquire_rows(use.head, first, last);
     use.threads.run(ceil_div(last - first, panel), [&](int64_t i, int) {
       const int64_t begin = first + i * panel;
@@ -232,7 +234,6 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
                     static_cast<size_t>(ids_here) * 4);
       }
     });
-    use.weights.release();
   }
 }
 

@@ -1,5 +1,6 @@
 // A pass that ends in an exception leaves the model as it was: nothing watched, no weights
 // replaced, no memory counted that is not used.
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <limits>
@@ -9,11 +10,13 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "ram/engine.h"
 #include "ram/error.h"
 
 #include "buffer.h"
+#include "state.h"
 #include "support/model_logits.h"
 #include "support/sanitizers.h"
 #include "support/temp_folder.h"
@@ -138,6 +141,29 @@ TEST_P(Exceptions, AWeightThatWasHalfReadIsReadAgain) {
   }
 }
 
+// Logits that are not finite, of tokens that several decoders take at once.
+TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
+  const std::vector<Unit>& units = model_.checkpoint().units;
+  const int head = model_.state().head;
+  const auto feed = [&] {
+    std::vector<Decoder> decoders;
+    for (int i = 0; i < 3; ++i) decoders.emplace_back(model_, 8);
+    Decoder::feed_each(decoders, std::vector<int32_t>{1, 2, 3});
+  };
+  model_.set_unit(head, [&](int, int64_t, int64_t count, float* out) {
+    std::fill_n(out, count * units[static_cast<size_t>(head)].cols,
+                std::numeric_limits<float>::max());
+  });
+  EXPECT_THROW(feed(), Error);
+  const WeightStore& weights = model_.state().weights;
+  if (!weights.keeps(Form::kPacked)) {
+    for (const auto& panel : weights.packed(head, 0).panels) EXPECT_EQ(panel, nullptr);
+  }
+  model_.restore_unit(head);
+  EXPECT_NO_THROW(feed());
+  EXPECT_EQ(logits_of(model_, rows_), expected_);
+}
+
 TEST(Decoders, HoldOneRowOfLogits) {
   TempFolder folder;
   TinyModel spec;
@@ -158,6 +184,28 @@ TEST(Decoders, HoldOneRowOfLogits) {
 }
 
 #if !RAM_SANITIZED  // there, a request that cannot be met ends the program
+TEST_P(Exceptions, ADecoderWhoseMemoryIsRefusedGoesOnWithFewerTokens) {
+  Decoder decoder(model_, int64_t{1} << 24);
+  const std::vector<int32_t> many(size_t{1} << 22, 1);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit little = {.rlim_cur = rlim_t{1} << 20, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  bool refused = false;
+  try {
+    decoder.feed(many);
+  } catch (const std::bad_alloc&) {
+    refused = true;
+  }
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_TRUE(refused);
+  const std::vector<int32_t> few = {1, 2};
+  const auto logits = decoder.feed(few);
+  Decoder fresh(model_, 8);
+  const auto expected = fresh.feed(few);
+  EXPECT_TRUE(std::equal(logits.begin(), logits.end(), expected.begin()));
+}
+
 TEST(BufferPool, KeepsItsAccountsWhereMemoryIsRefused) {
   const auto pool = std::make_shared<BufferPool>();
   const auto held = pool->take(1000);
