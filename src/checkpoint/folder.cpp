@@ -47,11 +47,16 @@ fs::path cache_folder() {
   return fs::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
 }
 
+/// Empty where the file cannot be read.
 std::string first_word(const fs::path& file) {
   std::error_code error;
   if (!fs::is_regular_file(file, error)) return "";
-  std::string text = read_text_file(file, 4096);
-  return text.substr(0, text.find_first_of(" \t\r\n"));
+  try {
+    const std::string text = read_text_file(file, 4096);
+    return text.substr(0, text.find_first_of(" \t\r\n"));
+  } catch (const Error&) {
+    return "";  // the newest snapshot serves
+  }
 }
 
 /// The snapshot that refs/main names, else the one changed last; empty if there is none.
@@ -77,11 +82,11 @@ fs::path find_snapshot(const fs::path& repository) {
   return newest;
 }
 
-std::string replaced(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
+/// The opposite of repository_of_cache_folder.
+std::string cache_folder_of(std::string id) {
+  const size_t slash = id.find('/');
+  if (slash != std::string::npos) id.replace(slash, 1, "--");
+  return "models--" + id;
 }
 
 fs::path whole_path(const fs::path& folder) {
@@ -191,24 +196,23 @@ ModelFolder find_model_folder(const std::string& folder_or_id) {
     return {folder_or_id, name, is_snapshot(folder_or_id) ? fetch_command(name) : ""};
   }
   const fs::path cache = cache_folder();
-  const fs::path snapshot =
-      is_repository_id(folder_or_id) && !fs::exists(folder_or_id, error)
-          ? find_snapshot(cache / ("models--" + replaced(folder_or_id, "/", "--")))
-          : fs::path();
+  const fs::path snapshot = is_repository_id(folder_or_id) && !fs::exists(folder_or_id, error)
+                                ? find_snapshot(cache / cache_folder_of(folder_or_id))
+                                : fs::path();
   if (snapshot.empty()) fail_foreign_name(folder_or_id, cache);
   return {snapshot, folder_or_id, fetch_command(folder_or_id)};
 }
 
 std::vector<std::string> cached_models() {
-  constexpr std::string_view kPrefix = "models--";
   std::vector<std::string> ids;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(cache_folder(), error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kPrefix)) continue;
+    const std::string id = repository_of_cache_folder(entry.path().filename().string());
+    // A shell completes words by these and would run a $(...) in them.
+    if (!is_repository_id(id)) continue;
     const fs::path snapshot = find_snapshot(entry.path());
     if (snapshot.empty() || !fs::exists(snapshot / "config.json", error)) continue;
-    ids.push_back(replaced(name.substr(kPrefix.size()), "--", "/"));
+    ids.push_back(id);
   }
   std::sort(ids.begin(), ids.end());
   return ids;

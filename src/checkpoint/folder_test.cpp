@@ -19,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::Environment;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempFolder;
@@ -99,6 +100,21 @@ TEST(Folder, an_index_that_is_none_is_refused) {
   expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
   write_file_atomic(path, "{\"weight_map\": ");
   expect_refused(folder.path(), Code::kCorrupt, "not valid JSON");
+}
+
+TEST(Folder, cached_models_are_listed_as_they_are_found) {
+  const TempFolder cache;
+  const Environment hub("HF_HUB_CACHE", cache.path().string());
+  for (const char* name : {"models--org--my--model", "models--gpt2", "models--a--b",
+                           "models--x--$(touch y)", "models--x--two words", "datasets--a--c"}) {
+    write_tiny_model(cache / name / "snapshots" / "1", {});
+  }
+  // A damaged refs/main concerns its model only, and that one has a snapshot.
+  fs::create_directories(cache / "models--a--b" / "refs");
+  write_file_atomic(cache / "models--a--b" / "refs" / "main", std::string(5000, 'x'));
+  const std::vector<std::string> models = cached_models();
+  EXPECT_THAT(models, ElementsAre("a/b", "gpt2", "org/my--model"));
+  for (const std::string& id : models) EXPECT_EQ(Checkpoint::open(id).name, id);
 }
 
 TEST(Folder, a_missing_tensor_is_named) {
