@@ -144,16 +144,32 @@ int shard_count(std::string_view name) {
 }
 
 /// Where names say how many shards there are, all must be there.
-void check_numbered_shards(const ModelFolder& folder, const std::vector<std::string>& files) {
+/// @return one that is not; empty: none is missing.
+std::string missing_shard(const std::vector<std::string>& files) {
   for (const std::string& file : files) {
     const int count = shard_count(file);
     for (int i = 1; i <= count; ++i) {
-      const std::string wanted = fmt::format("model-{:05d}-of-{:05d}.safetensors", i, count);
-      if (std::binary_search(files.begin(), files.end(), wanted)) continue;
-      fail(Code::kMissing, "shard {} is missing ({}){}", wanted, folder.path.string(),
-           folder.fetch);
+      std::string wanted = fmt::format("model-{:05d}-of-{:05d}.safetensors", i, count);
+      if (!std::binary_search(files.begin(), files.end(), wanted)) return wanted;
     }
   }
+  return "";
+}
+
+void check_numbered_shards(const ModelFolder& folder, const std::vector<std::string>& files) {
+  const std::string missing = missing_shard(files);
+  if (missing.empty()) return;
+  fail(Code::kMissing, "shard {} is missing ({}){}", missing, folder.path.string(), folder.fetch);
+}
+
+/// What serves in the place of a damaged index; empty: nothing.
+std::string whole_without_index(const std::vector<std::string>& files, const Error& damage) {
+  if (std::binary_search(files.begin(), files.end(), kWholeName)) return kWholeName;
+  // An index that names another file may be right: that file is still to be fetched.
+  const bool numbered = std::any_of(files.begin(), files.end(),
+                                    [](const std::string& file) { return shard_count(file) > 0; });
+  const bool all = numbered && missing_shard(files).empty();
+  return all && damage.code() == Code::kCorrupt ? "every numbered shard" : "";
 }
 
 ShardList read_index(const ModelFolder& folder) {
@@ -237,9 +253,10 @@ ShardList find_shards(const ModelFolder& folder) {
     } catch (const Error& damage) {
       // @source transformers 5.24, modeling_utils.py: model.safetensors comes before an index;
       // mlx_lm 0.32.2, utils.py, `load_model` reads none
-      if (!whole) throw;
+      const std::string instead = whole_without_index(found, damage);
+      if (instead.empty()) throw;
       shards.notes.push_back(fmt::format("{} is passed over, since {} is there: {}", kIndexName,
-                                         kWholeName, damage.what()));
+                                         instead, damage.what()));
     }
   }
   if (shards.files.empty()) {

@@ -18,8 +18,8 @@ namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::Environment;
 using ::testing::ElementsAre;
+using testing::Environment;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempFolder;
@@ -88,6 +88,9 @@ TEST(Folder, a_missing_shard_is_named) {
 TEST(Folder, an_index_that_is_none_is_refused) {
   const TempFolder folder;
   write_tiny_model(folder.path(), {.shards = 2});
+  // Whether these are all files only the index can say.
+  fs::rename(folder / "model-00001-of-00002.safetensors", folder / "model-a.safetensors");
+  fs::rename(folder / "model-00002-of-00002.safetensors", folder / "model-b.safetensors");
   const fs::path path = folder / "model.safetensors.index.json";
   auto index = nlohmann::json::parse(read_text_file(path, 1 << 20));
   index["weight_map"]["model.embed_tokens.weight"] = "../x.safetensors";
@@ -100,6 +103,19 @@ TEST(Folder, an_index_that_is_none_is_refused) {
   expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
   write_file_atomic(path, "{\"weight_map\": ");
   expect_refused(folder.path(), Code::kCorrupt, "not valid JSON");
+}
+
+TEST(Folder, numbered_shards_serve_without_a_damaged_index) {
+  const TempFolder folder;
+  write_tiny_model(folder.path(), {.shards = 2});
+  for (const char* text : {"", "{\"weight_map\": ", "[]"}) {
+    write_file_atomic(folder / "model.safetensors.index.json", text);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path().string());
+    EXPECT_EQ(checkpoint.files.size(), 2U);
+    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("since every numbered shard is there")));
+  }
+  fs::remove(folder / "model-00001-of-00002.safetensors");
+  expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
 }
 
 TEST(Folder, cached_models_are_listed_as_they_are_found) {
