@@ -338,6 +338,17 @@ std::vector<DType> read_dtypes(const Keys& keys) {
   return dtypes;
 }
 
+/// Two places that should say the same: mlx_lm looks at `quantization` first.
+void note_other_quantization(const Json& spelled, std::vector<std::string>& notes) {
+  const auto one = spelled.find("quantization");
+  const auto other = spelled.find("quantization_config");
+  if (one == spelled.end() || other == spelled.end() || !other->is_object()) return;
+  if (other->empty() || *one == *other) return;
+  notes.emplace_back(
+      "config.json's quantization and quantization_config differ: quantization counts, as for "
+      "mlx_lm");
+}
+
 }  // namespace
 
 ParsedConfig parse_config(std::string_view text, const std::string& file, Quantized quantized) {
@@ -350,6 +361,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   const Family& family = family_of(spelled, file);
   config.family = &family;
   config.stored = StoredFormats::parse(spelled, quantized, file);
+  if (config.stored.any()) note_other_quantization(spelled, config.notes);
   fill_defaults(spelled, family);
   refuse_what_mlx_ignores(spelled, family, file);
   spell_rope(spelled, family, file, config.notes);

@@ -14,6 +14,11 @@ using Json = nlohmann::json;
 constexpr int64_t kDefaultBits = 4;
 constexpr int64_t kDefaultGroupSize = 64;
 
+/// As Python's truth, which mlx_lm asks for.
+bool says_nothing(const Json& value) {
+  return value.is_null() || value == false || value.empty();
+}
+
 [[noreturn]] void refuse_source(const Json& value, const char* key, const std::string& file) {
   std::string method;
   if (value.is_object() && value.contains("quant_method") && value["quant_method"].is_string()) {
@@ -60,7 +65,8 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
   stored.file_ = file;
   const auto inner = config.find("text_config");
   if (inner != config.end() && inner->is_object() && inner->contains("quantization_config") &&
-      !config.contains("quantization_config")) {
+      !says_nothing((*inner)["quantization_config"]) && !config.contains("quantization_config") &&
+      Keys(config, file).find("quantization") == nullptr) {
     // mlx_lm obeys it there too.
     refuse_source((*inner)["quantization_config"], "text_config.quantization_config", file);
   }

@@ -10,6 +10,7 @@
 #include "ram/checkpoint.h"
 #include "ram/error.h"
 
+#include "config.h"
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -18,8 +19,10 @@ namespace ram {
 namespace {
 
 using Json = nlohmann::json;
+using ::testing::ElementsAre;
 using testing::ExpertLayout;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using testing::StoredTensors;
 using testing::TempFolder;
@@ -187,6 +190,30 @@ TEST(QuantizedFolder, other_peoples_spellings_open) {
   config = quantized_config(model);
   config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
   expect_four(config);  // mlx_lm looks at quantization first
+}
+
+TEST(QuantizedFolder, two_places_that_differ_are_noted) {
+  const TinyModel model;
+  const StoredTensors tensors = testing::mlx_tensors(model, all_four);
+  Json config = quantized_config(model);
+  EXPECT_THAT(open_stored(config, tensors).notes, IsEmpty());
+  config["quantization_config"]["bits"] = 8;
+  EXPECT_THAT(open_stored(config, tensors).notes, ElementsAre(HasSubstr("quantization counts")));
+}
+
+TEST(QuantizedFolder, what_text_config_leaves_open_or_repeats_is_no_quantization) {
+  const TinyModel model;
+  for (const Json& nothing : {Json(), Json(false), Json::object()}) {
+    Json config = testing::tiny_model_config(model);
+    config["text_config"] = {{"quantization_config", nothing}};
+    EXPECT_EQ(parse_config(config.dump(), "f").model.layers, 2) << nothing;
+  }
+  Json config = quantized_config(model);
+  config.erase("quantization_config");
+  config["text_config"] = {{"quantization_config", {{"quant_method", "fp8"}}}};
+  EXPECT_TRUE(parse_config(config.dump(), "f", Quantized::kAccept).stored.any());
+  config.erase("quantization");
+  EXPECT_THROW(parse_config(config.dump(), "f", Quantized::kAccept), Error);
 }
 
 TEST(QuantizedFolder, without_an_entry_scales_decide) {
