@@ -65,6 +65,12 @@ TEST(Config, text_that_is_no_config_is_refused) {
   expect_refused(R"({"model_type": "llama", "x": nan})", Code::kCorrupt, "not valid JSON");
 }
 
+TEST(Config, a_long_value_is_cut_between_characters) {
+  std::string text;
+  for (int i = 0; i < 50; ++i) text += "\xC3\xBC";
+  expect_refused(changed("llama", {{"num_hidden_layers", text}}), Code::kCorrupt, "\xC3\xBC...");
+}
+
 TEST(Config, absurd_numbers_are_refused_at_once) {
   for (const Json& bad : {Json(-1), Json(0), Json(1'000'000'000), Json("2"), Json(2.5), Json(true),
                           Json::array({2}), Json(18446744073709551615ULL)}) {

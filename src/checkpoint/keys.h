@@ -89,8 +89,7 @@ class Keys {
       const double number = value.get<double>();
       return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
     }
-    const std::string text = value.dump();
-    return text.size() > 60 ? text.substr(0, 60) + "..." : text;
+    return json_shown(value);
   }
 
  private:
