@@ -28,7 +28,7 @@ namespace ram {
 
 /// A text to calibrate on, in rows of one length.
 struct CalibrationText {
-  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 2"
+  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 3"
   std::string digest;  ///< Hasher's, of the ids
   std::vector<TokenRow> rows;
 

@@ -104,7 +104,7 @@ struct CalibrationOrigin {
   std::string digest;       ///< of the ids; empty: not known yet
 };
 
-/// @param text as "own rows 64 length 256 seed 42 rule 1 sequential digest 0123abcd".
+/// @param text as "own rows 64 length 256 seed 42 rule 3 sequential digest 0123abcd".
 /// @return nothing if it is not of this form, or a number is out of range.
 std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
 

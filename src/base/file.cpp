@@ -295,8 +295,10 @@ void need_descriptors(int count) {
   }
   for (const int fd : opened) close(fd);
   if (error_number == EMFILE || error_number == ENFILE) {
-    fail_errno(false, "cannot open what is needed",
-               fmt::format("{} more files, {} are to be had", count, opened.size()), error_number);
+    const auto allowed = opened.size();
+    fail_errno(false, "cannot open files",
+               fmt::format("need to open {} more files, but the limit allows {}", count, allowed),
+               error_number);
   }
 }
 

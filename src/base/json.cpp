@@ -31,7 +31,7 @@ struct Translated {
   std::vector<Replaced> replaced;
 };
 
-/// @return the length of the number, of whatever spelling, at the begin of a text.
+/// @return the length of the number at the start of text.
 size_t number_length(std::string_view text) {
   return std::min(text.find_first_not_of("+-.0123456789eE"), text.size());
 }

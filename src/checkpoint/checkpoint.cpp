@@ -105,8 +105,8 @@ std::vector<SourceTensor> read_headers(const std::vector<InputFile>& files,
     }
     if (!same_values(files, kept.back(), tensor)) {
       fail(Code::kCorrupt,
-           "tensor {} is in {} and in {}, with different values: take away the file that is not "
-           "the model's ({})",
+           "tensor {} is in {} and in {}, with different values: delete the file that does not "
+           "belong to the model ({})",
            printable(tensor.info.name), file(kept.back()), file(tensor),
            files.front().path().parent_path().string());
     }

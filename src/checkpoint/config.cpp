@@ -92,7 +92,7 @@ void drop_what_only_mlx_obeys(ParsedConfig& config, const std::string& file) {
     const bool idle = at->is_null() || *at == false || at->empty();
     if (!idle) {
       config.notes.push_back(
-          fmt::format("config.json has {}, which a finished folder's has not: {}", key, why));
+          fmt::format("config.json sets {}; the finished folder leaves it out: {}", key, why));
     }
     spelled.erase(at);
   }
@@ -112,7 +112,7 @@ void drop_what_only_mlx_obeys(ParsedConfig& config, const std::string& file) {
   const auto full = fits ? std::count(types->begin(), types->end(), Json("full_attention")) : 0;
   if (llama ? full == layers : full > 0) return;
   config.notes.push_back(fmt::format(
-      "config.json has layer_types, which a finished folder's has not: transformers' {} model "
+      "config.json sets layer_types; the finished folder leaves it out: transformers' {} model "
       "computes without it, and mlx_lm would {}",
       config.family->model_type, full > 0 ? "let some layers slide" : "refuse the folder"));
   spelled.erase("layer_types");

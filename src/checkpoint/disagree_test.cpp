@@ -277,7 +277,7 @@ TEST(Disagree, keys_that_only_mlx_lm_obeys_are_left_out_with_a_note) {
     config[key] = value;
     write_json(folder / "config.json", config);
     const Checkpoint checkpoint = open(folder.path());
-    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("config.json has " + key)));
+    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("config.json sets " + key)));
     EXPECT_FALSE(rendered(checkpoint).contains(key)) << key;
   }
   // Without effect they go without a word.

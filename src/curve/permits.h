@@ -8,8 +8,8 @@
 
 namespace ram {
 
-/// So many at a time. Not std::counting_semaphore: that of libstdc++ 12 can leave a waiter asleep
-/// on a count above 0 (GCC bug 104928).
+/// Limits how many workers compute at once. Not std::counting_semaphore: that of libstdc++ 12 can
+/// leave a waiter asleep on a count above 0 (GCC bug 104928).
 class Permits {
  public:
   /// @param count at least 1.

@@ -59,7 +59,7 @@ class Abreast : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Models, Abreast,
                          ::testing::Values("llama", "qwen2", "qwen3_moe", "qwen2_moe", "mixtral"));
 
-TEST_P(Abreast, GivesADecoderTheSameBitsWithWhomeverItIsFed) {
+TEST_P(Abreast, ResultDoesNotDependOnOtherDecoders) {
   LanguageModel model = open(2);
   const auto together = fed(model, 0, rows_.size());
   for (const size_t size : {1U, 2U, 4U, 5U}) {

@@ -238,7 +238,7 @@ class Reader {
       if (!parse_calibration(request.calibration)) {
         bad(
             fmt::format("\"calibration\" is {}, expected it as in \"own rows 64 length 256 seed 42 "
-                        "rule 1 digest 0123abcd\", rows 1 to 65536 and length 2 to 8192",
+                        "rule 3 digest 0123abcd\", rows 1 to 65536 and length 2 to 8192",
                         json_shown(json["calibration"])));
       }
     }
