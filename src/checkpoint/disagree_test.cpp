@@ -5,9 +5,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ram/checkpoint.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"
@@ -77,6 +80,25 @@ TEST(Disagree, an_equal_head_is_the_embedding) {
     EXPECT_EQ(checkpoint.dropped.size(), 1U);
     EXPECT_THAT(checkpoint.notes, IsEmpty());
   }
+}
+
+TEST(Disagree, ctrl_c_ends_a_comparison) {
+  const TempFolder folder;
+  write_tied_with_head(
+      folder.path(), {}, [](auto&) {}, DType::kBF16);
+  const pid_t child = fork();
+  if (child == 0) {
+    request_interrupt();
+    try {
+      open(folder.path());
+    } catch (const Error& error) {
+      _exit(error.code() == Code::kInterrupted ? 0 : 1);
+    }
+    _exit(2);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Disagree, a_head_that_differs_is_used_and_the_output_says_untied) {
