@@ -16,29 +16,32 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
   // Embedding and head are disturbed in a second model, so that the original's logits can be
   // computed beside.
   LanguageModel twin = twin_of(model);
-  // Into `disturbed` as it goes, so that a unit is restored though the next one fails.
-  const auto disturb = [&](LanguageModel& which, int layer, std::vector<int>& disturbed) {
+  const auto units_of = [&](int layer) {
+    std::vector<int> units;
     for (size_t u = 0; u < relative.size(); ++u) {
-      const Unit& unit = checkpoint.units[u];
-      if (unit.layer != layer || relative[u] <= 0) continue;
+      if (checkpoint.units[u].layer == layer && relative[u] > 0) {
+        units.push_back(static_cast<int>(u));
+      }
+    }
+    return units;
+  };
+  const auto disturb = [&](LanguageModel& which, const std::vector<int>& units) {
+    for (const int unit : units) {
       check_interrupted();
-      const int index = static_cast<int>(u);
-      which.set_unit(index,
-                     noisy_rows(checkpoint, index, relative[u], noise_seed(seed, index, 0), pool));
-      disturbed.push_back(index);
+      const double size = relative[static_cast<size_t>(unit)];
+      which.set_unit(unit, noisy_rows(checkpoint, unit, size, noise_seed(seed, unit, 0), pool));
     }
   };
-  std::vector<int> of_twin;  // which goes as it is
-  disturb(twin, -1, of_twin);
+  disturb(twin, units_of(-1));  // which goes as it is
   HiddenRows base = model.embed(rows);
   HiddenRows noisy = twin.embed(rows);
   for (int layer = 0; layer < model.layers(); ++layer) {
     model.run_layers(base, layer, layer + 1);
-    std::vector<int> disturbed;
+    const std::vector<int> units = units_of(layer);
     const AtScopeExit restore([&] {
-      for (const int unit : disturbed) model.restore_unit(unit);
+      for (const int unit : units) model.restore_unit(unit);
     });
-    disturb(model, layer, disturbed);
+    disturb(model, units);
     model.run_layers(noisy, layer, layer + 1);
   }
   const std::vector<LogitSource> sources = {{.model = &model, .hidden = &base},
