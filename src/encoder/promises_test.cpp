@@ -1,4 +1,8 @@
 // What the encoders promise for every matrix and moment, ugly ones first.
+#include <limits>
+
+#include "ram/error.h"
+
 #include "reference.h"
 #include "test_support.h"
 
@@ -152,6 +156,22 @@ TEST(Promises, AMomentWithoutATokenMakesItASearch) {
               search_encode(request, {}, pool));
   EXPECT_TRUE(FeedbackEncoder(none, {.grid = GroupGrid::kMlx}, pool).encode(request, pool) ==
               mlx_encode(request, pool));
+}
+
+TEST(Promises, AMomentThatIsNotFiniteIsRefused) {
+  ThreadPool pool(1);
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30F}) {
+    std::vector<float> inputs(static_cast<size_t>(2 * kCols), 1.0F);
+    inputs[5] = bad;  // 1e30 has no square
+    SecondMoment moment(kCols);
+    moment.add(inputs.data(), 2, pool);
+    try {
+      const FeedbackEncoder encoder(moment, {}, pool);
+      ADD_FAILURE() << "was taken: " << bad;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kInternal) << error.what();
+    }
+  }
 }
 
 }  // namespace
