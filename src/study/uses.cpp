@@ -31,7 +31,12 @@ constexpr std::array<std::string_view, 5> kOfFingerprint = {
     "DELETE FROM probe WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
     "DELETE FROM model WHERE fingerprint = ?"};
 
-constexpr std::string_view kFilesIn = "path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'";
+// Of a model's folder; what lies in the folder of another model below it is that one's.
+constexpr std::string_view kFilesIn =
+    "(path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/') AND NOT EXISTS (SELECT 1 FROM "
+    "model "
+    "AS other WHERE substr(other.folder, 1, length(?1) + 1) = ?1 || '/' AND substr(path, 1, "
+    "length(other.folder) + 1) = other.folder || '/')";
 
 void run_with(Database& database, std::string_view sql, std::string_view value) {
   Statement statement(database, sql);

@@ -135,6 +135,31 @@ TEST_F(UsesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
               ElementsAre("digest-a"));  // of the place; the folder's plan was the other's
 }
 
+TEST_F(UsesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
+  const auto tensors_of = [this](const std::string& name) {
+    return study_.tensor_hashes("/models/" + name + "/model.safetensors", kIdentity).size();
+  };
+  add("b", {"1"});
+  add("b/original", {"2"});
+  std::string gone = "print-b";
+  study_.remove_models({&gone, 1});
+  EXPECT_EQ(tensors_of("b"), 0U);
+  EXPECT_EQ(tensors_of("b/original"), 1U);
+  EXPECT_TRUE(knows("2"));
+  EXPECT_FALSE(knows("1"));
+  EXPECT_THAT(evaluated(), ElementsAre("digest-b/original", "out-b/original"));
+  add("b", {"1"});
+  gone = "print-b/original";
+  study_.remove_models({&gone, 1});
+  EXPECT_EQ(tensors_of("b"), 1U);
+  EXPECT_EQ(tensors_of("b/original"), 0U);
+  EXPECT_FALSE(knows("2"));
+  add("b/original", {"2"});
+  const std::vector<std::string> both = {"print-b", "print-b/original"};
+  study_.remove_models(both);
+  EXPECT_EQ(tensors_of("b/original"), 0U);
+}
+
 TEST_F(UsesTest, ADocumentThatIsNoJsonBelongsToNobody) {
   add("a", {"1"});
   study_.put_document({.kind = "plan", .key = "broken", .text = "{not json"});
