@@ -66,6 +66,22 @@ void add_plan_hashes(const Plan& plan, std::vector<Known>& known, Problems& prob
   said.hashes["plan.json"].clear();
 }
 
+/// What the study has of this very folder; nothing where it has none. Of a ram that wrote no
+/// digests the key is that of the text as it is.
+std::optional<BuildRecord> record_of(const FolderView& view, Study& study) {
+  const std::vector<fs::path> path = {view.out / "plan.json"};
+  const std::string digest = file_digests(path, 1).front();
+  for (const std::string& key : {build_key(*view.plan), hash_text(view.plan_text)}) {
+    std::optional<BuildRecord> record = study.build(key);
+    if (!record) continue;
+    // A build that never ended has no hashes, and the same plan may have been built elsewhere
+    // since, with other carried files.
+    const auto own = record->file_hashes.find("plan.json");
+    if (own != record->file_hashes.end() && own->second == digest) return record;
+  }
+  return std::nullopt;
+}
+
 /// Scales, biases and unquantized tensors must be finite: one NaN spoils every output.
 void check_finite(const FolderView& view, int threads, const Meter& meter, Problems& problems) {
   std::vector<const FoundTensor*> tensors;
@@ -122,10 +138,8 @@ VerifyReport verify(const fs::path& out, const Checkpoint* source, Study* study,
   std::vector<Known> known;
   add_plan_hashes(*view.plan, known, problems);
   std::optional<BuildRecord> record;
-  if (study != nullptr) record = study->build(build_key(*view.plan));
-  if (record && !record->file_hashes.empty()) {  // else its build never ended
-    known.push_back({.by = "the study", .hashes = std::move(record->file_hashes)});
-  }
+  if (study != nullptr) record = record_of(view, *study);
+  if (record) known.push_back({.by = "the study", .hashes = std::move(record->file_hashes)});
   report.contents_known = !known.empty();
   const Meter meter("verify",
                     finite_bytes(view) + (known.empty() ? 0 : view.total_bytes) +

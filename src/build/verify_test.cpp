@@ -8,6 +8,7 @@
 
 #include "ram/json.h"
 
+#include "file_digest.h"
 #include "test_support.h"
 
 namespace ram::testing {
@@ -189,6 +190,58 @@ TEST_F(Verify, AFolderOfARamWithoutDigestsIsCheckedAsFarAsItGoes) {
   const VerifyReport report = alone();
   EXPECT_FALSE(report.contents_known);
   EXPECT_THAT(report.problems, ::testing::ElementsAre(HasSubstr("files take")));
+}
+
+/// As a ram before the digests wrote it: these columns had no fixed width, and the study's key was
+/// the text's.
+TEST_F(Verify, AFolderOfAnEarlierRamIsWholeWithItsOwnColumns) {
+  Plan plan = parse_plan(read("plan.json"), "plan.json");
+  plan.file_hashes.clear();
+  const auto old_text = [&plan] {
+    std::string text = render_plan(plan);
+    for (const std::string key :
+         {"\"budget_bytes\": ", "\"unit_budget_bytes\": ", "\"budget\": "}) {
+      const size_t begin = text.find_first_of(" ,", text.find(key) + key.size());
+      text.erase(begin, text.find(',', begin) - begin);
+    }
+    return text;
+  };
+  for (int64_t total = 0; total != plan.total_bytes;) {
+    write("plan.json", old_text());
+    total = 0;
+    for (const auto& [name, text] : contents(out)) total += std::ssize(text);
+    std::swap(total, plan.total_bytes);
+  }
+  ASSERT_NE(read("plan.json"), render_plan(plan));
+  EXPECT_THAT(alone().problems, IsEmpty());
+  EXPECT_FALSE(with_study().contents_known);
+  BuildRecord record = {.fingerprint = plan.fingerprint,
+                        .plan_hash = hash_text(read("plan.json")),
+                        .file_hashes = {}};
+  for (const auto& [name, text] : contents(out)) {
+    const std::vector<fs::path> path = {out / name};
+    record.file_hashes[name] = file_digests(path, 1).front();
+  }
+  made->study->put_build(record);
+  EXPECT_TRUE(with_study().contents_known);
+  EXPECT_THAT(with_both().problems, IsEmpty());
+  poke(locate(std::string(kUnit) + ".weight").begin, "?");
+  EXPECT_THAT(with_study().problems, Contains(HasSubstr("model.safetensors")));
+}
+
+TEST_F(Verify, ABuildOfTheSamePlanFromOtherCarriedFilesIsAnotherFolder) {
+  Made own({.hidden = 64});
+  const Plan plan = own.plan();
+  own.build(plan, own.root / "first");
+  const std::string text = read_text_file(own.source / "tokenizer.json", 1000);
+  std::ofstream(own.source / "tokenizer.json") << "[" << text.substr(1);
+  own.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(own.source.string()));
+  own.build(plan, own.root / "second");
+  for (const char* folder : {"first", "second"}) {
+    const VerifyReport report = verify_folder(own.root / folder, nullptr, own.study.get(), 1);
+    EXPECT_THAT(report.problems, IsEmpty()) << folder;
+    EXPECT_TRUE(report.contents_known);
+  }
 }
 
 TEST_F(Verify, AFileThatCannotBeReadIsAnErrorAndNoProblem) {
