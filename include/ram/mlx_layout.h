@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,6 +51,7 @@ struct FolderLayout {
   std::vector<RenderedFile>
       rendered;  ///< config.json, model.safetensors.index.json; build adds plan.json, README.md
   std::vector<CarriedFile> carried_files;  ///< copied from the source
+  std::filesystem::path source;            ///< the folder that they come from; set by layout_plan
   int64_t weight_bytes = 0;                ///< of all tensors' data
 
   int64_t total_bytes() const;  ///< sum of the sizes of all files

@@ -9,6 +9,8 @@
 #include "ram/error.h"
 #include "ram/json.h"
 
+#include "walk.h"
+
 namespace ram {
 namespace {
 
@@ -24,18 +26,15 @@ void list_files(FolderView& view, Problems& problems) {
   if (!fs::is_directory(view.out, error)) {
     fail(Code::kMissing, "{} is not a folder: give the folder that ram wrote", view.out.string());
   }
-  for (const auto& entry : fs::recursive_directory_iterator(view.out)) {
-    const fs::path relative = entry.path().lexically_relative(view.out);
-    const std::string name = relative.generic_string();
-    if (side_file(name) == SideFile::kClutter || fs::is_directory(entry.symlink_status())) continue;
+  visit_files(view.out, [&](const std::string& name, const fs::directory_entry& entry) {
     if (!entry.is_regular_file(error)) {  // a link to a file, as in a cache, is one
       problems.add("{}: not a regular file", name);
-      continue;
+      return;
     }
     const auto size = static_cast<int64_t>(entry.file_size());
     view.files[name] = size;
     view.total_bytes += size;
-  }
+  });
 }
 
 /// Runs an action; what it finds wrong becomes a problem. What keeps it from looking is none: a

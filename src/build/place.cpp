@@ -18,6 +18,7 @@
 #include "ram/text.h"
 
 #include "file_digest.h"
+#include "walk.h"
 
 namespace ram {
 namespace {
@@ -43,13 +44,20 @@ fs::path real_path(const fs::path& path) {
 
 constexpr int64_t kLargestPlan = int64_t{64} << 20;
 
+/// The plan.json of a folder that is about to be replaced; nothing if there is none.
+/// @throws Error{kUsage} it is there and cannot be read: what the folder is, nobody knows.
 std::optional<Plan> plan_in(const fs::path& folder) {
   std::error_code error;
-  if (!fs::is_regular_file(folder / "plan.json", error)) return std::nullopt;
+  const fs::file_status status = fs::status(folder / "plan.json", error);
+  const bool unknown = status.type() == fs::file_type::none;  // reading it says why
+  if (!unknown && !fs::is_regular_file(status)) return std::nullopt;
   try {
     return parse_plan(read_text_file(folder / "plan.json", kLargestPlan), "plan.json");
-  } catch (const Error&) {
-    return std::nullopt;
+  } catch (const Error& unreadable) {
+    fail(Code::kUsage,
+         "{} holds a plan.json that cannot be read ({}): not replaced even with --force; give "
+         "another name",
+         folder.string(), unreadable.what());
   }
 }
 
@@ -66,41 +74,65 @@ bool is_clutter(const fs::path& name) {
   return side_file(name.generic_string()) == SideFile::kClutter;
 }
 
-bool is_history(const fs::path& relative) {
-  return *relative.begin() == ".git";
+/// A history of versions, which is a person's work though it is clutter in a model's folder.
+constexpr const char* kHistory = ".git";
+
+bool holds_history(const fs::path& folder) {
+  const fs::path history = folder / kHistory;
+  const fs::file_status status = fs::symlink_status(history);
+  std::error_code error;
+  return fs::exists(status) && (!fs::is_directory(status) || !fs::is_empty(history, error));
 }
 
 bool holds_nothing(const fs::path& folder) {
   const fs::directory_iterator entries(folder);
   return std::all_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
     const fs::path name = entry.path().filename();
-    return is_clutter(name) && !is_history(name);
+    return is_clutter(name) && name != kHistory;
   });
 }
 
 /// @return a file of the folder that ram did not write, so that replacing the folder would lose
 /// it; empty if there is none. What systems leave is nobody's work, a history (.git) is.
 std::string foreign_file(const fs::path& folder, const Plan& plan) {
+  if (holds_history(folder)) return kHistory;
   const std::map<std::string, std::string>& own = plan.file_hashes;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    const fs::path relative = entry.path().lexically_relative(folder);
-    const std::string name = relative.generic_string();
-    if (is_clutter(relative) && !is_history(relative)) continue;
-    if (fs::is_directory(entry.symlink_status())) continue;
+  std::string foreign;
+  visit_files(folder, [&](const std::string& name, const fs::directory_entry& entry) {
     const bool ours = fs::is_regular_file(entry.symlink_status()) &&
                       (own.empty() ? may_be_ours(name) : own.contains(name));
-    if (!ours) return name;
-  }
-  return "";
+    if (!ours && foreign.empty()) foreign = name;
+  });
+  return foreign;
 }
 
-/// @return a text of the folder that somebody edited, if plan.json tells: work of a person too.
+/// Without a list of files a plan.json is ram's own where the folder has exactly the size that it
+/// says: `ram plan` writes such a plan anywhere, into a source too.
+/// @throws Error{kUsage} it has another size.
+void check_total(const fs::path& folder, const Plan& plan) {
+  if (!plan.file_hashes.empty()) return;
+  int64_t total = 0;
+  visit_files(folder, [&](const std::string&, const fs::directory_entry& entry) {
+    total += static_cast<int64_t>(entry.file_size());
+  });
+  if (total == plan.total_bytes) return;
+  fail(Code::kUsage,
+       "{} takes {} bytes, and its plan.json is of a folder of {}: ram did not write it so; not "
+       "replaced even with --force; give another name",
+       folder.string(), total, plan.total_bytes);
+}
+
+/// @return a file of the folder, weights apart, that somebody edited, if plan.json tells: work of a
+/// person too.
 std::string edited_file(const fs::path& folder, const Plan& plan) {
-  const auto written = plan.file_hashes.find("README.md");
-  std::error_code error;
-  if (written == plan.file_hashes.end() || !fs::exists(folder / "README.md", error)) return "";
-  const std::vector<fs::path> path = {folder / "README.md"};
-  return file_digests(path, 1).front() == written->second ? "" : "README.md";
+  for (const auto& [name, digest] : plan.file_hashes) {
+    std::error_code error;
+    if (name.ends_with(".safetensors") || !fs::exists(folder / name, error)) continue;
+    const std::vector<fs::path> path = {folder / name};
+    const std::string now = name == "plan.json" ? plan_digest(plan) : file_digests(path, 1).front();
+    if (now != digest) return name;
+  }
+  return "";
 }
 
 /// A text of this folder as the layout has it: plan.json's digests are not known there.
@@ -118,6 +150,53 @@ bool is_rendered(const fs::path& path, const RenderedFile& file) {
     }
   }
   return text == file.text;
+}
+
+/// @return what names and sizes tell; empty if nothing differs.
+std::string other_files(const fs::path& out, const FolderLayout& layout) {
+  std::map<std::string, int64_t> wanted;
+  for (const Shard& shard : layout.shards) wanted[shard.name] = shard.bytes;
+  for (const CarriedFile& file : layout.carried_files) wanted[file.name] = file.bytes;
+  for (const RenderedFile& file : layout.rendered) {
+    wanted[file.name] = static_cast<int64_t>(file.text.size());
+  }
+  std::string found;
+  visit_files(out, [&](const std::string& name, const fs::directory_entry& entry) {
+    if (!found.empty()) return;
+    const auto one = wanted.find(name);
+    if (one == wanted.end()) {
+      found = "it also holds " + name;
+    } else if (!entry.is_regular_file() || static_cast<int64_t>(entry.file_size()) != one->second) {
+      found = name + " has another size";
+    } else {
+      wanted.erase(one);
+    }
+  });
+  if (found.empty() && !wanted.empty()) found = "it has no " + wanted.begin()->first;
+  return found;
+}
+
+/// @return what the bytes tell; empty if nothing differs. Carried files are compared with the
+/// source's, which may have changed; shards with what plan.json says of them, which is_rendered has
+/// checked. One thread keeps up with a disk.
+/// @pre names and sizes are the layout's.
+std::string other_bytes(const fs::path& out, const FolderLayout& layout) {
+  for (const RenderedFile& file : layout.rendered) {
+    if (!is_rendered(out / file.name, file)) return file.name + " differs";
+  }
+  for (const CarriedFile& file : layout.carried_files) {
+    const std::vector<fs::path> both = {layout.source / file.name, out / file.name};
+    const std::vector<std::string> digests = file_digests(both, 1);
+    if (digests[0] != digests[1]) return file.name + " differs";
+  }
+  const Plan plan = parse_plan(read_text_file(out / "plan.json", kLargestPlan), "plan.json");
+  for (const Shard& shard : layout.shards) {
+    const std::vector<fs::path> path = {out / shard.name};
+    if (file_digests(path, 1).front() != plan.file_hashes.at(shard.name)) {
+      return shard.name + " is not what was written";
+    }
+  }
+  return "";
 }
 
 }  // namespace
@@ -172,31 +251,12 @@ void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
 
 std::string difference(const fs::path& out, const FolderLayout& layout) {
   if (!fs::is_directory(out)) return "it is not a folder";
-  std::map<std::string, int64_t> wanted;
-  for (const Shard& shard : layout.shards) wanted[shard.name] = shard.bytes;
-  for (const CarriedFile& file : layout.carried_files) wanted[file.name] = file.bytes;
-  for (const RenderedFile& file : layout.rendered) {
-    wanted[file.name] = static_cast<int64_t>(file.text.size());
+  try {
+    const std::string found = other_files(out, layout);
+    return found.empty() ? other_bytes(out, layout) : found;
+  } catch (const fs::filesystem_error& error) {
+    return "it cannot be read: " + error.code().message();
   }
-  std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(out, error)) {
-    const fs::path relative = entry.path().lexically_relative(out);
-    if (is_clutter(relative) || fs::is_directory(entry.symlink_status(error))) continue;
-    const std::string name = relative.generic_string();
-    const auto found = wanted.find(name);
-    if (found == wanted.end()) return "it also holds " + name;
-    if (!entry.is_regular_file(error) ||
-        static_cast<int64_t>(entry.file_size(error)) != found->second) {
-      return name + " has another size";
-    }
-    wanted.erase(found);
-  }
-  if (error) return "it cannot be read: " + error.message();
-  if (!wanted.empty()) return "it has no " + wanted.begin()->first;
-  for (const RenderedFile& file : layout.rendered) {
-    if (!is_rendered(out / file.name, file)) return file.name + " differs";
-  }
-  return "";
 }
 
 void check_folder(const fs::path& out) {
@@ -228,6 +288,7 @@ void check_replaceable(const fs::path& out, const std::string& found, bool force
            out.string());
     }
     const std::string foreign = foreign_file(out, *plan);
+    if (foreign.empty()) check_total(out, *plan);
     const std::string edited = foreign.empty() ? edited_file(out, *plan) : "";
     if (!foreign.empty() || !edited.empty()) {
       fail(Code::kUsage,

@@ -21,8 +21,10 @@ OutPlace resolve_out(const std::filesystem::path& out);
 ///         replaced by it.
 void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out);
 
-/// @return what keeps `out` from being this layout, as far as names, sizes and the rendered texts
-///         tell ("config.json differs"); empty if nothing does. @pre out exists.
+/// @return what keeps `out` from being this layout ("config.json differs"); empty if nothing does:
+///         then every byte of it is as it was written. @pre out exists.
+/// @cost  reads all of `out` where names, sizes and texts are the layout's.
+/// @throws Error{kMissing} a file cannot be read; {kInterrupted}
 std::string difference(const std::filesystem::path& out, const FolderLayout& layout);
 
 /// @throws Error{kUsage} `out` is no folder. @pre out exists.
@@ -33,8 +35,8 @@ void check_writable(const OutPlace& place);
 
 /// @param found what difference() said.
 /// @throws Error{kUsage} unless `force` is set and `out` is empty, or was written by ram and holds
-///         nothing else: a file that ram did not write, or a README.md that was edited, is never
-///         lost (the message names it).
+///         nothing else: a file that ram did not write, or one beside the weights that was edited,
+///         is never lost (the message names it); what cannot be read is not replaced.
 void check_replaceable(const std::filesystem::path& out, const std::string& found, bool force);
 
 }  // namespace ram

@@ -127,6 +127,7 @@ FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan, int64_t
   formats.reserve(plan.units.size());
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
   FolderLayout layout = layout_folder(checkpoint, formats, plan.dtype, max_shard_bytes);
+  layout.source = checkpoint.folder;
   layout.rendered.push_back({"README.md", render_readme(checkpoint, plan)});
   Plan built = plan;
   built.file_hashes = {{"plan.json", kNoDigest}};

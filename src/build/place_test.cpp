@@ -1,0 +1,180 @@
+// What may be replaced and what is "already there": neither loses a person's work, nor takes a
+// folder for what it is not.
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "test_support.h"
+
+namespace ram::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+int64_t bytes_in(const fs::path& folder) {
+  int64_t total = 0;
+  for (const auto& [name, text] : contents(folder)) total += static_cast<int64_t>(text.size());
+  return total;
+}
+
+std::string text_of(const fs::path& file) {
+  return read_text_file(file, int64_t{1} << 30);
+}
+
+void write(const fs::path& file, const std::string& text) {
+  std::ofstream(file, std::ios::binary | std::ios::trunc) << text;
+}
+
+/// Another text of the same length.
+void flip(const fs::path& file, size_t at) {
+  std::string text = text_of(file);
+  text[at] = static_cast<char>(text[at] ^ 1);
+  write(file, text);
+}
+
+/// As a user to whom permissions mean something, in the folder of a test.
+class AsNobody {
+ public:
+  explicit AsNobody(const fs::path& folder) {
+    if (geteuid() != 0) return;
+    constexpr uid_t kNobody = 65534;
+    EXPECT_EQ(lchown(folder.c_str(), kNobody, kNobody), 0);
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+      EXPECT_EQ(lchown(entry.path().c_str(), kNobody, kNobody), 0);
+    }
+    EXPECT_EQ(seteuid(kNobody), 0);
+    root_ = true;
+  }
+  ~AsNobody() {
+    if (root_) EXPECT_EQ(seteuid(0), 0);
+  }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+
+ private:
+  bool root_ = false;
+};
+
+class Place : public ::testing::Test {
+ protected:
+  std::string refused(const fs::path& place, bool force = true) {
+    const auto before = contents(place);
+    made.options.force = force;
+    const Error error = error_of([&] { made.build(other, place); });
+    EXPECT_EQ(error.code(), Code::kUsage) << error.what();
+    EXPECT_TRUE(contents(place) == before);
+    return error.what();
+  }
+
+  /// plan.json without a list of files, as `ram plan` writes it and an earlier ram did.
+  Plan unlisted() const {
+    Plan without = plan;
+    without.file_hashes.clear();
+    return without;
+  }
+
+  Made made{{.hidden = 64}};
+  Plan plan = made.plan();
+  Plan other = made.plan(3);
+  fs::path out = made.root / "out";
+};
+
+TEST_F(Place, AModelWithAPlanOfItsOwnIsNotReplaced) {
+  const fs::path theirs = made.root / "theirs";
+  fs::copy(made.source, theirs);
+  write(theirs / "plan.json", render_plan(unlisted()));
+  EXPECT_THAT(refused(theirs), HasSubstr("not replaced even with --force"));
+}
+
+TEST_F(Place, AFolderOfARamThatListedNoFilesIsReplacedIfItHasTheSizeThatItSays) {
+  made.build(plan, out);
+  Plan old = unlisted();
+  do {
+    old.total_bytes = bytes_in(out);
+    write(out / "plan.json", render_plan(old));
+  } while (bytes_in(out) != old.total_bytes);
+  write(out / "README.md", text_of(out / "README.md") + "mine");
+  EXPECT_THAT(refused(out), HasSubstr("did not write it so"));
+  fs::resize_file(out / "README.md", fs::file_size(out / "README.md") - 4);
+  made.options.force = true;
+  EXPECT_EQ(made.build(other, out), BuildOutcome::kWritten);
+}
+
+TEST_F(Place, AnEditedTextIsNotLostWhateverItIs) {
+  write(made.source / "chat_template.jinja", "{{ messages }}");
+  made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));
+  plan = made.plan();
+  other = made.plan(3);
+  made.build(plan, out);
+  for (const char* name : {"chat_template.jinja", "config.json", "tokenizer_config.json",
+                           "model.safetensors.index.json", "README.md"}) {
+    const std::string text = text_of(out / name);
+    for (const std::string& edited : {text + " ", text.substr(1)}) {
+      write(out / name, edited);
+      EXPECT_THAT(refused(out), HasSubstr(fmt::format("{}, which was edited", name)));
+    }
+    write(out / name, text);
+  }
+  Plan edited = parse_plan(text_of(out / "plan.json"), "plan.json");
+  edited.request.veto_db = 8;
+  write(out / "plan.json", render_plan(edited));
+  EXPECT_THAT(refused(out), HasSubstr("plan.json, which was edited"));
+}
+
+TEST_F(Place, APlanThatCannotBeReadIsSaidToBeThatAndStays) {
+  made.build(plan, out);
+  write(out / "plan.json", "{");
+  EXPECT_THAT(refused(out), HasSubstr("plan.json that cannot be read"));
+  fs::remove(out / "plan.json");
+  EXPECT_THAT(refused(out), HasSubstr("no plan.json"));
+}
+
+TEST_F(Place, AFolderWithADamagedByteIsNotThereAlready) {
+  made.build(plan, out);
+  EXPECT_EQ(made.build(plan, out), BuildOutcome::kAlreadyThere);
+  const auto good = contents(out);
+  for (const auto& [name, text] : good) {
+    flip(out / name, text.size() - 2);
+    made.options.force = false;
+    EXPECT_THAT(error_of([&] { made.build(plan, out); }).what(), HasSubstr(name));
+    write(out / name, text);
+  }
+  flip(out / "model.safetensors", good.at("model.safetensors").size() - 1);
+  made.options.force = true;
+  EXPECT_EQ(made.build(plan, out), BuildOutcome::kWritten);
+  EXPECT_TRUE(contents(out) == good);
+}
+
+TEST_F(Place, ASourceWhoseCarriedFileChangedGivesAnotherFolder) {
+  made.build(plan, out);
+  flip(made.source / "tokenizer.json", 5);
+  made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));
+  EXPECT_THAT(error_of([&] { made.build(plan, out); }).what(), HasSubstr("tokenizer.json differs"));
+  made.options.force = true;
+  EXPECT_EQ(made.build(plan, out), BuildOutcome::kWritten);
+  EXPECT_EQ(text_of(out / "tokenizer.json"), text_of(made.source / "tokenizer.json"));
+}
+
+TEST_F(Place, ClutterThatCannotBeReadIsNotRead) {
+  made.build(plan, out);
+  for (const char* folder : {".Trashes", ".cache"}) {
+    fs::create_directories(out / folder / "deep");
+    write(out / folder / "deep" / "model.safetensors", "x");
+  }
+  const AsNobody nobody(made.root.path());
+  made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));
+  for (const char* folder : {".Trashes", ".cache"}) fs::permissions(out / folder, fs::perms::none);
+  EXPECT_THAT(verify_folder(out, nullptr, nullptr, 1).problems, IsEmpty());
+  EXPECT_EQ(made.build(plan, out), BuildOutcome::kAlreadyThere);
+  made.options.force = true;
+  EXPECT_EQ(made.build(other, out), BuildOutcome::kWritten);
+  for (const auto& entry : fs::recursive_directory_iterator(made.root.path())) {
+    if (entry.is_directory()) fs::permissions(entry, fs::perms::owner_all);
+  }
+}
+
+}  // namespace
+}  // namespace ram::testing
