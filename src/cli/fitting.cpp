@@ -43,12 +43,23 @@ int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request)
 
 // The plan of a folder that ram made, or nothing.
 std::optional<Plan> plan_of_folder(const fs::path& folder) {
-  if (!fs::exists(folder / "plan.json")) return std::nullopt;
+  std::error_code error;
+  const fs::path file = folder / "plan.json";
+  if (fs::status(file, error).type() == fs::file_type::not_found) return std::nullopt;
   try {
-    return read_plan(folder);
-  } catch (const Error&) {
-    return std::nullopt;
+    return read_plan(file);
+  } catch (const Error& unreadable) {
+    fail(Code::kUsage, "{} exists, and its plan.json cannot be read ({}): give another name",
+         folder.string(), unreadable.what());
   }
+}
+
+// Refuses at once what could not be opened after hours. Writing and verifying hold each shard once
+// or twice, and smaller files one after another: what cannot be verified would stay behind.
+void need_files_for(int64_t folder_bytes, int64_t others) {
+  constexpr int64_t kSmallFiles = 8;
+  const int64_t shards = std::max<int64_t>(1, ceil_div(folder_bytes, kMaxShardBytes));
+  need_descriptors(static_cast<int>(2 * shards + kSmallFiles + others));
 }
 
 // A request that leaves all units as they are, whatever was asked to choose their formats.

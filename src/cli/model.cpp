@@ -281,7 +281,8 @@ Json plan_json(const Plan& plan) {
 }
 
 fs::path plan_file(const fs::path& path) {
-  return fs::is_directory(path) ? path / "plan.json" : path;
+  std::error_code error;
+  return fs::is_directory(path, error) ? path / "plan.json" : path;
 }
 
 Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
@@ -297,7 +298,7 @@ Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
 Plan read_plan(const fs::path& path) {
   const fs::path file = plan_file(path);
   std::error_code error;
-  if (fs::is_directory(path, error) && !fs::exists(file, error)) {
+  if (file != path && fs::status(file, error).type() == fs::file_type::not_found) {
     fail(Code::kMissing,
          "{} is a folder without a plan.json: ram did not make it; give a folder that ram fit "
          "wrote, or the file that ram plan wrote",

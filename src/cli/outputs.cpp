@@ -169,7 +169,7 @@ struct Found {
 };
 
 // What a file that is there holds, as far as it must be known: a study of another command, or what
-// another command wrote.
+// another command wrote. What cannot be read may be anything.
 std::optional<Found> recognize(const fs::path& file) {
   constexpr int64_t kHead = 64;
   std::string head;
@@ -177,8 +177,10 @@ std::optional<Found> recognize(const fs::path& file) {
     const InputFile input(file);
     head.resize(static_cast<size_t>(std::min(kHead, input.size())));
     input.read(0, std::as_writable_bytes(std::span(head)));
-  } catch (const Error&) {
-    return std::nullopt;
+  } catch (const Error& error) {
+    if (!there(file)) return std::nullopt;
+    return Found{
+        {}, fmt::format("not to be read, so that nobody knows what it holds ({})", error.what())};
   }
   using namespace std::string_view_literals;
   if (head.starts_with("SQLite format 3\0"sv))

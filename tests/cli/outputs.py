@@ -177,6 +177,42 @@ class OverSomething(OutputTest):
             self.refused(*command, "-o", "ids.json")
             self.refused(*command, "-o", "made", "--study", "made/deep/ram.db")
 
+    def test_a_file_that_cannot_be_read_is_not_replaced(self):
+        """Nobody knows what it holds: it may be the only study."""
+        user = {}
+        if os.geteuid() == 0:
+            user = {"user": 65534, "group": 65534}
+            if subprocess.run([harness.PROGRAM, "--version"], capture_output=True, check=False,
+                              **user).returncode != 0:
+                self.skipTest("skipped: the program lies where no other user can run it")
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, 65534, 65534)
+        other = self.folder / "other.db"
+        shutil.copy(self.folder / "ram.db", other)
+        if user:
+            os.chown(other, 65534, 65534)
+        other.chmod(0o200)
+        before = other.read_bytes() if user else None
+        for command in (("report", "-o", "other.db"), ("analyze", "model", "--csv", "other.db")):
+            ran = self.ram(*command, **user)
+            self.assert_refused(ran, USAGE, "other.db", "not to be read", "nothing was touched")
+        if user:
+            self.assertEqual(other.read_bytes(), before)
+
+    def test_a_plan_that_cannot_be_read_is_said_to_be_that(self):
+        self.assertEqual(self.ram("fit", "model", "--uniform", "4:32", "-o", "out").status, 0)
+        (self.folder / "out/plan.json").write_text("{")
+        for force in ((), ("--force",)):
+            self.refused("fit", "model", "--uniform", "8:32", "-o", "out", *force,
+                         says=("plan.json", "cannot be read"))
+
+    def test_a_model_with_a_plan_beside_it_is_not_replaced(self):
+        other = harness.write_model(self.folder / "other", seed=2, **SIZES)
+        plan = self.ram("plan", "other", "--budget", "80%", "-o", "-", "--quiet").out
+        (other / "plan.json").write_text(plan)
+        self.refused("fit", "model", "--uniform", "4:32", "-o", "other", "--force",
+                     says=("not replaced even with --force",))
+
     def test_a_plan_edited_in_a_folder_may_make_that_folder_again(self):
         self.assertEqual(self.ram("fit", "model", "--uniform", "4:32", "-o", "out").status, 0)
         ran = self.ram("quantize", "model", "--plan", "out/plan.json", "-o", "out")
