@@ -101,7 +101,7 @@ void say_forecast(const Common& common, const FitForecast& forecast) {
 // --dry-run: what it would take, and nothing is written, no study either.
 int foretell(const Common& common, const Checkpoint& checkpoint, const PlanRequest& request,
              const Options& options) {
-  std::optional<Study> study = open_existing_study(common);
+  std::optional<Study> study = open_study_if_usable(common);
   const FitForecast forecast =
       forecast_fit(common, checkpoint, study ? &*study : nullptr, request, options.calibration);
   if (common.json) {

@@ -47,7 +47,7 @@ int64_t estimate_min_safe(const Checkpoint& checkpoint, const std::set<Role>& ke
 }
 
 std::optional<int64_t> known_min_safe(const Common& common, const Checkpoint& checkpoint) {
-  std::optional<Study> study = open_existing_study(common);
+  std::optional<Study> study = open_study_if_usable(common);
   if (!study) return std::nullopt;
   const AnalyzeOptions options = {.encoder = Encoder::kMlx, .dtype = checkpoint.default_dtype()};
   const std::optional<ModelCurves> curves = known_curves(checkpoint, *study, options);

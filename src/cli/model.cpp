@@ -160,6 +160,16 @@ std::optional<Study> open_existing_study(const Common& common) {
   return std::optional<Study>(std::in_place, fs::path(common.study));
 }
 
+std::optional<Study> open_study_if_usable(const Common& common) {
+  try {
+    return open_existing_study(common);
+  } catch (const Error& error) {
+    if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
+    note(common, fmt::format("going on without the study: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
 std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
   // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
   constexpr int kUnquantizedSqnr = 100;

@@ -54,6 +54,10 @@ Study open_study(const Common& common, const std::string& options);
 /// Opens the study if there is one; creates none.
 std::optional<Study> open_existing_study(const Common& common);
 
+/// As open_existing_study, for work that a study only helps: one that cannot be opened is noted and
+/// gone without, unless --study names it.
+std::optional<Study> open_study_if_usable(const Common& common);
+
 /// @return what `analyze --csv` writes: a row for each unit and format that its rows allow, and one
 /// for unquantized.
 std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves);

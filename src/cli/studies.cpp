@@ -122,6 +122,7 @@ int remove_models(const Common& common, const Options& options) {
          "ram studies rm: give models by name, or --unused for those whose folder is "
          "gone");
   }
+  if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
   std::optional<Study> study = open_existing_study(common);
   if (!study) fail(Code::kMissing, "study {}: not there, nothing to remove", common.study);
   const std::vector<ModelUse> uses = study->model_uses();

@@ -21,7 +21,7 @@ int verify_command(const Common& common, const Options& options) {
   const int workers = threads(common);
   std::optional<Checkpoint> source;
   if (!options.source.empty()) source.emplace(Checkpoint::open(options.source));
-  std::optional<Study> study = open_existing_study(common);
+  std::optional<Study> study = open_study_if_usable(common);
   VerifyReport report;
   {
     ProgressLine line(common);
@@ -53,10 +53,11 @@ int verify_command(const Common& common, const Options& options) {
     print_result(common, text);
   }
   if (ok && !source && !report.contents_known) {
-    note(common, fmt::format("neither plan.json nor {} has the files' digests: sizes, headers and "
-                             "numbers were checked, not every byte; --source MODEL compares every "
-                             "unit",
-                             common.study));
+    const std::string nobody = study ? fmt::format("neither plan.json nor {} has", common.study)
+                                     : "plan.json does not have";
+    note(common, nobody +
+                     " the files' digests: sizes, headers and numbers were checked, not every "
+                     "byte; --source MODEL compares every unit");
   }
   return ok ? kDone : kCheckFailed;
 }

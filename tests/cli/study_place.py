@@ -85,6 +85,29 @@ class Place(harness.ProgramTest):
             self.assert_refused(self.here(*command, unset=("HOME",)), 2, "HOME", "--study")
         self.assertEqual(self.here("analyze", "model", "--study", "s.db", unset=("HOME",)).status, 0)
 
+    def test_no_home_is_said_where_the_study_is_named(self):
+        ran = self.here("studies", "rm", "model", unset=("HOME",))
+        self.assert_refused(ran, 2, "HOME is not set")
+        self.assertEqual(self.ram("fit", "model", "--uniform", "4:64", "-o", "out").status, 0)
+        plan = json.loads((self.folder / "out/plan.json").read_text())
+        del plan["files"]
+        (self.folder / "out/plan.json").write_text(json.dumps(plan))
+        ran = self.here("verify", "out", unset=("HOME",))
+        self.assertNotIn("nor  has", ran.err)
+
+    def test_a_study_that_is_none_does_not_end_what_needs_none(self):
+        self.assertEqual(self.ram("fit", "model", "--uniform", "4:64", "-o", "out").status, 0)
+        (self.folder / "junk.db").write_text("junk")
+        for command in (("verify", "out"), ("inspect", "model"),
+                        ("fit", "model", "--uniform", "8:64", "-o", "new", "--dry-run")):
+            ran = self.here(*command, RAM_STUDY="junk.db")
+            self.assertEqual(ran.status, 0, ran)
+            self.assertEqual(ran.err.count("without the study: "), 1, ran)
+            self.assertIn("junk.db", ran.err)
+            named = self.here(*command, "--study", "junk.db")
+            self.assert_refused(named, 4, "junk.db")
+        self.assertEqual((self.folder / "junk.db").read_text(), "junk")
+
     def test_a_home_that_cannot_be_written(self):
         (self.folder / "file").write_text("x")
         ran = self.here("analyze", "model", home=self.folder / "file" / "home")
