@@ -41,7 +41,8 @@ int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request)
   return 0;  // a uniform plan: known exactly, and checked, before it is written
 }
 
-// The plan of a folder that ram made, or nothing.
+// The plan of a folder that is there and is not to be replaced; nothing if it has none.
+// @throws Error{kUsage} it cannot be read.
 std::optional<Plan> plan_of_folder(const fs::path& folder) {
   std::error_code error;
   const fs::path file = folder / "plan.json";
@@ -155,13 +156,28 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
                          const fs::path& out, bool force) {
   const OutState state = check_place(checkpoint, out, force);
   if (state == OutState::kThere && !force) check_existing(checkpoint, request, out);
-  if (state != OutState::kNew) return;  // part of what is needed may be there already
   const int64_t needed = expected_bytes(checkpoint, request);
+  constexpr int64_t kStudyFiles = 4;  // which are not open yet
+  need_files_for(needed, kStudyFiles);
+  if (state != OutState::kNew) return;  // part of what is needed may be there already
   const int64_t room = free_bytes(out);
   if (room < needed) {
     fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
          out.string(), format_bytes(needed), format_bytes(room), format_bytes(needed - room));
   }
+}
+
+void check_encoded_space(const Plan& plan, const EncodedFolder& folder) {
+  if (plan.encoder == Encoder::kMlx) return;
+  int64_t needed = plan.total_bytes - folder.bytes() - unfinished_bytes(folder.out());
+  for (const PlannedUnit& unit : plan.units) needed += unit.format ? unit.bytes : 0;
+  const int64_t room = free_bytes(folder.path());
+  if (room >= needed) return;
+  fail(Code::kWriteFailed,
+       "{}: {} needed, for the compressed units and then for the folder, and {} free: free {} and "
+       "run the same command again",
+       folder.out().string(), format_bytes(needed), format_bytes(room),
+       format_bytes(needed - room));
 }
 
 void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const fs::path& out,
@@ -170,7 +186,7 @@ void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const 
   if (!plan) return;
   if (plan->fingerprint != asked.fingerprint) refuse_other(out, *plan, "other weights");
   if (plan->model_name != asked.model_name) refuse_other(out, *plan, "another name");
-  for (const CarriedFile& file : layout_plan(checkpoint, asked).carried_files) {
+  for (const CarriedFile& file : checkpoint.carried_files) {
     std::error_code failed;
     const auto bytes = fs::file_size(out / file.name, failed);
     if (failed || static_cast<int64_t>(bytes) != file.bytes) {
@@ -183,10 +199,7 @@ void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const 
 BuildOutcome write_folder(const Common& common, const Checkpoint& checkpoint, const Plan& plan,
                           Study& study, const fs::path& out, bool force,
                           const EncodedStore* store) {
-  // Writing and verifying hold each shard once or twice, and smaller files one after another: what
-  // cannot be verified would stay behind.
-  constexpr int64_t kOtherFiles = 8;
-  need_descriptors(static_cast<int>(2 * ceil_div(plan.total_bytes, kMaxShardBytes) + kOtherFiles));
+  need_files_for(plan.total_bytes, 0);
   BuildOptions options{.threads = threads(common), .force = force};
   options.note = [&common](const std::string& text) { note(common, text); };
   if (store != nullptr) {
@@ -216,6 +229,9 @@ FitResult fit_model(const Common& common, const Checkpoint& checkpoint, Study& s
     if (rough.method == Method::kMeasured) rough.method = Method::kSquared;
     result.planned = make_plan(curves.input(checkpoint), rough);
     if (!result.planned.plan) return result;
+    if (!nothing_quantized(*result.planned.plan)) {
+      check_encoded_space(*result.planned.plan, *encoded);
+    }
     if (!force) check_existing_plan(checkpoint, *result.planned.plan, out, false);
   }
   if (needs_calibration(request) && nothing_quantized(*result.planned.plan)) {

@@ -39,6 +39,12 @@ struct FitResult {
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
                          const std::filesystem::path& out, bool force);
 
+/// Refuses at once, before the model is run, what there is no space for: the compressed units of a
+/// plan, as far as it is known, and the folder that is written from them, less what an interrupted
+/// run has of both.
+/// @throws Error{kWriteFailed}
+void check_encoded_space(const Plan& plan, const EncodedFolder& folder);
+
 /// Refuses at once an OUT that is there, would not be replaced, and was made from other weights,
 /// under another name or with other carried files than a plan says: what is left for build_folder
 /// to find is what the long work decides.

@@ -49,6 +49,7 @@ int quantize(const Common& common, const Options& options) {
   if (plan.encoder != Encoder::kMlx) {
     if (!options.force) check_existing_plan(checkpoint, plan, options.out, /*by_hand=*/true);
     encoded.emplace(options.out);
+    check_encoded_space(plan, *encoded);
     Calibration calibration(common, checkpoint, curves.stored.fingerprint,
                             arguments_of(plan, options.calibration_file), study);
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {

@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
 from calibration import DEMO, LITTLE, CalibrationTest  # noqa: E402
 
-USAGE = 2
+USAGE, WRITE_FAILED = 2, 7
 BUDGET = 360_000
 
 
@@ -164,6 +164,21 @@ class Calibrate(CalibrationTest):
             file.write(b"x" * max(0, room.f_bavail * room.f_frsize - free))
         self.fit("disk/out", "--effort", "best", "--study", "cut.db")
         self.assertEqual(content(self.folder / "whole"), content(disk / "out"))
+
+    def test_space_for_compressed_units_is_asked_for_before_the_model_runs(self):
+        disk = self.folder / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=560k", "tmpfs", str(disk)],
+                                 capture_output=True, check=False)
+        if mounted.returncode != 0:
+            self.skipTest("skipped: a small disk needs the right to mount one")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
+        ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "disk/out", "--effort", "best",
+                       *LITTLE, "--study", "s.db", "--quiet")
+        self.assert_refused(ran, WRITE_FAILED, "disk/out", "compressed units")
+        with sqlite3.connect(self.folder / "s.db") as study:
+            self.assertEqual(study.execute("SELECT count(*) FROM calibration_text").fetchone()[0], 0)
+        self.assertEqual(list(disk.iterdir()), [])
 
     def test_options_out_of_range_are_refused(self):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),

@@ -75,6 +75,21 @@ class Limits(harness.ProgramTest):
             shutil.rmtree(self.folder / "out", ignore_errors=True)
         self.assertGreater(refused, 0)
 
+    def test_files_that_could_not_be_opened_are_refused_before_work(self):
+        if harness.sanitized():
+            self.skipTest("the sanitizer's own checks open files")
+        said = []
+        for files in range(4, 24):
+            status, err = self.limited(resource.RLIMIT_NOFILE, files, "fit", DEMO, "--uniform",
+                                       "8:64", "-o", "out", "--study", "none.db")
+            if status == 0:
+                break
+            if "more files" in err:
+                said.append(files)
+                self.assertEqual(status, MISSING, err)
+                self.assertFalse((self.folder / "none.db").exists(), (files, err))
+        self.assertTrue(said)
+
     def test_a_soft_limit_on_open_files_is_raised(self):
         def lower():
             resource.setrlimit(resource.RLIMIT_NOFILE,
