@@ -187,6 +187,15 @@ CalibrationArguments arguments_of(const Plan& plan, const std::string& file) {
          "with `ram plan`",
          encoder_name(plan.encoder));
   }
+  const int64_t rule = parse_calibration(text_spec("own", ModelConfig{}, {}))->rule;
+  if (origin->source == "own" && origin->rule != rule) {
+    fail(Code::kUsage,
+         "the plan was calibrated on own text of rule {}, and this ram writes it by rule {}, "
+         "another "
+         "text: {}",
+         origin->rule, rule,
+         origin->rule < rule ? "make the plan again with `ram plan`" : "use a later ram");
+  }
   if (origin->source == "file" && file.empty()) {
     fail(Code::kUsage, "the plan was calibrated on a text ({}): name it with --calibration FILE",
          plan.request.calibration);

@@ -45,7 +45,8 @@ void announce_calibration(const Common& common, const Checkpoint& checkpoint,
 
 /// @return the arguments that gave a plan its text, as its plan.json says; a file has to be named
 /// again.
-/// @throws Error{kUsage} it was calibrated on a file and `file` is empty.
+/// @throws Error{kUsage} it was calibrated on a file and `file` is empty, or on own text that this
+///         ram writes by another rule.
 CalibrationArguments arguments_of(const Plan& plan, const std::string& file);
 
 void add_calibration_options(Arguments app, CalibrationArguments& arguments);

@@ -28,6 +28,10 @@ int quantize(const Common& common, const Options& options) {
   std::optional<Size> budget;
   if (!options.budget.empty()) budget = parse_size(options.budget);
   Plan edited = read_plan(options.plan);
+  std::optional<CalibrationArguments> calibrated;
+  if (edited.encoder != Encoder::kMlx) {
+    calibrated = arguments_of(edited, options.calibration_file);
+  }
   const Checkpoint checkpoint = open_source(common, options.model);
   if (edited.model_type != checkpoint.model_type) {
     fail(Code::kUsage, "{}: made for {} ({}), and {} is {}: plan this model with ram plan",
@@ -46,12 +50,11 @@ int quantize(const Common& common, const Options& options) {
   Plan plan = complete_plan(curves.input(checkpoint), edited, plan_file(options.plan).string());
   std::optional<EncodedFolder> encoded;
   std::unique_ptr<EncodedStore> store;
-  if (plan.encoder != Encoder::kMlx) {
+  if (calibrated) {
     if (!options.force) check_existing_plan(checkpoint, plan, options.out, /*by_hand=*/true);
     encoded.emplace(options.out);
     check_encoded_space(plan, *encoded);
-    Calibration calibration(common, checkpoint, curves.stored.fingerprint,
-                            arguments_of(plan, options.calibration_file), study);
+    Calibration calibration(common, checkpoint, curves.stored.fingerprint, *calibrated, study);
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {
       fail(Code::kUsage,
            "{}: calibrated on '{}', and this text is '{} digest {}': name the same file with "

@@ -79,6 +79,33 @@ class EditedPlan(harness.ProgramTest):
         self.assertEqual(ran.status, 0, ran)
         self.assertIn("chosen", ran.out)
 
+    def test_own_text_of_another_rule_is_refused_before_anything_is_measured(self):
+        plan = json.loads(json.dumps(self.plan))
+        plan["encoder"] = "feedback"
+        for rule, remedy in ((1, "make the plan again"), (99, "use a later ram")):
+            plan["request"]["calibration"] = (f"own rows 64 length 256 seed 42 rule {rule} sequential "
+                                              "digest 0123abcd")
+            (self.folder / "edited.json").write_text(json.dumps(plan))
+            ran = self.ram("quantize", "model", "--plan", "edited.json", "-o", "out", "--study",
+                           "none.db")
+            self.assert_refused(ran, USAGE, f"own text of rule {rule}", remedy)
+            self.assertFalse((self.folder / "none.db").exists())
+
+    def test_several_units_are_meant_by_a_pattern_or_a_part_of_a_name(self):
+        names = [unit["name"] for unit in self.plan["units"]]
+        for word, part in (("*.q_proj", ".q_proj"), ("q_proj", ".q_proj"),
+                           ("model.layers.1.*", "model.layers.1."), ("layers.1.", "layers.1.")):
+            units = self.ram("explain", "plan.json", word, "--json").json["units"]
+            self.assertEqual([unit["name"] for unit in units], [n for n in names if part in n], word)
+            text = self.ram("explain", "plan.json", word).out
+            self.assertIn("The whole name of one", text)
+        self.assertIn("<- chosen", self.ram("explain", "plan.json", "*.1.*.q_proj").out)
+        self.assert_refused(self.ram("explain", "plan.json", "*.x_proj"), USAGE, "no such unit")
+
+    def test_a_folder_without_a_plan_has_a_sentence(self):
+        ran = self.ram("explain", "model")
+        self.assert_refused(ran, 3, "model is a folder without a plan.json", "ram fit")
+
     def test_other_mistakes_name_the_file(self):
         self.edit(**{"model.norm": "4:64"})
         ran = self.ram("quantize", "model", "--plan", "edited.json", "-o", "out")
