@@ -113,6 +113,12 @@ class Calibration {
   bool trusted_ = false;
 };
 
+/// Refuses at once to calibrate on the text that is scored then.
+/// @param option that names `calibration`, which may be "own" or "random" too, or empty.
+/// @throws Error{kUsage}; as read_text
+void refuse_same_text(const std::string& option, const std::string& calibration,
+                      const std::filesystem::path& text);
+
 /// Refuses to score a model on what it was calibrated on: the same file, or, where the study holds
 /// the calibration text (of whatever kind: own, random, file), any 64 tokens in a row of it.
 /// @param models folders or ids; those without a plan.json are not looked at, those with one that

@@ -207,6 +207,8 @@ int gptq(const Common& common, const Options& options) {
     check_calibration(real);
   }
   const RowOptions rows = row_options(common, options.text);
+  refuse_same_text("--real", options.real_text, options.text.text);
+  refuse_same_text("--calibration", options.calibration.text, options.text.text);
   std::error_code failed;
   fs::create_directories(options.out, failed);
   if (failed) fail_errno(true, "cannot create", options.out, failed.value());

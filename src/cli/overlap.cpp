@@ -67,6 +67,14 @@ std::optional<Plan> plan_in(const Common& common, const fs::path& folder) {
 
 }  // namespace
 
+void refuse_same_text(const std::string& option, const std::string& calibration,
+                      const fs::path& text) {
+  if (calibration.empty() || calibration == "own" || calibration == "random") return;
+  if (read_text(calibration).sha256 != read_text(text).sha256) return;
+  fail(Code::kUsage, "{}: this text is what {} {} calibrates on: score it on another",
+       text.string(), option, calibration);
+}
+
 void refuse_overlap(const Common& common, std::span<const std::string> models, const fs::path& text,
                     Study& study) {
   std::optional<Text> read;

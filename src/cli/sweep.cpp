@@ -99,6 +99,9 @@ int sweep_command(const Common& common, const Options& options) {
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
+  if (needs_calibration(request) && options.measured.sizes > 0) {
+    refuse_same_text("--calibration", options.calibration.text, options.measured.text.text);
+  }
   Study study = open_study(common, "sweep " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);

@@ -55,6 +55,18 @@ class Experiments(CalibrationTest):
         self.assertIn("calibrated on", page)
         self.assertRegex(page, "own rows [0-9]+ length")
 
+    def test_a_text_to_calibrate_on_and_to_score_is_refused_before_work(self):
+        text = self.folder / "text.txt"
+        text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
+        shutil.copy(text, self.folder / "copy.txt")
+        score = ("--text", text, "--length", 64, "--study", "none.db")
+        for command in (("gptq", self.model, "--real", "copy.txt"),
+                        ("gptq", self.model, "--calibration", "copy.txt"),
+                        ("sweep", self.model, "--measure", 2, "--method", "measured", "--calibration",
+                         "copy.txt")):
+            self.assert_refused(self.ram(*command, *score, *LITTLE), 2, "text.txt", "copy.txt")
+            self.assertFalse((self.folder / "none.db").exists())
+
     def test_sizes_that_hardly_differ_have_folders_of_their_own(self):
         text = self.folder / "text.txt"
         text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
