@@ -169,6 +169,7 @@ CalibrationMemory calibration_memory(const Common& common, const Checkpoint& che
 void announce_calibration(const Common& common, const Checkpoint& checkpoint,
                           const CalibrationArguments& arguments, PlanRequest& request) {
   if (!needs_calibration(request)) return;
+  check_text_size(common, "--calibration", arguments.text);
   const bool made = arguments.text == "own" || arguments.text == "random";
   const std::string source =
       made ? arguments.text : "file sha256 " + read_text(arguments.text).sha256;

@@ -1,6 +1,8 @@
 #include "engine_options.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -38,6 +40,21 @@ EngineOptions engine_options(const Common& common, const std::string& precision)
     }
   }
   return options;
+}
+
+void check_text_size(const Common& common, const std::string& option, const std::string& file) {
+  std::error_code error;
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error));
+  const Size all =
+      common.memory.empty() ? Size{.bytes = memory_bytes() / 2} : parse_size(common.memory);
+  if (error || all.share > 0) return;  // said where they are used
+  const int64_t share = std::min(all.bytes, memory_limit_bytes()) / 4;
+  if (size <= share) return;
+  fail(Code::kUsage,
+       "{} {}: {}, and a text may take {}, a quarter of all memory: give more --memory, or a part "
+       "of "
+       "the text",
+       option, file, format_bytes(size), format_bytes(share));
 }
 
 LanguageModel open_language_model(const std::string& model, const EngineOptions& options) {

@@ -18,6 +18,10 @@ void add_precision_option(Arguments app, std::string& precision);
 /// @throws Error{kUsage} an unknown precision; --memory in percent.
 EngineOptions engine_options(const Common& common, const std::string& precision);
 
+/// Refuses a text that is held whole and takes more than a quarter of the memory.
+/// @param option that names it. @throws Error{kUsage}
+void check_text_size(const Common& common, const std::string& option, const std::string& file);
+
 /// Opens a source folder or an MLX folder.
 LanguageModel open_language_model(const std::string& model, const EngineOptions& options);
 

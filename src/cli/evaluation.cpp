@@ -9,6 +9,7 @@
 
 #include "ram/error.h"
 
+#include "engine_options.h"
 #include "table.h"
 
 namespace ram::cli {
@@ -70,6 +71,7 @@ RowOptions row_options(const Common& common, const TextArguments& arguments) {
     fail(Code::kUsage, "--seed {}: rows are drawn with a seed from 0 to {}", common.seed,
          std::numeric_limits<uint32_t>::max());
   }
+  check_text_size(common, "--text", arguments.text);
   return {.length = arguments.length,
           .rows = parse_rows(arguments.rows),
           .seed = static_cast<uint32_t>(common.seed),

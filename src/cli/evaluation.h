@@ -22,7 +22,7 @@ struct TextArguments {
 
 void add_text_options(Arguments app, TextArguments& arguments, bool required = true);
 
-/// @throws Error{kUsage}
+/// @throws Error{kUsage} also: the text is too large for --memory.
 RowOptions row_options(const Common& common, const TextArguments& arguments);
 
 /// Says on stderr what was not asked for but decided, the form of the text; and that rows are

@@ -38,11 +38,26 @@ struct RemoveUnlessDone {
   }
 };
 
+/// The ids, within a quarter of the memory: a byte of their text takes 24 of it at most ("[1]," is
+/// a list and a row).
+std::vector<TokenRow> read_rows(const std::string& file, int64_t memory_bytes) {
+  constexpr int64_t kMostPerByte = 24;
+  const int64_t share = memory_bytes / 4;
+  const int64_t size = InputFile(file).size();
+  if (size > share / kMostPerByte) {
+    fail(Code::kUsage,
+         "--ids {}: {} of ids take up to {} of memory, and a quarter of all that they may have is "
+         "{}: "
+         "give more --memory, or fewer sequences",
+         file, format_bytes(size), format_bytes(size * kMostPerByte), format_bytes(share));
+  }
+  return parse_id_rows(read_text_file(file, kMostIdBytes), file);
+}
+
 int logits_command(const Common& common, const Options& options) {
-  const std::vector<TokenRow> rows =
-      parse_id_rows(read_text_file(options.ids, kMostIdBytes), options.ids);
-  LanguageModel model =
-      open_language_model(options.model, engine_options(common, options.precision));
+  const EngineOptions engine = engine_options(common, options.precision);
+  const std::vector<TokenRow> rows = read_rows(options.ids, engine.memory_bytes);
+  LanguageModel model = open_language_model(options.model, engine);
   const auto length = static_cast<int64_t>(rows.front().size());
   const int64_t vocabulary = model.checkpoint().config.vocab;
   const TensorSpec spec{

@@ -96,6 +96,7 @@ int sweep_command(const Common& common, const Options& options) {
   threads(common);
   check_calibration(options.calibration);
   check_measured_sweep(options.measured);
+  if (options.measured.sizes > 0) row_options(common, options.measured.text);  // refuses at once
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);

@@ -106,6 +106,23 @@ class Limits(CalibrationTest):
         ran = self.ram(*command, "--memory", "300MB", preexec_fn=limit)
         self.assert_refused(ran, USAGE, "questions.jsonl.gz")
 
+    def test_texts_and_ids_are_refused_where_they_take_too_much_of_the_memory(self):
+        big = self.folder / "big.txt"
+        with open(big, "wb") as file:
+            file.truncate(101 * MEGA)
+        ids = self.folder / "ids.json"
+        ids.write_text("[" + "[1]," * (1 << 20) + "[1]]")
+        start = time.monotonic()
+        for command in (("logits", self.model, "--ids", ids, "-o", "l.safetensors"),
+                        ("perplexity", self.model, "--text", big),
+                        ("compare", self.model, self.model, "--text", big),
+                        ("fit", self.model, "--uniform", "4:64", "-o", "out", "--encoder", "search",
+                         "--calibration", big)):
+            ran = self.ram(*command, "--memory", "400MB")
+            self.assert_refused(ran, USAGE, "--memory", "quarter", str(command[-1]) if command[0] !=
+                                "logits" else "ids.json")
+        self.assertLess(time.monotonic() - start, 20)
+
     def test_variables_of_libraries_add_nothing_to_a_result(self):
         for name in ("DNNL_VERBOSE", "ONEDNN_VERBOSE"):
             env = harness.environment(**{name: "2"})
