@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
@@ -11,6 +10,8 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include "ram/number.h"
 
 namespace ram::cli {
 namespace {
@@ -58,10 +59,7 @@ std::string wrong_number(const std::string& text) {
 }
 
 std::string wrong_real(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  const bool all = !text.empty() && end == text.c_str() + text.size();
-  return all && std::isfinite(value) ? std::string() : fmt::format("'{}' is not a number", text);
+  return parse_number(text) ? std::string() : fmt::format("'{}' is not a number", text);
 }
 
 }  // namespace

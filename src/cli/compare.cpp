@@ -1,11 +1,11 @@
 // ram compare: models beside their reference on the same rows, and what may be said of them.
-#include <algorithm>
 #include <set>
 #include <string_view>
 
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/number.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -28,24 +28,8 @@ double parse_margin(const std::string& text) {
   if (text.empty()) return kDefaultMargin;
   std::string_view digits = text;
   if (digits.ends_with('%')) digits.remove_suffix(1);
-  const bool plain = !digits.empty() && digits.size() < 16 &&
-                     digits.find_first_not_of("0123456789.") == std::string_view::npos &&
-                     std::count(digits.begin(), digits.end(), '.') <= 1 && digits != ".";
-  double percent = 0;
-  if (plain) {
-    // By hand: strtod obeys the locale, and from_chars of doubles is not in every library.
-    double unit = 0;
-    for (const char c : digits) {
-      if (c == '.') {
-        unit = 1;
-        continue;
-      }
-      percent = 10 * percent + (c - '0');
-      unit *= 10;
-    }
-    if (unit > 0) percent /= unit;
-  }
-  if (!plain || percent <= 0 || percent > 100) {
+  const double percent = parse_number(digits).value_or(0);
+  if (!(percent > 0) || percent > 100) {
     fail(Code::kUsage,
          "--margin {}: use a change of perplexity in percent, above 0 and up to 100, as 0.5%",
          text);

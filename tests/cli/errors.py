@@ -152,7 +152,10 @@ class Words(harness.ProgramTest):
         self.says(("analyze", "m", "--csv", "a", "--csv", "b"), "--csv", "more than once")
         self.says(("sweep", "m", "--points", "many"), "--points", "'many' is no whole number")
         self.says(("sweep", "m", "--points", "99999999999999999999"), "--points", "too large")
-        self.says(("plan", "m", "--bpw", "four"), "--bpw", "'four' is not a number")
+        for number in ("four", "0x10", "4,5", "inf", "1e999"):
+            self.says(("plan", "m", "--bpw", number), "--bpw", f"'{number}' is not a number")
+        for margin in ("0", "-1", "101", "0x1", "1,5%", "%"):
+            self.says(("compare", "a", "b", "--text", "t", "--margin", margin), "--margin", "percent")
         self.says(("plan", "m", "--seed", "-1"), "--seed", "below 0")
         self.says(("generate", "m", "--prompt", "x", "--max-tokens", "0"), "--max-tokens",
                   "outside 1 to")
