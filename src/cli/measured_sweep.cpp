@@ -183,12 +183,13 @@ Fits fit_predictions(const std::vector<Made>& made, const Comparison& comparison
   return fits;
 }
 
-/// KL saved per MB between two folders.
+/// KL saved per MB between two folders; 0 where they have one size, which buys nothing.
 double bought(const Comparison& comparison, size_t from, size_t to) {
   const ComparedModel& a = comparison.models[from];
   const ComparedModel& b = comparison.models[to];
-  return (a.divergence.mean - b.divergence.mean) * 1e6 /
-         static_cast<double>(b.perplexity.model.bytes - a.perplexity.model.bytes);
+  const int64_t more = b.perplexity.model.bytes - a.perplexity.model.bytes;
+  if (more == 0) return 0;
+  return (a.divergence.mean - b.divergence.mean) * 1e6 / static_cast<double>(more);
 }
 
 std::string table_text(const std::vector<Made>& made, const Comparison& comparison,
