@@ -138,6 +138,25 @@ TEST(UniformBeside, IsRoundedPlainlyWhateverThePlansEncoderGains) {
   EXPECT_NEAR(plain->loss, gained->loss, 1e-12 * plain->loss);
 }
 
+TEST(UniformBeside, AFormatThatAUnitCannotHaveByThePlansLossIsPassedOver) {
+  PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 3);
+  request.method = Method::kRam;
+  const Plan plan = model.plan(request).plan.value();
+  const auto before = uniform_beside(model.input(), plan);
+  ASSERT_TRUE(before);
+  // The simulated quantizer overflows where the one that writes does not.
+  const auto format = static_cast<size_t>(format_index(before->format));
+  for (UnitCurve& curve : model.simulated.units) {
+    for (Distortion& part : curve.parts) part.squared_error[format] = INFINITY;
+    curve.pooled.squared_error[format] = INFINITY;
+  }
+  const auto after = uniform_beside(model.input(), plan);
+  ASSERT_TRUE(after);
+  EXPECT_NE(after->format, before->format);
+  EXPECT_TRUE(std::isfinite(after->loss));
+}
+
 TEST(Budget, AboveTheSourceNothingIsQuantizedAndNothingLost) {
   const PlanningModel model(tiny_experts());
   const Plan whole = model.plan(model.with_budget(2 * model.checkpoint.bytes())).plan.value();

@@ -8,13 +8,17 @@
 namespace ram {
 namespace {
 
-// By the plan's own loss, but of plain rounding, which is what mlx_lm.convert does.
-double plain_loss(const PlanInput& input, const Plan& plan, const Objective& objective,
-                  std::span<const UnitFormat> formats) {
+// Objective and bound are sums of the same terms in another order.
+constexpr double kSumRounding = 1e-9;
+
+// By the plan's own loss, but of plain rounding, which is what mlx_lm.convert does; nothing where
+// a unit's loss is not finite by it.
+std::optional<double> plain_loss(const PlanInput& input, const Plan& plan,
+                                 const Objective& objective, std::span<const UnitFormat> formats) {
   double loss = 0;
   for (size_t u = 0; u < formats.size(); ++u) {
     const Candidate* chosen = find_candidate(objective.units[u], formats[u]);
-    RAM_CHECK(chosen != nullptr);
+    if (chosen == nullptr) return std::nullopt;
     if (!chosen->format) continue;
     const double gain =
         plan.method == Method::kMeasured
@@ -56,9 +60,9 @@ std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& 
     if (!made.plan || made.plan->total_bytes > plan.total_bytes) continue;
     std::vector<UnitFormat> formats;
     for (const PlannedUnit& unit : made.plan->units) formats.push_back(unit.format);
-    return UniformBeside{.format = format,
-                         .total_bytes = made.plan->total_bytes,
-                         .loss = plain_loss(input, plan, objective, formats)};
+    const std::optional<double> loss = plain_loss(input, plan, objective, formats);
+    if (!loss) continue;
+    return UniformBeside{.format = format, .total_bytes = made.plan->total_bytes, .loss = *loss};
   }
   return std::nullopt;
 }
