@@ -16,4 +16,17 @@ std::string printable(std::string_view text, size_t longest = 120);
 /// As printable for a text of several lines: ends of lines and tabs stay, nothing is cut.
 std::string printable_lines(std::string_view text);
 
+/// @return a name as one printable word of a shell's command line: in quotes where it needs them,
+/// "./" before one that would be an option.
+inline std::string shell_word(std::string_view name) {
+  std::string word = printable(name, std::string_view::npos);
+  if (word.starts_with('-')) word.insert(0, "./");
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 }  // namespace ram

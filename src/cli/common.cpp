@@ -2,7 +2,6 @@
 #include "common.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -88,24 +87,6 @@ void enter_stage(const Common& common, std::string_view name) {
   if (found != names.end()) common.stages->at = static_cast<size_t>(found - names.begin());
 }
 
-std::string shell_word(const std::string& text) {
-  const auto plain = [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return std::isalnum(byte) != 0 || byte > 0x7F ||
-           std::string_view("_./:@%+=,-").find(c) != std::string_view::npos;
-  };
-  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
-  std::string word = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      word += "'\\''";
-    } else {
-      word += c;
-    }
-  }
-  return word + "'";
-}
-
 std::string format_seconds(double seconds) {
   if (seconds < 0.995) return fmt::format("{:.2f} s", seconds);
   if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
@@ -157,7 +138,7 @@ struct ProgressLine::State {
   Clock::time_point drawn;
   bool line_open = false;
 
-  // A line that only the work's own reports move would stand still when they come seldom.
+  // A line that moves only with the reports of the work would freeze when they are rare.
   void start_ticking() {
     if (common.quiet) return;
     try {

@@ -82,9 +82,6 @@ void note(const Common& common, std::string_view text);
 /// Says which stage is on from here; nothing where the command has no stage of that name.
 void enter_stage(const Common& common, std::string_view name);
 
-/// @return `text` as one word of a shell's command line: in quotes where it needs them.
-std::string shell_word(const std::string& text);
-
 /// Shows how far long work is on stderr: a live line on a terminal, elsewhere a line every 10 s,
 /// however many phases the work has and however seldom it reports. It ends with what the command
 /// took so far; where a command has several stages it begins with "stage 2 of 5: ". The line is

@@ -13,6 +13,7 @@
 #include "ram/report.h"
 #include "ram/size.h"
 #include "ram/tasks.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "comparison.h"

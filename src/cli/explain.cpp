@@ -7,6 +7,7 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "model.h"
@@ -125,12 +126,12 @@ std::string over_text(const PlanInput& input, const Plan& plan,
                         within->loss, plan.objective) +
             steps_text(plan, within->steps);
   } else {
-    text += " No safe plan keeps it.\n";
+    text += " No safe plan keeps within it.\n";
   }
   return text + fmt::format(
-                    "Put smaller formats into {0}, or keep these:\n"
-                    "  ram quantize MODEL --plan {0} -o OUT --budget {1}\n",
-                    file, least_budget(input.checkpoint, plan));
+                    "Put smaller formats into {}, or keep these:\n"
+                    "  ram quantize MODEL --plan {} -o OUT --budget {}\n",
+                    file, shell_word(file), least_budget(input.checkpoint, plan));
 }
 
 struct UnitRows {

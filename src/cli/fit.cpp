@@ -4,6 +4,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "fitting.h"

@@ -5,6 +5,7 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "calibration.h"
 #include "commands.h"

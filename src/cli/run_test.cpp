@@ -19,6 +19,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "support/temp_folder.h"
@@ -205,6 +206,25 @@ TEST(Run, WordsOfAShellAreQuotedWhereTheyMustBe) {
   EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
   EXPECT_EQ(shell_word("$HOME;`x`"), "'$HOME;`x`'");
   EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("-rf"), "./-rf");
+  EXPECT_EQ(shell_word("a\x1b[2J"), "'a\xEF\xBF\xBD[2J'");
+}
+
+TEST(Run, ALineOfProgressSaysWhichStageItIsOf) {
+  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
+  Common common;
+  common.io = io;
+  common.stages = std::make_shared<Stages>();
+  common.stages->names = {"analyze", "compress", "write"};
+  for (const char* stage : {"compress", "no such", "write"}) {
+    enter_stage(common, stage);
+    common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval));
+    ProgressLine line(common);
+    line.function()({.phase = "work", .done_bytes = 1, .total_bytes = 4});
+  }
+  EXPECT_THAT(read_all(io.err), ::testing::MatchesRegex("ram: stage 2 of 3: work 25 %.*\n"
+                                                        "ram: stage 2 of 3: work 25 %.*\n"
+                                                        "ram: stage 3 of 3: work 25 %.*\n"));
 }
 
 TEST(Run, ALogGetsALineAlsoWhereTheWorkDoesNotReport) {

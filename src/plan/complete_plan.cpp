@@ -5,6 +5,7 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "assemble.h"
 #include "plan_rule.h"
@@ -99,7 +100,7 @@ Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string
   plan.menu = edited.menu;
   plan.budget_bytes = edited.budget_bytes;
   plan.min_safe_bytes = edited.min_safe_bytes;
-  // The file's own share for the units stands as long as it can be true; so an unedited plan comes
+  // The file's own share for the units is kept as long as it can be true; so an unedited plan comes
   // out as it was.
   plan.unit_budget_bytes = edited.unit_budget_bytes;
   if (plan.unit_budget_bytes < plan.weight_bytes || plan.unit_budget_bytes > plan.budget_bytes) {
@@ -113,8 +114,8 @@ Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string
       fail(Code::kUsage,
            "{}: its folder takes {} bytes and its budget is {}: {} bytes too many; choose smaller "
            "formats (`ram explain {}` says which), or give --budget {}",
-           file, plan.total_bytes, plan.budget_bytes, plan.total_bytes - plan.budget_bytes, file,
-           least_budget(checkpoint, plan));
+           file, plan.total_bytes, plan.budget_bytes, plan.total_bytes - plan.budget_bytes,
+           shell_word(file), least_budget(checkpoint, plan));
     }
   } else {
     settle_total(checkpoint, plan, [](Plan& p, int64_t total) { p.budget_bytes = total; });

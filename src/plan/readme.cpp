@@ -64,19 +64,6 @@ std::string markdown_text(std::string_view text) {
   return escaped;
 }
 
-std::string shell_word(std::string_view text) {
-  std::string word = printable(text, std::string_view::npos);
-  if (word.starts_with('-')) word.insert(0, "./");  // or it would be an option
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,+@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
-    return word;
-  }
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 /// The hub resolves base_model; a plain folder's name is nothing there. Of all names only a
 /// repository's id has a slash.
 bool is_repository(std::string_view name) {

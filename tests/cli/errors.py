@@ -197,6 +197,20 @@ class Words(harness.ProgramTest):
                               capture_output=True)
         self.assertEqual(done.returncode, 0, line)
 
+    def test_names_of_plans_in_what_comes_next_can_be_pasted(self):
+        harness.write_model(self.folder / "model", hidden=128, intermediate=256, vocab=192)
+        ran = self.ram("plan", "model", "--budget", "40%", "-o", "my plan.json")
+        self.assertEqual(ran.status, 0, ran)
+        path = self.folder / "my plan.json"
+        plan = json.loads(path.read_text())
+        for unit in plan["units"]:
+            if unit["format"][0] in "345":
+                unit["format"] = "8" + unit["format"][1:]
+        path.write_text(json.dumps(plan))
+        ran = self.ram("quantize", "model", "--plan", "my plan.json", "-o", "out")
+        self.assert_refused(ran, 2, "`ram explain 'my plan.json'`")
+        self.assertIn("--plan 'my plan.json' -o OUT", self.ram("explain", "my plan.json").out)
+
     def test_bits_per_weight_are_what_was_asked_for(self):
         harness.write_model(self.folder / "model")
         ran = self.ram("plan", "model", "--bpw", "6")
