@@ -102,11 +102,16 @@ struct CalibrationOrigin {
   int64_t rule = 0;         ///< version of the way in which text is drawn
   bool sequential = false;  ///< a layer was encoded for what the layers before it became
   std::string digest;       ///< of the ids; empty: not known yet
+  bool operator==(const CalibrationOrigin&) const = default;
 };
 
 /// @param text as "own rows 64 length 256 seed 42 rule 3 sequential digest 0123abcd".
 /// @return nothing if it is not of this form, or a number is out of range.
 std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
+
+/// @return the words of the text alone, as CalibrationText::spec has them: neither how it was used
+///         nor its digest.
+std::string calibration_spec(const CalibrationOrigin& origin);
 
 struct PlannedUnit {
   std::string name;

@@ -116,9 +116,10 @@ void add_calibration(const Common& common, const Checkpoint& checkpoint, Study* 
   if (study != nullptr && work.write_text) {
     const auto curves =
         known_curves(checkpoint, *study, {.encoder = Encoder::kMlx, .dtype = request.dtype});
-    std::string spec = request.calibration;
-    spec.resize(spec.size() - (spec.ends_with(" sequential") ? 11 : 0));
-    const auto known = curves ? study->calibration_text(curves->fingerprint, spec) : std::nullopt;
+    const auto origin = parse_calibration(request.calibration);
+    const auto known = curves && origin
+                           ? study->calibration_text(curves->fingerprint, calibration_spec(*origin))
+                           : std::nullopt;
     const bool all = known && std::ssize(known->ids) == arguments.rows * known->row_length;
     work.write_text = !all;
   }

@@ -94,9 +94,7 @@ void refuse_overlap(const Common& common, std::span<const std::string> models, c
           "{}: this text is what {} was calibrated on (its plan.json says so): score it on another",
           text.string(), model);
     }
-    std::string spec = calibration.substr(0, calibration.rfind(" digest "));
-    constexpr std::string_view kSequential = " sequential";
-    if (spec.ends_with(kSequential)) spec.resize(spec.size() - kSequential.size());
+    const std::string spec = calibration_spec(*parse_calibration(calibration));
     const auto known = study.calibration_text(plan.fingerprint, spec);
     if (!known) continue;
     const Tokenizer tokenizer = Tokenizer::open(folder);

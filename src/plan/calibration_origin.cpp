@@ -1,6 +1,9 @@
 // The words of PlanRequest::calibration.
+#include <algorithm>
 #include <charconv>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "ram/plan.h"
 
@@ -84,6 +87,13 @@ std::optional<CalibrationOrigin> parse_calibration(std::string_view text) {
   }
   if (!words.done()) return std::nullopt;
   return origin;
+}
+
+std::string calibration_spec(const CalibrationOrigin& origin) {
+  return fmt::format("{}{}{} rows {} length {} seed {} rule {}", origin.source,
+                     origin.sha256.empty() ? "" : " sha256 " + origin.sha256,
+                     origin.random_start ? " random-start" : "", origin.rows, origin.length,
+                     origin.seed, origin.rule);
 }
 
 }  // namespace ram

@@ -37,6 +37,17 @@ TEST(CalibrationOrigin, SaysHowATextCameAbout) {
   EXPECT_TRUE(parse_calibration("random rows 1 length 2 seed 18446744073709551615 rule 0"));
 }
 
+TEST(CalibrationOrigin, GivesTheWordsOfTheTextAlone) {
+  for (const std::string& spec :
+       {std::string("own random-start rows 8 length 64 seed 7 rule 1"),
+        std::string("random rows 1 length 2 seed 18446744073709551615 rule 0"),
+        "file sha256 " + kHash + " rows 64 length 256 seed 42 rule 2"}) {
+    for (const char* use : {"", " sequential", " digest 01ab", " sequential digest 01ab"}) {
+      EXPECT_EQ(calibration_spec(*parse_calibration(spec + use)), spec);
+    }
+  }
+}
+
 TEST(CalibrationOrigin, RefusesWhateverIsOfAnotherForm) {
   for (const std::string bad : {"",
                                 "own",

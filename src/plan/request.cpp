@@ -62,8 +62,6 @@ Encoder planning_encoder(Method method) {
 
 namespace {
 
-constexpr std::string_view kDigestWord = " digest ";
-
 // How a plan's text came about, as the options of calibration; defaults are left out.
 std::string calibration_options(const PlanRequest& request) {
   const auto origin = parse_calibration(request.calibration);
@@ -148,13 +146,13 @@ std::string request_options(const PlanRequest& request) {
 }
 
 bool same_request(const PlanRequest& a, const PlanRequest& b) {
-  const auto text = [](const PlanRequest& request) {
-    return request.calibration.substr(0, request.calibration.rfind(kDigestWord));
-  };
-  const bool both_known = a.calibration.find(kDigestWord) != std::string::npos &&
-                          b.calibration.find(kDigestWord) != std::string::npos;
-  return a.dtype == b.dtype && request_options(a) == request_options(b) && text(a) == text(b) &&
-         (!both_known || a.calibration == b.calibration);
+  auto one = parse_calibration(a.calibration);
+  auto other = parse_calibration(b.calibration);
+  if (one && other && (one->digest.empty() || other->digest.empty())) {
+    one->digest.clear();
+    other->digest.clear();
+  }
+  return a.dtype == b.dtype && request_options(a) == request_options(b) && one == other;
 }
 
 }  // namespace ram
