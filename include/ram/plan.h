@@ -201,6 +201,9 @@ struct UniformBeside {
 /// @cost a uniform plan or two.
 std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& plan);
 
+/// @return in words how near a plan is to the best that there is at its size.
+std::string optimality(const Plan& plan);
+
 /// Whether every unit of a plan is left as it is: the budget has room for the model as it is.
 bool nothing_quantized(const Plan& plan);
 

@@ -22,8 +22,6 @@ namespace {
 
 constexpr int64_t kLargestPlan = int64_t{64} << 20;
 constexpr size_t kFormatsShown = 4;
-// Objective and bound are sums of the same terms in another order.
-constexpr double kSumRounding = 1e-9;
 
 struct RoleRow {
   int64_t units = 0;
@@ -48,19 +46,6 @@ std::string formats_cell(const std::map<std::string, int64_t>& formats) {
 
 double bits(int64_t bytes, int64_t weights) {
   return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
-}
-
-// How near a plan is to the best that there is.
-std::string optimality(const Plan& plan) {
-  const double gap = plan.objective - plan.lower_bound;
-  if (gap <= kSumRounding * plan.objective) return "the least for this size (proven)";
-  if (plan.lower_bound <= 0) return "how much less there may be at this size is not known";
-  if (plan.method == Method::kUniform) {
-    return fmt::format("at most {:.3g} times what mixed formats lose at this size",
-                       plan.objective / plan.lower_bound);
-  }
-  return fmt::format("at most {:.2g} % above the least for this size",
-                     100 * gap / plan.lower_bound);
 }
 
 // A KL where the plan's loss is one, else its ratio to the loss of the uniform format beside it:

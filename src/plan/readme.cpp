@@ -147,6 +147,15 @@ std::string same_again(const Checkpoint& checkpoint, const Plan& plan) {
   return command;
 }
 
+// A KL where the plan's loss is one; the sum of another method has no scale.
+std::string loss_text(const Plan& plan) {
+  if (nothing_quantized(plan)) return "loss: none, nothing is quantized";
+  if (plan.method == Method::kMeasured) {
+    return fmt::format("predicted KL: {:.3g} nats per token; {}", plan.objective, optimality(plan));
+  }
+  return fmt::format("loss ({}): {}", method_name(plan.method), optimality(plan));
+}
+
 }  // namespace
 
 std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
@@ -176,12 +185,11 @@ std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
              "weights has the number format that the budget serves best; `plan.json` says which "
              "and why.\n\n"
              "- size of this folder: {} bytes (budget {}){}\n"
-             "- loss of the plan ({}): {:.6g}; lower bound for any plan of this size: {:.6g}\n"
+             "- {}\n"
              "- unquantized tensors, scales and biases: {}\n\n{}\n{}\n"
              "Make it again:\n\n    {}\n",
              name, plan.bits_per_weight, name, RAM_VERSION, calibration_text(plan.request),
-             plan.total_bytes, plan.budget_bytes, padding(plan.budget_bytes),
-             method_name(plan.method), plan.objective, plan.lower_bound,
+             plan.total_bytes, plan.budget_bytes, padding(plan.budget_bytes), loss_text(plan),
              weight_dtype_name(plan.dtype), table,
              checkpoint.has_tokenizer() ? kUse : kUseWithoutTokenizer,
              same_again(checkpoint, plan));

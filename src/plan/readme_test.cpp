@@ -1,4 +1,5 @@
 // The model card: true of how the folder was made, and unharmed by what names and cards contain.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -67,6 +68,16 @@ TEST_F(ModelCardTest, how_to_run_it_is_told_only_where_it_can_be_run) {
   model_.checkpoint.carried_files.clear();
   EXPECT_THAT(card(), HasSubstr("no tokenizer"));
   EXPECT_THAT(card(), Not(HasSubstr("mlx_lm.generate")));
+}
+
+TEST_F(ModelCardTest, a_loss_is_said_with_a_scale) {
+  EXPECT_THAT(card(), ::testing::ContainsRegex("- loss .squared.: (the least|at most .* % above)"));
+  PlanRequest request = model_.with_budget(model_.checkpoint.bytes() / 2);
+  request.method = Method::kMeasured;
+  for (const Unit& unit : model_.checkpoint.units) request.coefficients[unit.name] = 0.5;
+  const Plan plan = model_.plan(request).plan.value();
+  EXPECT_THAT(render_readme(model_.checkpoint, plan),
+              HasSubstr(fmt::format("- predicted KL: {:.3g} nats per token; ", plan.objective)));
 }
 
 TEST_F(ModelCardTest, the_command_is_one_word_for_the_shell) {

@@ -1,7 +1,7 @@
 // The uniform format that a plan is compared with, so that a loss has a scale.
 #include <algorithm>
 
-#include "ram/error.h"
+#include <fmt/format.h>
 
 #include "assemble.h"
 
@@ -65,6 +65,18 @@ std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& 
     return UniformBeside{.format = format, .total_bytes = made.plan->total_bytes, .loss = *loss};
   }
   return std::nullopt;
+}
+
+std::string optimality(const Plan& plan) {
+  const double gap = plan.objective - plan.lower_bound;
+  if (gap <= kSumRounding * plan.objective) return "the least for this size (proven)";
+  if (plan.lower_bound <= 0) return "how much less there may be at this size is not known";
+  if (plan.method == Method::kUniform) {
+    return fmt::format("at most {:.3g} times what mixed formats lose at this size",
+                       plan.objective / plan.lower_bound);
+  }
+  return fmt::format("at most {:.2g} % above the least for this size",
+                     100 * gap / plan.lower_bound);
 }
 
 bool nothing_quantized(const Plan& plan) {
