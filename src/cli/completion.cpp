@@ -160,7 +160,7 @@ std::string quoted(const std::string& text, bool zsh) {
   return out;
 }
 
-// Words stand in a table, because a colon in a spec would end it.
+// Words go into a table, because a colon in a spec would end it.
 std::string zsh_action(const OptionInfo& option, const std::string& key, std::string& table) {
   if (!option.words.empty()) {
     table += fmt::format("  '{}' '{}'\n", key, fmt::join(option.words, " "));

@@ -84,7 +84,7 @@ class Experiment {
     if (real_) write(formats, "real", plan, &*real_);
   }
 
-  /// The same formats whatever the encoder: only its name and text stand in plan.json besides.
+  /// The same formats whatever the encoder: plan.json differs in its name and text only.
   void write(const std::string& formats, const std::string& text, Plan plan,
              Calibration* calibration) {
     std::string name = formats + (text.empty() ? "" : "-" + text);

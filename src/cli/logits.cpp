@@ -29,10 +29,11 @@ struct Options {
   std::string precision;
 };
 
-/// What a failure left is of no use: nothing can be taken up.
-struct RemoveUnlessDone {
+/// Removes the file that is written beside the output, if it is still there at the end: what a
+/// failure left is of no use.
+struct RemoveAtEnd {
   fs::path path;
-  ~RemoveUnlessDone() {
+  ~RemoveAtEnd() {
     std::error_code ignored;
     fs::remove(path, ignored);
   }
@@ -65,7 +66,7 @@ int logits_command(const Common& common, const Options& options) {
   const std::string header = render_safetensors_header({&spec, 1}, {});
   const fs::path target = output_target(options.out);
   const fs::path partial = fmt::format("{}.{}.tmp", target.string(), getpid());
-  const RemoveUnlessDone remove{partial};
+  const RemoveAtEnd remove{partial};
   OutputFile file(partial);
   file.reserve(std::ssize(header) + spec.bytes());
   file.write(0, std::as_bytes(std::span(header)));

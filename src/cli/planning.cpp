@@ -173,7 +173,8 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
   option("--veto", arguments.veto_db, "DB", "no format below this SQNR (default 9)");
   app.add_flag("--allow-unsafe", arguments.allow_unsafe, "lift the veto").group(group);
   option("--dtype", arguments.dtype, "bf16|f16|f32", "of scales, biases and unquantized tensors");
-  option("--time-limit", arguments.time_limit_s, "SECONDS", "of the solver (default 10)");
+  option("--time-limit", arguments.time_limit_s, "SECONDS",
+         "of the solver in all; one solve takes at most half of what is left (default 10)");
   app.add_flag("--rehash", arguments.rehash, "read every tensor again").group(group);
 }
 
