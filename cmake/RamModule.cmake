@@ -61,28 +61,45 @@ if(RAM_FUZZ)
 endif()
 
 # Headers that most sources include, parsed and instantiated once: half of a sanitized source's time. A build without
-# (release) still finds an include that is missing.
+# (release) still finds an include that is missing. A precompiled header serves sources of one optimization level.
 set(RAM_COMMON_HEADERS <algorithm> <array> <cmath> <filesystem> <fstream> <functional> <map> <memory> <optional> <span>
                        <string> <string_view> <vector> <fmt/format.h> ${PROJECT_SOURCE_DIR}/include/ram/json.h)
 if(RAM_PRECOMPILE)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/precompiled.cpp CONTENT "")
-  add_library(ram_precompiled OBJECT ${PROJECT_BINARY_DIR}/precompiled.cpp)
-  target_link_libraries(ram_precompiled PRIVATE ram_flags fmt::fmt nlohmann_json::nlohmann_json Threads::Threads)
-  target_precompile_headers(ram_precompiled PRIVATE ${RAM_COMMON_HEADERS})
-  if(RAM_TESTS)
-    add_library(ram_precompiled_tests OBJECT ${PROJECT_BINARY_DIR}/precompiled.cpp)
-    target_link_libraries(ram_precompiled_tests PRIVATE ram_flags fmt::fmt nlohmann_json::nlohmann_json
-                                                        Threads::Threads GTest::gmock GTest::gtest)
-    target_precompile_headers(ram_precompiled_tests PRIVATE ${RAM_COMMON_HEADERS} <gmock/gmock.h> <gtest/gtest.h>)
-  endif()
 endif()
 
-# ram_precompile(<target> <precompiled>): the target uses the headers that <precompiled> holds.
-function(ram_precompile target precompiled)
+# ram_precompiled(<name> <option> <headers of tests>...): an object library that holds the common headers, compiled with
+# <option> in a debug build. ram_precompile(<target> <name>): the target is compiled alike, and uses them.
+function(ram_precompiled name option)
+  set_property(GLOBAL PROPERTY RAM_OPTION_OF_${name} ${option})
   if(RAM_PRECOMPILE)
-    target_precompile_headers(${target} REUSE_FROM ${precompiled})
+    add_library(${name} OBJECT ${PROJECT_BINARY_DIR}/precompiled.cpp)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Debug>:${option}>)
+    target_link_libraries(${name} PRIVATE ram_flags fmt::fmt nlohmann_json::nlohmann_json Threads::Threads)
+    if(ARGN)
+      target_link_libraries(${name} PRIVATE GTest::gmock GTest::gtest)
+    endif()
+    target_precompile_headers(${name} PRIVATE ${RAM_COMMON_HEADERS} ${ARGN})
   endif()
 endfunction()
+
+function(ram_precompile target name)
+  get_property(option GLOBAL PROPERTY RAM_OPTION_OF_${name})
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Debug>:${option}>)
+  if(RAM_PRECOMPILE)
+    target_precompile_headers(${target} REUSE_FROM ${name})
+  endif()
+endfunction()
+
+# Sanitized code at -O0 made some tests take minutes; optimizing all of it would take more time than it saves. What
+# computes is optimized a little in a debug build; tests and what only parses, prints and keeps is not.
+set(RAM_MODULES_THAT_COMPUTE base safetensors quant allocate tokenizer checkpoint encoder curve engine plan eval build
+                             calibrate)
+ram_precompiled(ram_precompiled_computing -O1)
+ram_precompiled(ram_precompiled_plain -O0)
+if(RAM_TESTS)
+  ram_precompiled(ram_precompiled_tests -O0 <gmock/gmock.h> <gtest/gtest.h>)
+endif()
 
 # ram_sources(<out> <folder>): the folder's sources, one level of folders below it too, without its tests; <out>_TESTS are the tests.
 function(ram_sources out folder)
@@ -104,7 +121,11 @@ function(ram_module name)
   add_library(ram_${name} STATIC ${sources})
   target_include_directories(ram_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src/${name})
   target_link_libraries(ram_${name} PUBLIC ram_flags)
-  ram_precompile(ram_${name} ram_precompiled)
+  if(name IN_LIST RAM_MODULES_THAT_COMPUTE)
+    ram_precompile(ram_${name} ram_precompiled_computing)
+  else()
+    ram_precompile(ram_${name} ram_precompiled_plain)
+  endif()
   foreach(module IN LISTS ARGN)
     target_link_libraries(ram_${name} PUBLIC ram_${module})
   endforeach()
