@@ -160,7 +160,7 @@ TEST_F(VerdictSimulation, OfModelsAMarginWorseHardlyOneIsSurelyBelowIt) {
       for (size_t m = 0; m < models; ++m) {
         found.push_back(draw_difference(generator, kRows, std::log1p(kMargin), 0.02, &normal));
       }
-      uncorrected += std::any_of(found.begin(), found.end(), [](const PairedDifference& one) {
+      uncorrected += std::any_of(found.begin(), found.end(), [&](const PairedDifference& one) {
         return std::expm1(one.t95.high) < kMargin;
       });
       return !surely_below(found, std::vector<int64_t>(models, kRows), kMargin).empty();
