@@ -122,7 +122,7 @@ processors() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2; }
 configure() {
   local log launcher="" compiler=${CXX:-}
   if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
-  if [ "$1" = dev ] && [ -z "$compiler" ]; then compiler=$(command -v clang++-16 || true); fi
+  case "$1" in dev | tsan) [ -n "$compiler" ] || compiler=$(command -v clang++-16 || true) ;; esac
   log=$(mktemp)
   # shellcheck disable=SC2086
   if ! (cd "$ROOT" && env ${compiler:+"CXX=$compiler"} cmake --preset "$1" $launcher) >"$log" 2>&1; then

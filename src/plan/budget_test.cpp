@@ -106,7 +106,7 @@ TEST(UniformBeside, IsTheLargestThatTakesNoMore) {
     const Plan plan = model.plan(request).plan.value();
     uniform.emplace(plan.total_bytes, std::pair(format, plan.objective));
   }
-  constexpr int kSizes = RAM_SANITIZED ? 8 : 40;
+  constexpr int kSizes = RAM_SANITIZED ? 3 : 40;
   int seen = 0;
   for (int64_t budget = model.min_safe_bytes(); budget < model.checkpoint.bytes();
        budget += model.checkpoint.bytes() / kSizes) {

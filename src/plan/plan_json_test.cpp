@@ -8,6 +8,7 @@
 
 #include "plan_test_support.h"
 #include "support/corrupt_inputs.h"
+#include "support/sanitizers.h"
 
 namespace ram {
 namespace {
@@ -155,13 +156,14 @@ TEST(PlanJson, EveryNumberHasARange) {
   const Json good = Json::parse(render_plan(model.plan(request).plan.value()));
   ASSERT_EQ(failure(model, good.dump()).second, "accepted");
   // Every number of the plan, by its place, takes each of these; none may do more than be refused.
+  constexpr int kStride = RAM_SANITIZED ? 5 : 1;  // the optimized build tries all
   int numbers = 0;
   const std::vector<std::string> bad = {"-1",  "-1e300", "1e301", "9223372036854775807",  "true",
                                         "[0]", "1e999",  "NaN",   "99999999999999999999", "\"1\""};
   const Json flat = good.flatten();
   for (const auto& [place, value] : flat.items()) {
     if (!value.is_number()) continue;
-    ++numbers;
+    if (++numbers % kStride != 0) continue;
     Json edited = good;
     edited[Json::json_pointer(place)] = "@";
     for (const std::string& number : bad) {

@@ -27,6 +27,20 @@ MODULES = (
 PEERS = ("check_transformers", "check_logits", "check_perplexity")
 
 
+class TimedResult(unittest.TextTestResult):
+    """Says beside each test how long it took, where that is over a second."""
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def addSuccess(self, test):
+        seconds = time.monotonic() - self.began
+        if seconds > 1:
+            self.stream.write(f"({seconds:.0f} s) ")
+        super().addSuccess(test)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ram", required=True, help="the program under test")
@@ -41,7 +55,7 @@ def main():
     names = options.tests or MODULES + (PEERS if options.peers else ())
     suite = unittest.defaultTestLoader.loadTestsFromNames(names)
     start = time.monotonic()
-    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    result = unittest.TextTestRunner(verbosity=2, resultclass=TimedResult).run(suite)
     print(f"interop: {result.testsRun} tests in {time.monotonic() - start:.0f} s", file=sys.stderr)
     sys.exit(0 if result.wasSuccessful() else 1)
 
