@@ -24,8 +24,17 @@ namespace {
 namespace fs = std::filesystem;
 
 bool has_no_locks(int error_number) {
-  return error_number == ENOSYS || error_number == ENOLCK || error_number == EOPNOTSUPP ||
-         error_number == ENOTSUP;
+  switch (error_number) {
+    case ENOSYS:
+    case ENOLCK:
+    case EOPNOTSUPP:
+#if ENOTSUP != EOPNOTSUPP  // they are one on Linux
+    case ENOTSUP:
+#endif
+      return true;
+    default:
+      return false;
+  }
 }
 
 fs::path held_path(const fs::path& lock) {

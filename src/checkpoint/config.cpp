@@ -129,13 +129,16 @@ void refuse_partial_rope(const Json& config, const Json& parameters, const std::
   }
 }
 
-/// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
+struct Rope {
+  Json parameters = Json::object();
+  std::vector<Json> thetas;  ///< all that are given, the one that counts first
+};
+
 /// @source transformers 5.24, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
 /// wins, with its theta; then the theta at the top
-void spell_rope(Json& config, const Family& family, const std::string& file,
-                std::vector<std::string>& notes) {
-  Json parameters = Json::object();
-  std::vector<Json> thetas;
+Rope read_rope(const Json& config, const std::string& file) {
+  Rope rope;
+  const Json at_the_top = config.value("rope_theta", Json());
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto at = config.find(key);
     if (at == config.end() || at->is_null()) continue;
@@ -143,24 +146,27 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
       fail(Code::kCorrupt, "{} is {}: an object or null is allowed ({})", key, Keys::text_of(*at),
            file);
     }
-    const bool chosen = parameters.empty();
-    if (chosen) parameters = *at;
+    const bool chosen = rope.parameters.empty();
+    if (chosen) rope.parameters = *at;
     const Json own = at->value("rope_theta", Json());
     // A theta in rope_parameters counts also where rope_scaling gives the rest, but last.
-    if (!own.is_null()) thetas.insert(chosen ? thetas.begin() : thetas.end(), own);
-    if (chosen && config.contains("rope_theta") && !config["rope_theta"].is_null()) {
-      thetas.push_back(config["rope_theta"]);
-    }
+    if (!own.is_null()) rope.thetas.insert(chosen ? rope.thetas.begin() : rope.thetas.end(), own);
+    if (chosen && !at_the_top.is_null()) rope.thetas.push_back(at_the_top);
   }
-  if (parameters.empty() && config.contains("rope_theta")) thetas.push_back(config["rope_theta"]);
-  for (const auto& [key, value] : parameters.items()) {
+  if (rope.parameters.empty() && config.contains("rope_theta")) rope.thetas.push_back(at_the_top);
+  for (const auto& [key, value] : rope.parameters.items()) {
     if (value.is_object()) {
       fail(Code::kUnsupported,
            "rope_parameters by kind of layer ('{}') are not supported here ({})", printable(key),
            file);
     }
   }
-  refuse_partial_rope(config, parameters, file);
+  refuse_partial_rope(config, rope.parameters, file);
+  return rope;
+}
+
+Json choose_theta(const std::vector<Json>& thetas, const Family& family,
+                  std::vector<std::string>& notes) {
   Json theta = thetas.empty() ? Json() : thetas.front();
   if (theta.is_null()) theta = parse_json(family.defaults, "families.cpp")["rope_theta"];
   for (const Json& other : thetas) {
@@ -171,10 +177,13 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
                     Keys::text_of(theta), Keys::text_of(other), Keys::text_of(theta)));
     break;
   }
-  Keys(config, file).positive_number("rope_theta", theta);
+  return theta;
+}
+
+/// @source mlx_lm 0.32, models/rope_utils.py, `initialize_rope`
+Json rope_type(const Json& parameters, const Family& family, const std::string& file) {
   Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
   if (type.is_null()) type = "default";
-  // @source mlx_lm 0.32, models/rope_utils.py, `initialize_rope`
   static constexpr std::array<std::string_view, 6> kTypes = {"default", "linear", "dynamic",
                                                              "llama3",  "yarn",   "longrope"};
   const bool known = type.is_string() && std::find(kTypes.begin(), kTypes.end(),
@@ -187,6 +196,16 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
     fail(Code::kUnsupported, "rope_type is {}: mlx_lm's {} model knows default and linear ({})",
          Keys::text_of(type), family.model_type, file);
   }
+  return type;
+}
+
+/// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
+void spell_rope(Json& config, const Family& family, const std::string& file,
+                std::vector<std::string>& notes) {
+  auto [parameters, thetas] = read_rope(config, file);
+  const Json theta = choose_theta(thetas, family, notes);
+  Keys(config, file).positive_number("rope_theta", theta);
+  const Json type = rope_type(parameters, family, file);
   parameters.erase("type");
   parameters["rope_type"] = type;
   parameters["rope_theta"] = theta;

@@ -91,11 +91,11 @@ std::string subfolder_with_config(const fs::path& folder, const std::vector<Entr
 std::string first_repository(const fs::path& folder, const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     if (!entry.folder) continue;
-    const std::string id = repository_of_cache_folder(entry.name);
+    std::string id = repository_of_cache_folder(entry.name);
     if (!id.empty()) return id;
     if (entry.name != "hub") continue;
     for (const Entry& inner : entries_of(folder / entry.name)) {
-      const std::string inner_id = repository_of_cache_folder(inner.name);
+      std::string inner_id = repository_of_cache_folder(inner.name);
       if (inner.folder && !inner_id.empty()) return inner_id;
     }
   }
@@ -193,7 +193,7 @@ std::string id_in_link(std::string_view text) {
 /// An id of the cache that differs in case only.
 std::string id_in_other_case(const std::string& text, const fs::path& cache) {
   for (const Entry& entry : entries_of(cache)) {
-    const std::string id = repository_of_cache_folder(entry.name);
+    std::string id = repository_of_cache_folder(entry.name);
     if (!id.empty() && lower(id) == lower(text)) return id;
   }
   return "";

@@ -157,6 +157,21 @@ TEST(UniformBeside, AFormatThatAUnitCannotHaveByThePlansLossIsPassedOver) {
   EXPECT_TRUE(std::isfinite(after->loss));
 }
 
+TEST(Optimality, IsSaidWithoutADivisionByABoundOfNothing) {
+  Plan plan;
+  plan.method = Method::kSquared;
+  EXPECT_EQ(optimality(plan), "the least for this size (proven)");
+  plan.objective = 2;
+  EXPECT_EQ(optimality(plan), "how much less there may be at this size is not known");
+  plan.lower_bound = 1.6;
+  EXPECT_EQ(optimality(plan), "at most 25 % above the least for this size");
+  plan.lower_bound = 2;
+  EXPECT_EQ(optimality(plan), "the least for this size (proven)");
+  plan.method = Method::kUniform;
+  plan.lower_bound = 0.5;
+  EXPECT_EQ(optimality(plan), "at most 4 times what mixed formats lose at this size");
+}
+
 TEST(Budget, AboveTheSourceNothingIsQuantizedAndNothingLost) {
   const PlanningModel model(tiny_experts());
   const Plan whole = model.plan(model.with_budget(2 * model.checkpoint.bytes())).plan.value();
