@@ -23,6 +23,7 @@ using testing::TempFolder;
 
 std::vector<std::string> names_of(const SideFiles& files) {
   std::vector<std::string> names;
+  names.reserve(files.carried.size());
   for (const CarriedFile& file : files.carried) names.push_back(file.name);
   return names;
 }

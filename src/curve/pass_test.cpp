@@ -59,6 +59,7 @@ TEST_F(PassTest, EndsAThousandTimesWithASlowReader) {
   const Checkpoint checkpoint = open();
   const std::vector<TensorUse> uses = tensor_uses(checkpoint);
   std::vector<DirectReader> direct;
+  direct.reserve(checkpoint.files.size());
   for (const InputFile& file : checkpoint.files) direct.emplace_back(file);
   const AnalyzeOptions options;
   for (int round = 0; round < 1000; ++round) {

@@ -101,6 +101,7 @@ TEST_P(Abreast, LeavesTheModelAsItWasWhenAnIdIsRefused) {
   LanguageModel model = open(2);
   const auto expected = testing::logits_of(model, rows_);
   std::vector<Decoder> decoders;
+  decoders.reserve(2);
   for (int i = 0; i < 2; ++i) decoders.emplace_back(model, kTokens);
   EXPECT_THROW(Decoder::feed_each(decoders, std::vector<int32_t>{1, 1 << 30}), Error);
   EXPECT_EQ(testing::logits_of(model, rows_), expected);

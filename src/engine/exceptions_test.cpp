@@ -147,6 +147,7 @@ TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
   const int head = model_.state().head;
   const auto feed = [&] {
     std::vector<Decoder> decoders;
+    decoders.reserve(3);
     for (int i = 0; i < 3; ++i) decoders.emplace_back(model_, 8);
     Decoder::feed_each(decoders, std::vector<int32_t>{1, 2, 3});
   };

@@ -41,6 +41,7 @@ TEST(CorrectPairs, WhatIsDetectableIsSoAmongAllPairs) {
   one.p = mcnemar_test(one.flips);
   std::vector<AnswerPair> many(10, one);
   std::vector<AnswerPair*> all;
+  all.reserve(many.size());
   for (AnswerPair& pair : many) all.push_back(&pair);
   correct_pairs({all.data(), 1});
   EXPECT_EQ(many[0].detectable, detectable_difference(600, 30));

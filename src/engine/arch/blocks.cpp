@@ -53,6 +53,7 @@ Stage attention_stage(const LayerContext& context, const AttentionBlock& block) 
         return backend.attention(q, k, v, spec, cache, sequence.position);
       }
       std::vector<KvCache*> caches;
+      caches.reserve(sequence.abreast.size());
       for (std::vector<KvCache>* of_row : sequence.abreast) caches.push_back(&of_row->at(layer));
       return backend.attention_abreast(q, k, v, spec, caches, sequence.position);
     };
