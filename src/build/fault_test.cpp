@@ -22,7 +22,6 @@ namespace ram::testing {
 namespace {
 
 using ::testing::AnyOf;
-using ::testing::ElementsAre;
 
 using Files = std::map<std::string, std::string>;
 

@@ -32,6 +32,7 @@ struct Known {
 void check_hashes(const FolderView& view, std::span<const Known> known, int threads,
                   const Meter& meter, Problems& problems) {
   std::vector<fs::path> paths;
+  paths.reserve(view.files.size());
   for (const auto& [name, size] : view.files) paths.push_back(view.out / name);
   const std::vector<std::string> digests =
       file_digests(paths, threads, [&](int64_t bytes) { meter.add(bytes); });

@@ -109,6 +109,7 @@ std::vector<const ModelUse*> named(const Common& common, const std::vector<Model
   }
   if (found.size() > 1) {
     std::vector<std::string> fingerprints;
+    fingerprints.reserve(found.size());
     for (const ModelUse* use : found) fingerprints.push_back(use->model.fingerprint);
     fail(Code::kUsage, "{}: {} models have this name; give a fingerprint: {}", typed, found.size(),
          fmt::join(fingerprints, ", "));

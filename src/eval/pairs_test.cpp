@@ -57,6 +57,7 @@ Comparison compare(const std::vector<double>& reference, const std::vector<doubl
 // A wave around the base, of mean zero over 40 rows.
 std::vector<double> wave(double base, double height, double step) {
   std::vector<double> values;
+  values.reserve(40);
   for (int i = 0; i < 40; ++i) {
     values.push_back(base + height * std::sin(2 * std::numbers::pi * step * i / 40));
   }
@@ -65,6 +66,7 @@ std::vector<double> wave(double base, double height, double step) {
 
 std::vector<double> times(const std::vector<double>& values, double factor) {
   std::vector<double> scaled;
+  scaled.reserve(values.size());
   for (const double value : values) scaled.push_back(factor * value);
   return scaled;
 }

@@ -163,7 +163,10 @@ TEST_F(ReadTextTest, DeepJsonIsRefusedWithoutFillingTheStack) {
   const std::string deep(2'000'000, '[');
   const std::string closed(2'000'000, ']');
   for (const std::string& rest : {std::string(), closed + "}"}) {
-    const fs::path path = write("{\"text\": \"b\", \"a\": " + deep + rest, "a.jsonl");
+    std::string line = R"({"text": "b", "a": )";
+    line += deep;
+    line += rest;
+    const fs::path path = write(line, "a.jsonl");
     const Error error = error_of([&] { read_text(path); });
     EXPECT_EQ(error.code(), Code::kCorrupt);
     EXPECT_THAT(error.what(), HasSubstr("line 1"));

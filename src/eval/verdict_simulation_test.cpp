@@ -367,6 +367,7 @@ std::vector<std::vector<TaskAnswer>> draw_answers(Generator& generator, int mode
 bool tells(const std::vector<std::vector<TaskAnswer>>& answers, std::vector<AnswerPair> pairs,
            double AnswerPair::*p) {
   std::vector<double> p_values;
+  p_values.reserve(pairs.size());
   for (const AnswerPair& pair : pairs) p_values.push_back(pair.*p);
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < pairs.size(); ++i) {
@@ -375,6 +376,7 @@ bool tells(const std::vector<std::vector<TaskAnswer>>& answers, std::vector<Answ
     if (p == &AnswerPair::mcnemar_p) pairs[i].ci95 = {1, 1};  // of McNemar's test alone
   }
   std::vector<AnswerSummary> summaries;
+  summaries.reserve(answers.size());
   for (const auto& own : answers) summaries.push_back(summarize_answers(own));
   const std::vector<double> bits(answers.size(), 4);
   return judge_answers(bits, summaries, pairs, std::ssize(pairs)).kind == LadderKind::kTells;

@@ -29,6 +29,7 @@ const ReportModel& model_of(const ReportData& data, const std::string& label) {
 
 std::vector<std::string> left_out(const ReportData& data) {
   std::vector<std::string> names;
+  names.reserve(data.left_out.size());
   for (const LeftOut& left : data.left_out) names.push_back(left.name + ": " + left.why);
   return names;
 }

@@ -63,8 +63,7 @@ TEST_F(DataMemoryTest, ManyQuestionsAreRefusedByWhatTheyTakeAsQuestions) {
 
 // A line without an end, one of text and one of values that each take more than they are long.
 TEST_F(DataMemoryTest, OneLineIsRefusedBeforeItIsHeld) {
-  const std::string spaces(static_cast<size_t>(kMega), ' ');
-  write(200, [&](int64_t) { return spaces; });
+  write(200, [&](int64_t) { return std::string(static_cast<size_t>(kMega), ' '); });
   const Error blank = error_of(4 * kMega);
   EXPECT_EQ(blank.code(), Code::kUsage) << blank.what();
   std::string ones;
