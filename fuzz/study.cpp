@@ -13,6 +13,7 @@
 #include <functional>
 #include <string>
 
+#include <fmt/format.h>
 #include <sqlite3.h>
 
 #include "ram/report.h"
@@ -103,7 +104,7 @@ void replace_blobs(const fs::path& path, const std::string& blob) {
     const std::string table = reinterpret_cast<const char*>(sqlite3_column_text(tables, 0));
     const std::string column = reinterpret_cast<const char*>(sqlite3_column_text(tables, 1));
     sqlite3_stmt* update = nullptr;
-    const std::string sql = "UPDATE \"" + table + "\" SET \"" + column + "\" = ?";
+    const std::string sql = fmt::format("UPDATE \"{}\" SET \"{}\" = ?", table, column);
     if (sqlite3_prepare_v2(database, sql.c_str(), -1, &update, nullptr) != SQLITE_OK) std::abort();
     sqlite3_bind_blob(update, 1, blob.data(), static_cast<int>(blob.size()), SQLITE_STATIC);
     sqlite3_step(update);

@@ -14,6 +14,7 @@ using ::testing::HasSubstr;
 
 std::vector<Harm> drawn(const std::vector<double>& deltas) {
   std::vector<Harm> harms;
+  harms.reserve(deltas.size());
   for (const double delta : deltas) harms.push_back({.kl = 1 + delta, .delta_nll = delta});
   return harms;
 }

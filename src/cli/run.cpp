@@ -154,7 +154,7 @@ bool wants_json(int argc, const char* const* argv) {
 
 // The parser's messages name its parts, not what to type.
 std::string own_words(const CLI::ParseError& error, const std::string& missing) {
-  const std::string text = one_line(error.what());
+  std::string text = one_line(error.what());
   const std::string name = text.substr(0, text.find(':'));
   const std::string kind = error.get_name();
   if (kind == "RequiredError" || kind == "ArgumentMismatch") {

@@ -23,7 +23,7 @@ fs::path data_folder() {
 #if !defined(__APPLE__)
   // The specification: a relative path is ignored.
   // @source XDG Base Directory Specification 0.8
-  const fs::path data = environment("XDG_DATA_HOME");
+  fs::path data = environment("XDG_DATA_HOME");
   if (data.is_absolute()) return data;
 #endif
   const fs::path home = environment("HOME");
