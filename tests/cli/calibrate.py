@@ -134,14 +134,19 @@ class Calibrate(CalibrationTest):
         self.assertEqual(self.ram("verify", "out", "--source", self.model).status, 0)
         self.assertFalse(lock.parent.exists())
 
-    def test_what_is_compressed_already_needs_no_space_again(self):
+    def small_disk(self, size):
+        """A file system of its own in the test's folder, of so many bytes as mount reads them."""
         disk = self.folder / "disk"
         disk.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)],
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
                                  capture_output=True, check=False)
         if mounted.returncode != 0:
             self.skipTest("skipped: a small disk needs the right to mount one")
         self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
+        return disk
+
+    def test_what_is_compressed_already_needs_no_space_again(self):
+        disk = self.small_disk("64m")
         self.fit("whole", "--effort", "best", "--study", "whole.db")
         size = harness.folder_bytes(self.folder / "whole")
         command = [harness.PROGRAM, "fit", str(self.model), "--budget", str(BUDGET), "-o", "disk/out",
@@ -166,13 +171,7 @@ class Calibrate(CalibrationTest):
         self.assertEqual(content(self.folder / "whole"), content(disk / "out"))
 
     def test_space_for_compressed_units_is_asked_for_before_the_model_runs(self):
-        disk = self.folder / "disk"
-        disk.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=560k", "tmpfs", str(disk)],
-                                 capture_output=True, check=False)
-        if mounted.returncode != 0:
-            self.skipTest("skipped: a small disk needs the right to mount one")
-        self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
+        disk = self.small_disk("560k")
         ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "disk/out", "--effort", "best",
                        *LITTLE, "--study", "s.db", "--quiet")
         self.assert_refused(ran, WRITE_FAILED, "disk/out", "compressed units")
