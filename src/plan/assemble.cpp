@@ -14,6 +14,29 @@ namespace {
 
 constexpr const char* kNoDigest = "00000000000000000000000000000000";
 
+/// All of the folder that the formats decide.
+FolderLayout layout_formats(const Checkpoint& checkpoint, const Plan& plan,
+                            int64_t max_shard_bytes) {
+  std::vector<UnitFormat> formats;
+  formats.reserve(plan.units.size());
+  for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
+  return layout_folder(checkpoint, formats, plan.dtype, max_shard_bytes);
+}
+
+/// The two files whose lengths the plan's numbers decide too.
+std::vector<RenderedFile> plan_texts(const Checkpoint& checkpoint, const Plan& plan,
+                                     const FolderLayout& folder) {
+  std::vector<RenderedFile> texts;
+  texts.push_back({"README.md", render_readme(checkpoint, plan)});
+  Plan built = plan;
+  built.file_hashes = {{"plan.json", kNoDigest}, {"README.md", kNoDigest}};
+  for (const Shard& shard : folder.shards) built.file_hashes[shard.name] = kNoDigest;
+  for (const RenderedFile& file : folder.rendered) built.file_hashes[file.name] = kNoDigest;
+  for (const CarriedFile& file : folder.carried_files) built.file_hashes[file.name] = kNoDigest;
+  texts.push_back({"plan.json", render_plan(built)});
+  return texts;
+}
+
 }  // namespace
 
 Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Objective& objective,
@@ -54,11 +77,15 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
 
 void settle_total(const Checkpoint& checkpoint, Plan& plan,
                   const std::function<void(Plan&, int64_t)>& follow) {
+  const FolderLayout folder = layout_formats(checkpoint, plan, kMaxShardBytes);
   // More digits make a longer file and never a shorter one, so this climbs to its fixed point.
   plan.total_bytes = plan.weight_bytes;
   for (int round = 0; round < 64; ++round) {
     if (follow) follow(plan, plan.total_bytes);
-    const int64_t total = layout_plan(checkpoint, plan).total_bytes();
+    int64_t total = folder.total_bytes();
+    for (const RenderedFile& text : plan_texts(checkpoint, plan, folder)) {
+      total += static_cast<int64_t>(text.text.size());
+    }
     if (total == plan.total_bytes) return;
     plan.total_bytes = total;
   }
@@ -123,18 +150,11 @@ Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack, i
 }
 
 FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan, int64_t max_shard_bytes) {
-  std::vector<UnitFormat> formats;
-  formats.reserve(plan.units.size());
-  for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
-  FolderLayout layout = layout_folder(checkpoint, formats, plan.dtype, max_shard_bytes);
+  FolderLayout layout = layout_formats(checkpoint, plan, max_shard_bytes);
   layout.source = checkpoint.folder;
-  layout.rendered.push_back({"README.md", render_readme(checkpoint, plan)});
-  Plan built = plan;
-  built.file_hashes = {{"plan.json", kNoDigest}};
-  for (const Shard& shard : layout.shards) built.file_hashes[shard.name] = kNoDigest;
-  for (const RenderedFile& file : layout.rendered) built.file_hashes[file.name] = kNoDigest;
-  for (const CarriedFile& file : layout.carried_files) built.file_hashes[file.name] = kNoDigest;
-  layout.rendered.push_back({"plan.json", render_plan(built)});
+  for (RenderedFile& text : plan_texts(checkpoint, plan, layout)) {
+    layout.rendered.push_back(std::move(text));
+  }
   return layout;
 }
 
