@@ -34,11 +34,12 @@ std::vector<std::string> file_digests(std::span<const std::filesystem::path> pat
   std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(threads));
   for (const std::filesystem::path& path : paths) {
     const InputFile file(path);
+    const int64_t longest = std::min(kChunkBytes, file.size());
     std::vector<std::string> chunks(static_cast<size_t>(ceil_div(file.size(), kChunkBytes)));
     parallel_for(threads, std::ssize(chunks), [&](int64_t i, int worker) {
       check_interrupted();
       std::vector<std::byte>& buffer = buffers[static_cast<size_t>(worker)];
-      buffer.resize(static_cast<size_t>(kChunkBytes));
+      if (std::ssize(buffer) < longest) buffer.resize(static_cast<size_t>(longest));
       chunks[static_cast<size_t>(i)] = chunk_digest(file, i, buffer);
       if (done) done(std::min(kChunkBytes, file.size() - i * kChunkBytes));
     });
