@@ -29,7 +29,6 @@ option(RAM_WERROR "Warnings are errors" OFF)
 if(RAM_TESTS)
   enable_testing()
   find_package(GTest REQUIRED)
-  include(GoogleTest)
 endif()
 
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
@@ -97,7 +96,8 @@ function(ram_precompile target name)
 endfunction()
 
 # Sanitized code at -O0 made some tests take minutes; optimizing all of it would take more time than it saves. What
-# computes is optimized a little in a debug build; tests and what only parses, prints and keeps is not.
+# computes is optimized a little in a debug build; tests and what only parses, prints and keeps is not. In a release the
+# latter is optimized a little too: a quarter of its compiling is not worth what nobody would notice.
 set(RAM_MODULES_THAT_COMPUTE base safetensors quant allocate tokenizer checkpoint encoder curve engine plan eval build
                              calibrate)
 ram_precompiled(ram_precompiled_computing -O1)
@@ -120,6 +120,12 @@ endfunction()
 # Whose threads work on the same memory: their tests have the label `threads`, and are what the preset `tsan` builds and runs.
 set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate)
 
+# Whose tests a release build repeats (label and target `optimized`): what optimization can break (the vector code, the
+# solver), and what takes long without (simulated statistics, every step of a build that can fail).
+set(RAM_MODULES_TRIED_OPTIMIZED quant allocate engine plan eval build)
+
+set(RAM_MODULES_TESTED_LONGEST plan build calibrate)
+
 # ram_module(<name> <module>...): library ram_<name> from src/<name>/, and its tests as ram_<name>_test.
 function(ram_module name)
   ram_sources(sources ${name})
@@ -130,6 +136,7 @@ function(ram_module name)
     ram_precompile(ram_${name} ram_precompiled_computing)
   else()
     ram_precompile(ram_${name} ram_precompiled_plain)
+    target_compile_options(ram_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
   foreach(module IN LISTS ARGN)
     target_link_libraries(ram_${name} PUBLIC ram_${module})
@@ -144,12 +151,22 @@ function(ram_module name)
     ram_precompile(ram_${name}_test ram_precompiled_tests)
     # The tests' own code need not be fast; -O3 took half a minute of some of these sources.
     target_compile_options(ram_${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
-    set(label fast)
+    # One process for all of a module's tests: starting a sanitized one for each took a third of their time. One test alone:
+    # the program with --gtest_filter. The longest begin first (COST), so that both processors are busy to the end.
+    add_test(NAME unit.${name} COMMAND ram_${name}_test)
+    set(labels fast)
     if(name IN_LIST RAM_MODULES_THAT_SHARE_MEMORY)
-      set(label fast-threads)  # gtest_discover_tests takes no list; ctest -L fast and -L threads both find it
+      list(APPEND labels threads)
       set_property(GLOBAL APPEND PROPERTY RAM_THREADS_TESTS ram_${name}_test)
     endif()
-    gtest_discover_tests(ram_${name}_test DISCOVERY_TIMEOUT 120 PROPERTIES LABELS ${label})
+    if(name IN_LIST RAM_MODULES_TRIED_OPTIMIZED)
+      list(APPEND labels optimized)
+      set_property(GLOBAL APPEND PROPERTY RAM_OPTIMIZED_TESTS ram_${name}_test)
+    endif()
+    set_tests_properties(unit.${name} PROPERTIES LABELS "${labels}" TIMEOUT 600)
+    if(name IN_LIST RAM_MODULES_TESTED_LONGEST)
+      set_tests_properties(unit.${name} PROPERTIES COST 100)
+    endif()
   endif()
 endfunction()
 
