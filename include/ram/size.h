@@ -45,6 +45,10 @@ Size parse_size(std::string_view text);
 /// people; never parsed again.
 std::string format_bytes(int64_t bytes);
 
+/// @param bytes from 0 to 2^62.
+/// @return the same, rounded up: who gives what is shown gives enough.
+std::string format_enough_bytes(int64_t bytes);
+
 /// @return a whole number with a comma between each three digits: "14,042".
 std::string group_digits(int64_t number);
 

@@ -74,6 +74,27 @@ std::optional<int64_t> scaled(const Decimal& number, int64_t scale) {
   return *product + rest;
 }
 
+constexpr std::array<std::string_view, 5> kDecimalNames = {"B", "kB", "MB", "GB", "TB"};
+
+// How a number of bytes is shown to people.
+struct Shown {
+  double value;
+  size_t unit;  // of kDecimalNames
+  int decimals;
+};
+
+Shown shown_of(int64_t bytes) {
+  Shown shown = {.value = static_cast<double>(bytes), .unit = 0, .decimals = 0};
+  while (std::abs(shown.value) >= 999.95 && shown.unit + 1 < kDecimalNames.size()) {
+    shown.value /= 1000;
+    ++shown.unit;
+  }
+  if (shown.unit > 0) {
+    shown.decimals = std::abs(shown.value) < 10 ? 3 : std::abs(shown.value) < 100 ? 2 : 1;
+  }
+  return shown;
+}
+
 }  // namespace
 
 std::optional<int64_t> checked_mul(int64_t a, int64_t b) {
@@ -135,16 +156,16 @@ Size parse_size(std::string_view text) {
 }
 
 std::string format_bytes(int64_t bytes) {
-  constexpr std::array<std::string_view, 5> kNames = {"B", "kB", "MB", "GB", "TB"};
-  auto value = static_cast<double>(bytes);
-  size_t name = 0;
-  while (std::abs(value) >= 999.95 && name + 1 < kNames.size()) {
-    value /= 1000;
-    ++name;
-  }
-  if (name == 0) return fmt::format("{} B", bytes);
-  const int decimals = std::abs(value) < 10 ? 3 : std::abs(value) < 100 ? 2 : 1;
-  return fmt::format("{:.{}f} {}", value, decimals, kNames[name]);
+  const Shown shown = shown_of(bytes);
+  if (shown.unit == 0) return fmt::format("{} B", bytes);
+  return fmt::format("{:.{}f} {}", shown.value, shown.decimals, kDecimalNames.at(shown.unit));
+}
+
+std::string format_enough_bytes(int64_t bytes) {
+  const Shown shown = shown_of(bytes);
+  int64_t step = 1;  // of the last digit that is shown
+  for (int i = 3 * static_cast<int>(shown.unit); i > shown.decimals; --i) step *= 10;
+  return format_bytes(ceil_div(bytes, step) * step);
 }
 
 std::string group_digits(int64_t number) {

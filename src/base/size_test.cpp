@@ -1,6 +1,7 @@
 #include "ram/size.h"
 
 #include <limits>
+#include <random>
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -92,6 +93,22 @@ TEST(Size, PrintedSizesAreForPeople) {
   EXPECT_EQ(format_bytes(999), "999 B");
   EXPECT_EQ(format_bytes(18240000000), "18.24 GB");
   EXPECT_EQ(format_bytes(999960), "1.000 MB");
+}
+
+TEST(Size, WhatIsShownAsNeededIsEnoughAndHardlyMore) {
+  EXPECT_EQ(format_enough_bytes(0), "0 B");
+  EXPECT_EQ(format_enough_bytes(999), "999 B");
+  EXPECT_EQ(format_enough_bytes(466812345), "466.9 MB");
+  EXPECT_EQ(format_enough_bytes(466800000), "466.8 MB");
+  EXPECT_EQ(format_enough_bytes(9999001), "10.00 MB");
+  EXPECT_EQ(format_enough_bytes(999960001), "1.000 GB");
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20000; ++i) {
+    const auto bytes = 1 + static_cast<int64_t>(random() >> (2 + random() % 61));
+    const int64_t shown = parse_size(format_enough_bytes(bytes)).bytes;
+    EXPECT_GE(shown, bytes);
+    EXPECT_LE(static_cast<double>(shown), static_cast<double>(bytes) * 1.0011);
+  }
 }
 
 TEST(GroupDigits, PutsACommaBetweenEachThreeDigits) {

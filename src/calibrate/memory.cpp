@@ -106,7 +106,7 @@ CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int 
     fail(Code::kUsage,
          "memory {}: calibrating {} on {} rows of {} tokens needs {} with {} threads; give more, "
          "fewer --calibration-rows or --threads, or do without (--method squared, --encoder mlx)",
-         format_bytes(total), checkpoint.name, rows, length, format_bytes(needed), threads);
+         format_bytes(total), checkpoint.name, rows, length, format_enough_bytes(needed), threads);
   }
   const int64_t spare = total - total / kSparePart - pass - beside;
   const int64_t rest = std::max<int64_t>(0, spare) / 2;

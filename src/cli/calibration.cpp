@@ -96,8 +96,8 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
     fail(Code::kWriteFailed,
          "{}: {} more needed, to compress and then to write the folder, and {} free: free {} and "
          "run the same command again, which goes on from here",
-         folder.out().string(), format_bytes(needed), format_bytes(room),
-         format_bytes(needed - room));
+         folder.out().string(), format_enough_bytes(needed), format_bytes(room),
+         format_enough_bytes(needed - room));
   }
   if (room < missing) store.remove_others();
 }

@@ -163,7 +163,8 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
   const int64_t room = free_bytes(out);
   if (room < needed) {
     fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
-         out.string(), format_bytes(needed), format_bytes(room), format_bytes(needed - room));
+         out.string(), format_enough_bytes(needed), format_bytes(room),
+         format_enough_bytes(needed - room));
   }
 }
 
@@ -176,8 +177,8 @@ void check_encoded_space(const Plan& plan, const EncodedFolder& folder) {
   fail(Code::kWriteFailed,
        "{}: {} needed, for the compressed units and then for the folder, and {} free: free {} and "
        "run the same command again",
-       folder.out().string(), format_bytes(needed), format_bytes(room),
-       format_bytes(needed - room));
+       folder.out().string(), format_enough_bytes(needed), format_bytes(room),
+       format_enough_bytes(needed - room));
 }
 
 void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const fs::path& out,

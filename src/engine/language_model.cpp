@@ -346,7 +346,7 @@ int64_t LanguageModel::rows_at_once(int64_t length) {
        "memory {}{}: rows of {} tokens of {} need {} with {} threads; give more, fewer threads, or "
        "shorter rows",
        format_bytes(resolve_memory(options)), shared, length, state_->checkpoint.name,
-       format_bytes(of_all), options.threads);
+       format_enough_bytes(of_all), options.threads);
 }
 
 int64_t LanguageModel::State::decoder_bytes(int64_t capacity) const {

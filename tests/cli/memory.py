@@ -134,7 +134,7 @@ class Memory(harness.ProgramTest):
         self.assertEqual(ran.status, 2, ran)
         need = re.search(r"need ([0-9.]+) MB", ran.err)
         self.assertTrue(need, ran)
-        return int((float(need[1]) + 0.1) * 1e6)
+        return round(float(need[1]) * 1e6)
 
     def check(self, model):
         """In the least memory that is taken, and in as much as there is."""
@@ -180,7 +180,7 @@ class Memory(harness.ProgramTest):
 class CalibrationMemory(harness.ProgramTest):
     """fit --effort best: text, probing, moments, encoding and writing, in the least memory that is taken."""
 
-    TEXT = ("--calibration-rows", 12, "--calibration-length", 64, "--probe-time", "1s")
+    TEXT = ("--calibration-rows", 6, "--calibration-length", 64, "--probe-time", "1s")
 
     def fit(self, model, memory, *options):
         return self.ram("fit", model, "--bpw", 4, "--effort", "best", *self.TEXT, "--memory", memory, "--threads", 2,
@@ -197,7 +197,7 @@ class CalibrationMemory(harness.ProgramTest):
             ran = self.fit(model, "120MB")
             self.assertEqual(ran.status, 2, ran)
             self.assertIn("--calibration-rows", ran.err)
-            memory = int((float(re.search(r"needs ([0-9.]+) MB", ran.err)[1]) + 0.1) * 1e6)
+            memory = round(float(re.search(r"needs ([0-9.]+) MB", ran.err)[1]) * 1e6)
             ran = self.fit(model, memory)
             self.assertEqual(ran.status, 0, ran)
             peak = ran.json["peak_resident_bytes"]
