@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Holds the tree to docs/architecture.md: who may include whom, and how long a file may be.
+"""Holds the tree to CMakeLists.txt and docs/architecture.md: who may include whom, and how long a file may be.
 
-A module includes public headers of lower layers and its own, and private headers of its own
-folder only.
+A module includes public headers of the modules that its ram_module() names and its own, and private headers of its own
+folder only. A test may include those of any module that is declared before its own.
 Every rule is also shown to fail on a small tree with that one fault planted.
 """
 
@@ -14,25 +14,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-LAYERS = {
-    "base": 0,
-    "safetensors": 1,
-    "quant": 1,
-    "allocate": 1,
-    "tokenizer": 1,
-    "checkpoint": 2,
-    "study": 2,
-    "encoder": 2,
-    "curve": 3,
-    "engine": 3,
-    "plan": 4,
-    "eval": 4,
-    "build": 5,
-    "calibrate": 5,
-    "tasks": 5,
-    "report": 5,
-    "cli": 6,
-}
 # Public headers that are not named after their module.
 HEADERS = {
     "number": "base",
@@ -64,44 +45,92 @@ DATA_FOLDERS = {"vectors", "corrupt", "corpus"}
 JSON_READERS = {"src/base/json.cpp", "src/safetensors/safetensors.cpp"}
 JSON_READING = re.compile(r"[jJ]son::(?:sax_)?parse\(")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+DECLARED = re.compile(r"^ram_(?:module|program\(ram)\s*[( ]\s*([^)]*)\)", re.MULTILINE)
+# A line of the picture: its number, and the modules on it.
+LAYER = re.compile(r"^ {4}([0-9]) +([^|\n]*)", re.MULTILINE)
 
 
-def module_of(header: str):
+def declared_modules(root: Path):
+    """@return module -> the modules that it names, in the order of CMakeLists.txt."""
+    words = [found.split() for found in DECLARED.findall((root / "CMakeLists.txt").read_text(encoding="utf-8"))]
+    return {names[0]: names[1:] for names in words}
+
+
+def module_of(header: str, modules):
     """The module of ram/<header>.h, or None."""
-    return HEADERS.get(header, header if header in LAYERS else None)
+    return HEADERS.get(header, header if header in modules else None)
 
 
 def includes(path: Path):
     return INCLUDE.findall(path.read_text(encoding="utf-8"))
 
 
-def public_problems(root: Path, path: Path, module: str, name: str):
+def public_problems(root: Path, path: Path, module: str, name: str, modules):
     """What is wrong with a file of `module` that includes "ram/<...>"."""
     where = path.relative_to(root)
-    target = module_of(Path(name).stem)
+    target = module_of(Path(name).stem, modules)
     if target is None or name != f"ram/{Path(name).stem}.h":
         return [
             f"{where}: includes {name}: no module has this header (see HEADERS in layering_test.py)"
         ]
     if not (root / "include" / name).exists():
         return [f"{where}: includes {name}, which does not exist"]
-    if target == module or LAYERS[target] < LAYERS[module]:
+    order = list(modules)
+    test = "test" in path.stem.split("_")
+    if target == module or target in modules[module]:
         return []
-    return [
-        f"{where}: {module} (layer {LAYERS[module]}) includes {name} of {target} (layer "
-        f"{LAYERS[target]}): only lower layers may be included"
-    ]
+    if test and target in order[: order.index(module)]:
+        return []
+    return [f"{where}: includes {name} of {target}, which ram_module({module}) does not name"]
+
+
+def declaration_problems(root: Path):
+    """Modules that are named before they are declared, or for nothing."""
+    modules = declared_modules(root)
+    problems, before = [], []
+    for module, named in modules.items():
+        used = set()
+        for path in [*(root / "src" / module).rglob("*"), *(root / "include/ram").glob("*.h")]:
+            own = path.suffix in (".cpp", ".h") and "test" not in path.stem.split("_")
+            if own and (path.parent.name != "ram" or module_of(path.stem, modules) == module):
+                used |= {module_of(Path(name).stem, modules) for name in includes(path) if name.startswith("ram/")}
+        for name in named:
+            if name not in before:
+                problems.append(f"CMakeLists.txt: ram_module({module}) names {name}, which is not declared before it")
+            elif name not in used:
+                problems.append(f"CMakeLists.txt: ram_module({module}) names {name} and includes nothing of it")
+        before.append(module)
+    return problems
+
+
+def picture_problems(root: Path):
+    """The picture has every module, above all that it includes."""
+    modules = declared_modules(root)
+    text = (root / "docs/architecture.md").read_text(encoding="utf-8")
+    layer_of = {}
+    for number, line in LAYER.findall(text):
+        layer_of |= {word: int(number) for word in line.split()}
+    problems = []
+    for module, named in modules.items():
+        if module not in layer_of:
+            problems.append(f"docs/architecture.md: the picture has no {module}")
+            continue
+        problems += [
+            f"docs/architecture.md: the picture has {module} not above {name}"
+            for name in named
+            if layer_of.get(name, -1) >= layer_of[module]
+        ]
+    return problems
 
 
 def source_problems(root: Path):
-    """Includes of src/<module>/: lower public headers, own private ones, tests/support."""
+    """Includes of src/<module>/: public headers of named modules, own private ones, tests/support."""
+    modules = declared_modules(root)
     problems = []
     for folder in sorted(p for p in (root / "src").iterdir() if p.is_dir()):
         module = folder.name
-        if module not in LAYERS:
-            problems.append(
-                f"src/{module}: this module has no layer (see LAYERS in layering_test.py)"
-            )
+        if module not in modules:
+            problems.append(f"src/{module}: CMakeLists.txt declares no such module")
             continue
         for path in sorted(folder.rglob("*")):
             if path.suffix not in (".cpp", ".h"):
@@ -109,7 +138,7 @@ def source_problems(root: Path):
             test = "test" in path.stem.split("_")
             for name in includes(path):
                 if name.startswith("ram/"):
-                    problems += public_problems(root, path, module, name)
+                    problems += public_problems(root, path, module, name, modules)
                 elif name.startswith("support/") and test and (root / "tests" / name).exists():
                     pass
                 elif not ((folder / name).exists() and folder in (folder / name).resolve().parents):
@@ -120,16 +149,17 @@ def source_problems(root: Path):
 
 
 def header_problems(root: Path):
-    """Includes of include/ram/: public headers of its module or of lower layers."""
+    """Includes of include/ram/: public headers of its module or of those that it names."""
+    modules = declared_modules(root)
     problems = []
     for path in sorted((root / "include" / "ram").glob("*")):
-        module = module_of(path.stem)
-        if module is None or path.suffix != ".h":
+        module = module_of(path.stem, modules)
+        if module not in modules or path.suffix != ".h":
             problems.append(f"{path.relative_to(root)}: this header belongs to no module")
             continue
         for name in includes(path):
             if name.startswith("ram/"):
-                problems += public_problems(root, path, module, name)
+                problems += public_problems(root, path, module, name, modules)
             else:
                 problems.append(
                     f"{path.relative_to(root)}: a public header includes {name}, which is private"
@@ -169,11 +199,17 @@ def json_problems(root: Path):
 
 
 class TheTree(unittest.TestCase):
-    def test_a_module_includes_lower_layers_and_its_own_headers_only(self):
+    def test_a_module_includes_headers_of_the_modules_that_it_names_and_its_own_only(self):
         self.assertEqual([], source_problems(ROOT))
 
-    def test_a_public_header_includes_lower_public_headers_only(self):
+    def test_a_public_header_does_too(self):
         self.assertEqual([], header_problems(ROOT))
+
+    def test_modules_are_named_after_they_are_declared_and_for_something(self):
+        self.assertEqual([], declaration_problems(ROOT))
+
+    def test_the_picture_shows_them(self):
+        self.assertEqual([], picture_problems(ROOT))
 
     def test_json_is_read_in_one_place(self):
         self.assertEqual([], json_problems(ROOT))
@@ -188,16 +224,22 @@ class PlantedFaults(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
+        self.write("CMakeLists.txt", "ram_module(base)\nram_module(quant base)\nram_module(allocate base)\n"
+                   "ram_module(checkpoint base quant)\nram_program(ram cli quant)\n")  # fmt: skip
+        self.write("docs/architecture.md", "    2  cli checkpoint | two of base\n"
+                   "    1  quant allocate\n    0  base | errors\n")  # fmt: skip
         self.write("include/ram/error.h", "#pragma once\n")
         self.write("include/ram/quant.h", '#include "ram/error.h"\n')
-        self.write("include/ram/allocate.h", "#pragma once\n")
+        self.write("include/ram/allocate.h", '#include "ram/error.h"\n')
+        self.write("src/cli/main.cpp", '#include "ram/quant.h"\n')
         self.write("include/ram/checkpoint.h", '#include "ram/quant.h"\n')
         self.write("include/ram/mlx_layout.h", '#include "ram/checkpoint.h"\n')
         self.write("src/quant/own.h", "#pragma once\n")
         self.write(
             "src/quant/a.cpp", '#include "ram/quant.h"\n#include "own.h"\n#include <vector>\n'
         )
-        self.write("src/checkpoint/b.cpp", '#include "ram/mlx_layout.h"\n#include "ram/quant.h"\n')
+        self.write("src/checkpoint/b.cpp", '#include "ram/mlx_layout.h"\n#include "ram/error.h"\n')
+        self.write("src/checkpoint/b_test.cpp", '#include "ram/allocate.h"\n')
         self.write("src/quant/a_test.cpp", '#include "support/temp.h"\n')
         self.write("tests/support/temp.h", "#pragma once\n")
 
@@ -210,7 +252,8 @@ class PlantedFaults(unittest.TestCase):
         path.write_text(text)
 
     def problems(self):
-        checks = (source_problems, header_problems, size_problems, json_problems)
+        checks = (source_problems, header_problems, declaration_problems, picture_problems,
+                  size_problems, json_problems)  # fmt: skip
         return [problem for check in checks for problem in check(self.root)]
 
     def planted(self, name, text, says):
@@ -221,14 +264,33 @@ class PlantedFaults(unittest.TestCase):
         self.assertIn(name, problems[0])
         self.assertIn(says, problems[0])
 
-    def test_an_include_of_a_higher_layer_is_found(self):
-        self.planted("src/quant/c.cpp", '#include "ram/checkpoint.h"\n', "only lower layers")
+    def test_an_include_of_a_module_that_is_not_named_is_found(self):
+        self.planted("src/quant/c.cpp", '#include "ram/checkpoint.h"\n', "does not name")
 
-    def test_a_higher_layers_header_with_another_name_is_found(self):
-        self.planted("src/quant/c.cpp", '  #  include "ram/mlx_layout.h"\n', "only lower layers")
+    def test_a_header_with_another_name_than_its_module_is_found(self):
+        self.planted("src/quant/c.cpp", '  #  include "ram/mlx_layout.h"\n', "does not name")
 
-    def test_an_include_of_the_same_layer_is_found(self):
-        self.planted("src/quant/c.cpp", '#include "ram/allocate.h"\n', "only lower layers")
+    def test_what_a_named_module_names_is_not_named_by_it(self):
+        self.planted("src/cli/c.cpp", '#include "ram/error.h"\n', "does not name")
+
+    def test_a_test_may_not_include_what_comes_later(self):
+        self.planted("src/quant/c_test.cpp", '#include "ram/checkpoint.h"\n', "does not name")
+
+    def test_a_module_named_for_nothing_is_found(self):
+        self.planted("CMakeLists.txt", "ram_module(base)\nram_module(quant base)\nram_module(allocate base)\n"
+                     "ram_module(checkpoint base quant allocate)\nram_program(ram cli quant)\n",
+                     "includes nothing of it")  # fmt: skip
+
+    def test_a_module_named_before_it_is_declared_is_found(self):
+        self.planted("CMakeLists.txt", "ram_module(quant base)\nram_module(base)\nram_module(allocate base)\n"
+                     "ram_module(checkpoint base quant)\nram_program(ram cli quant)\n", "not declared")  # fmt: skip
+
+    def test_a_module_that_the_picture_lacks_is_found(self):
+        self.planted("docs/architecture.md", "    2  cli  checkpoint\n    1  quant\n    0  base\n", "no allocate")
+
+    def test_a_module_that_the_picture_has_too_low_is_found(self):
+        self.planted("docs/architecture.md", "    2  cli\n    1  quant  allocate  checkpoint\n    0  base\n",
+                     "checkpoint not above quant")  # fmt: skip
 
     def test_another_modules_private_header_is_found(self):
         self.planted("src/checkpoint/c.cpp", '#include "own.h"\n', "not a header of its own folder")
@@ -244,7 +306,7 @@ class PlantedFaults(unittest.TestCase):
         )
 
     def test_a_public_header_that_looks_up_is_found(self):
-        self.planted("include/ram/file.h", '#include "ram/quant.h"\n', "only lower layers")
+        self.planted("include/ram/file.h", '#include "ram/quant.h"\n', "does not name")
 
     def test_a_public_header_with_private_parts_is_found(self):
         self.planted("include/ram/file.h", '#include "own.h"\n', "private")
@@ -255,7 +317,7 @@ class PlantedFaults(unittest.TestCase):
     def test_an_unknown_module_is_found(self):
         self.write("src/misc/c.cpp", "\n")
         self.assertEqual(1, len(self.problems()))
-        self.assertIn("src/misc: this module has no layer", self.problems()[0])
+        self.assertIn("src/misc: CMakeLists.txt declares no such module", self.problems()[0])
 
     def test_json_read_without_bounds_is_found(self):
         self.planted("src/quant/c.cpp", "auto a = nlohmann::json::parse(text);\n", "parse_json")
