@@ -6,6 +6,8 @@
 
 #include "ram/encoder.h"
 #include "ram/error.h"
+#include "ram/machine.h"
+#include "ram/thread.h"
 
 namespace {
 

@@ -22,6 +22,7 @@
 #include "ram/engine.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/thread.h"
 
 #include "buffer.h"

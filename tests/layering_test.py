@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADERS = {
     "number": "base",
     "scoped": "base",
+    "machine": "base",
+    "progress": "base",
+    "cancellation": "base",
     "error": "base",
     "size": "base",
     "suggest": "base",

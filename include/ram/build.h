@@ -10,8 +10,8 @@
 
 #include "ram/checkpoint.h"
 #include "ram/plan.h"
+#include "ram/progress.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 
 namespace ram {
 

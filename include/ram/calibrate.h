@@ -20,8 +20,8 @@
 #include "ram/engine.h"
 #include "ram/file.h"
 #include "ram/plan.h"
+#include "ram/progress.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 #include "ram/tokenizer.h"
 
 namespace ram {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/progress.h"
 #include "ram/quant.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 
 namespace ram {
 

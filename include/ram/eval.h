@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "ram/engine.h"
+#include "ram/progress.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 #include "ram/tokenizer.h"
 
 namespace ram {

@@ -134,21 +134,6 @@ void need_descriptors(int count);
 /// parent).
 int64_t free_bytes(const std::filesystem::path& path);
 
-/// @return bytes of memory that the machine has.
-int64_t physical_memory_bytes();
-
-/// @return the machine in words: "Intel(R) Xeon(R) Gold 6338, 2 processors, 25.0 GB, Linux x86_64".
-std::string machine_name();
-
-/// @return the most this process has had resident so far, bytes.
-int64_t peak_resident_bytes();
-
-/// From now on freed blocks of two megabytes and more go back to the system at once, whatever
-/// their order. By default glibc raises that limit to 32 MiB as blocks are freed and keeps the rest
-/// in heaps of each thread, twice what is in use, which no bound on memory can promise. To be
-/// called before threads start; does nothing where the C library has no such setting.
-void return_freed_blocks();
-
 /// Raises this process's limit on open files as far as it may by itself: a model can have more
 /// shards than the usual 256 or 1,024. Never fails.
 void raise_open_files_limit();

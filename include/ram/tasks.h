@@ -13,9 +13,9 @@
 
 #include "ram/answers.h"
 #include "ram/engine.h"
+#include "ram/progress.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 #include "ram/tokenizer.h"
 
 namespace ram {

@@ -1,23 +1,11 @@
-// Work over several threads, the user's Ctrl-C, and progress: what long work shares.
+// Work over several threads.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string_view>
 
 namespace ram {
-
-/// @return the processors this process may run on (affinity and cgroup quota respected), at
-/// least 1.
-int default_threads();
-
-/// @return the most bytes that limits of the system leave this process, whatever the machine has:
-/// of its container, of its address space (`ulimit -v`); INT64_MAX where there is none.
-int64_t memory_limit_bytes();
-
-/// @return the machine's memory, or what limits leave of it, bytes.
-int64_t memory_bytes();
 
 /// Calls task(index, worker) for each index in [0, count), handed out in increasing order to
 /// `threads` workers (worker in [0, threads)). Which worker gets which index is not defined:
@@ -61,23 +49,5 @@ void fit_threads_to_limits();
 /// Libraries that split their work by OpenMP use the calling thread alone, from now on, when they
 /// are called from it. Call it on every thread that you create yourself. Cheap to call again.
 void use_one_openmp_thread();
-
-/// Asks all long work to stop; async-signal-safe.
-void request_interrupt();
-
-/// @throws Error{kInterrupted} once request_interrupt() has been called. Long loops call it per
-/// block.
-void check_interrupted();
-
-/// How far one phase of a long work is. `phase` is one or two words ("analyze", "write").
-struct Progress {
-  std::string_view phase;
-  int64_t done_bytes = 0;
-  int64_t total_bytes = 0;
-  std::string_view unit = {};  ///< what the two count where it is not bytes: "tokens"
-};
-
-/// Called from one thread at a time, often: it must be quick. May be empty.
-using ProgressFn = std::function<void(const Progress&)>;
 
 }  // namespace ram

@@ -3,28 +3,18 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/utsname.h>
 #include <unistd.h>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-#if defined(__APPLE__)
-#include <sys/sysctl.h>
-#endif
-
-#include <fmt/format.h>
 
 #include "ram/error.h"
 #include "ram/file_fault.h"
@@ -313,65 +303,6 @@ int64_t free_bytes(const fs::path& path) {
   return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
 }
 
-int64_t physical_memory_bytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
-
-namespace {
-
-std::string processor_name() {
-#if defined(__APPLE__)
-  char name[256] = {};
-  size_t size = sizeof(name) - 1;
-  if (sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
-#else
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-#endif
-  return "";
-}
-
-}  // namespace
-
-std::string machine_name() {
-  std::string name = processor_name();
-  if (!name.empty()) name += ", ";
-  const auto processors = sysconf(_SC_NPROCESSORS_ONLN);
-  name += fmt::format("{} processor{}, {}", processors, processors == 1 ? "" : "s",
-                      format_bytes(physical_memory_bytes()));
-  struct utsname system = {};
-  if (uname(&system) == 0) name += fmt::format(", {} {}", system.sysname, system.machine);
-  return name;
-}
-
-int64_t peak_resident_bytes() {
-#if defined(__linux__)
-  // Not getrusage: its ru_maxrss survives exec, so that a program started by a large one would
-  // report the large one's peak.
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with("VmHWM:")) continue;
-    const size_t at = line.find_first_of("0123456789");
-    int64_t kilobytes = 0;
-    const char* end = line.data() + line.size();
-    if (at != std::string::npos &&
-        std::from_chars(line.data() + at, end, kilobytes).ec == std::errc()) {
-      return kilobytes * 1024;
-    }
-  }
-#endif
-  struct rusage usage = {};
-  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-#if defined(__APPLE__)
-  return usage.ru_maxrss;
-#else
-  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
-#endif
-}
-
 void raise_open_files_limit() {
   struct rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -382,17 +313,6 @@ void raise_open_files_limit() {
     limit.rlim_cur = wanted;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
   }
-}
-
-void return_freed_blocks() {
-#if defined(__GLIBC__)
-  // Above oneDNN's scratch: it asks anew for each product, for up to 1.2 MiB, and clearing pages
-  // each time takes longer than what they are for.
-  constexpr int kSmallestOfItsOwn = 2 << 20;
-  constexpr int kMostKeptAtTheTop = 8 << 20;
-  mallopt(M_MMAP_THRESHOLD, kSmallestOfItsOwn);
-  mallopt(M_TRIM_THRESHOLD, kMostKeptAtTheTop);
-#endif
 }
 
 }  // namespace ram

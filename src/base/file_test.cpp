@@ -10,7 +10,6 @@
 
 #include "ram/error.h"
 #include "ram/file_fault.h"
-#include "ram/size.h"
 
 namespace ram {
 namespace {
@@ -126,12 +125,6 @@ TEST_F(FileTest, ExchangedFoldersHaveEachOthersContent) {
 
 TEST_F(FileTest, FreeSpaceIsKnownForAPlaceThatDoesNotExistYet) {
   EXPECT_GT(free_bytes(folder_ / "not" / "there"), 0);
-  EXPECT_GT(peak_resident_bytes(), 1 << 20);
-}
-
-TEST_F(FileTest, TheMachineHasAName) {
-  EXPECT_NE(machine_name().find(" processor"), std::string::npos) << machine_name();
-  EXPECT_NE(machine_name().find(format_bytes(physical_memory_bytes())), std::string::npos);
 }
 
 }  // namespace

@@ -10,9 +10,11 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/hash.h"
+#include "ram/progress.h"
 
 #include "file_digest.h"
 #include "folder_job.h"

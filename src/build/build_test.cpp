@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/progress.h"
+
 #include "test_support.h"
 
 namespace ram::testing {

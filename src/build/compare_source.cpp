@@ -8,10 +8,12 @@
 #include <span>
 #include <string>
 
+#include "ram/cancellation.h"
 #include "ram/curve.h"
 #include "ram/error.h"
 #include "ram/mlx_layout.h"
 #include "ram/quant.h"
+#include "ram/thread.h"
 
 #include "blocks.h"
 

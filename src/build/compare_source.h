@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
+#include "ram/progress.h"
 #include "ram/study.h"
-#include "ram/thread.h"
 
 #include "folder_view.h"
 

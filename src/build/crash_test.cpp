@@ -14,6 +14,7 @@
 
 #include "ram/build.h"
 #include "ram/file_fault.h"
+#include "ram/progress.h"
 
 #if defined(__linux__)
 #include <sys/mount.h>

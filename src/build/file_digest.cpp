@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/hash.h"
 #include "ram/size.h"

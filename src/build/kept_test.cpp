@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ram/build.h"
+#include "ram/progress.h"
 
 #include "staging.h"
 #include "support/sanitizers.h"

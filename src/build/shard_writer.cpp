@@ -6,6 +6,10 @@
 #include <array>
 #include <map>
 
+#include "ram/cancellation.h"
+#include "ram/progress.h"
+#include "ram/thread.h"
+
 #include "file_digest.h"
 
 namespace ram {

@@ -10,7 +10,7 @@
 
 #include "ram/checkpoint.h"
 #include "ram/mlx_layout.h"
-#include "ram/thread.h"
+#include "ram/progress.h"
 
 #include "blocks.h"
 

@@ -16,6 +16,7 @@
 #include "ram/file.h"
 #include "ram/hash.h"
 #include "ram/plan.h"
+#include "ram/progress.h"
 
 #include "folder_job.h"
 #include "support/temp_folder.h"

@@ -9,9 +9,12 @@
 #include <fmt/format.h>
 
 #include "ram/build.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/progress.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "compare_source.h"
 #include "file_digest.h"

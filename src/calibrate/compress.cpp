@@ -6,10 +6,14 @@
 #include <numeric>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/machine.h"
+#include "ram/progress.h"
 #include "ram/scoped.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "moments.h"
 #include "units.h"

@@ -14,6 +14,8 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/progress.h"
+#include "ram/thread.h"
 
 #include "moments.h"
 #include "support/temp_folder.h"

@@ -12,10 +12,10 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/hash.h"
-#include "ram/thread.h"
 
 namespace ram {
 

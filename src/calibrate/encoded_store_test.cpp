@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file_fault.h"
-#include "ram/thread.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/eval.h"
 #include "ram/random.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "moments.h"
 #include "units.h"

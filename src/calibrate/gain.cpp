@@ -11,9 +11,13 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/machine.h"
 #include "ram/number.h"
+#include "ram/progress.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "moments.h"
 #include "units.h"

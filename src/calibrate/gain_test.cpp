@@ -11,6 +11,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/progress.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"

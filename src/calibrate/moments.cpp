@@ -5,6 +5,7 @@
 
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/thread.h"
 
 namespace ram {
 

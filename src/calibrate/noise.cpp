@@ -6,9 +6,11 @@
 #include <numbers>
 #include <vector>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/random.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "units.h"
 

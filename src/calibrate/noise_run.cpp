@@ -1,8 +1,10 @@
 // A text through a model whose units are all disturbed, a layer's units at a time.
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/scoped.h"
+#include "ram/thread.h"
 
 #include "units.h"
 

@@ -9,6 +9,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "support/model_logits.h"
 #include "support/temp_folder.h"

@@ -11,9 +11,13 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/machine.h"
+#include "ram/progress.h"
 #include "ram/scoped.h"
+#include "ram/thread.h"
 
 #include "units.h"
 

@@ -9,6 +9,8 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/progress.h"
+#include "ram/thread.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"

@@ -6,10 +6,14 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
+#include "ram/machine.h"
+#include "ram/progress.h"
 #include "ram/random.h"
+#include "ram/thread.h"
 
 #include "units.h"
 

@@ -7,6 +7,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/progress.h"
 #include "ram/random.h"
 
 #include "support/temp_folder.h"

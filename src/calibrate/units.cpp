@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "ram/error.h"
+#include "ram/thread.h"
 
 namespace ram {
 

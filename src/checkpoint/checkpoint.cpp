@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
-#include "ram/thread.h"
 
 #include "card.h"
 #include "config.h"

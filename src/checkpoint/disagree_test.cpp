@@ -8,9 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/checkpoint.h"
 #include "ram/error.h"
-#include "ram/thread.h"
 
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"

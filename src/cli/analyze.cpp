@@ -3,6 +3,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/mlx_layout.h"
 #include "ram/size.h"
 

@@ -15,6 +15,8 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/machine.h"
+#include "ram/progress.h"
 #include "ram/size.h"
 #include "ram/text.h"
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "ram/thread.h"
+#include "ram/progress.h"
 
 #include "study_place.h"
 

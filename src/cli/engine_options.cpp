@@ -7,8 +7,8 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/machine.h"
 #include "ram/size.h"
-#include "ram/thread.h"
 
 namespace ram::cli {
 

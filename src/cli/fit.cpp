@@ -3,6 +3,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/size.h"
 #include "ram/text.h"
 

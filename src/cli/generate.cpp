@@ -7,6 +7,7 @@
 #include "ram/calibrate.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/random.h"
 #include "ram/tokenizer.h"
 

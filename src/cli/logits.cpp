@@ -8,6 +8,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/json.h"
+#include "ram/machine.h"
 #include "ram/safetensors.h"
 #include "ram/size.h"
 

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/thread.h"

@@ -8,6 +8,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/progress.h"
 #include "ram/random.h"
 #include "ram/statistics.h"
 

@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/checkpoint.h"
 #include "ram/error.h"
 #include "ram/file.h"
-#include "ram/thread.h"
 
 #include "model.h"
 

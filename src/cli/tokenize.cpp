@@ -7,9 +7,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/checkpoint.h"
 #include "ram/error.h"
-#include "ram/thread.h"
 #include "ram/tokenizer.h"
 
 #include "commands.h"

@@ -14,6 +14,7 @@
 #include "ram/curve.h"
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/progress.h"
 
 #include "keeper.h"
 #include "pass.h"

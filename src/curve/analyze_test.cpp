@@ -11,6 +11,7 @@
 
 #include "ram/dtype.h"
 #include "ram/file.h"
+#include "ram/progress.h"
 
 #include "test_support.h"
 

@@ -6,6 +6,10 @@
 #include <mutex>
 #include <vector>
 
+#include "ram/cancellation.h"
+#include "ram/progress.h"
+#include "ram/thread.h"
+
 #include "permits.h"
 
 namespace ram {

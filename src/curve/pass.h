@@ -8,7 +8,7 @@
 #include <span>
 #include <string_view>
 
-#include "ram/thread.h"
+#include "ram/progress.h"
 
 #include "tensor_job.h"
 

@@ -11,6 +11,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "ram/thread.h"
+
 #include "permits.h"
 #include "test_support.h"
 

@@ -12,6 +12,9 @@
 #include <sqlite3.h>
 #include <sys/resource.h>
 
+#include "ram/cancellation.h"
+#include "ram/progress.h"
+
 #include "test_support.h"
 
 namespace ram {

@@ -6,6 +6,7 @@
 
 #include "ram/encoder.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "lanes.h"
 #include "product.h"

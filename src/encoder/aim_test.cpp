@@ -1,4 +1,6 @@
 // Weights aimed at the original's outputs.
+#include "ram/thread.h"
+
 #include "test_support.h"
 
 namespace ram {

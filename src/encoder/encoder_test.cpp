@@ -1,4 +1,6 @@
 // The fast encoders against the reference in plain loops, and what they promise.
+#include "ram/thread.h"
+
 #include "reference.h"
 #include "test_support.h"
 

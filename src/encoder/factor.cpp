@@ -7,6 +7,8 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 
+#include "ram/thread.h"
+
 #include "product.h"
 
 namespace ram {

@@ -6,6 +6,7 @@
 
 #include "ram/encoder.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "aim.h"
 #include "factor.h"

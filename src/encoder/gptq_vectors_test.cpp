@@ -2,6 +2,8 @@
 // The figures were made by tests/peers/gptq_vs_mlx_lm.py.
 #include <fstream>
 
+#include "ram/thread.h"
+
 #include "test_support.h"
 
 namespace ram {

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "reference.h"
 #include "test_support.h"

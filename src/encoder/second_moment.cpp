@@ -4,6 +4,7 @@
 
 #include "ram/encoder.h"
 #include "ram/error.h"
+#include "ram/thread.h"
 
 #include "product.h"
 

@@ -1,3 +1,5 @@
+#include "ram/thread.h"
+
 #include "factor.h"
 #include "test_support.h"
 

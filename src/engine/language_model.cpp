@@ -6,7 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/machine.h"
 #include "ram/scoped.h"
 #include "ram/size.h"
 

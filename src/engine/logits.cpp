@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/scoped.h"
 

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "ram/cancellation.h"
 #include "ram/engine.h"
 #include "ram/error.h"
 #include "ram/random.h"
-#include "ram/thread.h"
 
 namespace ram {
 

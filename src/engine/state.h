@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ram/engine.h"
+#include "ram/thread.h"
 
 #include "architecture.h"
 #include "cpu_backend.h"

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/quant.h"
 #include "ram/size.h"
+#include "ram/thread.h"
 
 #include "kernels.h"
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/progress.h"
 
 #include "inversions.h"
 #include "pairs.h"

@@ -6,10 +6,12 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
 #include "ram/json.h"
+#include "ram/progress.h"
 
 namespace ram {
 namespace {

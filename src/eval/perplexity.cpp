@@ -1,4 +1,6 @@
 // One model on one text.
+#include "ram/progress.h"
+
 #include "runner.h"
 
 namespace ram {

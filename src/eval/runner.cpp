@@ -9,7 +9,9 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/progress.h"
 #include "ram/text.h"
 
 #include "scores.h"

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ram/eval.h"
+#include "ram/progress.h"
 
 namespace ram {
 

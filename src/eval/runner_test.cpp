@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/error.h"
+#include "ram/progress.h"
 
 #include "support/temp_folder.h"
 

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ram/machine.h"
 #include "ram/statistics.h"
 #include "ram/thread.h"
 

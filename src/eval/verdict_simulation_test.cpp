@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/answers.h"
+#include "ram/machine.h"
 #include "ram/statistics.h"
 #include "ram/thread.h"
 

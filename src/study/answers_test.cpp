@@ -5,6 +5,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/study.h"
 
 #include "support/temp_folder.h"

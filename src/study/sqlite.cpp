@@ -11,8 +11,8 @@
 
 #include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
-#include "ram/thread.h"
 
 namespace ram {
 namespace {

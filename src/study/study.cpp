@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 
 #include "state.h"
 

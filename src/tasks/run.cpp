@@ -5,8 +5,10 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/progress.h"
 #include "ram/tasks.h"
 
 #include "python_text.h"

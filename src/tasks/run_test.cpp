@@ -9,6 +9,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/progress.h"
 #include "ram/tasks.h"
 
 #include "support/temp_folder.h"

@@ -8,7 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/hash.h"
-#include "ram/thread.h"
+#include "ram/machine.h"
 
 #include "python_random.h"
 #include "task_spec.h"
