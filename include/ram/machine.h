@@ -14,6 +14,9 @@ int default_threads();
 /// of its container, of its address space (`ulimit -v`); INT64_MAX where there is none.
 int64_t memory_limit_bytes();
 
+/// @return bytes of memory that the machine has, whatever limits say.
+int64_t physical_memory_bytes();
+
 /// @return the machine's memory, or what limits leave of it, bytes.
 int64_t memory_bytes();
 

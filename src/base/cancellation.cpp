@@ -1,24 +1,42 @@
-// The flag that asks long work to stop.
+// Which flag stops which thread.
 #include "ram/cancellation.h"
 
-#include <atomic>
+#include <utility>
 
 #include "ram/error.h"
+
+#include "cancel_flag.h"
 
 namespace ram {
 namespace {
 
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+thread_local const std::atomic<bool>* current_flag = nullptr;
 
 }  // namespace
 
-void request_interrupt() {
-  interrupted.store(true, std::memory_order_relaxed);
+CancelScope::CancelScope(Cancellation cancellation)
+    : cancellation_(std::move(cancellation)),
+      outer_(std::exchange(current_flag, cancellation_.requested_.get())) {}
+
+CancelScope::~CancelScope() {
+  current_flag = outer_;
+}
+
+const std::atomic<bool>* cancel_flag() noexcept {
+  return current_flag;
+}
+
+LentCancelFlag::LentCancelFlag(const std::atomic<bool>* flag) noexcept
+    : outer_(std::exchange(current_flag, flag)) {}
+
+LentCancelFlag::~LentCancelFlag() {
+  current_flag = outer_;
 }
 
 void check_interrupted() {
-  if (interrupted.load(std::memory_order_relaxed)) fail(Code::kInterrupted, "interrupted");
+  if (current_flag != nullptr && current_flag->load(std::memory_order_relaxed)) {
+    fail(Code::kInterrupted, "interrupted");
+  }
 }
 
 }  // namespace ram

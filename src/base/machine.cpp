@@ -29,10 +29,6 @@
 namespace ram {
 namespace {
 
-int64_t physical_memory_bytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
-
 #if defined(__linux__)
 // A container's share of processors: cgroup v2's cpu.max holds "quota period", or "max period".
 int cgroup_processors() {
@@ -85,6 +81,10 @@ int64_t memory_limit_bytes() {
   if (file >> share && share > 0) bytes = std::min(bytes, share);
 #endif
   return bytes;
+}
+
+int64_t physical_memory_bytes() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
 }
 
 int64_t memory_bytes() {

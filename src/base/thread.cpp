@@ -16,6 +16,7 @@
 
 #include "ram/error.h"
 
+#include "cancel_flag.h"
 #include "start_threads.h"
 
 #if defined(__GLIBC__)
@@ -41,7 +42,8 @@ void parallel_for(int threads, int64_t count,
   std::atomic<int64_t> next{0};
   std::mutex mutex;
   std::exception_ptr first;
-  const auto work = [&](int worker) {
+  const auto work = [&, flag = cancel_flag()](int worker) {
+    const LentCancelFlag lent(flag);
     try {
       for (int64_t index = next++; index < count; index = next++) task(index, worker);
     } catch (...) {

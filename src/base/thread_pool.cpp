@@ -10,6 +10,7 @@
 #include "ram/error.h"
 #include "ram/thread.h"
 
+#include "cancel_flag.h"
 #include "start_threads.h"
 
 namespace ram {
@@ -76,7 +77,8 @@ struct ThreadPool::State {
   bool stop = false;
   int64_t count = 0;
   const std::function<void(int64_t, int)>* task = nullptr;
-  std::mutex mutex;  // of `first`
+  const std::atomic<bool>* cancelled = nullptr;  // of whom this call works for
+  std::mutex mutex;                              // of `first`
   std::exception_ptr first;
 
   void work(int worker) noexcept;
@@ -96,6 +98,7 @@ void ThreadPool::State::work(int worker) noexcept {
   const int outer_worker = current_worker;
   current_pool = this;
   current_worker = worker;
+  const LentCancelFlag lent(cancelled);
   try {
     for (int64_t index = next++; index < count; index = next++) (*task)(index, worker);
   } catch (...) {
@@ -141,6 +144,7 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
   }
   state.count = count;
   state.task = &task;
+  state.cancelled = cancel_flag();
   state.first = nullptr;
   state.next = 0;
   const bool alone = count <= 1 || state.workers.empty();

@@ -9,8 +9,6 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "ram/calibrate.h"
 #include "ram/cancellation.h"
@@ -169,15 +167,10 @@ TEST_F(Encoded, CtrlCEndsTheCheckOfAUnit) {
   EncodedFolder folder(temp_ / "out");
   const int unit = units().front();
   store(folder, "a").put(made(unit, 5));
-  const pid_t child = fork();
-  if (child == 0) {
-    request_interrupt();
-    const Code code = code_of([&] { first_code(store(folder, "a"), unit); });
-    _exit(code == Code::kInterrupted ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(WEXITSTATUS(status), 0);
+  const Cancellation cancellation;
+  const CancelScope scope(cancellation);
+  cancellation.request();
+  EXPECT_EQ(code_of([&] { first_code(store(folder, "a"), unit); }), Code::kInterrupted);
 }
 
 TEST_F(Encoded, ALockThatFailsLeavesNothingBehind) {

@@ -18,6 +18,9 @@
 
 namespace {
 
+// What Ctrl-C and SIGTERM stop: all that the command does.
+const ram::Cancellation stopped_by_signal;
+
 volatile std::sig_atomic_t first_second = 0;
 volatile std::sig_atomic_t first_signal = 0;
 
@@ -40,7 +43,7 @@ void on_interrupt(int signal) {
   if (first_second == 0) {
     first_second = second;
     first_signal = signal;
-    ram::request_interrupt();
+    stopped_by_signal.request();
   } else if (second > first_second + 1) {
     _exit(status_of(signal));
   }
@@ -50,6 +53,7 @@ int run_or_say_why_not(int argc, char** argv) {
   try {
     ram::cli::Io io;
     io.interrupted = interrupted_status;
+    const ram::CancelScope scope(stopped_by_signal);
     return ram::cli::run(argc, argv, io);
   } catch (const std::bad_alloc&) {  // not even for a message
     std::fputs("ram: error: not enough memory (ulimit -v)\n", stderr);

@@ -9,6 +9,7 @@
 #include "ram/csv.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/size.h"
 #include "ram/tokenizer.h"
 
