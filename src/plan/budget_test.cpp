@@ -172,6 +172,59 @@ TEST(Optimality, IsSaidWithoutADivisionByABoundOfNothing) {
   EXPECT_EQ(optimality(plan), "at most 4 times what mixed formats lose at this size");
 }
 
+TEST(Optimality, IsOfWhatWasAskedForWhereThatWasLimited) {
+  Plan plan;
+  plan.request.menu = {AffineFormat{.bits = 4, .group_size = 64}};
+  EXPECT_EQ(optimality(plan), "the least for this size of what was asked for (proven)");
+  plan.request.menu.clear();
+  plan.request.pins = {{.pattern = "*", .format = {}}};
+  plan.objective = 1.5;
+  plan.lower_bound = 1;
+  EXPECT_EQ(optimality(plan), "at most 50 % above the least for this size of what was asked for");
+}
+
+TEST(Optimality, ABoundIsNotShownAsLessThanItIs) {
+  Plan plan;
+  plan.lower_bound = 100;
+  for (const auto& [objective, shown] : std::vector<std::pair<double, const char*>>{
+           {101.449, "1.5"}, {124.4, "25"}, {204.9, "1.1e+02"}, {100.0123, "0.013"}, {110, "10"}}) {
+    plan.objective = objective;
+    EXPECT_EQ(optimality(plan), fmt::format("at most {} % above the least for this size", shown));
+  }
+}
+
+TEST(CompletePlan, AnUneditedPlanByBitsComesOutAsItWas) {
+  const PlanningModel model;
+  for (const double bits : {4.0, 8.0, 15.0, 20.0}) {
+    PlanRequest request;
+    request.bits_per_weight = bits;
+    const Plan plan = model.plan(request).plan.value();
+    const Plan again = complete_plan(model.input(), parse_plan(render_plan(plan), "plan.json"));
+    EXPECT_EQ(render_plan(again), render_plan(plan)) << bits;
+  }
+}
+
+// Better formats than the menu has, put in by hand: that says nothing of the least.
+TEST(CompletePlan, APlanBetterThanItsMenuIsNotProvenToBeTheLeast) {
+  const PlanningModel model;
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() * 45 / 100);
+  request.menu = {AffineFormat{.bits = 4, .group_size = 64}};
+  Plan edited = model.plan(request).plan.value();
+  EXPECT_NE(optimality(edited).find("of what was asked for (proven)"), std::string::npos);
+  int changed = 0;
+  for (PlannedUnit& unit : edited.units) {
+    if (!unit.format || changed == 2) continue;
+    unit.format = AffineFormat{.bits = changed == 0 ? 8 : 2, .group_size = 64};
+    ++changed;
+  }
+  ASSERT_EQ(changed, 2);
+  edited.budget_bytes = 2 * edited.budget_bytes;
+  const Plan made = complete_plan(model.input(), edited);
+  // The bound allows what the plan uses: it is one, and below what the menu alone gives.
+  EXPECT_LE(made.lower_bound, made.objective);
+  EXPECT_GT(made.lower_bound, 0);
+}
+
 TEST(Budget, AboveTheSourceNothingIsQuantizedAndNothingLost) {
   const PlanningModel model(tiny_experts());
   const Plan whole = model.plan(model.with_budget(2 * model.checkpoint.bytes())).plan.value();

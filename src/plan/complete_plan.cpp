@@ -57,14 +57,25 @@ void check_formats(const Checkpoint& checkpoint, const Objective& objective,
 }
 
 double bound_of(const PlanRequest& request, const Objective& objective, int64_t unit_budget) {
-  // An edited plan may use what menu and veto forbid: the bound of an honest comparison is over
-  // what the request allows.
   if (request.method == Method::kUniform) {
     return knapsack_lower_bound(make_knapsack(objective, true).knapsack, unit_budget);
   }
   const Knapsack knapsack = make_knapsack(objective, request.allow_unsafe).knapsack;
   const Allocation answer = solve_request(request, knapsack, unit_budget, request.time_limit_s);
   return answer.feasible ? answer.lower_bound : 0;
+}
+
+// An edited plan may use what menu and veto forbid. The bound is over what the request allows and
+// what the plan uses: without the latter it could lie above the plan, which proves nothing.
+Objective with_formats(Objective objective, std::span<const UnitFormat> formats) {
+  for (size_t u = 0; u < formats.size(); ++u) {
+    for (Candidate& candidate : objective.units[u].candidates) {
+      if (candidate.format != formats[u]) continue;
+      candidate.allowed = true;
+      candidate.below_veto = false;
+    }
+  }
+  return objective;
 }
 
 }  // namespace
@@ -103,11 +114,13 @@ Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string
   // The file's own share for the units is kept as long as it can be true; so an unedited plan comes
   // out as it was.
   plan.unit_budget_bytes = edited.unit_budget_bytes;
-  if (plan.unit_budget_bytes < plan.weight_bytes || plan.unit_budget_bytes > plan.budget_bytes) {
+  const bool beyond = edited.request.budget_bytes && plan.unit_budget_bytes > plan.budget_bytes;
+  if (plan.unit_budget_bytes < plan.weight_bytes || beyond) {
     plan.unit_budget_bytes = plan.weight_bytes;
   }
   plan.lower_bound =
-      std::min(plan.objective, bound_of(edited.request, objective, plan.unit_budget_bytes));
+      std::min(plan.objective,
+               bound_of(edited.request, with_formats(objective, formats), plan.unit_budget_bytes));
   if (edited.request.budget_bytes) {
     settle_total(checkpoint, plan);
     if (plan.total_bytes > plan.budget_bytes && over == OverBudget::kRefuse) {

@@ -3,6 +3,7 @@
 // JSON and headers change length with the plan, so the share of the budget that the units may take
 // is searched for. No length depends on the budget or on the share: their digits are padded.
 #include <algorithm>
+#include <limits>
 
 #include "ram/error.h"
 #include "ram/size.h"
@@ -86,7 +87,9 @@ int64_t fewest_other_bytes(const Planner& planner, const Plan& cheapest) {
                          [](const Option& a, const Option& b) { return a.bytes < b.bytes; });
     choice.push_back(static_cast<int>(most - options.begin()));
   }
-  const Plan plan = planner.plan_of(choice, cheapest.unit_budget_bytes, 0, cheapest.budget_bytes);
+  // The shortest words on how good it is: those of a proof.
+  const Plan plan = planner.plan_of(choice, cheapest.unit_budget_bytes,
+                                    std::numeric_limits<double>::infinity(), cheapest.budget_bytes);
   return std::min(cheapest.total_bytes - cheapest.weight_bytes,
                   plan.total_bytes - plan.weight_bytes);
 }
@@ -265,6 +268,13 @@ PlanResult make_plan(const PlanInput& input, const PlanRequest& asked) {
   if (result.plan) expect_readable(*result.plan);
   add_notes(input, request, objective, result);
   return result;
+}
+
+int64_t min_safe_bytes(const PlanInput& input, PlanRequest request) {
+  request.bits_per_weight.reset();
+  request.uniform.reset();
+  request.budget_bytes = 1;  // nothing fits, and the answer says what would
+  return make_plan(input, request).min_safe_bytes;
 }
 
 }  // namespace ram

@@ -1,5 +1,6 @@
 // The uniform format that a plan is compared with, so that a loss has a scale.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -27,6 +28,18 @@ std::optional<double> plain_loss(const PlanInput& input, const Plan& plan,
     loss += chosen->loss / gain;
   }
   return loss;
+}
+
+// The bound is over the formats that the request allows: without limits, over all.
+bool is_limited(const Plan& plan) {
+  const PlanRequest& request = plan.request;
+  return !request.menu.empty() || request.min_bits > 0 || !request.pins.empty();
+}
+
+// What is an upper bound must not be shown as less.
+double two_digits_up(double value) {
+  const double step = std::pow(10.0, std::floor(std::log10(value)) - 1);
+  return std::ceil(value / step * (1 - kSumRounding)) * step;
 }
 
 PlanRequest uniform_request(AffineFormat format, DType dtype) {
@@ -69,14 +82,17 @@ std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& 
 
 std::string optimality(const Plan& plan) {
   const double gap = plan.objective - plan.lower_bound;
-  if (gap <= kSumRounding * plan.objective) return "the least for this size (proven)";
+  const char* of_what = is_limited(plan) ? " of what was asked for" : "";
+  if (gap <= kSumRounding * plan.objective) {
+    return fmt::format("the least for this size{} (proven)", of_what);
+  }
   if (plan.lower_bound <= 0) return "how much less there may be at this size is not known";
   if (plan.method == Method::kUniform) {
     return fmt::format("at most {:.3g} times what mixed formats lose at this size",
                        plan.objective / plan.lower_bound);
   }
-  return fmt::format("at most {:.2g} % above the least for this size",
-                     100 * gap / plan.lower_bound);
+  return fmt::format("at most {:.2g} % above the least for this size{}",
+                     two_digits_up(100 * gap / plan.lower_bound), of_what);
 }
 
 bool nothing_quantized(const Plan& plan) {
