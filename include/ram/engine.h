@@ -204,7 +204,8 @@ class Decoder {
 
   /// Feeds ids after those it holds.
   /// @return the logits [vocabulary] after the last of them.
-  /// @throws as embed and run_layers; Error{kUsage} above the capacity.
+  /// @throws as embed and run_layers; Error{kUsage} above the capacity. The decoder then holds what
+  ///         it held, and its logits are not defined.
   std::span<const float> feed(std::span<const int32_t> ids);
 
   /// Feeds one id to each of several decoders that hold as many tokens. Their rows are multiplied

@@ -74,6 +74,26 @@ struct Decoder::State {
   std::vector<Sequence> branches(std::span<const Continuation> continuations);
 };
 
+namespace {
+
+/// What a call that failed added to a decoder is forgotten, so that it can be made again.
+class KeepsLength {
+ public:
+  explicit KeepsLength(int64_t& length) : length_(&length), before_(length) {}
+  ~KeepsLength() {
+    if (length_ != nullptr) *length_ = before_;
+  }
+  KeepsLength(const KeepsLength&) = delete;
+  KeepsLength& operator=(const KeepsLength&) = delete;
+  void done() { length_ = nullptr; }
+
+ private:
+  int64_t* length_;
+  int64_t before_;
+};
+
+}  // namespace
+
 /// Doubles, so that a long capacity costs memory only as it is used.
 void Decoder::State::make_room(int64_t tokens) {
   if (tokens <= room) return;
@@ -181,12 +201,14 @@ void Decoder::State::take_logits(const Tensor& hidden) {
 }
 
 std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
+  KeepsLength all_or_nothing(state_->length);
   const Tensor hidden = state_->forward(ids);
   LanguageModel::State& use = state_->model.state();
   const WeightSlice head{.unit = use.head};
   const AtScopeExit release([&use] { use.weights.release(); });
   use.weights.acquire({&head, 1}, Form::kStored);
   state_->take_logits(hidden);
+  all_or_nothing.done();
   return logits();
 }
 
@@ -208,7 +230,6 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
   const AlwaysPacked packed(use.backend);
   all.hidden = use.backend.embed(use.embedding, ids);
   use.run(sequences, 0, model.layers(), {});
-  for (Decoder& decoder : decoders) ++decoder.state_->length;
   const auto count = std::ssize(ids);
   const auto normed = use.normed(cpu_data(all.hidden), count);
   const auto* inputs = reinterpret_cast<const float*>(normed.get());
@@ -235,6 +256,7 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
       }
     });
   }
+  for (Decoder& decoder : decoders) ++decoder.state_->length;
 }
 
 std::span<const float> Decoder::logits() const {
@@ -244,6 +266,7 @@ std::span<const float> Decoder::logits() const {
 std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
                                               std::span<const Continuation> continuations) {
   LanguageModel::State& use = state_->model.state();
+  KeepsLength all_or_nothing(state_->length);
   const Tensor held = state_->forward(ids);
   const std::vector<Sequence> branches = state_->branches(continuations);
   // The hidden states whose logits are wanted, and the id that came after each.
@@ -281,6 +304,7 @@ std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
       score.likeliest = score.likeliest && place.likeliest == place.id;
     }
   }
+  all_or_nothing.done();
   return scores;
 }
 

@@ -165,6 +165,43 @@ TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
   EXPECT_EQ(logits_of(model_, rows_), expected_);
 }
 
+// What fails after some of the ids went through all layers, or when the head is wanted, leaves the
+// decoder with what it held: the same call gives what it would have given at once.
+TEST_P(Exceptions, AFeedThatFailsCanBeMadeAgain) {
+  const std::vector<Unit>& units = model_.checkpoint().units;
+  const int head = model_.state().head;
+  const std::vector<int32_t> ids = {1, 2, 3};
+  const std::vector<int32_t> more = {4, 5};
+  const Continuation continuation = {.ids = more, .first_scored = 0};
+  const auto broken = [&](const auto& call) {
+    model_.set_unit(head, [&](int, int64_t, int64_t count, float* out) {
+      std::fill_n(out, count * units[static_cast<size_t>(head)].cols,
+                  std::numeric_limits<float>::max());
+    });
+    EXPECT_THROW(call(), Error);
+    model_.restore_unit(head);
+  };
+  const auto fed = [&](Decoder& decoder, const std::vector<int32_t>& what) {
+    const auto logits = decoder.feed(what);
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  Decoder whole(model_, 8);
+  const std::vector<float> first = fed(whole, ids);
+  const std::vector<float> second = fed(whole, more);
+
+  std::vector<Decoder> decoders;
+  decoders.emplace_back(model_, 8);
+  Decoder& decoder = decoders.front();
+  broken([&] { decoder.feed(ids); });
+  EXPECT_EQ(decoder.length(), 0);
+  EXPECT_EQ(fed(decoder, ids), first);
+  broken([&] { Decoder::feed_each(decoders, std::vector<int32_t>{4}); });
+  EXPECT_EQ(decoder.length(), 3);
+  broken([&] { (void)decoder.score(more, {&continuation, 1}); });
+  EXPECT_EQ(decoder.length(), 3);
+  EXPECT_EQ(fed(decoder, more), second);
+}
+
 TEST(Decoders, HoldOneRowOfLogits) {
   TempFolder folder;
   TinyModel spec;
