@@ -73,6 +73,7 @@ TEST_P(FileLockTest, OfAProcessThatDiedItIsTaken) {
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(refusal(), "");
 }
@@ -99,6 +100,7 @@ void leave_dead_holder(const fs::path& path) {
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
   ASSERT_EQ(WEXITSTATUS(status), 0);
 }
 
@@ -169,6 +171,7 @@ TEST_F(SoftLock, OfManyThatFindADeadHolderOneTakesIt) {
     for (const pid_t child : children) {
       int status = 0;
       ASSERT_EQ(waitpid(child, &status, 0), child);
+      ASSERT_TRUE(WIFEXITED(status));
       ASSERT_LT(WEXITSTATUS(status), 2);
       holders += WEXITSTATUS(status);
     }

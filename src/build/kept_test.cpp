@@ -121,6 +121,7 @@ TEST(KeptState, AStateThatCannotBeReadNowLosesNothing) {
     }
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status)) << files;
     ASSERT_NE(WEXITSTATUS(status), 1) << files;
     EXPECT_TRUE(fs::exists(place.work / "folder" / "a.safetensors")) << files;
     if (WEXITSTATUS(status) == 0) break;

@@ -180,7 +180,7 @@ class Memory(harness.ProgramTest):
 class CalibrationMemory(harness.ProgramTest):
     """fit --effort best: text, probing, moments, encoding and writing, in the least memory that is taken."""
 
-    TEXT = ("--calibration-rows", 6, "--calibration-length", 64, "--probe-time", "1s")
+    TEXT = ("--calibration-rows", 6, "--calibration-length", 64)
 
     def fit(self, model, memory, *options):
         return self.ram("fit", model, "--bpw", 4, "--effort", "best", *self.TEXT, "--memory", memory, "--threads", 2,
