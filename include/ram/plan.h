@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -179,6 +180,9 @@ double unit_loss(const Plan& plan, const PlannedUnit& unit);
 /// that plan.json does not hold.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
 
+/// @return the smallest safe folder under these settings. @throws as make_plan
+int64_t min_safe_bytes(const PlanInput& input, PlanRequest request);
+
 /// Whether coefficients that were measured on two halves of a text say more than the priors do: a
 /// coefficient that is noise is worse than none. The plan of one half must be better on the other
 /// half than the plan of the priors: both ways, as a geometric mean.
@@ -237,6 +241,13 @@ Plan parse_plan(std::string_view json, const std::string& file);
 
 /// @return plan.json's text: keys in the contract's order, a unit a line.
 std::string render_plan(const Plan& plan);
+
+/// @return the plan.json that a path names: itself, or the one in a folder.
+std::filesystem::path plan_file(const std::filesystem::path& path);
+
+/// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
+/// plan.json in it.
+Plan read_plan(const std::filesystem::path& path);
 
 /// What becomes of a plan whose folder takes more than its budget.
 enum class OverBudget : uint8_t {

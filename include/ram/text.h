@@ -16,6 +16,9 @@ std::string printable(std::string_view text, size_t longest = 120);
 /// As printable for a text of several lines: ends of lines and tabs stay, nothing is cut.
 std::string printable_lines(std::string_view text);
 
+/// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
+std::string format_seconds(double seconds);
+
 /// @return a name as one printable word of a shell's command line: in quotes where it needs them,
 /// "./" before one that would be an option.
 inline std::string shell_word(std::string_view name) {

@@ -1,6 +1,10 @@
 // What is not printable, replaced character by character.
 #include "ram/text.h"
 
+#include <cmath>
+
+#include <fmt/format.h>
+
 #include "ram/utf8.h"
 
 namespace ram {
@@ -39,6 +43,15 @@ std::string printable(std::string_view text, size_t longest) {
 std::string printable_lines(std::string_view text) {
   return replaced(text, std::string::npos,
                   [](char32_t code) { return code == '\n' || code == '\t' || is_printable(code); });
+}
+
+std::string format_seconds(double seconds) {
+  if (seconds < 0.995) return fmt::format("{:.2f} s", seconds);
+  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }
 
 }  // namespace ram

@@ -6,6 +6,7 @@
 #include "ram/machine.h"
 #include "ram/mlx_layout.h"
 #include "ram/size.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "model.h"
@@ -74,13 +75,14 @@ int analyze_command(const Common& common, const Options& options) {
   const Checkpoint checkpoint = open_source(common, options.model);
   Study study = open_study(common, fmt::format("analyze --encoder {}", encoder_name(encoder)));
   AnalyzeStats stats;
-  const ModelCurves curves = measure(common, checkpoint, study,
-                                     {.encoder = encoder,
-                                      .dtype = dtype.value_or(checkpoint.default_dtype()),
-                                      .threads = workers,
-                                      .rehash = options.rehash,
-                                      .past_cache = true},
-                                     &stats);
+  ProgressLine line(common);
+  const ModelCurves curves = measure_curves(checkpoint, study,
+                                            {.encoder = encoder,
+                                             .dtype = dtype.value_or(checkpoint.default_dtype()),
+                                             .threads = workers,
+                                             .rehash = options.rehash,
+                                             .past_cache = true},
+                                            &stats);
   if (!options.csv.empty()) write_output(common, options.csv, curves_csv(checkpoint, curves));
   if (options.csv == "-") return kDone;
   std::optional<int64_t> min_safe;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/fit.h"
 #include "ram/json.h"
 #include "ram/machine.h"
 #include "ram/progress.h"
@@ -87,15 +88,6 @@ void enter_stage(const Common& common, std::string_view name) {
   const auto& names = common.stages->names;
   const auto found = std::find(names.begin(), names.end(), name);
   if (found != names.end()) common.stages->at = static_cast<size_t>(found - names.begin());
-}
-
-std::string format_seconds(double seconds) {
-  if (seconds < 0.995) return fmt::format("{:.2f} s", seconds);
-  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
-  const auto whole = static_cast<int64_t>(std::llround(seconds));
-  if (whole < 60) return fmt::format("{} s", whole);
-  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
-  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }
 
 std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds) {

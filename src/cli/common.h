@@ -50,13 +50,6 @@ struct Common {
   mutable std::chrono::steady_clock::time_point shown = started;  ///< progress, on a log
 };
 
-/// What is held at once, whatever the size of the model: a share that does not depend on the
-/// threads (tables, SQLite's cache, the curves of every expert), and each thread's blocks.
-/// @source VmHWM of `ram fit` on a model of 1 GiB: 8 MiB and 9 MiB per thread, rounded up; twenty
-///         thousand experts add less than 32 MiB
-inline constexpr int64_t kMemoryBase = int64_t{64} << 20;
-inline constexpr int64_t kMemoryPerThread = int64_t{12} << 20;
-
 /// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
 /// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
 int threads(const Common& common);
@@ -108,8 +101,5 @@ std::string progress_text(const Progress& progress, int64_t start_bytes, double 
 
 /// Seconds between two lines of progress where stderr is no terminal.
 inline constexpr double kLogInterval = 10;
-
-/// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
-std::string format_seconds(double seconds);
 
 }  // namespace ram::cli

@@ -53,7 +53,7 @@ int compare_command(const Common& common, const Options& options) {
   const EngineOptions engine = engine_options(common, "f32");
   Study study = open_study(
       common, fmt::format("compare --seed {} --rows {}", common.seed, options.text.rows));
-  refuse_overlap(common, options.models, options.text.text, study);
+  refuse_overlap(options.models, options.text.text, study, notes_only(common));
   Comparison comparison;
   {
     ProgressLine line(common);

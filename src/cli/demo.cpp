@@ -15,10 +15,10 @@
 #include "ram/tasks.h"
 #include "ram/text.h"
 
+#include "calibration.h"
 #include "commands.h"
 #include "comparison.h"
 #include "engine_options.h"
-#include "fitting.h"
 #include "outputs.h"
 #include "sweep.h"
 #include "table.h"
@@ -111,7 +111,14 @@ struct Fitted {
 Fitted fit_one(const Common& common, const Checkpoint& checkpoint, Study& study,
                const PlanRequest& request, const fs::path& folder, const std::string& label) {
   Fitted fitted = {.label = label, .folder = folder / label, .result = {}};
-  fitted.result = fit_model(common, checkpoint, study, request, fitted.folder, true, false);
+  const Reporter reporter(common);
+  fitted.result = fit(checkpoint, study,
+                      {.plan = request,
+                       .calibration = {},
+                       .out = fitted.folder,
+                       .force = true,
+                       .resources = fit_resources(common, /*runs_model=*/false)},
+                      reporter.events());
   RAM_CHECK(fitted.result.planned.plan.has_value());
   return fitted;
 }

@@ -7,8 +7,9 @@
 #include "ram/size.h"
 #include "ram/text.h"
 
+#include "calibration.h"
 #include "commands.h"
-#include "fitting.h"
+#include "engine_options.h"
 #include "forecast.h"
 #include "planning.h"
 
@@ -25,7 +26,7 @@ struct Options {
   CalibrationArguments calibration;
 };
 
-Json fit_json(const FitResult& result, const std::string& out) {
+Json fit_json(const Checkpoint& checkpoint, const FitResult& result, const std::string& out) {
   Json document = plan_json(*result.planned.plan);
   const FitSeconds& seconds = result.seconds;
   document["out"] = out;
@@ -39,7 +40,8 @@ Json fit_json(const FitResult& result, const std::string& out) {
     document["predicted_kl"] = result.planned.plan->objective;
   }
   if (result.calibration) {
-    document["calibration"] = result.calibration->json(*result.planned.plan);
+    document["calibration"] =
+        calibration_json(checkpoint, *result.calibration, *result.planned.plan);
     for (const char* key : {"predicted_kl", "kl"}) {
       if (document["calibration"].contains(key)) document[key] = document["calibration"][key];
     }
@@ -56,7 +58,9 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   const FitSeconds& seconds = result.seconds;
   std::string text = plan_table(checkpoint, *result.planned.plan) + "\n";
   text += plan_summary(*result.planned.plan, result.beside);
-  if (result.calibration) text += result.calibration->summary(*result.planned.plan);
+  if (result.calibration) {
+    text += calibration_summary(*result.calibration, *result.planned.plan);
+  }
   const std::string running = result.calibration ? fmt::format("calibrate {}, compress {}, ",
                                                                format_seconds(seconds.calibrate),
                                                                format_seconds(seconds.compress))
@@ -101,13 +105,11 @@ void say_forecast(const Common& common, const FitForecast& forecast) {
 }
 
 // --dry-run: what it would take, and nothing is written, no study either.
-int foretell(const Common& common, const Checkpoint& checkpoint, const PlanRequest& request,
-             const Options& options) {
+int foretell(const Common& common, const Checkpoint& checkpoint, const FitRequest& request) {
   std::optional<Study> study = open_study_if_usable(common);
-  const FitForecast forecast =
-      forecast_fit(common, checkpoint, study ? &*study : nullptr, request, options.calibration);
+  const FitForecast forecast = forecast_fit(checkpoint, study ? &*study : nullptr, request);
   if (common.json) {
-    Json document = {{"dry_run", true}, {"out", options.out}};
+    Json document = {{"dry_run", true}, {"out", request.out.string()}};
     document.update(forecast_json(forecast));
     print_document(common, document);
   } else {
@@ -129,28 +131,42 @@ int fit(const Common& common, const Options& options) {
     if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
   }
   threads(common);
-  check_calibration(options.calibration);
+  const CalibrationRequest calibration = calibration_request(common, options.calibration);
   const Checkpoint checkpoint = open_source(common, options.model);
-  PlanRequest request = resolve(planning, checkpoint);
-  announce_calibration(common, checkpoint, options.calibration, request);
-  check_output_folder(checkpoint, request, options.out, options.force);
-  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
-  if (options.dry_run) return foretell(common, checkpoint, request, options);
-  Study study = open_study(common, "fit " + request_options(request));
+  FitRequest request = {.plan = resolve(planning, checkpoint),
+                        .calibration = calibration,
+                        .out = options.out,
+                        .force = options.force,
+                        .rehash = options.planning.rehash,
+                        .resources = {}};
+  const bool runs_model = needs_calibration(request.plan);
+  request.resources = fit_resources(common, runs_model);
+  if (runs_model && calibration.file()) {
+    check_text_size(common, "--calibration", calibration.text);
+  }
+  announce_calibration(checkpoint, calibration, request.plan);
+  check_output_folder(checkpoint, request.plan, options.out, options.force);
+  check_calibration(common, checkpoint, calibration, request.plan, request.resources);
+  if (options.dry_run) return foretell(common, checkpoint, request);
+  Study study = open_study(common, "fit " + request_options(request.plan));
   std::optional<FitForecast> forecast;
-  if (needs_calibration(request) || checkpoint.bytes() > kLongWork) {
-    forecast = forecast_fit(common, checkpoint, &study, request, options.calibration);
+  if (runs_model || checkpoint.bytes() > kLongWork) {
+    forecast = forecast_fit(checkpoint, &study, request);
     say_forecast(common, *forecast);
   }
   Common staged = common;
   staged.stages = std::make_shared<Stages>();
-  staged.stages->names = fit_stages(request, options.calibration);
-  const FitResult result = fit_model(staged, checkpoint, study, request, options.out, options.force,
-                                     options.planning.rehash, options.calibration);
-  if (!result.planned.plan) return refuse_budget(common, request, result.planned.min_safe_bytes);
+  staged.stages->names = fit_stages(request.plan, calibration);
+  const FitResult result = [&] {
+    const Reporter reporter(staged);
+    return ram::fit(checkpoint, study, request, reporter.events());
+  }();
+  if (!result.planned.plan) {
+    return refuse_budget(common, request.plan, result.planned.min_safe_bytes);
+  }
   const std::vector<std::string>& problems = result.report.problems;
   if (common.json) {
-    Json document = fit_json(result, options.out);
+    Json document = fit_json(checkpoint, result, options.out);
     if (forecast) document["forecast"] = forecast_json(*forecast);
     print_document(common, document);
   } else if (problems.empty()) {

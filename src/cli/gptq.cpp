@@ -13,7 +13,6 @@
 #include "commands.h"
 #include "comparison.h"
 #include "engine_options.h"
-#include "fitting.h"
 
 namespace ram::cli {
 
@@ -46,11 +45,16 @@ class Experiment {
         study_(open_study(common, "gptq")),
         dtype_(checkpoint_.default_dtype()),
         curves_(measure_for(common, checkpoint_, study_, Method::kMeasured, dtype_, false)),
-        own_(common, checkpoint_, curves_.stored.fingerprint, options.calibration, study_) {
+        engine_(fit_resources(common, /*runs_model=*/true).engine),
+        reporter_(common),
+        own_(checkpoint_, curves_.stored.fingerprint,
+             calibration_request(common, options.calibration), engine_, study_,
+             reporter_.events()) {
     if (options.real_text.empty()) return;
-    CalibrationArguments real = options.calibration;
+    CalibrationRequest real = calibration_request(common, options.calibration);
     real.text = options.real_text;
-    real_.emplace(common, checkpoint_, curves_.stored.fingerprint, real, study_);
+    real_.emplace(checkpoint_, curves_.stored.fingerprint, real, engine_, study_,
+                  reporter_.events());
   }
 
   std::vector<Made> run() {
@@ -106,7 +110,8 @@ class Experiment {
       store = calibration->compress(plan, *encoded);
       store->remove_others();
     }
-    write_folder(common_, checkpoint_, plan, study_, out, true, store.get());
+    write_folder(checkpoint_, plan, study_, out, true, threads(common_), reporter_.events(),
+                 store.get());
     if (encoded) encoded->clear();
     made_.push_back({.label = name,
                      .formats = formats,
@@ -121,6 +126,8 @@ class Experiment {
   Study study_;
   DType dtype_;
   Curves curves_;
+  EngineOptions engine_;
+  Reporter reporter_;
   Calibration own_;
   std::optional<Calibration> real_;
   std::vector<Made> made_;
@@ -200,11 +207,11 @@ std::string experiment_text(const Comparison& comparison, const std::vector<Made
 
 int gptq(const Common& common, const Options& options) {
   threads(common);
-  check_calibration(options.calibration);
+  calibration_request(common, options.calibration);
   if (!options.real_text.empty()) {
     CalibrationArguments real = options.calibration;
     real.text = options.real_text;
-    check_calibration(real);
+    calibration_request(common, real);
   }
   const RowOptions rows = row_options(common, options.text);
   refuse_same_text("--real", options.real_text, options.text.text);
@@ -224,7 +231,7 @@ int gptq(const Common& common, const Options& options) {
     labels.push_back(one.label);
   }
   Study study = open_study(common, "gptq compare");
-  refuse_overlap(common, models, options.text.text, study);
+  refuse_overlap(models, options.text.text, study, notes_only(common));
   Comparison comparison;
   {
     ProgressLine line(common);

@@ -12,14 +12,16 @@
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/machine.h"
 #include "ram/thread.h"
 
 #include "commands.h"
 
 namespace {
 
-// What Ctrl-C and SIGTERM stop: all that the command does.
-const ram::Cancellation stopped_by_signal;
+// What Ctrl-C and SIGTERM stop: all that the command does. Never destroyed: a signal may come while
+// the program ends.
+const ram::Cancellation& stopped_by_signal = *new ram::Cancellation;
 
 volatile std::sig_atomic_t first_second = 0;
 volatile std::sig_atomic_t first_signal = 0;

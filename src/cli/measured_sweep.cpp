@@ -18,7 +18,6 @@
 #include "calibration.h"
 #include "comparison.h"
 #include "engine_options.h"
-#include "fitting.h"
 #include "table.h"
 
 namespace ram::cli {
@@ -124,7 +123,8 @@ std::vector<Made> make_folders(const Common& common, const Checkpoint& checkpoin
   std::vector<Made> made;
   const auto write = [&](const std::string& name, const Plan& plan, bool uniform) {
     const fs::path out = fs::path(arguments.out) / name;
-    write_folder(common, checkpoint, plan, study, out, true);
+    const Reporter reporter(common);
+    write_folder(checkpoint, plan, study, out, true, threads(common), reporter.events());
     made.push_back({.label = name, .folder = out, .loss = plan.objective, .uniform = uniform});
   };
   std::vector<Plan> plans;
@@ -255,7 +255,7 @@ MeasuredSweep measure_sweep(const Common& common, const Checkpoint& checkpoint, 
     models.push_back(one.folder.string());
     labels.push_back(one.label);
   }
-  refuse_overlap(common, models, arguments.text.text, study);
+  refuse_overlap(models, arguments.text.text, study, notes_only(common));
   Comparison comparison;
   {
     ProgressLine line(common);

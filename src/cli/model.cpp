@@ -6,10 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "ram/csv.h"
 #include "ram/error.h"
 #include "ram/file.h"
-#include "ram/machine.h"
 #include "ram/size.h"
 #include "ram/tokenizer.h"
 
@@ -21,7 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kLargestPlan = int64_t{64} << 20;
 constexpr size_t kFormatsShown = 4;
 
 struct RoleRow {
@@ -66,9 +63,13 @@ std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& b
     return fmt::format("{:<18}{:.3g} nats per token{}; {}\n", "predicted KL", plan.objective, other,
                        optimality(plan));
   }
-  if (!beside || beside->loss <= 0) {
-    return fmt::format("{:<18}{:.4g} ({}; no uniform format is this small); {}\n", "loss",
+  if (!beside) {
+    return fmt::format("{:<18}{:.4g} ({}; no uniform format to compare with); {}\n", "loss",
                        plan.objective, method_name(plan.method), optimality(plan));
+  }
+  if (beside->loss <= 0) {
+    return fmt::format("{:<18}{:.4g}, and {} loses nothing; {}\n", "loss", plan.objective, name,
+                       optimality(plan));
   }
   return fmt::format("{:<18}{:.3g} times that of {}; {}\n", "loss", plan.objective / beside->loss,
                      name, optimality(plan));
@@ -156,70 +157,11 @@ std::optional<Study> open_study_if_usable(const Common& common) {
   }
 }
 
-std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
-  // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
-  constexpr int kUnquantizedSqnr = 100;
-  std::string text = "unit,role,tensors,weights,format,bytes,nrmse,sqnr_db,mse\n";
-  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
-    const Unit& unit = checkpoint.units[u];
-    const UnitCurve& curve = curves.units[u];
-    const std::string start = fmt::format("{},{},{},{}", csv_field(unit.name), role_name(unit.role),
-                                          unit.parts.size(), unit.weights());
-    for (int f = 0; f < kFormatCount; ++f) {
-      if ((curve.formats >> f & 1U) == 0) continue;
-      const AffineFormat format = kAffineFormats[static_cast<size_t>(f)];
-      text += fmt::format("{},{},{},{},{},{}\n", start, format_name(format),
-                          unit_bytes(checkpoint, unit, format, curves.dtype),
-                          curve.nrmse(f, curves.encoder), curve.sqnr_db(f), curve.mse(f));
-    }
-    text += fmt::format("{},{},{},0,{},0\n", start, weight_dtype_name(curves.dtype),
-                        unit_bytes(checkpoint, unit, {}, curves.dtype), kUnquantizedSqnr);
-  }
-  return text;
-}
-
-ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
-                    const AnalyzeOptions& options, AnalyzeStats* stats) {
-  ProgressLine line(common);
-  ModelCurves curves = analyze(checkpoint, study, options, line.function(), stats);
-  line.clear();
-  // For reports, which have the study alone.
-  if (options.encoder == Encoder::kMlx) {
-    study.put_document(
-        {.kind = "curves", .key = curves.fingerprint, .text = curves_csv(checkpoint, curves)});
-  }
-  return curves;
-}
-
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash) {
-  // Who plans builds next: a model that memory can hold is read from the disk once.
-  const bool past_cache = checkpoint.bytes() > physical_memory_bytes() / 2;
-  const AnalyzeOptions options = {.encoder = Encoder::kMlx,
-                                  .dtype = dtype,
-                                  .threads = threads(common),
-                                  .rehash = rehash,
-                                  .past_cache = past_cache};
-  Curves curves;
-  curves.stored = measure(common, checkpoint, study, options, &curves.stats);
-  if (planning_encoder(method) != Encoder::kReference) return curves;
-  AnalyzeOptions simulated = options;
-  simulated.encoder = Encoder::kReference;
-  simulated.rehash = false;
-  AnalyzeStats stats;
-  curves.simulated = measure(common, checkpoint, study, simulated, &stats);
-  curves.stats.tensors_measured += stats.tensors_measured;
-  curves.stats.tensors_known += stats.tensors_known;
-  curves.stats.bytes_read += stats.bytes_read;
-  curves.stats.seconds += stats.seconds;
-  return curves;
-}
-
-int64_t min_safe_bytes(const PlanInput& input, PlanRequest request) {
-  request.bits_per_weight.reset();
-  request.uniform.reset();
-  request.budget_bytes = 1;  // nothing fits, and the answer says what would
-  return make_plan(input, request).min_safe_bytes;
+  ProgressLine line(common);
+  return measure_curves_for(checkpoint, study, method, dtype, rehash, threads(common),
+                            line.function());
 }
 
 std::string format_text(UnitFormat format, DType dtype) {
@@ -276,11 +218,6 @@ Json plan_json(const Plan& plan) {
   return parse_json(render_plan(plan), "plan.json");
 }
 
-fs::path plan_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error) ? path / "plan.json" : path;
-}
-
 Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
   if (!beside) return nullptr;
   Json document = {{"format", format_name(beside->format)},
@@ -291,16 +228,10 @@ Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
   return document;
 }
 
-Plan read_plan(const fs::path& path) {
-  const fs::path file = plan_file(path);
-  std::error_code error;
-  if (file != path && fs::status(file, error).type() == fs::file_type::not_found) {
-    fail(Code::kMissing,
-         "{} is a folder without a plan.json: ram did not make it; give a folder that ram fit "
-         "wrote, or the file that ram plan wrote",
-         path.string());
-  }
-  return parse_plan(read_text_file(file, kLargestPlan), file.string());
+std::string outcome_text(BuildOutcome outcome, const fs::path& out) {
+  return outcome == BuildOutcome::kWritten
+             ? fmt::format("written to {}", out.string())
+             : fmt::format("{} is already exactly this; nothing was touched", out.string());
 }
 
 }  // namespace ram::cli

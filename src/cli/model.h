@@ -7,7 +7,7 @@
 #include <string>
 
 #include "ram/checkpoint.h"
-#include "ram/curve.h"
+#include "ram/fit.h"
 #include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/study.h"
@@ -17,17 +17,6 @@
 namespace ram::cli {
 
 using Json = nlohmann::ordered_json;
-
-/// Curves of a checkpoint for a method: what is stored, and what the method plans with.
-struct Curves {
-  ModelCurves stored;
-  std::optional<ModelCurves> simulated;
-  AnalyzeStats stats;  ///< of both
-
-  PlanInput input(const Checkpoint& checkpoint) const {
-    return {checkpoint, stored, simulated ? &*simulated : nullptr};
-  }
-};
 
 /// @return a document's text: indented, ill-formed UTF-8 (of a path) as U+FFFD, a newline at the
 /// end.
@@ -58,20 +47,9 @@ std::optional<Study> open_existing_study(const Common& common);
 /// gone without, unless --study names it.
 std::optional<Study> open_study_if_usable(const Common& common);
 
-/// @return what `analyze --csv` writes: a row for each unit and format that its rows allow, and one
-/// for unquantized.
-std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves);
-
-/// Analyzes what the study does not know yet, with progress.
-ModelCurves measure(const Common& common, const Checkpoint& checkpoint, Study& study,
-                    const AnalyzeOptions& options, AnalyzeStats* stats);
-
-/// As `measure`, for all curves that a method needs.
+/// measure_curves_for, with progress.
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash);
-
-/// @return the smallest safe folder under these settings. @throws as make_plan
-int64_t min_safe_bytes(const PlanInput& input, PlanRequest request);
 
 /// @return "4:64", or the name of `dtype` for an unquantized unit.
 std::string format_text(UnitFormat format, DType dtype);
@@ -87,14 +65,10 @@ std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& b
 ///         where there is no uniform format to compare with.
 Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside);
 
+/// @return "written to OUT", or that it was there already.
+std::string outcome_text(BuildOutcome outcome, const std::filesystem::path& out);
+
 /// @return plan.json's document.
 Json plan_json(const Plan& plan);
-
-/// @return the plan.json that a path names: itself, or the one in a folder.
-std::filesystem::path plan_file(const std::filesystem::path& path);
-
-/// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
-/// plan.json in it.
-Plan read_plan(const std::filesystem::path& path);
 
 }  // namespace ram::cli

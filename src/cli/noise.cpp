@@ -160,7 +160,7 @@ int noise(const Common& common, const Options& options) {
       errors_of(Checkpoint::open(options.model), plan, options.folder);
   Study study = open_study(common, fmt::format("noise --seeds {}", options.seeds));
   const std::vector<std::string> models = {options.model, options.folder};
-  refuse_overlap(common, models, options.text.text, study);
+  refuse_overlap(models, options.text.text, study, notes_only(common));
   Comparison comparison;
   {
     ProgressLine line(common);

@@ -87,7 +87,7 @@ int perplexity_command(const Common& common, const Options& options) {
   Study study = open_study(
       common, fmt::format("perplexity --precision {} --seed {} --rows {}",
                           precision_name(engine.precision), common.seed, options.text.rows));
-  refuse_overlap(common, {&options.model, 1}, options.text.text, study);
+  refuse_overlap({&options.model, 1}, options.text.text, study, notes_only(common));
   PerplexityResult result;
   {
     ProgressLine line(common);

@@ -18,19 +18,21 @@ struct Options {
 int plan_command(const Common& common, const Options& options) {
   const Planning planning = parse_planning(options.planning, true);
   threads(common);
-  check_calibration(options.calibration);
+  const CalibrationRequest calibration = calibration_request(common, options.calibration);
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
-  announce_calibration(common, checkpoint, options.calibration, request);
-  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
+  const FitResources resources = fit_resources(common, needs_calibration(request));
+  check_calibration(common, checkpoint, calibration, request, resources);
+  announce_calibration(checkpoint, calibration, request);
   Study study = open_study(common, "plan " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
   const PlanInput input = curves.input(checkpoint);
   if (needs_calibration(request)) {
-    Calibration calibration(common, checkpoint, curves.stored.fingerprint, options.calibration,
-                            study);
-    calibration.complete(input, request);
+    const Reporter reporter(common);
+    Calibration(checkpoint, curves.stored.fingerprint, calibration, resources.engine, study,
+                reporter.events())
+        .complete(input, request);
   }
   const PlanResult result = make_plan(input, request);
   for (const std::string& text : result.notes) note(common, text);

@@ -9,7 +9,6 @@
 
 #include "calibration.h"
 #include "commands.h"
-#include "fitting.h"
 
 namespace ram::cli {
 namespace {
@@ -29,9 +28,9 @@ int quantize(const Common& common, const Options& options) {
   std::optional<Size> budget;
   if (!options.budget.empty()) budget = parse_size(options.budget);
   Plan edited = read_plan(options.plan);
-  std::optional<CalibrationArguments> calibrated;
+  std::optional<CalibrationRequest> calibrated;
   if (edited.encoder != Encoder::kMlx) {
-    calibrated = arguments_of(edited, options.calibration_file);
+    calibrated = calibration_of(edited, options.calibration_file);
   }
   const Checkpoint checkpoint = open_source(common, options.model);
   if (edited.model_type != checkpoint.model_type) {
@@ -49,13 +48,16 @@ int quantize(const Common& common, const Options& options) {
   const Curves curves =
       measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);
   Plan plan = complete_plan(curves.input(checkpoint), edited, plan_file(options.plan).string());
+  Reporter reporter(common);
   std::optional<EncodedFolder> encoded;
   std::unique_ptr<EncodedStore> store;
   if (calibrated) {
     if (!options.force) check_existing_plan(checkpoint, plan, options.out, /*by_hand=*/true);
     encoded.emplace(options.out);
     check_encoded_space(plan, *encoded);
-    Calibration calibration(common, checkpoint, curves.stored.fingerprint, *calibrated, study);
+    Calibration calibration(checkpoint, curves.stored.fingerprint, *calibrated,
+                            fit_resources(common, /*runs_model=*/true).engine, study,
+                            reporter.events());
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {
       fail(Code::kUsage,
            "{}: calibrated on '{}', and this text is '{} digest {}': name the same file with "
@@ -66,9 +68,10 @@ int quantize(const Common& common, const Options& options) {
     store = calibration.compress(plan, *encoded);
     store->remove_others();
   }
-  const BuildOutcome outcome =
-      write_folder(common, checkpoint, plan, study, options.out, options.force, store.get());
+  const BuildOutcome outcome = write_folder(checkpoint, plan, study, options.out, options.force,
+                                            threads(common), reporter.events(), store.get());
   if (encoded) encoded->clear();
+  reporter.clear();
   if (common.json) {
     Json document = plan_json(plan);
     document["out"] = options.out;

@@ -19,6 +19,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/fit.h"
 #include "ram/progress.h"
 #include "ram/text.h"
 

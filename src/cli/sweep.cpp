@@ -94,12 +94,13 @@ int sweep_command(const Common& common, const Options& options) {
     fail(Code::kUsage, "--points {}: use a number from 2 to {}", options.points, kMostPoints);
   }
   threads(common);
-  check_calibration(options.calibration);
+  const CalibrationRequest calibration = calibration_request(common, options.calibration);
   check_measured_sweep(options.measured);
   if (options.measured.sizes > 0) row_options(common, options.measured.text);  // refuses at once
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
-  if (needs_calibration(request)) calibration_memory(common, checkpoint, options.calibration);
+  const FitResources resources = fit_resources(common, needs_calibration(request));
+  check_calibration(common, checkpoint, calibration, request, resources);
   if (needs_calibration(request) && options.measured.sizes > 0) {
     refuse_same_text("--calibration", options.calibration.text, options.measured.text.text);
   }
@@ -107,9 +108,10 @@ int sweep_command(const Common& common, const Options& options) {
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
                                     options.planning.rehash);
   if (request.method == Method::kMeasured) {
-    Calibration calibration(common, checkpoint, curves.stored.fingerprint, options.calibration,
-                            study);
-    calibration.complete(curves.input(checkpoint), request);
+    const Reporter reporter(common);
+    Calibration(checkpoint, curves.stored.fingerprint, calibration, resources.engine, study,
+                reporter.events())
+        .complete(curves.input(checkpoint), request);
   }
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
   const std::string document = keep_sweep(study, checkpoint, curves, request, sweep);

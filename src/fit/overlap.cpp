@@ -7,12 +7,12 @@
 
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/fit.h"
 #include "ram/tokenizer.h"
 
-#include "calibration.h"
-#include "model.h"
+#include "events.h"
 
-namespace ram::cli {
+namespace ram {
 
 namespace fs = std::filesystem;
 
@@ -56,11 +56,11 @@ std::unordered_set<uint64_t> runs_of(const CalibrationRecord& text, const Tokeni
 }
 
 // The model can be scored whatever its plan.json is, and only ram's own says what it saw.
-std::optional<Plan> plan_in(const Common& common, const fs::path& folder) {
+std::optional<Plan> plan_in(const FitEvents& events, const fs::path& folder) {
   try {
     return read_plan(folder / "plan.json");
   } catch (const Error& error) {
-    note(common, fmt::format("what this model was calibrated on is not known: {}", error.what()));
+    note(events, fmt::format("what this model was calibrated on is not known: {}", error.what()));
     return std::nullopt;
   }
 }
@@ -75,14 +75,14 @@ void refuse_same_text(const std::string& option, const std::string& calibration,
        text.string(), option, calibration);
 }
 
-void refuse_overlap(const Common& common, std::span<const std::string> models, const fs::path& text,
-                    Study& study) {
+void refuse_overlap(std::span<const std::string> models, const fs::path& text, Study& study,
+                    const FitEvents& events) {
   std::optional<Text> read;
   for (const std::string& model : models) {
     const fs::path folder = find_model(model);
     std::error_code ignored;
     if (!fs::is_regular_file(folder / "plan.json", ignored)) continue;
-    const std::optional<Plan> found = plan_in(common, folder);
+    const std::optional<Plan> found = plan_in(events, folder);
     if (!found) continue;
     const Plan& plan = *found;
     const std::string& calibration = plan.request.calibration;
@@ -110,4 +110,4 @@ void refuse_overlap(const Common& common, std::span<const std::string> models, c
   }
 }
 
-}  // namespace ram::cli
+}  // namespace ram

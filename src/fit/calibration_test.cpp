@@ -1,5 +1,4 @@
-#include "calibration.h"
-
+// What calibration refuses.
 #include <chrono>
 #include <filesystem>
 #include <string>
@@ -7,11 +6,12 @@
 #include <gtest/gtest.h>
 
 #include "ram/error.h"
+#include "ram/fit.h"
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
-namespace ram::cli {
+namespace ram {
 namespace {
 
 // The fingerprint is of the files as they were analyzed; the model is opened once more to be run.
@@ -22,12 +22,12 @@ TEST(CalibrationOpens, TheFilesThatWereAnalyzedOrNone) {
   const std::filesystem::path weights = folder / "model" / "model.safetensors";
   std::filesystem::last_write_time(
       weights, std::filesystem::last_write_time(weights) - std::chrono::hours(1));
-  Common common;
-  common.quiet = true;
-  const CalibrationArguments arguments{.text = "random", .rows = 2, .length = 16};
+  const CalibrationRequest request{.text = "random", .rows = {.rows = 2, .length = 16}};
   Study study(folder / "ram.db");
   try {
-    const Calibration calibration(common, checkpoint, "f", arguments, study);
+    const FitEvents events;
+    const Calibration calibration(checkpoint, "f", request, {.memory_bytes = int64_t{4} << 30},
+                                  study, events);
     ADD_FAILURE() << "was opened";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Code::kCorrupt);
@@ -36,4 +36,4 @@ TEST(CalibrationOpens, TheFilesThatWereAnalyzedOrNone) {
 }
 
 }  // namespace
-}  // namespace ram::cli
+}  // namespace ram

@@ -1,0 +1,144 @@
+// What is refused before the long work of a fit: an OUT that is something else, or has no room.
+#include "places.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/fit.h"
+#include "ram/size.h"
+
+namespace ram {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What the folder takes at most, as far as that is known before there is a plan.
+int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request) {
+  const auto weights = static_cast<double>(checkpoint.weights());
+  const auto full = static_cast<int64_t>(weights * dtype_bits(request.dtype) / 8);
+  if (request.budget_bytes) return std::min(*request.budget_bytes, full);
+  if (request.bits_per_weight) {
+    return std::min(static_cast<int64_t>(weights * *request.bits_per_weight / 8), full);
+  }
+  return 0;  // a uniform plan: known exactly, and checked, before it is written
+}
+
+// The plan of a folder that is there and is not to be replaced; nothing if it has none.
+// @throws Error{kUsage} it cannot be read.
+std::optional<Plan> plan_of_folder(const fs::path& folder) {
+  std::error_code error;
+  const fs::path file = folder / "plan.json";
+  if (fs::status(file, error).type() == fs::file_type::not_found) return std::nullopt;
+  try {
+    return read_plan(file);
+  } catch (const Error& unreadable) {
+    fail(Code::kUsage, "{} exists, and its plan.json cannot be read ({}): give another name",
+         folder.string(), unreadable.what());
+  }
+}
+
+[[noreturn]] void refuse_other(const fs::path& out, const Plan& plan, const std::string& what) {
+  fail(Code::kUsage,
+       "{} was made from something else ({}, {}{}): give another name, or --force to replace it",
+       out.string(), plan.model_name, request_options(plan.request),
+       what.empty() ? "" : "; it has " + what);
+}
+
+// An OUT that is there and is not to be replaced: may it be what was asked for? build_folder has
+// the last word.
+void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out) {
+  const std::optional<Plan> plan = plan_of_folder(out);
+  if (!plan) {
+    fail(Code::kUsage, "{} exists: give another name, or --force to replace it", out.string());
+  }
+  PlanRequest made = plan->request;
+  const bool fell_back = made.method == Method::kSquared && !made.calibration.empty();
+  if (fell_back && request.method == Method::kMeasured) {
+    made.method = Method::kMeasured;
+    made.probe_seconds = request.probe_seconds;
+  }
+  if (plan->model_type == checkpoint.model_type && same_request(made, request)) return;
+  const bool whole = nothing_quantized(*plan) && same_request(made, as_it_is(request));
+  if (!whole) refuse_other(out, *plan, "");
+}
+
+// Formats given by hand are part of what is asked for.
+void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
+  const auto same = [](const PlannedUnit& a, const PlannedUnit& b) {
+    return a.name == b.name && a.format == b.format;
+  };
+  const auto [there, wanted] = std::mismatch(made.units.begin(), made.units.end(),
+                                             asked.units.begin(), asked.units.end(), same);
+  if (there == made.units.end() && wanted == asked.units.end()) return;
+  refuse_other(out, made,
+               wanted == asked.units.end() ? "more units"
+                                           : fmt::format("another format of {}", wanted->name));
+}
+
+}  // namespace
+
+void need_files_for(int64_t folder_bytes, int64_t others) {
+  constexpr int64_t kSmallFiles = 8;
+  const int64_t shards = std::max<int64_t>(1, ceil_div(folder_bytes, kMaxShardBytes));
+  need_descriptors(static_cast<int>(2 * shards + kSmallFiles + others));
+}
+
+PlanRequest as_it_is(PlanRequest request) {
+  if (request.method == Method::kMeasured) request.method = Method::kSquared;
+  request.encoder = Encoder::kMlx;
+  request.calibration.clear();
+  request.probe_seconds = 0;
+  return request;
+}
+
+void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
+                         const fs::path& out, bool force) {
+  const OutState state = check_place(checkpoint, out, force);
+  if (state == OutState::kThere && !force) check_existing(checkpoint, request, out);
+  const int64_t needed = expected_bytes(checkpoint, request);
+  constexpr int64_t kStudyFiles = 4;  // which are not open yet
+  need_files_for(needed, kStudyFiles);
+  if (state != OutState::kNew) return;  // part of what is needed may be there already
+  const int64_t room = free_bytes(out);
+  if (room < needed) {
+    fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
+         out.string(), format_enough_bytes(needed), format_bytes(room),
+         format_enough_bytes(needed - room));
+  }
+}
+
+void check_encoded_space(const Plan& plan, const EncodedFolder& folder) {
+  if (plan.encoder == Encoder::kMlx) return;
+  int64_t needed = plan.total_bytes - folder.bytes() - unfinished_bytes(folder.out());
+  for (const PlannedUnit& unit : plan.units) needed += unit.format ? unit.bytes : 0;
+  const int64_t room = free_bytes(folder.path());
+  if (room >= needed) return;
+  fail(Code::kWriteFailed,
+       "{}: {} needed, for the compressed units and then for the folder, and {} free: free {} and "
+       "run the same command again",
+       folder.out().string(), format_enough_bytes(needed), format_bytes(room),
+       format_enough_bytes(needed - room));
+}
+
+void check_existing_plan(const Checkpoint& checkpoint, const Plan& asked, const fs::path& out,
+                         bool by_hand) {
+  const std::optional<Plan> plan = plan_of_folder(out);
+  if (!plan) return;
+  if (plan->fingerprint != asked.fingerprint) refuse_other(out, *plan, "other weights");
+  if (plan->model_name != asked.model_name) refuse_other(out, *plan, "another name");
+  for (const CarriedFile& file : checkpoint.carried_files) {
+    std::error_code failed;
+    const auto bytes = fs::file_size(out / file.name, failed);
+    if (failed || static_cast<int64_t>(bytes) != file.bytes) {
+      refuse_other(out, *plan, "another " + file.name);
+    }
+  }
+  if (by_hand) check_formats(asked, *plan, out);
+}
+
+}  // namespace ram

@@ -1,0 +1,33 @@
+// plan.json where people say it is: the file, or the folder that has it.
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/plan.h"
+
+namespace ram {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kLargestPlan = int64_t{64} << 20;
+
+}  // namespace
+
+fs::path plan_file(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error) ? path / "plan.json" : path;
+}
+
+Plan read_plan(const fs::path& path) {
+  const fs::path file = plan_file(path);
+  std::error_code error;
+  if (file != path && fs::status(file, error).type() == fs::file_type::not_found) {
+    fail(Code::kMissing,
+         "{} is a folder without a plan.json: ram did not make it; give a folder that ram fit "
+         "wrote, or the file that ram plan wrote",
+         path.string());
+  }
+  return parse_plan(read_text_file(file, kLargestPlan), file.string());
+}
+
+}  // namespace ram
