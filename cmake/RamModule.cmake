@@ -2,21 +2,9 @@
 # turn a folder of src/ into a library (with its tests) or into the program.
 
 include(GNUInstallDirs)
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(fmt REQUIRED)
-find_package(nlohmann_json 3.9 REQUIRED)
+include(CMakePackageConfigHelpers)
+include(RamDependencies)
 find_package(CLI11 REQUIRED)
-find_package(SQLite3 REQUIRED)
-find_package(ZLIB REQUIRED)
-find_package(dnnl REQUIRED)
-find_package(Eigen3 3.3 REQUIRED NO_MODULE)
-find_package(Boost 1.74 REQUIRED)  # headers only
-pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
-pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(MD REQUIRED IMPORTED_TARGET libmd)
 
 option(RAM_TESTS "Build the tests" ON)
 option(RAM_BENCH "Build the benchmarks" OFF)
@@ -35,11 +23,12 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 add_library(ram_flags INTERFACE)
 target_compile_features(ram_flags INTERFACE cxx_std_20)
-target_include_directories(ram_flags INTERFACE ${PROJECT_SOURCE_DIR}/include)
+target_include_directories(ram_flags INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 # No fused multiply-add behind our back: the scalar reference and the SIMD code must agree bit for bit.
-target_compile_options(ram_flags INTERFACE -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow
-                                           -Wconversion -Wno-sign-conversion)
-target_compile_definitions(ram_flags INTERFACE RAM_VERSION="${PROJECT_VERSION}")
+target_compile_options(ram_flags INTERFACE "$<BUILD_INTERFACE:-ffp-contract=off;-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion>")
+target_compile_definitions(ram_flags INTERFACE $<BUILD_INTERFACE:RAM_VERSION="${PROJECT_VERSION}">)
+install(TARGETS ram_flags EXPORT ram)
 if(RAM_WERROR)
   target_compile_options(ram_flags INTERFACE -Werror)
 endif()
@@ -118,7 +107,7 @@ function(ram_sources out folder)
 endfunction()
 
 # Whose threads work on the same memory: their tests have the label `threads`, and are what the preset `tsan` builds and runs.
-set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate)
+set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate fit)
 
 # Whose tests a release build repeats (label and target `optimized`): what optimization can break (the vector code, the
 # solver), what sanitizers keep from running, and what takes long without (simulated statistics, every step of a build
@@ -142,6 +131,9 @@ function(ram_module name)
   foreach(module IN LISTS ARGN)
     target_link_libraries(ram_${name} PUBLIC ram_${module})
   endforeach()
+  if(NOT name STREQUAL "cli")
+    install(TARGETS ram_${name} EXPORT ram ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  endif()
   if(RAM_TESTS AND sources_TESTS)
     add_executable(ram_${name}_test ${sources_TESTS})
     target_include_directories(ram_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src/${name}
