@@ -36,8 +36,8 @@ struct AnswerPair {
   int b = 0;
   int64_t questions = 0;  ///< that both were asked
   double difference = 0;  ///< accuracy of a minus b
-  /// Of the difference: flips_interval; where questions have subjects, stretched to hold the paired
-  /// bootstrap over subjects, within which questions hang together.
+  /// Of the difference: flips_interval; where questions have several subjects, stretched to hold
+  /// the paired bootstrap and Student's interval over these, since questions of one hang together.
   Interval ci95;
   Flips flips;
   double mcnemar_p = 1;

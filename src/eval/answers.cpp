@@ -61,16 +61,20 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
   pair.difference =
       static_cast<double>(pair.flips.gained - pair.flips.lost) / static_cast<double>(total);
   pair.ci95 = flips_interval(pair.flips, total);
-  if (std::ssize(sums) < total) {
-    const Interval by_subject =
-        bootstrap_interval(sums, counts, {.seed = seed, .threads = threads});
-    pair.ci95.low = std::min(pair.ci95.low, by_subject.low);
-    pair.ci95.high = std::max(pair.ci95.high, by_subject.high);
-  }
   pair.mcnemar_p = mcnemar_test(pair.flips);
   pair.p = pair.mcnemar_p;
-  if (std::ssize(sums) < total && sums.size() > 1) {
-    pair.p = std::max(pair.p, paired_difference(sums, counts).p);
+  if (std::ssize(sums) < total) {
+    const auto stretch = [&](const Interval& by_subject) {
+      pair.ci95.low = std::min(pair.ci95.low, by_subject.low);
+      pair.ci95.high = std::max(pair.ci95.high, by_subject.high);
+    };
+    stretch(bootstrap_interval(sums, counts, {.seed = seed, .threads = threads}));
+    if (sums.size() > 1) {
+      // Few subjects drawn again hardly differ from themselves: Student's interval knows how few.
+      const PairedDifference by_subject = paired_difference(sums, counts);
+      pair.p = std::max(pair.p, by_subject.p);
+      stretch({std::max(-1.0, by_subject.t95.low), std::min(1.0, by_subject.t95.high)});
+    }
   }
   return pair;
 }

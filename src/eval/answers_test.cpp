@@ -26,11 +26,38 @@ TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
   EXPECT_EQ(pairs[0].flips.gained, 21);
   EXPECT_EQ(pairs[0].flips.lost, 1);
   EXPECT_NEAR(pairs[0].difference, 0.1, 1e-12);
-  // Two subjects with 0.2 and 0: drawing them again gives nothing between but 0.1.
-  EXPECT_NEAR(pairs[0].ci95.low, 0, 1e-12);
-  EXPECT_NEAR(pairs[0].ci95.high, 0.2, 1e-12);
+  // Two subjects with 0.2 and 0: drawing them again ends there, but two say next to nothing of
+  // others (0.1 and 12.7 times 0.1).
+  EXPECT_EQ(pairs[0].ci95.low, -1);
+  EXPECT_EQ(pairs[0].ci95.high, 1);
   EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
   EXPECT_NEAR(pairs[0].p, 0.5, 1e-9) << "the difference is one of two subjects' alone";
+}
+
+TEST(CompareAnswers, TheIntervalHoldsStudentsOverFewSubjects) {
+  std::vector<TaskAnswer> a;
+  std::vector<TaskAnswer> b;
+  std::vector<double> sums;
+  for (const int64_t lost : {1, 2, 1, 3}) {
+    for (int64_t i = 0; i < 100; ++i) {
+      TaskAnswer answer{.question = std::ssize(a),
+                        .group = std::to_string(sums.size()),
+                        .answer = 0,
+                        .choice = 0,
+                        .log_likelihoods = {-1, -2}};
+      a.push_back(answer);
+      answer.choice = i < lost ? 1 : 0;
+      b.push_back(answer);
+    }
+    sums.push_back(-static_cast<double>(lost));
+  }
+  const std::vector<std::span<const TaskAnswer>> both = {a, b};
+  const AnswerPair pair = compare_answers(both, 42, 1).front();
+  const std::vector<int64_t> counts(sums.size(), 100);
+  const PairedDifference student = paired_difference(sums, counts);
+  EXPECT_LE(pair.ci95.low, student.t95.low);
+  EXPECT_GE(pair.ci95.high, student.t95.high);
+  EXPECT_EQ(pair.p, std::max(student.p, pair.mcnemar_p));
 }
 
 TEST(CorrectPairs, WhatIsDetectableIsSoAmongAllPairs) {

@@ -401,6 +401,50 @@ TEST_F(VerdictSimulation, EqualModelsAreSeldomToldApartWhereSubjectsDiffer) {
   }
 }
 
+// Of two models, `difference` apart in the mean of all subjects, and more or less in each.
+std::vector<std::vector<TaskAnswer>> draw_apart(Generator& generator, int64_t subjects,
+                                                int64_t questions, double difference) {
+  std::vector<std::vector<TaskAnswer>> answers(2);
+  std::uniform_real_distribution<double> uniform;
+  for (int64_t i = 0, subject = 0; subject < subjects; ++subject) {
+    constexpr double kFlips = 0.1;
+    const double apart = std::clamp(difference + 0.02 * normal(generator), -kFlips, kFlips);
+    for (const int64_t end = i + questions / subjects; i < end; ++i) {
+      const double at = uniform(generator);
+      for (int model = 0; model < 2; ++model) {
+        const bool better = at < (kFlips + apart) / 2;
+        const bool right = at < kFlips ? better == (model == 1) : i % 10 < 6;
+        answers[static_cast<size_t>(model)].push_back({.question = i,
+                                                       .group = std::to_string(subject),
+                                                       .answer = 0,
+                                                       .choice = right ? 0 : 1,
+                                                       .log_likelihoods = {}});
+      }
+    }
+  }
+  return answers;
+}
+
+TEST_F(VerdictSimulation, TwoPointsApartIsSeldomSaturatedWhereSubjectsDiffer) {
+  for (const int64_t subjects : {2, 3, 10, 57}) {
+    const auto saturated = [&](int64_t questions, double difference) {
+      return share_of(800, [&](Generator& generator) {
+        const auto answers = draw_apart(generator, subjects, questions, difference);
+        const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
+        const Interval ci95 = compare_answers(spans, generator(), 1).front().ci95;
+        return ci95.low >= -kTellingDifference && ci95.high <= kTellingDifference;
+      });
+    };
+    const double apart = saturated(8000, kTellingDifference);
+    std::printf("%ld subjects, 2 points apart: saturated in %.1f %%\n", static_cast<long>(subjects),
+                100 * apart);
+    EXPECT_LE(apart, 0.04);
+    if (subjects == 57) {
+      EXPECT_GE(saturated(8000, 0), 0.8) << "and models that are alike are found to be so";
+    }
+  }
+}
+
 TEST_F(VerdictSimulation, TheQuestionsThatWouldDoFindTwoPointsInFourOfFiveTrials) {
   // As the first of Holm's steps has it: the least p of so many pairs.
   for (const int64_t comparisons : {1, 3, 10}) {

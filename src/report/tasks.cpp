@@ -231,7 +231,8 @@ std::string tasks_section(const ReportData& data) {
       "p is McNemar's exact test, where there are subjects no less than Student's over these, "
       "corrected by Holm's method over all pairs of all tasks here. "
       "Intervals hold 95 %: of an accuracy Clopper and Pearson's, of a difference Tango's, where "
-      "there are subjects stretched by resampling these. \"Detectable\" is the least difference "
+      "there are subjects stretched to hold those of resampling these and Student's. "
+      "\"Detectable\" is the least difference "
       "that the test, so corrected, finds in 4 of 5 trials, with as many answers that flip. Two "
       "models are "
       "compared on the questions that both answered.",
