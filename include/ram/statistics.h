@@ -260,16 +260,16 @@ struct LadderVerdict {
   double spread = 0;                        ///< largest accuracy minus smallest
   int best = 0;                             ///< steps with these
   int worst = 0;
-  double detectable = 0;  ///< of that pair
+  double detectable = 0;  ///< the largest of all pairs
   double most_apart = 0;  ///< the farthest end of all pairs' intervals
-  /// Of kUnderpowered: how many questions would show kTellingDifference.
+  /// Of kUnderpowered: how many questions would show kTellingDifference of that pair too.
   std::optional<int64_t> questions_needed;
   /// The pairs that it tells apart: of these, the two whose bits lie closest.
   std::optional<LadderPair> closest_told;
 };
 
-/// @param pairs at least that of the best and the worst step. @param comparisons that p_holm and
-/// detectable are corrected for. @pre two steps or more.
+/// @param pairs of the steps. @param comparisons that p_holm and detectable are corrected for.
+/// @pre two steps or more, one pair or more.
 LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
                            int64_t comparisons = 1);
 

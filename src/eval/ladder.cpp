@@ -1,6 +1,7 @@
 // Whether a benchmark tells the models of a ladder apart, and if not, why.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "ram/error.h"
 #include "ram/statistics.h"
@@ -8,22 +9,32 @@
 namespace ram {
 namespace {
 
-// Finds the pair of the best and the worst step, and the pair told apart with the closest bits.
-const LadderPair* look_at_pairs(LadderVerdict& verdict, std::span<const LadderStep> steps,
-                                std::span<const LadderPair> pairs) {
-  const LadderPair* widest = nullptr;
+// Of the pairs told apart, the one with the closest bits.
+std::optional<LadderPair> find_closest_told(std::span<const LadderStep> steps,
+                                            std::span<const LadderPair> pairs) {
+  std::optional<LadderPair> closest;
   const auto apart = [&](const LadderPair& pair) {
     return std::fabs(steps[static_cast<size_t>(pair.a)].bits -
                      steps[static_cast<size_t>(pair.b)].bits);
   };
   for (const LadderPair& pair : pairs) {
-    if (std::minmax(pair.a, pair.b) == std::minmax(verdict.best, verdict.worst)) widest = &pair;
     if (pair.p_holm >= kLevel || pair.ci95.holds(0)) continue;
-    if (!verdict.closest_told || apart(pair) < apart(*verdict.closest_told)) {
-      verdict.closest_told = pair;
-    }
+    if (!closest || apart(pair) < apart(*closest)) closest = pair;
   }
-  return widest;
+  return closest;
+}
+
+double flip_rate(const LadderPair& pair) {
+  return static_cast<double>(pair.flipped) / static_cast<double>(pair.questions);
+}
+
+// The pair of which least can be seen. Where none of several shows anything, the one with more
+// flips needs more questions.
+const LadderPair& least_seen(std::span<const LadderPair> pairs) {
+  return *std::max_element(
+      pairs.begin(), pairs.end(), [](const LadderPair& a, const LadderPair& b) {
+        return std::pair(a.detectable, flip_rate(a)) < std::pair(b.detectable, flip_rate(b));
+      });
 }
 
 }  // namespace
@@ -42,7 +53,7 @@ Chance judge_chance(std::span<const LadderStep> steps) {
 
 LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
                            int64_t comparisons) {
-  RAM_CHECK(steps.size() >= 2);
+  RAM_CHECK(steps.size() >= 2 && !pairs.empty());
   LadderVerdict verdict;
   const auto [worst, best] = std::minmax_element(
       steps.begin(), steps.end(),
@@ -52,15 +63,13 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
   verdict.spread = best->accuracy() - worst->accuracy();
   verdict.chance = steps.front().chance;
   verdict.beside_chance = judge_chance(steps);
-  const LadderPair* widest = look_at_pairs(verdict, steps, pairs);
-  RAM_CHECK(widest != nullptr);
-  verdict.detectable = widest->detectable;
+  verdict.closest_told = find_closest_told(steps, pairs);
+  const LadderPair& hardest = least_seen(pairs);
+  verdict.detectable = hardest.detectable;
   for (const LadderPair& pair : pairs) {
     verdict.most_apart =
         std::max({verdict.most_apart, std::fabs(pair.ci95.low), std::fabs(pair.ci95.high)});
   }
-  const auto questions = static_cast<double>(widest->questions);
-  const double flip_rate = static_cast<double>(widest->flipped) / questions;
   if (verdict.closest_told) {
     verdict.kind = LadderKind::kTells;
   } else if (verdict.most_apart <= kTellingDifference) {
@@ -68,7 +77,8 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
         verdict.beside_chance == Chance::kAt ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
-    verdict.questions_needed = questions_to_detect(kTellingDifference, flip_rate, comparisons);
+    verdict.questions_needed =
+        questions_to_detect(kTellingDifference, flip_rate(hardest), comparisons);
   } else {
     verdict.kind = LadderKind::kOpen;
   }

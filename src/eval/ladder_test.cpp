@@ -106,5 +106,30 @@ TEST(Ladder, OpenWhereTwoPointsCouldHaveBeenSeenAndMoreIsNotExcluded) {
   EXPECT_GT(*verdict.questions_needed, 900);
 }
 
+TEST(Ladder, ThePairOfWhichLeastIsSeenDecidesWhatIsUnderpowered) {
+  // The best and the worst flip in few questions, the middle one from both in many.
+  const std::vector<LadderStep> steps = {step(16, 1420, 2000), step(4, 1410, 2000),
+                                         step(3, 1400, 2000)};
+  const std::vector<LadderPair> pairs = {pair(1, 0, 1, {145, 155}, 2000),
+                                         pair(2, 0, 1, {10, 30}, 2000),
+                                         pair(2, 1, 1, {145, 155}, 2000)};
+  ASSERT_LT(pairs[1].detectable, kTellingDifference);
+  const LadderVerdict verdict = judge_ladder(steps, pairs);
+  EXPECT_EQ(verdict.best, 0);
+  EXPECT_EQ(verdict.worst, 2);
+  EXPECT_EQ(verdict.kind, LadderKind::kUnderpowered);
+  EXPECT_EQ(verdict.detectable, pairs[0].detectable);
+  EXPECT_EQ(verdict.questions_needed, questions_to_detect(kTellingDifference, 0.15));
+}
+
+TEST(Ladder, WhereNoPairShowsAnythingTheOneWithMostFlipsSaysHowManyQuestionsWould) {
+  const std::vector<LadderStep> steps(3, step(4, 3, 5));
+  const std::vector<LadderPair> pairs = {pair(1, 0, 1, {}, 5), pair(2, 0, 1, {1, 1}, 5),
+                                         pair(2, 1, 1, {}, 5)};
+  const LadderVerdict verdict = judge_ladder(steps, pairs);
+  EXPECT_EQ(verdict.detectable, 1);
+  EXPECT_EQ(verdict.questions_needed, questions_to_detect(kTellingDifference, 0.4));
+}
+
 }  // namespace
 }  // namespace ram
