@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 
 #include <fmt/format.h>
 
+#include "ram/eval.h"
 #include "ram/size.h"
 
 #include "html.h"
@@ -160,14 +162,28 @@ std::string left_out_sentence(const ReportData& data) {
                    "soft");
 }
 
-// Whether the losses on the text tell any folder from the original, all of them considered.
-bool losses_tell(const ReportData& data) {
+// Whether the losses on the text tell any of the models that were asked from the original. Holm's
+// correction is over all folders; one within the original's rounding is tied, however surely its
+// mean differs.
+bool losses_tell(const ReportData& data, const ReportTask& task) {
+  std::set<size_t> asked;
+  for (const size_t position : task.judged) asked.insert(task.models[position]);
+  if (!data.has_original || !asked.contains(0)) return false;
+  std::vector<size_t> folders;
   std::vector<double> p_values;
-  for (const ReportModel& model : data.models) {
-    if (model.difference) p_values.push_back(model.difference->p);
+  for (size_t m = 0; m < data.models.size(); ++m) {
+    if (!data.models[m].difference) continue;
+    folders.push_back(m);
+    p_values.push_back(data.models[m].difference->p);
   }
   const std::vector<double> adjusted = holm(p_values);
-  return std::any_of(adjusted.begin(), adjusted.end(), [](double p) { return p < kLevel; });
+  for (size_t i = 0; i < folders.size(); ++i) {
+    const ReportModel& model = data.models[folders[i]];
+    const bool tied =
+        model.kl && data.noise_floor && model.kl->delta <= kNoiseFactor * *data.noise_floor;
+    if (adjusted[i] < kLevel && asked.contains(folders[i]) && !tied) return true;
+  }
+  return false;
 }
 
 std::string third_sentence(const ReportData& data) {
@@ -180,7 +196,7 @@ std::string third_sentence(const ReportData& data) {
   }
   if (chosen != nullptr) {
     std::string text = fmt::format("{}: {}", questions_of(*chosen), ladder_text(data, *chosen));
-    if (chosen->verdict->kind != LadderKind::kTells && losses_tell(data)) {
+    if (chosen->verdict->kind != LadderKind::kTells && losses_tell(data, *chosen)) {
       text += "; losses tell them apart";
     }
     return text + ".";

@@ -103,7 +103,52 @@ TEST_F(VerdictTest, LossesTellOnlyAfterHolmsCorrection) {
   }
   ASSERT_TRUE(found) << "no draw with a raw p below 0.05";
   folder("worse", 200, [](int64_t row) { return 0.1 + 0.01 * static_cast<double>(row % 3); });
+  answer("worse", "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
   EXPECT_THAT(verdict_of(*study_), HasSubstr("losses tell them apart"));
+}
+
+TEST_F(VerdictTest, LossesTellOnlyOfModelsThatWereAsked) {
+  const auto right = [](int64_t i) { return i % 10 < 7; };
+  const auto worse = [](int64_t row) { return 0.1 + 0.01 * static_cast<double>(row % 3); };
+  folder("same", 300, [](int64_t) { return 0.0; });
+  folder("worse", 200, worse);
+  answer("original", "choice", 0, 4000, right);
+  answer("same", "choice", 0, 4000, right);
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("saturated"));
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell"))) << "worse was not asked";
+  answer("worse", "choice", 0, 100, right);
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell"))) << "it answered too few";
+  answer("worse", "choice", 100, 3900, right);
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("; losses tell them apart"));
+}
+
+TEST_F(VerdictTest, LossesAgainstAnOriginalThatWasNotAskedTellNothingOfAnswers) {
+  folder("same", 300, [](int64_t) { return 0.0; });
+  folder("worse", 200, [](int64_t row) { return 0.1 + 0.01 * static_cast<double>(row % 3); });
+  for (const char* model : {"same", "worse"}) {
+    answer(model, "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+  }
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("saturated"));
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell")));
+}
+
+TEST_F(VerdictTest, LossesWithinTheOriginalsRoundingTellNothing) {
+  folder("near", 300, [](int64_t row) { return 0.001 + 1e-5 * static_cast<double>(row % 3); });
+  for (const char* model : {"original", "near"}) {
+    answer(model, "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
+  }
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses tell"));
+  const auto rounding = [&](float kl) {
+    DivergentRows own{
+        .reference = key_of("original"), .model = key_of("original", "bf16"), .rows = {}};
+    for (int64_t row = 0; row < 60; ++row) {
+      own.rows.push_back({.row = row, .same_top1 = 1, .kl = {kl}});
+    }
+    study_->put_rows({}, {&own, 1});
+    return verdict_of(*study_);
+  };
+  EXPECT_THAT(rounding(0.06F), HasSubstr("losses tell")) << "0.1 is more than 1.5 floors";
+  EXPECT_THAT(rounding(0.07F), Not(HasSubstr("losses tell")));
 }
 
 TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
