@@ -1,55 +1,22 @@
 // What verdicts rest on, by simulation: intervals of shares, ties, the rows and questions that are
 // said to be needed, divergences beside their floor. As simulation_test.cpp: optimized builds only.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
-#include <functional>
 #include <random>
 
 #include <gtest/gtest.h>
 
-#include "ram/answers.h"
-#include "ram/machine.h"
 #include "ram/statistics.h"
-#include "ram/thread.h"
 
-#include "support/sanitizers.h"
-
-#if RAM_SANITIZED || !defined(__OPTIMIZE__)
-#define RAM_TOO_SLOW 1
-#endif
+#include "test_trials.h"
 
 namespace ram {
 namespace {
 
-using Generator = std::mt19937_64;
+class VerdictSimulation : public Simulation {};
 
-class VerdictSimulation : public ::testing::Test {
- protected:
-  void SetUp() override {
-#ifdef RAM_TOO_SLOW
-    GTEST_SKIP() << "only in the optimized build: minutes in this one";
-#endif
-  }
-};
-
-// The share of trials in which `happens`, each with a generator of its own.
-double share_of(int trials, const std::function<bool(Generator&)>& happens) {
-  std::vector<char> hits(static_cast<size_t>(trials), 0);
-  parallel_for(default_threads(), trials, [&](int64_t trial, int) {
-    Generator generator(static_cast<uint64_t>(trial) + 11);
-    hits[static_cast<size_t>(trial)] = happens(generator) ? 1 : 0;
-  });
-  double sum = 0;
-  for (const char hit : hits) sum += hit;
-  return sum / trials;
-}
-
-double normal(Generator& generator) {
-  return std::normal_distribution<double>()(generator);
-}
 double heavy(Generator& generator) {
   return std::student_t_distribution<double>(3)(generator);
 }
@@ -340,109 +307,6 @@ TEST_F(VerdictSimulation, AtChanceIsSeldomSaidOfModelsTwoPointsAboveIt) {
   const double found = chance_share(Chance::kAt, 1, 4000, 0.25);
   std::printf("4000 questions, a guesser: at chance in %.1f %%\n", 100 * found);
   EXPECT_GE(found, 0.75) << "and guessers are found where there are questions enough";
-}
-
-// Answers to 57 subjects of 60 questions of models that are equal on the whole, each better in some
-// subjects and worse in others.
-std::vector<std::vector<TaskAnswer>> draw_answers(Generator& generator, int models) {
-  std::vector<std::vector<TaskAnswer>> answers(static_cast<size_t>(models));
-  std::uniform_real_distribution<double> uniform;
-  for (auto& own : answers) {
-    for (int64_t i = 0, subject = 0; subject < 57; ++subject) {
-      const double shift = 0.06 * normal(generator);
-      for (const int64_t end = i + 60; i < end; ++i) {
-        constexpr double kFlips = 0.1;
-        const bool flips = uniform(generator) < kFlips;
-        const bool right = flips ? uniform(generator) < 0.5 + shift / (2 * kFlips) : i % 10 < 6;
-        own.push_back({.question = i,
-                       .group = std::to_string(subject),
-                       .answer = 0,
-                       .choice = right ? 0 : 1,
-                       .log_likelihoods = {-1, -1, -1, -1}});
-      }
-    }
-  }
-  return answers;
-}
-
-bool tells(const std::vector<std::vector<TaskAnswer>>& answers, std::vector<AnswerPair> pairs,
-           double AnswerPair::*p) {
-  std::vector<double> p_values;
-  p_values.reserve(pairs.size());
-  for (const AnswerPair& pair : pairs) p_values.push_back(pair.*p);
-  const std::vector<double> adjusted = holm(p_values);
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    pairs[i].p_holm = adjusted[i];
-    pairs[i].detectable = 0;  // has no say in what is looked at here, and takes long
-    if (p == &AnswerPair::mcnemar_p) pairs[i].ci95 = {1, 1};  // of McNemar's test alone
-  }
-  std::vector<AnswerSummary> summaries;
-  summaries.reserve(answers.size());
-  for (const auto& own : answers) summaries.push_back(summarize_answers(own));
-  const std::vector<double> bits(answers.size(), 4);
-  return judge_answers(bits, summaries, pairs, std::ssize(pairs)).kind == LadderKind::kTells;
-}
-
-TEST_F(VerdictSimulation, EqualModelsAreSeldomToldApartWhereSubjectsDiffer) {
-  for (const int models : {2, 4}) {
-    constexpr int kTrials = 400;
-    std::atomic<int> by_questions = 0;
-    const double told = share_of(kTrials, [&](Generator& generator) {
-      const auto answers = draw_answers(generator, models);
-      const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
-      const std::vector<AnswerPair> pairs = compare_answers(spans, generator(), 1);
-      by_questions += tells(answers, pairs, &AnswerPair::mcnemar_p) ? 1 : 0;
-      return tells(answers, pairs, &AnswerPair::p);
-    });
-    std::printf("%d equal models, subjects differ: told apart in %.1f %%, by McNemar in %.1f %%\n",
-                models, 100 * told, 100.0 * by_questions / kTrials);
-    EXPECT_LE(told, 0.075);
-    EXPECT_GE(by_questions, 0.13 * kTrials) << "what subjects are looked at for";
-  }
-}
-
-// Of two models, `difference` apart in the mean of all subjects, and more or less in each.
-std::vector<std::vector<TaskAnswer>> draw_apart(Generator& generator, int64_t subjects,
-                                                int64_t questions, double difference) {
-  std::vector<std::vector<TaskAnswer>> answers(2);
-  std::uniform_real_distribution<double> uniform;
-  for (int64_t i = 0, subject = 0; subject < subjects; ++subject) {
-    constexpr double kFlips = 0.1;
-    const double apart = std::clamp(difference + 0.02 * normal(generator), -kFlips, kFlips);
-    for (const int64_t end = i + questions / subjects; i < end; ++i) {
-      const double at = uniform(generator);
-      for (int model = 0; model < 2; ++model) {
-        const bool better = at < (kFlips + apart) / 2;
-        const bool right = at < kFlips ? better == (model == 1) : i % 10 < 6;
-        answers[static_cast<size_t>(model)].push_back({.question = i,
-                                                       .group = std::to_string(subject),
-                                                       .answer = 0,
-                                                       .choice = right ? 0 : 1,
-                                                       .log_likelihoods = {}});
-      }
-    }
-  }
-  return answers;
-}
-
-TEST_F(VerdictSimulation, TwoPointsApartIsSeldomSaturatedWhereSubjectsDiffer) {
-  for (const int64_t subjects : {2, 3, 10, 57}) {
-    const auto saturated = [&](int64_t questions, double difference) {
-      return share_of(800, [&](Generator& generator) {
-        const auto answers = draw_apart(generator, subjects, questions, difference);
-        const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
-        const Interval ci95 = compare_answers(spans, generator(), 1).front().ci95;
-        return ci95.low >= -kTellingDifference && ci95.high <= kTellingDifference;
-      });
-    };
-    const double apart = saturated(8000, kTellingDifference);
-    std::printf("%ld subjects, 2 points apart: saturated in %.1f %%\n", static_cast<long>(subjects),
-                100 * apart);
-    EXPECT_LE(apart, 0.04);
-    if (subjects == 57) {
-      EXPECT_GE(saturated(8000, 0), 0.8) << "and models that are alike are found to be so";
-    }
-  }
 }
 
 TEST_F(VerdictSimulation, TheQuestionsThatWouldDoFindTwoPointsInFourOfFiveTrials) {

@@ -1,0 +1,50 @@
+// Trials of what statistics say, for simulations. They run in optimized builds only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/machine.h"
+#include "ram/thread.h"
+
+#include "support/sanitizers.h"
+
+#if RAM_SANITIZED || !defined(__OPTIMIZE__)
+#define RAM_TOO_SLOW 1
+#endif
+
+namespace ram {
+
+using Generator = std::mt19937_64;
+
+/// Skips itself in a build that is not optimized.
+class Simulation : public ::testing::Test {
+ protected:
+  void SetUp() override {
+#ifdef RAM_TOO_SLOW
+    GTEST_SKIP() << "only in the optimized build: minutes in this one";
+#endif
+  }
+};
+
+/// @return the share of trials in which `happens`, each with a generator of its own.
+inline double share_of(int trials, const std::function<bool(Generator&)>& happens) {
+  std::vector<char> hits(static_cast<size_t>(trials), 0);
+  parallel_for(default_threads(), trials, [&](int64_t trial, int) {
+    Generator generator(static_cast<uint64_t>(trial) + 11);
+    hits[static_cast<size_t>(trial)] = happens(generator) ? 1 : 0;
+  });
+  double sum = 0;
+  for (const char hit : hits) sum += hit;
+  return sum / trials;
+}
+
+inline double normal(Generator& generator) {
+  return std::normal_distribution<double>()(generator);
+}
+
+}  // namespace ram
