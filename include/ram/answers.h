@@ -44,9 +44,12 @@ struct AnswerPair {
   /// What p_holm corrects: mcnemar_p, but no less than Student's p over subjects where there are
   /// several, since questions of one hang together.
   double p = 1;
+  int64_t subjects = 0;      ///< that Student's test is over; 0: it has no say
+  double subject_error = 0;  ///< standard error of the difference, over these
   // By correct_pairs, which knows how many pairs there are:
   double p_holm = 1;
-  double detectable = 1;  ///< detectable_difference
+  double detectable = 1;      ///< detectable_difference, of as few questions as subjects leave
+  double subject_factor = 1;  ///< LadderPair::subject_factor
 };
 
 /// All pairs of models, each b before its a. @param answers per model, of the same questions in

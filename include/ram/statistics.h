@@ -242,6 +242,9 @@ struct LadderPair {
   Interval ci95;          ///< of the difference of the accuracies
   int64_t questions = 0;
   int64_t flipped = 0;  ///< of these
+  /// How much larger a difference must be for the test over subjects than for that over questions;
+  /// 1 where it need not.
+  double subject_factor = 1;
 };
 
 enum class LadderKind : uint8_t {
@@ -262,7 +265,8 @@ struct LadderVerdict {
   int worst = 0;
   double detectable = 0;  ///< the largest of all pairs
   double most_apart = 0;  ///< the farthest end of all pairs' intervals
-  /// Of kUnderpowered: how many questions would show kTellingDifference of that pair too.
+  /// Of kUnderpowered: how many questions would show kTellingDifference of that pair too; nothing
+  /// where it is subjects that are too few or differ too much.
   std::optional<int64_t> questions_needed;
   /// The pairs that it tells apart: of these, the two whose bits lie closest.
   std::optional<LadderPair> closest_told;

@@ -385,10 +385,13 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
   }
   if (!run.pairs.empty()) {
     text += "\n";
-    text += wrapped(fmt::format("Differences in points; p is McNemar's exact test, corrected "
+    const bool subjects = std::any_of(run.pairs.begin(), run.pairs.end(),
+                                      [](const TaskPair& pair) { return pair.subjects > 1; });
+    text += wrapped(fmt::format("Differences in points; p is McNemar's exact test{}, corrected "
                                 "by Holm's method for {} comparison{}. \"detectable\" is the "
                                 "least difference that this test finds in 4 of 5 trials, "
                                 "so corrected, with the answers that flipped.",
+                                subjects ? ", over subjects no less than Student's" : "",
                                 run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
                     kWidth, 0);
   }

@@ -2,11 +2,14 @@
 #include "ram/answers.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
 #include "ram/error.h"
 #include "ram/size.h"
+
+#include "distributions.h"
 
 namespace ram {
 
@@ -73,6 +76,8 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
       // Few subjects drawn again hardly differ from themselves: Student's interval knows how few.
       const PairedDifference by_subject = paired_difference(sums, counts);
       pair.p = std::max(pair.p, by_subject.p);
+      pair.subjects = std::ssize(sums);
+      pair.subject_error = by_subject.standard_error;
       stretch({std::max(-1.0, by_subject.t95.low), std::min(1.0, by_subject.t95.high)});
     }
   }
@@ -107,6 +112,22 @@ std::string chance_text(Chance beside_chance, double chance, int64_t questions) 
   return "";
 }
 
+namespace {
+
+// A pair is told where both tests tell it. Each takes a multiple of its own standard error, at the
+// level that the least of all p-values must meet.
+double subject_factor(const AnswerPair& pair, double level) {
+  const auto flipped = static_cast<double>(pair.flips.gained + pair.flips.lost);
+  if (pair.subjects < 2 || flipped == 0) return 1;
+  const double by_subject =
+      student_quantile(level, static_cast<double>(pair.subjects - 1)) * pair.subject_error;
+  const double by_question =
+      normal_quantile(level) * std::sqrt(flipped) / static_cast<double>(pair.questions);
+  return std::max(1.0, by_subject / by_question);
+}
+
+}  // namespace
+
 void correct_pairs(std::span<AnswerPair* const> pairs) {
   std::vector<double> p_values;
   for (const AnswerPair* pair : pairs) p_values.push_back(pair->p);
@@ -114,8 +135,15 @@ void correct_pairs(std::span<AnswerPair* const> pairs) {
   for (size_t i = 0; i < pairs.size(); ++i) {
     AnswerPair& pair = *pairs[i];
     pair.p_holm = adjusted[i];
-    pair.detectable = detectable_difference(pair.questions, pair.flips.gained + pair.flips.lost,
-                                            std::ssize(pairs));
+    pair.subject_factor = subject_factor(pair, kLevel / static_cast<double>(pairs.size()));
+    // Questions that hang together are worth fewer independent ones.
+    const auto worth = [&](int64_t count) {
+      return std::llround(static_cast<double>(count) / (pair.subject_factor * pair.subject_factor));
+    };
+    const int64_t questions = std::max<int64_t>(1, worth(pair.questions));
+    const int64_t flipped =
+        std::min<int64_t>(questions, worth(pair.flips.gained + pair.flips.lost));
+    pair.detectable = detectable_difference(questions, flipped, std::ssize(pairs));
   }
 }
 
@@ -137,7 +165,8 @@ LadderVerdict judge_answers(std::span<const double> bits, std::span<const Answer
                       .detectable = pair.detectable,
                       .ci95 = pair.ci95,
                       .questions = pair.questions,
-                      .flipped = pair.flips.gained + pair.flips.lost});
+                      .flipped = pair.flips.gained + pair.flips.lost,
+                      .subject_factor = pair.subject_factor});
   }
   return judge_ladder(steps, ladder, comparisons);
 }

@@ -87,6 +87,36 @@ TEST(CorrectPairs, WhatIsDetectableIsSoAmongAllPairs) {
       << "the verdict counts all pairs, and so does its advice";
 }
 
+TEST(CorrectPairs, WhereSubjectsDifferLessIsDetectableAndNoNumberOfQuestionsIsNamed) {
+  AnswerPair pair;
+  pair.a = 1;
+  pair.questions = 1000;
+  pair.flips = {50, 50};
+  pair.ci95 = {-0.1, 0.1};
+  AnswerPair* const one = &pair;
+  const auto detectable = [&](int64_t subjects, double error) {
+    pair.subjects = subjects;
+    pair.subject_error = error;
+    correct_pairs({&one, 1});
+    return pair.detectable;
+  };
+  const std::vector<AnswerSummary> summaries = {{.questions = 1000, .right = 600},
+                                                {.questions = 1000, .right = 600}};
+  const auto verdict = [&] {
+    return judge_answers(std::vector{16.0, 4.0}, summaries, {&pair, 1}, 1);
+  };
+  const double alone = detectable_difference(1000, 100);
+  EXPECT_EQ(detectable(0, 0), alone);
+  EXPECT_EQ(verdict().kind, LadderKind::kUnderpowered);
+  EXPECT_TRUE(verdict().questions_needed.has_value());
+  EXPECT_EQ(detectable(57, 0.005), alone) << "questions differ by 0.01, subjects by no more";
+  // Twice the error, and Student's quantile over the normal one: 2.26 / 1.96 and 12.7 / 1.96.
+  EXPECT_NEAR(detectable(10, 0.02), 2.31 * alone, 0.2 * alone);
+  EXPECT_EQ(verdict().kind, LadderKind::kUnderpowered);
+  EXPECT_FALSE(verdict().questions_needed.has_value());
+  EXPECT_GT(detectable(2, 0.02), 10 * alone);
+}
+
 TEST(SummarizeAnswers, CountsRightAnswersSubjectsAndCutQuestions) {
   const std::vector<TaskAnswer> answers = {{.question = 0,
                                             .group = "x",

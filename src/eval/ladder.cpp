@@ -77,8 +77,11 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
         verdict.beside_chance == Chance::kAt ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
-    verdict.questions_needed =
-        questions_to_detect(kTellingDifference, flip_rate(hardest), comparisons);
+    // More questions of the same subjects need not help where these are what is too few.
+    if (hardest.subject_factor <= 1) {
+      verdict.questions_needed =
+          questions_to_detect(kTellingDifference, flip_rate(hardest), comparisons);
+    }
   } else {
     verdict.kind = LadderKind::kOpen;
   }

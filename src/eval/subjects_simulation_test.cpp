@@ -120,5 +120,40 @@ TEST_F(SubjectsSimulation, TwoPointsApartIsSeldomSaturatedWhereSubjectsDiffer) {
   }
 }
 
+// What one draw of equal models says is detectable is told in most other draws of models so far
+// apart.
+TEST_F(SubjectsSimulation, WhatIsDetectableIsToldWhereSubjectsDiffer) {
+  for (const int64_t subjects : {10, 57}) {
+    const auto draw = [&](Generator& generator, double difference) {
+      const auto answers = draw_apart(generator, subjects, 4000, difference);
+      const std::vector<std::span<const TaskAnswer>> spans(answers.begin(), answers.end());
+      return compare_answers(spans, generator(), 1).front();
+    };
+    double by_both = 0;
+    double by_mcnemar = 0;
+    constexpr int kDraws = 20;
+    for (uint64_t i = 0; i < kDraws; ++i) {
+      Generator generator(i);
+      AnswerPair pair = draw(generator, 0);
+      AnswerPair* const one = &pair;
+      correct_pairs({&one, 1});
+      by_both += pair.detectable / kDraws;
+      by_mcnemar +=
+          detectable_difference(pair.questions, pair.flips.gained + pair.flips.lost) / kDraws;
+    }
+    const auto told = [&](double difference) {
+      return share_of(400, [&](Generator& generator) {
+        const AnswerPair pair = draw(generator, difference);
+        return pair.p < kLevel && !pair.ci95.holds(0);
+      });
+    };
+    const double share = told(by_both);
+    std::printf("%ld subjects: %.2f points told in %.1f %%, McNemar's %.2f in %.1f %%\n",
+                static_cast<long>(subjects), 100 * by_both, 100 * share, 100 * by_mcnemar,
+                100 * told(by_mcnemar));
+    EXPECT_GE(share, 0.72);
+  }
+}
+
 }  // namespace
 }  // namespace ram

@@ -232,10 +232,9 @@ std::string tasks_section(const ReportData& data) {
       "corrected by Holm's method over all pairs of all tasks here. "
       "Intervals hold 95 %: of an accuracy Clopper and Pearson's, of a difference Tango's, where "
       "there are subjects stretched to hold those of resampling these and Student's. "
-      "\"Detectable\" is the least difference "
-      "that the test, so corrected, finds in 4 of 5 trials, with as many answers that flip. Two "
-      "models are "
-      "compared on the questions that both answered.",
+      "\"Detectable\" is the least difference that the tests, so corrected, find in 4 of 5 trials, "
+      "with as many answers that flip and, where there are subjects, with such differences between "
+      "these. Two models are compared on the questions that both answered.",
       "soft");
   return section("tasks", "Questions", body);
 }
