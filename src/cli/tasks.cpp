@@ -252,7 +252,7 @@ std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::st
   if (!guessing.empty()) guessing += "; ";
   switch (verdict.kind) {
     case LadderKind::kTells:
-      return told_text(run, *verdict.closest_told, labels);
+      return guessing + told_text(run, *verdict.closest_told, labels);
     case LadderKind::kSaturated:
       return guessing + "saturated: " + alike;
     case LadderKind::kAtChance:

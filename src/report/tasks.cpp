@@ -180,8 +180,8 @@ std::string ladder_text(const ReportData& data, const ReportTask& task) {
   if (!guessing.empty()) guessing += "; ";
   switch (verdict.kind) {
     case LadderKind::kTells:
-      return fmt::format("they still tell {} from {}", label(verdict.closest_told->a),
-                         label(verdict.closest_told->b));
+      return guessing + fmt::format("they still tell {} from {}", label(verdict.closest_told->a),
+                                    label(verdict.closest_told->b));
     case LadderKind::kSaturated:
       return guessing + fmt::format("saturated, all models are alike within {:.3g} points",
                                     points(kTellingDifference));

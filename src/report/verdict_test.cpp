@@ -170,6 +170,14 @@ TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
               HasSubstr("The questions of mmlu: they still tell small from base"));
 }
 
+TEST_F(VerdictTest, WhatIsToldOfModelsThatMayGuessIsSaidToBe) {
+  folder("small", 300, [](int64_t) { return 0.0; });
+  answer("original", "choice", 0, 60, [](int64_t i) { return i < 15; });
+  answer("small", "choice", 0, 60, [](int64_t) { return false; });
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("not known to be above chance (25 %, 60 questions); "
+                                             "they still tell small from base"));
+}
+
 TEST_F(VerdictTest, LongNamesAreCutBetweenCharacters) {
   for (int shift = 0; shift < 3; ++shift) {
     const std::string name = std::string(static_cast<size_t>(shift), 'x') + "三三三三三三三三三三";

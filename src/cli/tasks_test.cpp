@@ -1,0 +1,59 @@
+// What tasks found, in words.
+#include "tasks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/answers.h"
+
+namespace ram::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Two models that answered so many of 60 questions with four choices, those of the second among
+// those of the first.
+TaskRun run_of(int64_t first, int64_t second) {
+  TaskRun run;
+  constexpr int64_t kQuestions = 60;
+  run.tasks.push_back({.info = known_tasks().front(), .total = kQuestions});
+  for (const int64_t right : {first, second}) {
+    TaskOutcome outcome;
+    for (int64_t i = 0; i < kQuestions; ++i) {
+      outcome.answers.push_back({.question = i,
+                                 .answer = 0,
+                                 .choice = i < right ? 0 : 1,
+                                 .log_likelihoods = {-1, -1, -1, -1}});
+    }
+    outcome.summary = summarize_answers(outcome.answers);
+    AskedModel& model = run.models.emplace_back();
+    model.model.bits_per_weight = run.models.size() == 1 ? 16 : 4;
+    model.tasks.push_back(std::move(outcome));
+  }
+  const std::vector<std::span<const TaskAnswer>> answers = {run.models[0].tasks[0].answers,
+                                                            run.models[1].tasks[0].answers};
+  TaskPair pair;
+  static_cast<AnswerPair&>(pair) = compare_answers(answers, 42, 1).front();
+  AnswerPair* const only = &pair;
+  correct_pairs({&only, 1});
+  const std::vector<AnswerSummary> summaries = {run.models[0].tasks[0].summary,
+                                                run.models[1].tasks[0].summary};
+  run.verdicts.emplace_back(judge_answers(std::vector{16.0, 4.0}, summaries, {only, 1}, 1));
+  run.pairs.push_back(pair);
+  return run;
+}
+
+std::string text_of(const TaskRun& run) {
+  std::string text = task_text(run, 0, {"base", "small"});
+  for (size_t at = 0; (at = text.find("\n  ", at)) != std::string::npos;) text.replace(at, 3, " ");
+  return text;
+}
+
+TEST(TaskText, WhatIsToldOfModelsThatMayGuessIsSaidToBe) {
+  EXPECT_THAT(text_of(run_of(15, 0)),
+              HasSubstr("not known to be above chance (25 %, 60 questions); still tells small"));
+  EXPECT_THAT(text_of(run_of(60, 30)), HasSubstr("\nstill tells small (4.00 bits) from base"));
+}
+
+}  // namespace
+}  // namespace ram::cli
