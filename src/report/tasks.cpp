@@ -47,16 +47,18 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
   right.high = std::min(100.0, right.high);
   Plot plot(fmt::format("{}: accuracy against bits", task.record.key.task),
             axis_around("bits per weight", x), right);
-  // What could be seen, around the original.
+  // What could be seen, around the original. A model that answered few of the questions shows less,
+  // which says nothing of the others.
   double detectable = 0;
   for (const AnswerPair& pair : task.pairs) {
-    if (pair.b == 0) detectable = std::max(detectable, pair.detectable);
+    if (pair.b != 0 || pair.questions != task.asked) continue;
+    detectable = std::max(detectable, pair.detectable);
   }
   if (detectable > 0) {
     const double middle = task.summaries[0].accuracy;
     plot.band(points(std::max(0.0, middle - detectable)),
               points(std::min(1.0, middle + detectable)),
-              fmt::format("differences from {} below {:.2f} points cannot be seen",
+              fmt::format("differences from {} below {:.2f} points are hardly seen",
                           data.models[task.models[0]].label, points(detectable)));
   }
   for (size_t i = 0; i < task.models.size(); ++i) {
@@ -71,7 +73,7 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
   }
   return plot.render(
       "Bars are 95 % intervals of each accuracy by itself; the grey band is what this "
-      "benchmark cannot see.");
+      "benchmark hardly sees.");
 }
 
 // Two bars to the sides of a middle line for each folder.

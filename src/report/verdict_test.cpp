@@ -298,6 +298,9 @@ TEST_F(VerdictTest, AModelThatAnsweredFewQuestionsDoesNotTakeTheOthers) {
   ASSERT_TRUE(task.verdict.has_value());
   EXPECT_EQ(task.judged.size(), 2U);
   EXPECT_EQ(task.verdict->kind, LadderKind::kSaturated);
+  // Nor what the plot says can be seen, which three questions would leave nothing of.
+  EXPECT_THAT(tasks_section(data), HasSubstr("differences from base below 0."));
+  EXPECT_THAT(tasks_section(data), HasSubstr("points are hardly seen"));
 }
 
 }  // namespace
