@@ -100,8 +100,8 @@ std::string flips_plot(const ReportData& data, const ReportTask& task) {
     const double gained =
         kHalf * static_cast<double>(pair->flips.gained) / static_cast<double>(most);
     const std::string tip =
-        fmt::format("{}: {} questions that only the original answered, {} that only it answered",
-                    model.label, pair->flips.lost, pair->flips.gained);
+        fmt::format("{0}: {1} questions that only {2} answered, {3} that only {0} did", model.label,
+                    pair->flips.lost, data.models[task.models[0]].label, pair->flips.gained);
     const std::string label = printable(model.label, 20);
     svg += fmt::format(
         "<g class=\"{0}\" data-tip=\"{1}\"><title>{1}</title><text x=\"0\" y=\"{2:.0f}\">{3}</text>"

@@ -130,6 +130,9 @@ TEST_F(VerdictTest, LossesAgainstAnOriginalThatWasNotAskedTellNothingOfAnswers) 
   }
   EXPECT_THAT(verdict_of(*study_), HasSubstr("saturated"));
   EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell")));
+  // Nor is it what the other is set beside.
+  EXPECT_THAT(tasks_section(gather(*study_, {})),
+              HasSubstr("same: 0 questions that only worse answered, 0 that only same did"));
 }
 
 TEST_F(VerdictTest, LossesWithinTheOriginalsRoundingTellNothing) {
