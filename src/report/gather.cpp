@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
+#include "ram/text.h"
 
 #include "documents.h"
 #include "subject.h"
@@ -162,11 +163,11 @@ void list_left_out(Study& study, const Subject& subject,
     const auto alike = std::count_if(names.begin(), names.end(),
                                      [&](const auto& entry) { return entry.second == name; });
     const bool unnamed = name == unnamed_text(text);
-    data.left_out.push_back(
-        {.name = name,
-         .why = fmt::format("text of {} folder{}, shown by --text {}", models.size(),
-                            models.size() == 1 ? "" : "s",
-                            unnamed || alike > 1 ? text.substr(0, kShownDigits) : name)});
+    data.left_out.push_back({.name = name,
+                             .why = fmt::format("text of {} folder{}, shown by --text {}",
+                                                models.size(), models.size() == 1 ? "" : "s",
+                                                unnamed || alike > 1 ? text.substr(0, kShownDigits)
+                                                                     : shell_word(name))});
   }
 }
 

@@ -149,7 +149,7 @@ TEST_F(ReportTest, TheTextIsChosenByItsNameOrDigest) {
     EXPECT_EQ(data.rows.size(), 6U);
     EXPECT_THAT(left_out(data),
                 ElementsAre("large: seen on held<out>.txt", "small: seen on held<out>.txt",
-                            "held<out>.txt: text of 3 folders, shown by --text held<out>.txt"));
+                            "held<out>.txt: text of 3 folders, shown by --text 'held<out>.txt'"));
   }
   const std::string page = make_report(*study_, {.text = "held<out>.txt"});
   EXPECT_THAT(page, HasSubstr("in 4 rows of held&lt;out&gt;.txt"));
