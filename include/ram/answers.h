@@ -57,8 +57,8 @@ struct AnswerPair {
 std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnswer>> answers,
                                         uint64_t seed, int threads);
 
-/// @return "at chance (25 %)", "not known to be above chance (25 %, 20 questions)", or nothing
-/// where some model is above it.
+/// @return "at chance (25 %)", "below chance (25 %)", "not known to be above chance (25 %, 20
+/// questions)", or nothing where some model is above it.
 std::string chance_text(Chance beside_chance, double chance, int64_t questions);
 
 /// Corrects what is said of each pair for all of them. @param pairs of all tasks that are shown

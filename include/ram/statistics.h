@@ -226,9 +226,15 @@ struct LadderStep {
 /// What models' accuracies are known to be beside that of guessing.
 enum class Chance : uint8_t {
   kAbove,    ///< some model answers better: at 2.5 %, corrected for the number of models
-  kAt,       ///< else: the 95 % interval of each ends below chance + kTellingDifference
+  kBelow,    ///< else: the 95 % interval of each ends below chance
+  kAt,       ///< else: that of each ends below chance + kTellingDifference
   kUnknown,  ///< else: too few questions
 };
+
+/// @return whether no model is above it by kTellingDifference.
+constexpr bool is_at_most(Chance beside_chance) {
+  return beside_chance == Chance::kAt || beside_chance == Chance::kBelow;
+}
 
 /// @param steps one or more.
 Chance judge_chance(std::span<const LadderStep> steps);
@@ -250,7 +256,7 @@ struct LadderPair {
 enum class LadderKind : uint8_t {
   kTells,         ///< some pair differs: p_holm < kLevel, and its interval does not hold 0
   kSaturated,     ///< every pair lies within kTellingDifference, by its 95 % interval
-  kAtChance,      ///< the same, and Chance::kAt
+  kAtChance,      ///< the same, and Chance::kAt or kBelow
   kUnderpowered,  ///< a difference of kTellingDifference would hardly be found
   kOpen,          ///< neither: larger differences were not found, and are not excluded
 };

@@ -137,7 +137,7 @@ Json verdict_json(const TaskRun& run, size_t task, const std::vector<std::string
   return {{"task", run.tasks[task].info.name},
           {"verdict", kind_name(verdict.kind)},
           {"saturated", verdict.kind == LadderKind::kSaturated},
-          {"at_chance", verdict.beside_chance == Chance::kAt},
+          {"at_chance", is_at_most(verdict.beside_chance)},
           {"above_chance", verdict.beside_chance == Chance::kAbove},
           {"chance", verdict.chance},
           {"spread", verdict.spread},

@@ -17,6 +17,7 @@ TaskRun run_of(int64_t first, int64_t second) {
   TaskRun run;
   constexpr int64_t kQuestions = 60;
   run.tasks.push_back({.info = known_tasks().front(), .total = kQuestions});
+  run.tasks.front().questions.resize(kQuestions);
   for (const int64_t right : {first, second}) {
     TaskOutcome outcome;
     for (int64_t i = 0; i < kQuestions; ++i) {
@@ -47,6 +48,16 @@ std::string text_of(const TaskRun& run) {
   std::string text = task_text(run, 0, {"base", "small"});
   for (size_t at = 0; (at = text.find("\n  ", at)) != std::string::npos;) text.replace(at, 3, " ");
   return text;
+}
+
+TEST(TasksJson, ModelsBelowChanceAreAtMostAtIt) {
+  const auto verdict = [](int64_t right) {
+    return tasks_json(run_of(right, right), {"base", "small"}).at("verdicts").at(0);
+  };
+  EXPECT_EQ(verdict(2).at("at_chance"), true);  // up to 11.5 %
+  EXPECT_EQ(verdict(2).at("above_chance"), false);
+  EXPECT_EQ(verdict(15).at("at_chance"), false);
+  EXPECT_THAT(text_of(run_of(2, 2)), HasSubstr("\nbelow chance (25 %); underpowered"));
 }
 
 TEST(TaskText, WhatIsToldOfModelsThatMayGuessIsSaidToBe) {

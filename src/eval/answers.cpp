@@ -103,6 +103,8 @@ std::string chance_text(Chance beside_chance, double chance, int64_t questions) 
   switch (beside_chance) {
     case Chance::kAbove:
       return "";
+    case Chance::kBelow:
+      return fmt::format("below chance ({:.3g} %)", 100 * chance);
     case Chance::kAt:
       return fmt::format("at chance ({:.3g} %)", 100 * chance);
     case Chance::kUnknown:

@@ -42,13 +42,16 @@ const LadderPair& least_seen(std::span<const LadderPair> pairs) {
 Chance judge_chance(std::span<const LadderStep> steps) {
   RAM_CHECK(!steps.empty());
   const double level = kLevel / static_cast<double>(steps.size());
-  Chance found = Chance::kAt;
+  bool below = true;
+  bool at = true;
   for (const LadderStep& step : steps) {
     if (share_interval(step.right, step.questions, level).low > step.chance) return Chance::kAbove;
     const double high = share_interval(step.right, step.questions).high;
-    if (high > step.chance + kTellingDifference) found = Chance::kUnknown;
+    below = below && high < step.chance;
+    at = at && high <= step.chance + kTellingDifference;
   }
-  return found;
+  if (below) return Chance::kBelow;
+  return at ? Chance::kAt : Chance::kUnknown;
 }
 
 LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const LadderPair> pairs,
@@ -74,7 +77,7 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
     verdict.kind = LadderKind::kTells;
   } else if (verdict.most_apart <= kTellingDifference) {
     verdict.kind =
-        verdict.beside_chance == Chance::kAt ? LadderKind::kAtChance : LadderKind::kSaturated;
+        is_at_most(verdict.beside_chance) ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
     // More questions of the same subjects need not help where these are what is too few.

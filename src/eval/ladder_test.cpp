@@ -1,6 +1,7 @@
 // What a benchmark is said to tell of a ladder of sizes.
 #include <gtest/gtest.h>
 
+#include "ram/answers.h"
 #include "ram/statistics.h"
 
 namespace ram {
@@ -59,7 +60,7 @@ TEST(Ladder, TwentyQuestionsAreUnderpoweredHoweverEqualTheAnswers) {
     const std::vector<LadderStep> steps = {step(16, right, 20), step(4, right, 20)};
     const LadderVerdict verdict = judge_ladder(steps, std::vector{pair(1, 0, 1, {}, 20)});
     EXPECT_EQ(verdict.kind, LadderKind::kUnderpowered) << right;
-    EXPECT_EQ(verdict.beside_chance, right == 0   ? Chance::kAt  // up to 16.8 %
+    EXPECT_EQ(verdict.beside_chance, right == 0   ? Chance::kBelow  // up to 16.8 %
                                      : right <= 5 ? Chance::kUnknown
                                                   : Chance::kAbove)
         << right;
@@ -75,7 +76,10 @@ TEST(Ladder, AtChanceWhereNoModelCanBeTwoPointsAboveIt) {
     return judge_ladder(steps, std::vector{pair(1, 0, 1, {20, 25}, 4000)});
   };
   EXPECT_EQ(ladder(1010, 1005).kind, LadderKind::kAtChance);
+  EXPECT_EQ(ladder(1010, 1005).beside_chance, Chance::kAt);
   EXPECT_EQ(ladder(900, 895).kind, LadderKind::kAtChance) << "below it is no better";
+  EXPECT_EQ(ladder(900, 895).beside_chance, Chance::kBelow);
+  EXPECT_EQ(ladder(1000, 895).beside_chance, Chance::kAt) << "one of them may just guess";
   EXPECT_EQ(ladder(1100, 1005).kind, LadderKind::kSaturated) << "the first knows something";
   EXPECT_EQ(ladder(1010, 1005).chance, 0.25);
 }
@@ -90,6 +94,9 @@ TEST(Ladder, FewQuestionsDoNotShowThatModelsGuess) {
   EXPECT_EQ(of(150, 600, 0.25), Chance::kUnknown) << "up to 28.7 % is possible";
   EXPECT_EQ(of(1000, 4000, 0.25), Chance::kAt);
   EXPECT_EQ(of(1029, 4000, 0.25), Chance::kUnknown) << "up to 27.1 %";
+  EXPECT_EQ(of(945, 4000, 0.25), Chance::kBelow) << "up to 24.97 %";
+  EXPECT_EQ(of(947, 4000, 0.25), Chance::kAt) << "up to 25.02 %";
+  EXPECT_EQ(chance_text(Chance::kBelow, 0.25, 4000), "below chance (25 %)");
 }
 
 TEST(Ladder, OpenWhereTwoPointsCouldHaveBeenSeenAndMoreIsNotExcluded) {

@@ -290,6 +290,7 @@ TEST_F(VerdictSimulation, GuessersAreSeldomSaidToKnowHoweverManyThereAre) {
       std::printf("%ld questions, %ld guessers: above chance in %.2f %%\n",
                   static_cast<long>(questions), static_cast<long>(models), 100 * above);
       EXPECT_LE(above, 0.032);
+      EXPECT_LE(chance_share(Chance::kBelow, models, questions, 0.25), 0.032);
     }
   }
   EXPECT_GE(chance_share(Chance::kAbove, 2, 600, 0.35), 0.9);
