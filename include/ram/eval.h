@@ -166,8 +166,9 @@ struct PairTest {
   double median_difference = 0;  ///< over rows, of a's loss per token minus b's
   double sign_p = 1;
   double wilcoxon_p = 1;
-  double p_holm = 1;    ///< of difference.p, over all pairs
-  PairedDifference kl;  ///< mean KL from the reference, a's minus b's; the reference's own is 0
+  int wilcoxon_sign = 0;  ///< RankTest::sign: -1 where a's losses are lower by their ranks
+  double p_holm = 1;      ///< of difference.p, over all pairs
+  PairedDifference kl;    ///< mean KL from the reference, a's minus b's; the reference's own is 0
   std::optional<double> kl_ratio;  ///< a's mean KL over b's; nothing where b's is 0
   Interval kl_ratio95;             ///< rows resampled as for bootstrap95; where kl_ratio is
   /// Of no difference in KL: from the reference, that a's rows lie no farther than kNoiseFactor

@@ -120,13 +120,20 @@ double binomial_test(int64_t successes, int64_t total);
 /// Sign test: binomial_test of how many differences are positive; zeros are left out.
 double sign_test(std::span<const double> differences);
 
+/// What a test of ranks finds.
+struct RankTest {
+  double p = 1;
+  int sign = 0;  ///< of what it sees: 1 where positive ranks outweigh negative ones, -1, or 0
+};
+
 /// Wilcoxon's signed-rank test, two-sided. Zeros are left out before ranking (zero_method
 /// "wilcox"), there is no continuity correction. Exact for up to 50 differences without zeros and
 /// ties, and for up to 13 with them; else the normal approximation, its variance corrected for
 /// ties.
-/// @return 1 if no difference is other than zero.
+/// @return p = 1 if no difference is other than zero. The sign can differ from that of the median
+/// and of most differences: few large ones outrank many small ones.
 /// @source scipy.stats.wilcoxon, defaults, scipy 1.17
-double wilcoxon_test(std::span<const double> differences);
+RankTest wilcoxon_test(std::span<const double> differences);
 
 /// Holm's correction: adjusted p-values, in the order given, at most 1.
 /// @source S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979

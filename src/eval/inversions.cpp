@@ -60,9 +60,7 @@ Evidence gather(const InversionReport& report, const PairTest& test, const Perpl
   e.mean_p = test.difference.p;
   e.ranks_p = test.wilcoxon_p;
   e.mean_holds = e.mean_p < kLevel;
-  if (e.ranks_p < kLevel && test.median_difference != 0) {
-    e.row_by_row = test.median_difference < 0 ? test.a : test.b;
-  }
+  if (e.ranks_p < kLevel) e.row_by_row = test.wilcoxon_sign < 0 ? test.a : test.b;
   return e;
 }
 
@@ -108,8 +106,8 @@ Judgement judge_contradiction(const InversionReport& report, const Evidence& e) 
     }
     return {
         Belief::kNeither,
-        fmt::format("one is better in most rows ({}), the other by more in the rest (p = {:.2g}): "
-                    "look at KL",
+        fmt::format("one is better row by row ({}), the other by the means (p = {:.2g}): look at "
+                    "KL",
                     ranks, e.mean_p)};
   }
   if (e.few) {

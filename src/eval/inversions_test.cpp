@@ -2,6 +2,7 @@
 // rounding noise.
 #include "inversions.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -182,6 +183,28 @@ TEST(Inversions, MediansOfDifferentRowsDoNotOutweighTheRowsThemselves) {
   EXPECT_EQ(report.better_by_median, 0);
   EXPECT_EQ(report.belief, Belief::kMean);
   EXPECT_EQ(report.better(), 1);
+}
+
+TEST(Inversions, RowByRowAModelIsBetterByItsRanksNotInMostRows) {
+  // A little better in the middle rows, which most are, and much worse in the others.
+  std::vector<double> reference = perplexities(8, 1);
+  std::sort(reference.begin(), reference.end());
+  std::vector<double> model = reference;
+  for (size_t row = 0; row < kRows; ++row) {
+    const double step = 1e-5 * static_cast<double>(row);
+    model[row] *= row >= 20 && row < 80 ? 0.998 - step : 1.02 + step;
+  }
+  const Comparison comparison = compared({reference, model});
+  ASSERT_THAT(comparison.inversions, SizeIs(1));
+  const InversionReport& report = comparison.inversions.front();
+  EXPECT_EQ(report.better_by_mean, 0);
+  EXPECT_EQ(report.better_by_median, 1);
+  const PairTest& test = comparison.pairs.front();
+  EXPECT_LT(test.median_difference, 0);
+  EXPECT_LT(test.wilcoxon_p, kLevel);
+  EXPECT_EQ(test.wilcoxon_sign, 1);
+  EXPECT_EQ(report.belief, Belief::kMean);
+  EXPECT_THAT(report.why, HasSubstr("row by row the same model is better"));
 }
 
 TEST(Inversions, AModelThatIsBetterThroughoutIsSaidToBeSo) {

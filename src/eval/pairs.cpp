@@ -23,7 +23,9 @@ PairTest test_pair(const Perplexity& a, const Perplexity& b, uint64_t seed, int 
   test.difference = paired_difference(differences, tokens);
   test.bootstrap95 = bootstrap_interval(differences, tokens, {.seed = seed, .threads = threads});
   test.sign_p = sign_test(means);
-  test.wilcoxon_p = wilcoxon_test(means);
+  const RankTest ranks = wilcoxon_test(means);
+  test.wilcoxon_p = ranks.p;
+  test.wilcoxon_sign = ranks.sign;
   std::sort(means.begin(), means.end());
   test.median_difference = percentile(means, 50);
   return test;

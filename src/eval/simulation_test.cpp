@@ -66,9 +66,9 @@ Shares simulate(const Draw& draw, bool rows_of_one_length) {
     hits[0][t] = paired_difference(sums, tokens).t95.holds(0) ? 1 : 0;
     const BootstrapOptions options = {.seed = static_cast<uint64_t>(trial)};
     hits[1][t] = bootstrap_interval(sums, tokens, options).holds(0) ? 0 : 1;
-    hits[2][t] = wilcoxon_test(means) <= kLevel ? 1 : 0;
+    hits[2][t] = wilcoxon_test(means).p <= kLevel ? 1 : 0;
     hits[3][t] = sign_test(means) <= kLevel ? 1 : 0;
-    hits[4][t] = wilcoxon_test(std::span(means).first(20)) <= kLevel ? 1 : 0;
+    hits[4][t] = wilcoxon_test(std::span(means).first(20)).p <= kLevel ? 1 : 0;
   });
   const auto share = [&](size_t which) {
     double sum = 0;

@@ -97,8 +97,20 @@ TEST(PairedDifference, AModelAgainstItselfDiffersByNothing) {
   EXPECT_EQ(found.standard_error, 0);
   EXPECT_EQ(found.p, 1);
   EXPECT_TRUE(bootstrap_interval(differences, tokens, {}).holds(0));
-  EXPECT_EQ(wilcoxon_test(differences), 1);
+  EXPECT_EQ(wilcoxon_test(differences).p, 1);
+  EXPECT_EQ(wilcoxon_test(differences).sign, 0);
   EXPECT_EQ(sign_test(differences), 1);
+}
+
+TEST(Wilcoxon, ItsSignIsOfRanksNotOfMostDifferences) {
+  std::vector<double> differences;
+  for (int i = 1; i <= 60; ++i) differences.push_back(-1e-3 * i);
+  for (int i = 1; i <= 40; ++i) differences.push_back(1.0 * i);
+  EXPECT_LT(wilcoxon_test(differences).p, kLevel);
+  EXPECT_EQ(wilcoxon_test(differences).sign, 1);
+  for (double& difference : differences) difference = -difference;
+  EXPECT_EQ(wilcoxon_test(differences).sign, -1);
+  EXPECT_EQ(wilcoxon_test(std::vector{1.0, -2.0, -3.0, 4.0}).sign, 0);
 }
 
 TEST(Percentile, InfiniteEndsNeverGiveNaN) {

@@ -81,15 +81,17 @@ double sign_test(std::span<const double> differences) {
   return binomial_test(positive, positive + negative);
 }
 
-double wilcoxon_test(std::span<const double> differences) {
+RankTest wilcoxon_test(std::span<const double> differences) {
   std::vector<double> nonzero;
   std::copy_if(differences.begin(), differences.end(), std::back_inserter(nonzero),
                [](double difference) { return difference != 0; });
-  if (nonzero.empty()) return 1;
+  if (nonzero.empty()) return {};
   const SignedRanks ranks = rank(nonzero);
   const bool plain = !ranks.has_ties && nonzero.size() == differences.size();
   const bool exact = differences.size() <= (plain ? kExactWithoutTies : kExactWithTies);
-  return exact ? exact_p(ranks) : normal_p(ranks);
+  const int64_t all = std::accumulate(ranks.doubled.begin(), ranks.doubled.end(), int64_t{0});
+  const int64_t beyond = 2 * ranks.positive - all;
+  return {.p = exact ? exact_p(ranks) : normal_p(ranks), .sign = (beyond > 0) - (beyond < 0)};
 }
 
 std::vector<double> holm(std::span<const double> p_values) {

@@ -56,15 +56,14 @@ std::string row_list(const std::vector<int64_t>& rows, const std::vector<int64_t
 // What the rows say one by one, whichever way the means go.
 std::string row_by_row(const ReportModel& one, const ReportModel& other, const Shared& shared) {
   std::vector<double> differences;
-  double sum = 0;
   for (size_t i = 0; i < shared.rows.size(); ++i) {
     differences.push_back((shared.one.sums[i] - shared.other.sums[i]) /
                           static_cast<double>(shared.one.tokens[i]));
-    sum += differences.back() < 0 ? -1 : 1;
   }
-  const double p = wilcoxon_test(differences);
-  if (p >= kLevel) return fmt::format("no difference beyond chance (p = {:.2g})", p);
-  return fmt::format("{} is better in most (p = {:.2g})", sum < 0 ? one.label : other.label, p);
+  const RankTest ranks = wilcoxon_test(differences);
+  if (ranks.p >= kLevel) return fmt::format("no difference beyond chance (p = {:.2g})", ranks.p);
+  return fmt::format("{} is better (p = {:.2g})", ranks.sign < 0 ? one.label : other.label,
+                     ranks.p);
 }
 
 std::string inversions(const ReportData& data) {

@@ -162,6 +162,23 @@ TEST_F(ReportTest, TheTextIsChosenByItsNameOrDigest) {
   EXPECT_EQ(error_of({.model = "large", .text = "wiki.txt"}).code(), Code::kMissing);
 }
 
+TEST_F(ReportTest, RowByRowTheFolderWithTheLowerRanksIsBetter) {
+  // A little better in the middle rows, which most are, and much worse in the others.
+  std::vector<double> base;
+  std::vector<double> small;
+  for (int i = 0; i < 100; ++i) {
+    base.push_back(6 + 0.01 * i);
+    const double step = 1e-5 * i;
+    small.push_back(base.back() + (i >= 20 && i < 80 ? -0.001 - step : 0.03 + step));
+  }
+  add_model("original", "base", 1600, base);
+  add_model("small", "small", 400, small);
+  add_divergence("small", 0.1F);
+  const std::string page = rows_section(gather(*study_, {}));
+  EXPECT_THAT(page, HasSubstr("base is better (p = "));
+  EXPECT_THAT(page, Not(HasSubstr("small is better")));
+}
+
 TEST_F(ReportTest, ALaterRuleOfScoringGoesBeforeMoreFoldersOfAnEarlierOne) {
   fill();
   for (const char* rule : {"length 4 rule 2", "length 4 rule 10"}) {
