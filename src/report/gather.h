@@ -170,6 +170,9 @@ struct ReportData {
 /// @return the score of the row with that index, or nullptr.
 const RowScore* find_row(const ReportModel& model, int64_t row);
 
+/// @return the difference of two models' losses on the first's rows. @pre the other has these too.
+PairedDifference difference_of(const ReportModel& model, const ReportModel& other);
+
 /// The rows that a model was scored on, by index.
 std::vector<int64_t> indices_of(const ReportModel& model);
 

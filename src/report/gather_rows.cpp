@@ -59,16 +59,6 @@ void summarize(ReportModel& model) {
   if (!sums.empty()) model.summary = summarize_perplexity({sums, tokens});
 }
 
-void add_difference(ReportModel& model, const ReportModel& original) {
-  std::vector<double> differences;
-  std::vector<int64_t> tokens;
-  for (const RowScore& row : model.rows) {
-    differences.push_back(row.nll_sum - find_row(original, row.row)->nll_sum);
-    tokens.push_back(row.tokens);
-  }
-  model.difference = paired_difference(differences, tokens);
-}
-
 // Another folder on the same rows is no larger and nearer to the original.
 void find_dominated(std::vector<ReportModel>& models) {
   for (ReportModel& model : models) {
@@ -88,6 +78,16 @@ const RowScore* find_row(const ReportModel& model, int64_t row) {
       std::lower_bound(model.rows.begin(), model.rows.end(), row,
                        [](const RowScore& score, int64_t wanted) { return score.row < wanted; });
   return found != model.rows.end() && found->row == row ? &*found : nullptr;
+}
+
+PairedDifference difference_of(const ReportModel& model, const ReportModel& other) {
+  std::vector<double> differences;
+  std::vector<int64_t> tokens;
+  for (const RowScore& row : model.rows) {
+    differences.push_back(row.nll_sum - find_row(other, row.row)->nll_sum);
+    tokens.push_back(row.tokens);
+  }
+  return paired_difference(differences, tokens);
 }
 
 std::vector<int64_t> indices_of(const ReportModel& model) {
@@ -134,7 +134,7 @@ void gather_rows(Study& study, const Subject& subject, ReportData& data) {
     summarize(model);
     model.partial = model.rows.size() < data.rows.size();
     if (m == 0 || !original) continue;
-    add_difference(model, data.models.front());
+    model.difference = difference_of(model, data.models.front());
     add_divergence(model, study.row_divergences(*subject.key, key_of(model.record.digest)));
   }
   for (const int64_t row : data.rows) {

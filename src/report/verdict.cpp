@@ -58,11 +58,12 @@ std::string first_sentence(const ReportData& data) {
 
 // Of fewer rows than the others', or of one, a folder's loss is beside theirs only where there is
 // no other.
+bool comparable(const ReportModel& model) {
+  return !model.partial && model.rows.size() >= 2;
+}
+
 const ReportModel* loses_least(const ReportData& data) {
   const ReportModel* found = nullptr;
-  const auto comparable = [](const ReportModel& model) {
-    return !model.partial && model.rows.size() >= 2;
-  };
   for (size_t m = 1; m < data.models.size(); ++m) {
     const ReportModel& model = data.models[m];
     if (!model.difference || (found != nullptr && comparable(*found) && !comparable(model)))
@@ -73,6 +74,19 @@ const ReportModel* loses_least(const ReportData& data) {
     }
   }
   return found;
+}
+
+// Whether a folder that was picked for it loses less than each other one, beyond chance.
+bool surely_loses_least(const ReportData& data, const ReportModel& chosen) {
+  std::vector<double> p_values;
+  for (size_t m = 1; m < data.models.size(); ++m) {
+    const ReportModel& other = data.models[m];
+    if (&other == &chosen || !other.difference) continue;
+    if (!comparable(chosen)) return false;
+    if (comparable(other)) p_values.push_back(difference_of(chosen, other).p);
+  }
+  const std::vector<double> adjusted = holm(p_values);
+  return std::all_of(adjusted.begin(), adjusted.end(), [](double p) { return p < kLevel; });
 }
 
 // "+0.17 % ± 0.05 (half of the 95 % interval)"; one row has none.
@@ -112,14 +126,17 @@ std::string second_sentence(const ReportData& data) {
     const ReportModel& model = data.models[m];
     if (chosen == nullptr || model.record.bytes < chosen->record.bytes) chosen = &model;
   }
-  if (chosen == nullptr) chosen = loses_least(data);
-  std::string text = fmt::format(
-      "{} {}: its perplexity changes by {}", named(*chosen),
-      small.empty() ? "loses least"
-                    : fmt::format("is the smallest whose loss is below {} %, at 95 % for all "
-                                  "folders together",
-                                  short_number(kSmallChange)),
-      change_text(*chosen->difference));
+  std::string why =
+      fmt::format("is the smallest whose loss is below {} %, at 95 % for all folders together",
+                  short_number(kSmallChange));
+  if (chosen == nullptr) {
+    chosen = loses_least(data);
+    why = surely_loses_least(data, *chosen)
+              ? "loses least"
+              : "has the least mean loss of those, not surely less than that of the others";
+  }
+  std::string text = fmt::format("{} {}: its perplexity changes by {}", named(*chosen), why,
+                                 change_text(*chosen->difference));
   if (chosen->kl) text += fmt::format(", its KL divergence is {:.3g}", chosen->kl->delta);
   return text + ".";
 }

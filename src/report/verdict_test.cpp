@@ -60,6 +60,22 @@ TEST_F(VerdictTest, WithoutOneItNamesTheFolderThatLosesLeast) {
   EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
 }
 
+TEST_F(VerdictTest, ALeastMeanLossThatMayBeChanceIsSaidToBe) {
+  const auto wave = [](double mean, int64_t every) {
+    return [=](int64_t row) { return mean + 0.05 * (row % every == 0 ? 1 : -1); };
+  };
+  constexpr const char* kNotSurely =
+      "has the least mean loss of those, not surely less than that "
+      "of the others: its perplexity changes by";
+  folder("a", 900, wave(0.1, 2));
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
+  folder("far", 500, wave(0.3, 2));
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("a (900 B, 9.00 bits per weight) loses least"));
+  folder("near", 300, wave(0.12, 3));  // 0.103 on average
+  EXPECT_THAT(verdict_of(*study_), HasSubstr(kNotSurely));
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("loses least")));
+}
+
 TEST_F(VerdictTest, AFolderOfFewRowsDoesNotLoseLeast) {
   folder("a", 900, [](int64_t row) { return 0.02 + 0.01 * static_cast<double>(row % 2); });
   name_model("lucky", "lucky", 200);
