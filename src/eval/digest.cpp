@@ -57,20 +57,25 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
   return hasher.digest();
 }
 
-// For people to read: what cannot be looked at does not count, and stops nothing.
+// For people to read: what cannot be looked at does not count, and stops nothing. One folder is
+// open at a time; one that fails is left out, where a recursive iterator would end.
 int64_t folder_bytes(const fs::path& folder) {
   int64_t bytes = 0;
-  std::error_code failed;
-  fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied,
-                                         failed);
-  for (; !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
-    std::error_code ignored;
-    const std::string name = entry->path().lexically_relative(folder).generic_string();
-    if (side_file(name) == SideFile::kClutter) {
-      entry.disable_recursion_pending();
-    } else if (entry->is_regular_file(ignored)) {
-      const uintmax_t size = entry->file_size(ignored);
-      if (!ignored) bytes += static_cast<int64_t>(size);
+  std::vector<fs::path> left = {folder};
+  while (!left.empty()) {
+    std::error_code failed;
+    fs::directory_iterator entry(left.back(), failed);
+    left.pop_back();
+    for (; !failed && entry != fs::directory_iterator(); entry.increment(failed)) {
+      std::error_code ignored;
+      const std::string name = entry->path().lexically_relative(folder).generic_string();
+      if (side_file(name) == SideFile::kClutter) continue;
+      if (entry->is_regular_file(ignored)) {
+        const uintmax_t size = entry->file_size(ignored);
+        if (!ignored) bytes += static_cast<int64_t>(size);
+      } else if (entry->is_directory(ignored) && !entry->is_symlink(ignored)) {
+        left.push_back(entry->path());
+      }
     }
   }
   return bytes;
