@@ -62,7 +62,7 @@ std::vector<AnswerPair> compare_answers(std::span<const std::span<const TaskAnsw
 std::string chance_text(Chance beside_chance, double chance, int64_t questions);
 
 /// Corrects what is said of each pair for all of them. @param pairs of all tasks that are shown
-/// together.
+/// together. @throws Error{kInterrupted}.
 void correct_pairs(std::span<AnswerPair* const> pairs);
 
 /// The verdict on one task's models. @param bits per weight, of the models that `summaries` and

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <vector>
 
 #include "ram/error.h"
 #include "ram/statistics.h"
@@ -15,16 +16,60 @@ namespace {
 
 constexpr double kPower = 0.8;
 
-// The largest number of the rarer flips, of `flips`, at which McNemar's test rejects at a level; -1
-// for none.
-int64_t critical(int64_t flips, double level) {
-  int64_t low = -1;
-  int64_t high = flips / 2 + 1;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    (binomial_test(middle, flips) < level ? low : high) = middle;
+/// Where McNemar's test rejects at one level. Found once for each number of flips, since a search
+/// asks for the same ones in each of its steps.
+class CriticalValues {
+ public:
+  explicit CriticalValues(double level) : level_(level) {}
+
+  /// @return the largest number of the rarer flips, of `flips`, at which it rejects; -1 for none.
+  int64_t of(int64_t flips) {
+    const auto at = static_cast<size_t>(flips);
+    if (at >= known_.size()) known_.resize(at + 1, kNotYet);
+    if (known_[at] == kNotYet) known_[at] = find(flips);
+    return known_[at];
   }
-  return low;
+
+ private:
+  static constexpr int64_t kNotYet = -2;
+
+  int64_t find(int64_t flips) const {
+    int64_t low = -1;
+    int64_t high = flips / 2 + 1;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (binomial_test(middle, flips) < level_ ? low : high) = middle;
+    }
+    return low;
+  }
+
+  double level_;
+  std::vector<int64_t> known_;
+};
+
+double power_of(int64_t questions, double gain_rate, double loss_rate, CriticalValues& critical) {
+  const double rate = std::min(1.0, gain_rate + loss_rate);
+  if (rate <= 0) return 0;
+  const double share = gain_rate / (gain_rate + loss_rate);
+  const double mean = rate * static_cast<double>(questions);
+  // Beyond ten standard deviations and ten flips nothing counts.
+  const double reach = 10 * std::sqrt(mean) + 10;
+  const auto first = std::max<int64_t>(0, static_cast<int64_t>(mean - reach));
+  const auto last = std::min(questions, static_cast<int64_t>(mean + reach));
+  double power = 0;
+  for (int64_t flips = first; flips <= last; ++flips) {
+    const int64_t most = critical.of(flips);
+    if (most < 0) continue;
+    const double rejected =
+        binomial_lower_tail(flips, most, share) + binomial_lower_tail(flips, most, 1 - share);
+    power += binomial_term(questions, flips, rate) * std::min(1.0, rejected);
+  }
+  return power;
+}
+
+CriticalValues critical_among(int64_t comparisons) {
+  RAM_CHECK(comparisons >= 1);
+  return CriticalValues(kLevel / static_cast<double>(comparisons));
 }
 
 }  // namespace
@@ -41,34 +86,19 @@ double mcnemar_test(const Flips& flips) {
 }
 
 double mcnemar_power(int64_t questions, double gain_rate, double loss_rate, int64_t comparisons) {
-  RAM_CHECK(questions >= 1 && gain_rate >= 0 && loss_rate >= 0 && comparisons >= 1);
-  const double level = kLevel / static_cast<double>(comparisons);
-  const double rate = std::min(1.0, gain_rate + loss_rate);
-  if (rate <= 0) return 0;
-  const double share = gain_rate / (gain_rate + loss_rate);
-  const double mean = rate * static_cast<double>(questions);
-  // Beyond ten standard deviations and ten flips nothing counts.
-  const double reach = 10 * std::sqrt(mean) + 10;
-  const auto first = std::max<int64_t>(0, static_cast<int64_t>(mean - reach));
-  const auto last = std::min(questions, static_cast<int64_t>(mean + reach));
-  double power = 0;
-  for (int64_t flips = first; flips <= last; ++flips) {
-    const int64_t most = critical(flips, level);
-    if (most < 0) continue;
-    const double rejected =
-        binomial_lower_tail(flips, most, share) + binomial_lower_tail(flips, most, 1 - share);
-    power += binomial_term(questions, flips, rate) * std::min(1.0, rejected);
-  }
-  return power;
+  RAM_CHECK(questions >= 1 && gain_rate >= 0 && loss_rate >= 0);
+  CriticalValues critical = critical_among(comparisons);
+  return power_of(questions, gain_rate, loss_rate, critical);
 }
 
 double detectable_difference(int64_t questions, int64_t flipped, int64_t comparisons) {
   RAM_CHECK(questions >= 1 && flipped >= 0 && flipped <= questions);
   const double observed = static_cast<double>(flipped) / static_cast<double>(questions);
+  CriticalValues critical = critical_among(comparisons);
   const auto found = [&](double difference) {
     const double rate = std::max(observed, difference);
-    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2,
-                         comparisons) >= kPower;
+    return power_of(questions, (rate + difference) / 2, (rate - difference) / 2, critical) >=
+           kPower;
   };
   if (!found(1)) return 1;
   double low = 0;
@@ -85,9 +115,10 @@ std::optional<int64_t> questions_to_detect(double difference, double flip_rate,
                                            int64_t comparisons) {
   RAM_CHECK(difference > 0 && difference <= 1 && flip_rate >= 0 && flip_rate <= 1);
   const double rate = std::max(flip_rate, difference);
+  CriticalValues critical = critical_among(comparisons);
   const auto found = [&](int64_t questions) {
-    return mcnemar_power(questions, (rate + difference) / 2, (rate - difference) / 2,
-                         comparisons) >= kPower;
+    return power_of(questions, (rate + difference) / 2, (rate - difference) / 2, critical) >=
+           kPower;
   };
   constexpr int64_t kMost = int64_t{1} << 22;
   int64_t high = 1;

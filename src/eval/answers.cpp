@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/size.h"
 
@@ -135,6 +136,7 @@ void correct_pairs(std::span<AnswerPair* const> pairs) {
   for (const AnswerPair* pair : pairs) p_values.push_back(pair->p);
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < pairs.size(); ++i) {
+    check_interrupted();  // each may take a tenth of a second, and there are many of many models
     AnswerPair& pair = *pairs[i];
     pair.p_holm = adjusted[i];
     pair.subject_factor = subject_factor(pair, kLevel / static_cast<double>(pairs.size()));

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "ram/cancellation.h"
+#include "ram/error.h"
+
 namespace ram {
 namespace {
 
@@ -85,6 +88,17 @@ TEST(CorrectPairs, WhatIsDetectableIsSoAmongAllPairs) {
   };
   EXPECT_GT(needed(10), needed(1) * 5 / 4)
       << "the verdict counts all pairs, and so does its advice";
+}
+
+TEST(CorrectPairs, CanBeInterrupted) {
+  AnswerPair pair;
+  pair.questions = 20;
+  AnswerPair* const one = &pair;
+  const Cancellation cancellation;
+  const CancelScope scope(cancellation);
+  EXPECT_NO_THROW(correct_pairs({&one, 1}));
+  cancellation.request();
+  EXPECT_THROW(correct_pairs({&one, 1}), Error);
 }
 
 TEST(CorrectPairs, WhereSubjectsDifferLessIsDetectableAndNoNumberOfQuestionsIsNamed) {
