@@ -83,7 +83,10 @@ void check_utf8(const fs::path& path, std::string_view text) {
 
 Json parse_line(std::string_view text, const std::string& name) {
   try {
-    Json document = parse_json(text, name, {.bytes = kLargestText, .non_finite = true});
+    // Beside its text a line has a few fields; a tree of millions takes more than the text may.
+    constexpr int64_t kMostValues = int64_t{1} << 20;
+    Json document =
+        parse_json(text, name, {.bytes = kLargestText, .values = kMostValues, .non_finite = true});
     if (document.is_object()) return document;
     fail(Code::kCorrupt, "{}: not a JSON object", name);
   } catch (const Error& error) {

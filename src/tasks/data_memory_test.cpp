@@ -74,6 +74,21 @@ TEST_F(DataMemoryTest, OneLineIsRefusedBeforeItIsHeld) {
   EXPECT_EQ(error_of(64 * kMega).code(), Code::kCorrupt);  // it fits, and is no question
 }
 
+// Objects and lists that hold nothing are of three bytes in the file, and of fifty and more in
+// memory.
+TEST_F(DataMemoryTest, WhatHoldsNothingIsCountedToo) {
+  for (const std::string empty : {"{},", "[],"}) {
+    std::string many;
+    for (int i = 0; i < 100'000; ++i) many += empty;
+    write(4, [&](int64_t i) {
+      const std::string line = question(i);
+      return line.substr(0, line.size() - 2) + ", \"x\": [" + many + "1]}\n";
+    });
+    EXPECT_EQ(error_of(20 * kMega).code(), Code::kUsage) << empty;
+    EXPECT_STREQ(error_of(100 * kMega).what(), "no error") << empty;
+  }
+}
+
 TEST_F(DataMemoryTest, TheMessageSaysWhatToDo) {
   write(50'000, question);
   const std::string said = error_of(kMega).what();

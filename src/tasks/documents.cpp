@@ -28,20 +28,26 @@ std::string convert_command(const fs::path& parquet, const fs::path& out) {
       parquet.string(), out.string());
 }
 
-// What a value takes, about: a node of an object, an element of an array.
+// What a value takes, about: a node of an object, an element of an array, and what is allocated for
+// an object or an array that holds nothing.
 constexpr int64_t kNodeBytes = 112;
 constexpr int64_t kElementBytes = sizeof(Json);
-// And at most of a byte of its text: `{"a":1,` of 7 bytes is a node, `1,` an element; texts are
-// less.
-constexpr int64_t kMostPerByte = 24;
+constexpr int64_t kObjectBytes = 64;
+constexpr int64_t kArrayBytes = 40;
+// And at most of a byte of its text, while arrays grow: `{},` of 3 bytes is an object and an
+// element of an array that doubles, `[[...]]` an array of one for each 2 bytes; `{"a":1,` and texts
+// are less.
+constexpr int64_t kMostPerByte = 48;
 
 int64_t bytes_of(const Json& value) {
   int64_t bytes = kElementBytes;
   if (const auto* text = value.get_ptr<const std::string*>()) {
     bytes += static_cast<int64_t>(sizeof(std::string) + text->capacity());
-  } else if (value.is_array()) {
+  } else if (const auto* array = value.get_ptr<const Json::array_t*>()) {
+    bytes += kArrayBytes + static_cast<int64_t>(array->capacity() - array->size()) * kElementBytes;
     for (const Json& inner : value) bytes += bytes_of(inner);
   } else if (value.is_object()) {
+    bytes += kObjectBytes;
     for (const auto& [name, inner] : value.items()) {
       bytes += kNodeBytes + static_cast<int64_t>(name.size()) + bytes_of(inner);
     }

@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
 #include "ram/utf8.h"
 
 #include "added_tokens.h"
@@ -22,7 +23,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kMostFileBytes = int64_t{1} << 30;
+constexpr int64_t kMostFileBytes = JsonLimits().bytes;
 // A character has at most four bytes; more are only held where U+FFFD follows U+FFFD.
 constexpr size_t kMostHeldIds = 64;
 
