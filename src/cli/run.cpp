@@ -220,6 +220,7 @@ int dispatch(int argc, const char* const* argv, Common& common) {
   const bool named = tree.app["--study"]->count() + (*sub)["--study"]->count() > 0;
   common.place = find_study(named ? std::optional(common.study) : std::nullopt);
   common.study = common.place.path;
+  threads(common);  // refuses a --memory that says nothing, also where nothing is held to it
   check_outputs(common, arguments.paths());
   return (*action)();
 }
