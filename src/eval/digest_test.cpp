@@ -19,12 +19,12 @@ namespace fs = std::filesystem;
 /// Leaves room for a few more open files, while it lives.
 class FewFiles {
  public:
-  explicit FewFiles(int more) {
+  explicit FewFiles(rlim_t more) {
     const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
     close(next);
     getrlimit(RLIMIT_NOFILE, &before_);
     rlimit few = before_;
-    few.rlim_cur = static_cast<rlim_t>(next + more);
+    few.rlim_cur = static_cast<rlim_t>(next) + more;
     setrlimit(RLIMIT_NOFILE, &few);
   }
   ~FewFiles() { setrlimit(RLIMIT_NOFILE, &before_); }
