@@ -118,6 +118,19 @@ bool exchange_durably(const std::filesystem::path& a, const std::filesystem::pat
 /// Makes the entries of a folder durable. @throws Error{kWriteFailed}
 void sync_folder(const std::filesystem::path& folder);
 
+/// Where runs keep their work beside an output folder. A run empties both of all that it finds
+/// there, so nothing that it reads may lie in them.
+struct WorkFolders {
+  std::filesystem::path partial;  ///< ".NAME.ram-partial": the folder as far as it is written
+  std::filesystem::path encoded;  ///< ".NAME.ram-encoded": compressed units
+};
+
+/// @param out absolute, symbolic links resolved, no trailing slash.
+WorkFolders work_folders(const std::filesystem::path& out);
+
+/// @return whether it has the name of a work folder, of whatever output.
+bool is_work_folder(const std::filesystem::path& path);
+
 /// Makes a folder whose parent is there; one that is there already is no error.
 /// @throws Error{kWriteFailed}
 void make_folder(const std::filesystem::path& folder);

@@ -28,6 +28,9 @@ namespace fs = std::filesystem;
 // One call moves at most this much: some systems refuse 2 GiB and more at once.
 constexpr size_t kLargestCall = size_t{1} << 30;
 
+constexpr const char* kPartial = ".ram-partial";
+constexpr const char* kEncoded = ".ram-encoded";
+
 FileIdentity identity_of(const struct stat& info) {
 #if defined(__APPLE__)
   const timespec mtime = info.st_mtimespec;
@@ -245,6 +248,17 @@ void sync_folder(const fs::path& folder) {
   if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) {
     fail_errno(true, "cannot make durable", folder.string(), error_number);
   }
+}
+
+WorkFolders work_folders(const fs::path& out) {
+  const std::string hidden = "." + out.filename().string();
+  return {.partial = out.parent_path() / (hidden + kPartial),
+          .encoded = out.parent_path() / (hidden + kEncoded)};
+}
+
+bool is_work_folder(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with('.') && (name.ends_with(kPartial) || name.ends_with(kEncoded));
 }
 
 void make_folder(const fs::path& folder) {

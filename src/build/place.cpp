@@ -214,8 +214,7 @@ OutPlace resolve_out(const fs::path& out) {
   if (!place.out.has_filename() || place.out == place.out.root_path()) {
     fail(Code::kUsage, "{} cannot be an output folder: give the name of a new one", out.string());
   }
-  place.work =
-      place.out.parent_path() / fmt::format(".{}.ram-partial", place.out.filename().string());
+  place.work = work_folders(place.out).partial;
   return place;
 }
 
@@ -238,14 +237,18 @@ void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
     fail(Code::kUsage, "the output {} is inside the source {}: choose a folder outside it",
          out.string(), source.string());
   }
-  bool around = lies_in(source, out);
+  std::vector<fs::path> places = {source};
   // In the Hugging Face cache the files are links out of the folder.
-  for (const InputFile& file : checkpoint.files) {
-    around = around || lies_in(real_path(file.path()), out);
-  }
-  if (around) {
-    fail(Code::kUsage, "the source {} is inside the output {}: choose another output folder",
-         source.string(), out.string());
+  for (const InputFile& file : checkpoint.files) places.push_back(real_path(file.path()));
+  // The work folders are emptied, so what lies in them would be lost as well.
+  const WorkFolders work = work_folders(out);
+  for (const fs::path& taken : {out, work.partial, work.encoded}) {
+    const bool around = std::any_of(places.begin(), places.end(),
+                                    [&](const fs::path& place) { return lies_in(place, taken); });
+    if (!around) continue;
+    fail(Code::kUsage, "the source {} is inside {} {}: choose another output folder",
+         source.string(), taken == out ? "the output" : "what a run keeps beside the output",
+         taken.string());
   }
 }
 

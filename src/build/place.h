@@ -17,8 +17,8 @@ struct OutPlace {
 /// @throws Error{kUsage} no name, the root, or a link to nowhere.
 OutPlace resolve_out(const std::filesystem::path& out);
 
-/// @throws Error{kUsage} one lies in the other: the source would be in its own output, or be
-///         replaced by it.
+/// @throws Error{kUsage} one lies in the other, or the source in a work folder of `out`: the source
+///         would be in its own output, or be replaced by it, or be removed.
 void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out);
 
 /// @return what keeps `out` from being this layout ("config.json differs"); empty if nothing does:

@@ -103,6 +103,33 @@ TEST_F(Place, AFolderOfARamThatListedNoFilesIsReplacedIfItHasTheSizeThatItSays) 
   EXPECT_EQ(made.build(other, out), BuildOutcome::kWritten);
 }
 
+TEST_F(Place, ASourceInAFolderThatARunEmptiesIsNotTouched) {
+  for (const char* work : {".out.ram-partial", ".out.ram-encoded"}) {
+    const fs::path source = made.root / work / "deep" / "source";
+    fs::create_directories(source.parent_path());
+    fs::copy(made.source, source);
+    const auto before = contents(made.root.path());
+    const Checkpoint inside = Checkpoint::open(source.string());
+    const Error error = error_of([&] { check_place(inside, out, false); });
+    EXPECT_EQ(error.code(), Code::kUsage) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(work));
+    EXPECT_TRUE(contents(made.root.path()) == before);
+    fs::remove_all(made.root / work);
+  }
+}
+
+TEST_F(Place, ASourceWhoseFilesAreLinksIntoAFolderThatARunEmptiesIsNotTouched) {
+  const fs::path source = made.root / "links";
+  const fs::path work = made.root / ".out.ram-partial";
+  fs::copy(made.source, source);
+  fs::create_directory(work);
+  fs::rename(source / "model.safetensors", work / "blob");
+  fs::create_symlink(work / "blob", source / "model.safetensors");
+  const Checkpoint inside = Checkpoint::open(source.string());
+  EXPECT_EQ(error_of([&] { check_place(inside, out, false); }).code(), Code::kUsage);
+  EXPECT_TRUE(fs::exists(work / "blob"));
+}
+
 TEST_F(Place, AnEditedTextIsNotLostWhateverItIs) {
   write(made.source / "chat_template.jinja", "{{ messages }}");
   made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));

@@ -74,7 +74,7 @@ fs::path folder_beside(const fs::path& out) {
   fs::path folder = fs::weakly_canonical(fs::absolute(out), failed);
   if (failed) fail_errno(true, "cannot resolve", out.string(), failed.value());
   if (!folder.has_filename()) folder = folder.parent_path();
-  return folder.parent_path() / ("." + folder.filename().string() + ".ram-encoded");
+  return work_folders(folder).encoded;
 }
 
 /// Files of a folder besides those of its lock.

@@ -87,13 +87,6 @@ bool is_model_folder(const fs::path& folder) {
   });
 }
 
-// Where a run keeps its work beside OUT: ".OUT.ram-partial", ".OUT.ram-encoded".
-bool is_work_folder(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.starts_with('.') &&
-         (name.ends_with(".ram-partial") || name.ends_with(".ram-encoded"));
-}
-
 bool lies_in_work_folder(const fs::path& path) {
   for (fs::path place = real(path); place != place.root_path(); place = place.parent_path()) {
     if (is_work_folder(place)) return true;
@@ -285,13 +278,23 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
   if (lies_in_work_folder(folder)) refuse(output, "an unfinished run keeps its work there");
   // What lies in a folder of folders by itself stays as it is.
   const bool whole = output.takes == Takes::kOutputFolder;
+  // A run empties the work folders beside each of them: what lies there would be gone.
+  const WorkFolders work = work_folders(real(folder));
+  const auto is_emptied = [&](const fs::path& file) {
+    if (whole) return lies_in(file, work.partial) || lies_in(file, work.encoded);
+    return lies_in(file, folder) && lies_in_work_folder(file);
+  };
   const auto goes_with_it = [&](const fs::path& file) {
-    return lies_in(file, folder) && (whole || !same_file(real(file).parent_path(), folder));
+    return is_emptied(file) ||
+           (lies_in(file, folder) && (whole || !same_file(real(file).parent_path(), folder)));
   };
   if (!study.empty() && goes_with_it(study.front())) {
     refuse(output, fmt::format("the study {} lies in it", study.front().string()));
   }
   for (const Input& input : inputs) {
+    if (is_emptied(input.path)) {
+      refuse(output, fmt::format("{} lies where its runs keep their work", input.path.string()));
+    }
     if (input.takes == Takes::kPlan) continue;  // read before the folder is written
     if (input.takes == Takes::kModel) {
       // Their own check knows the files behind the links of a cache, too.

@@ -177,6 +177,31 @@ class OverSomething(OutputTest):
             self.refused(*command, "-o", "ids.json")
             self.refused(*command, "-o", "made", "--study", "made/deep/ram.db")
 
+    def test_what_lies_where_a_run_keeps_its_work(self):
+        """A run empties the folders beside OUT: nothing that it reads may lie there."""
+        os.symlink(".", self.folder / "here")
+        plan = self.ram("plan", "model", "--uniform", "4:32", "-o", "-", "--quiet").out
+        for work in (".out.ram-partial", ".out.ram-encoded"):
+            (self.folder / work).mkdir()
+            shutil.copytree(self.model, self.folder / work / "m")
+            shutil.copy(self.folder / "t.txt", self.folder / work)
+            shutil.copy(self.folder / "ram.db", self.folder / work / "s.db")
+            (self.folder / work / "plan.json").write_text(plan)
+            for out in ("out", "here/out"):
+                fit = ("fit", "-o", out, "--force")
+                self.refused(*fit, f"{work}/m", "--uniform", "8:32", says=(work,))
+                self.refused(*fit, f"here/{work}/m", "--uniform", "8:32", says=(work,))
+                self.refused(*fit, "model", "--uniform", "8:32", "--study", f"{work}/s.db", says=("study",))
+                self.refused(*fit, "model", "--uniform", "8:32", "--study", f"{work}/new.db", says=("study",))
+                self.refused(*fit, "model", "--budget", "80%", "--effort", "best", "--calibration",
+                             f"{work}/t.txt", says=(f"{work}/t.txt",))
+                self.refused("quantize", "model", "--plan", f"{work}/plan.json", "-o", out, says=("plan.json",))
+            shutil.rmtree(self.folder / work)
+        inner = self.folder / "made" / ".4-128-own.ram-encoded"
+        inner.mkdir(parents=True)
+        shutil.copytree(self.model, inner / "m")
+        self.refused("gptq", inner / "m", "--text", "t.txt", "-o", "made", says=(".4-128-own",))
+
     def test_a_file_that_cannot_be_read_is_not_replaced(self):
         """Nobody knows what it holds: it may be the only study."""
         user = {}
