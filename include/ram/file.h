@@ -78,7 +78,7 @@ class DirectReader {
 /// A file being written. Safe to write to from several threads at distinct ranges.
 class OutputFile {
  public:
-  /// Creates or truncates. @throws Error{kWriteFailed}
+  /// Creates or truncates; a link is not followed. @throws Error{kWriteFailed}
   explicit OutputFile(std::filesystem::path path);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
@@ -94,6 +94,31 @@ class OutputFile {
 
  private:
   std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+/// A file that is written beside the name that it is to have, under one that nobody else has, and
+/// takes that name when it is whole. It is locked while it is written, so that one that a dead
+/// process left can be told. Safe to write to from several threads at distinct ranges.
+class ReplacementFile {
+ public:
+  /// Creates it; a link or a file in its place is not followed and not touched.
+  /// @throws Error{kWriteFailed}
+  explicit ReplacementFile(std::filesystem::path target);
+  /// Removes it, unless it was published.
+  ~ReplacementFile();
+  ReplacementFile(const ReplacementFile&) = delete;
+  ReplacementFile& operator=(const ReplacementFile&) = delete;
+
+  /// As of OutputFile.
+  void reserve(int64_t size);
+  void write(int64_t offset, std::span<const std::byte> bytes);
+  /// Makes it durable and gives it the name. @throws Error{kWriteFailed}
+  void publish();
+
+ private:
+  std::filesystem::path target_;
+  std::filesystem::path path_;  ///< empty: published
   int fd_ = -1;
 };
 

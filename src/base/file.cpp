@@ -2,7 +2,9 @@
 #include "ram/file.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <limits>
 #include <string>
@@ -11,6 +13,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -75,8 +79,71 @@ void write_all(int fd, int64_t offset, std::span<const std::byte> bytes, const f
   }
 }
 
+void reserve_blocks(int fd, int64_t size, const fs::path& path) {
+  check_fault(FileStep::kReserve, "cannot reserve space for", path);
+#if defined(__APPLE__)
+  fstore_t store = {.fst_flags = F_ALLOCATEALL,
+                    .fst_posmode = F_PEOFPOSMODE,
+                    .fst_offset = 0,
+                    .fst_length = static_cast<off_t>(size),
+                    .fst_bytesalloc = 0};
+  if (fcntl(fd, F_PREALLOCATE, &store) != 0 && errno == ENOSPC) {
+    fail_errno(true, "cannot reserve space for", path.string(), ENOSPC);
+  }
+  if (ftruncate(fd, static_cast<off_t>(size)) != 0) {
+    fail_errno(true, "cannot reserve space for", path.string(), errno);
+  }
+#else
+  if (size == 0) return;
+  const int error_number = posix_fallocate(fd, 0, static_cast<off_t>(size));
+  // A file system that cannot reserve is written to all the same.
+  if (error_number != 0 && error_number != EOPNOTSUPP && error_number != EINVAL) {
+    fail_errno(true, "cannot reserve space for", path.string(), error_number);
+  }
+#endif
+}
+
 fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+// "NAME.0123456789abcdef.ram-tmp", NAME cut where the whole would be too long for the system.
+constexpr std::string_view kReplacementEnding = ".ram-tmp";
+constexpr size_t kRandomDigits = 16;
+
+std::string replacement_beginning(const fs::path& target) {
+  constexpr int64_t kUsualLongest = 255;
+  constexpr int64_t kRest = 1 + kRandomDigits + kReplacementEnding.size();
+  int64_t longest = pathconf(parent_of(target).c_str(), _PC_NAME_MAX);
+  if (longest <= kRest) longest = kUsualLongest;
+  std::string name = target.filename().string();
+  const auto most = static_cast<size_t>(longest - kRest);
+  if (name.size() > most) {
+    size_t end = most;
+    // Not within a character: some file systems take well-formed UTF-8 only.
+    while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
+    name.resize(end > 0 ? end : most);
+  }
+  return name + ".";
+}
+
+std::string random_digits() {
+  uint64_t value = 0;
+  if (getentropy(&value, sizeof value) != 0) {
+    // O_EXCL decides; this only makes it likely that the first try is the last.
+    static std::atomic<uint64_t> count{0};
+    value = static_cast<uint64_t>(getpid()) << 32 ^ ++count ^
+            static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  }
+  return fmt::format("{:0{}x}", value, kRandomDigits);
+}
+
+/// Whether a name leads to the open file, which nothing else names.
+bool is_file_named(int fd, const fs::path& path) {
+  struct stat opened = {};
+  struct stat named = {};
+  return fstat(fd, &opened) == 0 && lstat(path.c_str(), &named) == 0 && S_ISREG(opened.st_mode) &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev && opened.st_nlink == 1;
 }
 
 }  // namespace
@@ -135,7 +202,7 @@ void InputFile::prefetch(int64_t offset, int64_t length) const {
 
 OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
   check_fault(FileStep::kCreate, "cannot create", path_);
-  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd_ < 0) fail_errno(true, "cannot create", path_.string(), errno);
 }
 
@@ -144,27 +211,7 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::reserve(int64_t size) {
-  check_fault(FileStep::kReserve, "cannot reserve space for", path_);
-#if defined(__APPLE__)
-  fstore_t store = {.fst_flags = F_ALLOCATEALL,
-                    .fst_posmode = F_PEOFPOSMODE,
-                    .fst_offset = 0,
-                    .fst_length = static_cast<off_t>(size),
-                    .fst_bytesalloc = 0};
-  if (fcntl(fd_, F_PREALLOCATE, &store) != 0 && errno == ENOSPC) {
-    fail_errno(true, "cannot reserve space for", path_.string(), ENOSPC);
-  }
-  if (ftruncate(fd_, static_cast<off_t>(size)) != 0) {
-    fail_errno(true, "cannot reserve space for", path_.string(), errno);
-  }
-#else
-  if (size == 0) return;
-  const int error_number = posix_fallocate(fd_, 0, static_cast<off_t>(size));
-  // A file system that cannot reserve is written to all the same.
-  if (error_number != 0 && error_number != EOPNOTSUPP && error_number != EINVAL) {
-    fail_errno(true, "cannot reserve space for", path_.string(), error_number);
-  }
-#endif
+  reserve_blocks(fd_, size, path_);
 }
 
 void OutputFile::write(int64_t offset, std::span<const std::byte> bytes) {
@@ -174,6 +221,51 @@ void OutputFile::write(int64_t offset, std::span<const std::byte> bytes) {
 void OutputFile::finish() {
   sync_descriptor(fd_, path_);
   if (close(std::exchange(fd_, -1)) != 0) fail_errno(true, "cannot close", path_.string(), errno);
+}
+
+ReplacementFile::ReplacementFile(fs::path target) : target_(std::move(target)) {
+  struct stat there = {};
+  // Said now, and not when all is written: only the name beside is shortened.
+  if (lstat(target_.c_str(), &there) != 0 && errno == ENAMETOOLONG) {
+    fail_errno(true, "cannot create", target_.string(), ENAMETOOLONG);
+  }
+  const std::string beginning = replacement_beginning(target_);
+  constexpr int kTries = 100;
+  for (int i = 1;; ++i) {
+    path_ =
+        parent_of(target_) / fmt::format("{}{}{}", beginning, random_digits(), kReplacementEnding);
+    check_fault(FileStep::kCreate, "cannot create", path_);
+    fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd_ < 0 && (errno != EEXIST || i == kTries)) {
+      fail_errno(true, "cannot create", path_.string(), errno);
+    }
+    if (fd_ < 0) continue;
+    const bool busy = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    // Before we had the lock, another program may have taken it for one of a dead process.
+    if ((!busy && is_file_named(fd_, path_)) || i == kTries) return;
+    close(std::exchange(fd_, -1));
+    unlink(path_.c_str());
+  }
+}
+
+ReplacementFile::~ReplacementFile() {
+  if (!path_.empty() && file_fault(FileStep::kRemove, path_) == 0) unlink(path_.c_str());
+  if (fd_ >= 0) close(fd_);
+}
+
+void ReplacementFile::reserve(int64_t size) {
+  reserve_blocks(fd_, size, path_);
+}
+
+void ReplacementFile::write(int64_t offset, std::span<const std::byte> bytes) {
+  write_all(fd_, offset, bytes, path_);
+}
+
+void ReplacementFile::publish() {
+  sync_descriptor(fd_, path_);
+  // Closed after that, since the lock goes with it; what closing could report, syncing has.
+  rename_durably(path_, target_);
+  path_.clear();
 }
 
 FileIdentity file_identity(const fs::path& path) {
@@ -194,18 +286,9 @@ std::string read_text_file(const fs::path& path, int64_t max_bytes) {
 }
 
 void write_file_atomic(const fs::path& path, std::string_view content) {
-  fs::path temporary = path;
-  temporary += fmt::format(".{}.tmp", getpid());
-  try {
-    OutputFile file(temporary);
-    file.write(0, std::as_bytes(std::span(content)));
-    file.finish();
-    rename_durably(temporary, path);
-  } catch (...) {
-    // Not remove_tree: a folder of that name is not ours.
-    if (file_fault(FileStep::kRemove, temporary) == 0) unlink(temporary.c_str());
-    throw;
-  }
+  ReplacementFile file(path);
+  file.write(0, std::as_bytes(std::span(content)));
+  file.publish();
 }
 
 void rename_durably(const fs::path& from, const fs::path& to) {

@@ -1,8 +1,11 @@
 // Files: what is written is read back, failures are named, nothing is left behind.
 #include "ram/file.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <fstream>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -36,6 +39,15 @@ class FileTest : public testing::Test {
     return Code{};
   }
 
+  std::vector<std::string> names() const {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      found.push_back(entry.path().filename().string());
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+  }
+
   fs::path folder_;
 };
 
@@ -47,19 +59,64 @@ TEST_F(FileTest, AtomicWriteReplacesTheWholeFileAndLeavesNothingElse) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
-TEST_F(FileTest, AtomicWriteThatFailsRemovesItsOwnFileAndNoFolder) {
-  const fs::path path = folder_ / "a";
-  const fs::path temporary = path.string() + "." + std::to_string(getpid()) + ".tmp";
+TEST_F(FileTest, AtomicWriteThatFailsRemovesItsOwnFileAndNothingElse) {
+  std::ofstream(folder_ / "a.somebody's.tmp") << "x";
   set_file_fault([](FileStep step, const fs::path&, int64_t&) {
     return step == FileStep::kWrite ? ENOSPC : 0;
   });
-  EXPECT_EQ(code_of([&] { write_file_atomic(path, "x"); }), Code::kWriteFailed);
+  EXPECT_EQ(code_of([&] { write_file_atomic(folder_ / "a", "x"); }), Code::kWriteFailed);
   set_file_fault({});
-  EXPECT_FALSE(fs::exists(temporary));
-  fs::create_directory(temporary);
-  std::ofstream(temporary / "somebody's") << "x";
-  EXPECT_EQ(code_of([&] { write_file_atomic(path, "x"); }), Code::kWriteFailed);
-  EXPECT_TRUE(fs::exists(temporary / "somebody's"));
+  EXPECT_EQ(names(), std::vector<std::string>{"a.somebody's.tmp"});
+}
+
+TEST_F(FileTest, AtomicWriteTouchesNothingThatLiesUnderAnotherName) {
+  write_file_atomic(folder_ / "precious", "precious");
+  // A container's processes have small numbers, which others can foresee.
+  const std::string planted = fmt::format("a.json.{}.tmp", getpid());
+  fs::create_symlink("precious", folder_ / planted);
+  write_file_atomic(folder_ / "a.json", "mine");
+  EXPECT_EQ(read_text_file(folder_ / "precious", 100), "precious");
+  EXPECT_EQ(read_text_file(folder_ / "a.json", 100), "mine");
+  EXPECT_EQ(names(), (std::vector<std::string>{"a.json", planted, "precious"}));
+}
+
+TEST_F(FileTest, ALinkInThePlaceOfAnOutputIsNotFollowed) {
+  write_file_atomic(folder_ / "precious", "precious");
+  fs::create_symlink("precious", folder_ / "link");
+  EXPECT_EQ(code_of([&] { OutputFile(folder_ / "link"); }), Code::kWriteFailed);
+  EXPECT_EQ(read_text_file(folder_ / "precious", 100), "precious");
+}
+
+TEST_F(FileTest, ManyWritersOfOneNameLeaveOneOfTheirTextsWhole) {
+  constexpr int kWriters = 8;
+  constexpr int kRounds = 20;
+  std::vector<std::thread> writers;
+  std::atomic<int> failed{0};
+  for (int writer = 0; writer < kWriters; ++writer) {
+    writers.emplace_back([&, writer] {
+      const std::string text(10'000, static_cast<char>('a' + writer));
+      for (int round = 0; round < kRounds; ++round) {
+        if (code_of([&] { write_file_atomic(folder_ / "a", text); }) != Code{}) ++failed;
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_EQ(failed, 0);
+  const std::string text = read_text_file(folder_ / "a", 100'000);
+  EXPECT_EQ(text, std::string(10'000, text.front()));
+  EXPECT_EQ(names(), std::vector<std::string>{"a"});
+}
+
+TEST_F(FileTest, ANameAsLongAsTheSystemTakesIsWritten) {
+  std::string longest;
+  while (longest.size() < 254) longest += "\xc3\xa9";  // two bytes a letter
+  for (const std::string& name : {std::string(250, 'n'), longest, longest + "x"}) {
+    write_file_atomic(folder_ / name, "x");
+    EXPECT_EQ(read_text_file(folder_ / name, 1), "x");
+    fs::remove(folder_ / name);
+    EXPECT_TRUE(names().empty());
+  }
+  EXPECT_EQ(code_of([&] { ReplacementFile(folder_ / std::string(300, 'n')); }), Code::kWriteFailed);
 }
 
 TEST_F(FileTest, WritesAtOffsetsLandWhereTheyShould) {

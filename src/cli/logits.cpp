@@ -3,7 +3,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "ram/error.h"
 #include "ram/file.h"
@@ -28,16 +27,6 @@ struct Options {
   std::string ids;
   std::string out;
   std::string precision;
-};
-
-/// Removes the file that is written beside the output, if it is still there at the end: what a
-/// failure left is of no use.
-struct RemoveAtEnd {
-  fs::path path;
-  ~RemoveAtEnd() {
-    std::error_code ignored;
-    fs::remove(path, ignored);
-  }
 };
 
 /// The ids, within a quarter of the memory: a byte of their text takes 24 of it at most ("[1]," is
@@ -66,9 +55,7 @@ int logits_command(const Common& common, const Options& options) {
       .name = "logits", .dtype = DType::kF32, .shape = {std::ssize(rows), length, vocabulary}};
   const std::string header = render_safetensors_header({&spec, 1}, {});
   const fs::path target = output_target(options.out);
-  const fs::path partial = fmt::format("{}.{}.tmp", target.string(), getpid());
-  const RemoveAtEnd remove{partial};
-  OutputFile file(partial);
+  ReplacementFile file(target);
   file.reserve(std::ssize(header) + spec.bytes());
   file.write(0, std::as_bytes(std::span(header)));
   const int64_t at_once = model.rows_at_once(length);
@@ -87,8 +74,7 @@ int logits_command(const Common& common, const Options& options) {
       }
     });
   }
-  file.finish();
-  rename_durably(partial, target);
+  file.publish();
   if (common.json) {
     const Json document = {{"model", model.checkpoint().name},
                            {"sequences", rows.size()},
