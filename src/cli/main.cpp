@@ -19,8 +19,8 @@
 
 namespace {
 
-// What Ctrl-C and SIGTERM stop: all that the command does. Never destroyed: a signal may come while
-// the program ends.
+// What Ctrl-C, SIGTERM and SIGHUP stop: all that the command does. Never destroyed: a signal may
+// come while the program ends.
 const ram::Cancellation& stopped_by_signal = *new ram::Cancellation;
 
 volatile std::sig_atomic_t first_second = 0;
@@ -93,6 +93,11 @@ int main(int argc, char** argv) {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A terminal that is closed. Where it is ignored (nohup), the work is to go on.
+  struct sigaction before = {};
+  if (sigaction(SIGHUP, nullptr, &before) != 0 || before.sa_handler != SIG_IGN) {
+    sigaction(SIGHUP, &action, nullptr);
+  }
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
   ram::return_freed_blocks();

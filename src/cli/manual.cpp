@@ -10,7 +10,7 @@
 namespace ram::cli {
 namespace {
 
-constexpr std::array<std::pair<int, const char*>, 11> kStatuses = {{
+constexpr std::array<std::pair<int, const char*>, 12> kStatuses = {{
     {0, "done; also: what was asked for is there already"},
     {1, "the check that was asked for failed"},
     {2, "the command line is wrong, or asks for what cannot be"},
@@ -22,6 +22,7 @@ constexpr std::array<std::pair<int, const char*>, 11> kStatuses = {{
     {70, "a defect in ram"},
     {130, "interrupted; what is done is kept"},
     {143, "the same by SIGTERM"},
+    {129, "the same by SIGHUP, a terminal that is closed"},
 }};
 
 constexpr std::array<std::pair<const char*, const char*>, 5> kEnvironment = {{

@@ -3,8 +3,11 @@
 
 import json
 import pathlib
+import signal
 import struct
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
@@ -63,6 +66,35 @@ class RunModels(harness.ProgramTest):
             self.assertIn(says, ran.err)
             self.assertFalse(out.exists())
             self.assertEqual(list(out.parent.glob(f"{out.name}*")), [], text)
+
+    def start(self, *command, hangup=signal.SIG_DFL):
+        return subprocess.Popen([harness.PROGRAM, *map(str, command)], cwd=self.folder,
+                                env=harness.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup))
+
+    def start_logits(self, model, out="out", **options):
+        """Long logits, as soon as they are being written: the process, and the file they are written to."""
+        text = json.dumps([[(7 * i * i + j) % VOCABULARY for i in range(256)] for j in range(300)])
+        process = self.start("logits", model, "--ids", self.ids(text, "long.json"), "-o", out, "--threads", "1",
+                             "--memory", "220MB", **options)
+        while process.poll() is None:
+            found = [path for path in self.folder.glob(f"{out}.*.ram-tmp") if path.stat().st_size > 0]
+            if found:
+                return process, found[0]
+            time.sleep(0.01)
+        self.fail(process.communicate())
+
+    def test_a_closed_terminal_ends_a_run_that_is_not_to_go_on_and_nothing_is_left(self):
+        for hangup, status in ((signal.SIG_DFL, 129), (signal.SIG_IGN, 143)):
+            process, written = self.start_logits(DEMO, hangup=hangup)
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+            if hangup == signal.SIG_IGN:
+                self.assertIsNone(process.poll())
+                process.terminate()
+            process.communicate(timeout=harness.TIMEOUT_S)
+            self.assertEqual(process.returncode, status)
+            self.assertFalse(written.exists())
 
     def test_missing_files_are_said(self):
         ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")
