@@ -122,6 +122,10 @@ class ReplacementFile {
   int fd_ = -1;
 };
 
+/// Removes what dead processes left of replacements of this file. Never fails; where the file
+/// system has no locks, all stays.
+void remove_dead_replacements(const std::filesystem::path& target) noexcept;
+
 /// @return the identity of a file. @throws Error{kMissing}
 FileIdentity file_identity(const std::filesystem::path& path);
 

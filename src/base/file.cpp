@@ -138,6 +138,13 @@ std::string random_digits() {
   return fmt::format("{:0{}x}", value, kRandomDigits);
 }
 
+bool is_replacement(std::string_view name, std::string_view beginning) {
+  if (name.size() != beginning.size() + kRandomDigits + kReplacementEnding.size()) return false;
+  return name.starts_with(beginning) && name.ends_with(kReplacementEnding) &&
+         name.substr(beginning.size(), kRandomDigits).find_first_not_of("0123456789abcdef") ==
+             std::string_view::npos;
+}
+
 /// Whether a name leads to the open file, which nothing else names.
 bool is_file_named(int fd, const fs::path& path) {
   struct stat opened = {};
@@ -266,6 +273,26 @@ void ReplacementFile::publish() {
   // Closed after that, since the lock goes with it; what closing could report, syncing has.
   rename_durably(path_, target_);
   path_.clear();
+}
+
+void remove_dead_replacements(const fs::path& target) noexcept {
+  try {
+    const std::string beginning = replacement_beginning(target);
+    std::error_code ignored;
+    std::vector<fs::path> found;
+    for (fs::directory_iterator at(parent_of(target), ignored), end; !ignored && at != end;
+         at.increment(ignored)) {
+      if (is_replacement(at->path().filename().string(), beginning)) found.push_back(at->path());
+    }
+    for (const fs::path& path : found) {
+      const int fd = open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+      if (fd < 0) continue;
+      if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_file_named(fd, path)) unlink(path.c_str());
+      close(fd);
+    }
+  } catch (const std::exception&) {
+    // No memory for names: they stay.
+  }
 }
 
 FileIdentity file_identity(const fs::path& path) {

@@ -97,6 +97,7 @@ TEST_F(FileTest, ManyWritersOfOneNameLeaveOneOfTheirTextsWhole) {
       const std::string text(10'000, static_cast<char>('a' + writer));
       for (int round = 0; round < kRounds; ++round) {
         if (code_of([&] { write_file_atomic(folder_ / "a", text); }) != Code{}) ++failed;
+        remove_dead_replacements(folder_ / "a");  // none of the others' is
       }
     });
   }
@@ -117,6 +118,26 @@ TEST_F(FileTest, ANameAsLongAsTheSystemTakesIsWritten) {
     EXPECT_TRUE(names().empty());
   }
   EXPECT_EQ(code_of([&] { ReplacementFile(folder_ / std::string(300, 'n')); }), Code::kWriteFailed);
+}
+
+TEST_F(FileTest, OnlyWhatADeadProcessLeftIsRemoved) {
+  const fs::path target = folder_ / "a";
+  const std::string left = "a.0123456789abcdef.ram-tmp";
+  const ReplacementFile held(target);
+  const std::vector<std::string> before = names();
+  ASSERT_EQ(before.size(), 1);
+  std::ofstream(folder_ / left) << "x";
+  std::vector<std::string> others = {"a.0123456789abcdef.ram-tmp.gz", "a.0123456789abcdeg.ram-tmp",
+                                     "a.ram-tmp", "b.0123456789abcdef.ram-tmp"};
+  for (const std::string& name : others) std::ofstream(folder_ / name) << "x";
+  others.emplace_back("a.1123456789abcdef.ram-tmp");
+  fs::create_symlink("a.ram-tmp", folder_ / others.back());
+  others.emplace_back("a.2123456789abcdef.ram-tmp");
+  fs::create_directory(folder_ / others.back());
+  remove_dead_replacements(target);
+  others.push_back(before.front());
+  std::sort(others.begin(), others.end());
+  EXPECT_EQ(names(), others);
 }
 
 TEST_F(FileTest, WritesAtOffsetsLandWhereTheyShould) {

@@ -55,6 +55,7 @@ int logits_command(const Common& common, const Options& options) {
       .name = "logits", .dtype = DType::kF32, .shape = {std::ssize(rows), length, vocabulary}};
   const std::string header = render_safetensors_header({&spec, 1}, {});
   const fs::path target = output_target(options.out);
+  remove_dead_replacements(target);  // each may be as large as this one
   ReplacementFile file(target);
   file.reserve(std::ssize(header) + spec.bytes());
   file.write(0, std::as_bytes(std::span(header)));

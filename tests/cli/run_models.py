@@ -84,6 +84,25 @@ class RunModels(harness.ProgramTest):
             time.sleep(0.01)
         self.fail(process.communicate())
 
+    def test_a_killed_run_leaves_its_logits_to_the_next_which_removes_them(self):
+        process, written = self.start_logits(DEMO)
+        process.kill()
+        process.communicate()
+        self.assertTrue(written.exists())
+        ids = self.ids("[[1, 2]]")
+        self.assertEqual(self.ram("logits", DEMO, "--ids", ids, "-o", "other").status, 0)
+        self.assertTrue(written.exists())
+        self.assertEqual(self.ram("logits", DEMO, "--ids", ids, "-o", "out").status, 0)
+        self.assertFalse(written.exists())
+
+    def test_logits_that_are_being_written_stay(self):
+        process, written = self.start_logits(DEMO)
+        self.assertEqual(self.ram("logits", DEMO, "--ids", self.ids("[[1, 2]]"), "-o", "out").status, 0)
+        self.assertIsNone(process.poll())
+        self.assertTrue(written.exists())
+        process.terminate()
+        process.communicate(timeout=harness.TIMEOUT_S)
+
     def test_a_closed_terminal_ends_a_run_that_is_not_to_go_on_and_nothing_is_left(self):
         for hangup, status in ((signal.SIG_DFL, 129), (signal.SIG_IGN, 143)):
             process, written = self.start_logits(DEMO, hangup=hangup)
