@@ -110,6 +110,8 @@ int generate_command(const Common& common, const Options& options) {
     if (!common.json && !nothing) print_data(common, options.prompt);
     sampling.seed = derived_seed(common.seed, static_cast<uint64_t>(i));
     texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
+    // Layers are read as they are needed: of two models' weights the text is of neither.
+    model.checkpoint().check_unchanged();
     seconds += texts.back().seconds;
     tokens += texts.back().ids.size();
   }

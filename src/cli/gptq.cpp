@@ -38,10 +38,10 @@ struct Made {
 
 class Experiment {
  public:
-  Experiment(const Common& common, const Options& options)
+  Experiment(const Common& common, const Options& options, const Checkpoint& checkpoint)
       : common_(common),
         options_(options),
-        checkpoint_(Checkpoint::open(options.model)),
+        checkpoint_(checkpoint),
         study_(open_study(common, "gptq")),
         dtype_(checkpoint_.default_dtype()),
         curves_(measure_for(common, checkpoint_, study_, Method::kMeasured, dtype_, false)),
@@ -122,7 +122,7 @@ class Experiment {
 
   const Common& common_;
   const Options& options_;
-  Checkpoint checkpoint_;
+  const Checkpoint& checkpoint_;
   Study study_;
   DType dtype_;
   Curves curves_;
@@ -219,13 +219,14 @@ int gptq(const Common& common, const Options& options) {
   std::error_code failed;
   fs::create_directories(options.out, failed);
   if (failed) fail_errno(true, "cannot create", options.out, failed.value());
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
   std::vector<Made> made;
   {
-    Experiment experiment(common, options);
+    Experiment experiment(common, options, checkpoint);
     made = experiment.run();
   }
   std::vector<std::string> models = {options.model};
-  std::vector<std::string> labels = {Checkpoint::open(options.model).name};
+  std::vector<std::string> labels = {checkpoint.name};
   for (const Made& one : made) {
     models.push_back(one.folder.string());
     labels.push_back(one.label);
@@ -238,6 +239,8 @@ int gptq(const Common& common, const Options& options) {
     comparison = compare_models(models, options.text.text, rows, common.seed,
                                 engine_options(common, "f32"), study, line.function());
   }
+  // The comparison opened the model anew: it must be the one that the folders are made from.
+  checkpoint.check_unchanged();
   Json experiment = experiment_json(comparison, made);
   study.put_document({.kind = "gptq",
                       .key = comparison.reference.model.digest,

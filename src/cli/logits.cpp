@@ -74,6 +74,7 @@ int logits_command(const Common& common, const Options& options) {
                    std::as_bytes(values));
       }
     });
+    model.checkpoint().check_unchanged();  // layers are read as they are needed
   }
   file.publish();
   if (common.json) {

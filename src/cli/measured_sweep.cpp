@@ -262,6 +262,8 @@ MeasuredSweep measure_sweep(const Common& common, const Checkpoint& checkpoint, 
     comparison = compare_models(models, arguments.text.text, rows, common.seed,
                                 engine_options(common, "f32"), study, line.function());
   }
+  // The comparison opened the model anew: it must be the one that the folders are made from.
+  checkpoint.check_unchanged();
   const Fits fits = fit_predictions(made, comparison);
   size_t last = 0;
   for (size_t i = 0; i < made.size(); ++i) last = made[i].uniform ? last : i;

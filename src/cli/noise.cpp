@@ -71,7 +71,8 @@ Harm harm_of(double kl, const Losses& losses, double original_nll) {
 
 /// Draws noise once per seed and takes the text's rows through it.
 /// @param original loss of the undisturbed model on them, nats per token.
-std::vector<Harm> draw_noise(const Common& common, const Options& options,
+/// @param source   the model, as it was when the original was scored.
+std::vector<Harm> draw_noise(const Common& common, const Options& options, const Checkpoint& source,
                              const std::vector<double>& relative, const TextRows& text,
                              double original) {
   LanguageModel model = open_language_model(options.model, engine_options(common, "f32"));
@@ -94,6 +95,7 @@ std::vector<Harm> draw_noise(const Common& common, const Options& options,
       nll.insert(nll.end(), result.row_nll.begin(), result.row_nll.end());
       begin += count;
     }
+    source.check_unchanged();
     drawn.push_back(
         harm_of(kl / static_cast<double>(text.scored_tokens()), {nll, tokens}, original));
     if (!progress) continue;
@@ -156,8 +158,10 @@ int noise(const Common& common, const Options& options) {
   }
   const RowOptions rows = row_options(common, options.text);
   const Plan plan = read_plan(options.folder);
-  const std::vector<double> relative =
-      errors_of(Checkpoint::open(options.model), plan, options.folder);
+  // Both are opened anew below, more than once; at the end they must be what they were here.
+  const Checkpoint source = Checkpoint::open(options.model);
+  const Checkpoint folder = Checkpoint::open(options.folder, Quantized::kAccept);
+  const std::vector<double> relative = errors_of(source, plan, options.folder);
   Study study = open_study(common, fmt::format("noise --seeds {}", options.seeds));
   const std::vector<std::string> models = {options.model, options.folder};
   refuse_overlap(models, options.text.text, study, notes_only(common));
@@ -174,8 +178,10 @@ int noise(const Common& common, const Options& options) {
   Findings findings;
   findings.stored =
       harm_of(compared.divergence.mean, compared.perplexity.losses(sums, tokens), original);
-  findings.drawn = draw_noise(common, options, relative, comparison.text, original);
+  findings.drawn = draw_noise(common, options, source, relative, comparison.text, original);
   findings.verdict = verdict_of(findings.stored, findings.drawn);
+  source.check_unchanged();
+  folder.check_unchanged();
   const Json document = noise_json(options, comparison, findings);
   study.put_document(
       {.kind = "noise", .key = compared.perplexity.model.digest, .text = document_text(document)});

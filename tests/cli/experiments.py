@@ -5,7 +5,10 @@ import json
 import math
 import pathlib
 import shutil
+import sqlite3
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
@@ -54,6 +57,24 @@ class Experiments(CalibrationTest):
         self.assertIn('id="feedback"', page)
         self.assertIn("calibrated on", page)
         self.assertRegex(page, "own rows [0-9]+ length")
+
+    def test_noise_in_a_model_that_changes_meanwhile_is_not_kept(self):
+        model = shutil.copytree(DEMO, self.folder / "demo")
+        score = ("--text", DEMO / "heldout.txt", "--length", 128, "--rows", 8, "--threads", 1)
+        self.assertEqual(self.ram("fit", model, "--uniform", "4:64", "-o", "out").status, 0)
+        self.assertEqual(self.ram("compare", model, "out", *score).status, 0)
+        process = subprocess.Popen(
+            [harness.PROGRAM, *map(str, ("noise", model, "out", *score, "--seeds", 40, "--quiet"))],
+            cwd=self.folder, env=harness.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(1.5)  # it is drawing: what the comparison takes is known
+        with open(model / "model.safetensors", "r+b") as file:
+            file.seek(3_000_000)
+            file.write(bytes(1_000_000))
+        out, err = process.communicate(timeout=harness.TIMEOUT_S)
+        self.assertEqual((process.returncode, out), (4, b""), err)
+        self.assertIn(b"changed", err)
+        with sqlite3.connect(self.folder / "ram.db") as study:
+            self.assertEqual(study.execute("SELECT count(*) FROM document WHERE kind = 'noise'").fetchall(), [(0,)])
 
     def test_a_text_to_calibrate_on_and_to_score_is_refused_before_work(self):
         text = self.folder / "text.txt"

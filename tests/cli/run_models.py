@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
@@ -84,6 +85,22 @@ class RunModels(harness.ProgramTest):
             time.sleep(0.01)
         self.fail(process.communicate())
 
+    def change(self, model):
+        """Other weights of the same size, in the place."""
+        with open(model / "model.safetensors", "r+b") as file:
+            file.seek(2_000_000)
+            file.write(bytes(1_000_000))
+
+    def test_logits_of_a_model_that_changes_meanwhile_are_not_written(self):
+        model = shutil.copytree(DEMO, self.folder / "model")
+        process, written = self.start_logits(model)
+        self.change(model)
+        out, err = process.communicate(timeout=harness.TIMEOUT_S)
+        self.assertEqual((process.returncode, out), (CORRUPT, b""), err)
+        self.assertIn(b"changed", err)
+        self.assertFalse((self.folder / "out").exists())
+        self.assertFalse(written.exists())
+
     def test_a_killed_run_leaves_its_logits_to_the_next_which_removes_them(self):
         process, written = self.start_logits(DEMO)
         process.kill()
@@ -114,6 +131,15 @@ class RunModels(harness.ProgramTest):
             process.communicate(timeout=harness.TIMEOUT_S)
             self.assertEqual(process.returncode, status)
             self.assertFalse(written.exists())
+
+    def test_text_of_a_model_that_changes_meanwhile_ends_with_an_error(self):
+        model = shutil.copytree(DEMO, self.folder / "model")
+        process = self.start("generate", model, "--from-nothing", "2000", "--max-tokens", "60", "--threads", "1")
+        self.assertEqual(len(process.stdout.read(5)), 5)
+        self.change(model)
+        _, err = process.communicate(timeout=harness.TIMEOUT_S)
+        self.assertEqual(process.returncode, CORRUPT, err)
+        self.assertIn(b"changed", err)
 
     def test_missing_files_are_said(self):
         ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")
