@@ -61,9 +61,13 @@ std::string error_document(int status, const std::string& message,
 
 void print_data(const Common& common, std::string_view text) {
   common.result_begun = true;
+  if (common.reader_gone) return;
   const size_t written = std::fwrite(text.data(), 1, text.size(), common.io.out);
   if (written == text.size() && std::fflush(common.io.out) == 0) return;
-  if (errno == EPIPE) return;
+  if (errno == EPIPE) {
+    common.reader_gone = true;
+    return;
+  }
   fail_errno(true, "cannot write the result", "standard output", errno);
 }
 

@@ -45,6 +45,8 @@ struct Common {
   std::string program = "ram";          ///< argv[0]
   /// Something was written to stdout: an error is no document of its own then.
   mutable bool result_begun = false;
+  /// Whoever read stdout is gone: more of the result is for nobody.
+  mutable bool reader_gone = false;
   mutable bool place_said = false;  ///< the note on the study's place
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   mutable std::chrono::steady_clock::time_point shown = started;  ///< progress, on a log

@@ -1,5 +1,6 @@
 // ram generate: text from a model, so that a person can look at what a compressed one says.
 #include <chrono>
+#include <exception>
 #include <vector>
 
 #include <fmt/format.h>
@@ -28,6 +29,9 @@ struct Options {
   double temperature = 1;
   int64_t from_nothing = 0;
 };
+
+/// Thrown when nobody reads the text any more: it would be written for nobody.
+struct ReaderGone : std::exception {};
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -105,11 +109,20 @@ int generate_command(const Common& common, const Options& options) {
   size_t tokens = 0;
   for (int64_t i = 0; i < std::max<int64_t>(1, options.from_nothing); ++i) {
     std::function<void(const std::string&)> show;
-    if (!common.json) show = [&](const std::string& piece) { print_data(common, piece); };
+    if (!common.json) {
+      show = [&](const std::string& piece) {
+        print_data(common, piece);
+        if (common.reader_gone) throw ReaderGone();
+      };
+    }
     if (!common.json && nothing && i > 0) print_result(common, "\n---\n");
     if (!common.json && !nothing) print_data(common, options.prompt);
     sampling.seed = derived_seed(common.seed, static_cast<uint64_t>(i));
-    texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
+    try {
+      texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
+    } catch (const ReaderGone&) {
+      return kDone;
+    }
     // Layers are read as they are needed: of two models' weights the text is of neither.
     model.checkpoint().check_unchanged();
     seconds += texts.back().seconds;

@@ -141,6 +141,14 @@ class RunModels(harness.ProgramTest):
         self.assertEqual(process.returncode, CORRUPT, err)
         self.assertIn(b"changed", err)
 
+    def test_text_that_nobody_reads_any_more_is_not_made(self):
+        process = self.start("generate", DEMO, "--from-nothing", "200000", "--max-tokens", "300", "--threads", "1")
+        self.assertEqual(len(process.stdout.read(5)), 5)
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=60), 0)
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+
     def test_missing_files_are_said(self):
         ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")
         self.assertEqual(ran.status, MISSING, ran)
