@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADERS = {
     "number": "base",
     "scoped": "base",
+    "json_tree": "base",
     "machine": "base",
     "progress": "base",
     "cancellation": "base",

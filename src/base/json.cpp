@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ram/error.h"
+#include "ram/json_tree.h"
 #include "ram/text.h"
 
 template class nlohmann::basic_json<>;
@@ -210,8 +211,24 @@ nlohmann::json parse_json(std::string_view text, const std::string& name,
   if (limits.non_finite) text = translated.text;
   Json root;
   TreeEvents events(root, name, limits, translated);
-  Json::sax_parse(text.begin(), text.end(), &events);
+  try {
+    Json::sax_parse(text.begin(), text.end(), &events);
+  } catch (...) {  // also out of memory
+    clear_json(root);
+    throw;
+  }
   return root;
+}
+
+void clear_json(nlohmann::json& tree) noexcept {
+  // What the library destroys below holds nothing any more: of that it makes no vector.
+  if (auto* list = tree.get_ptr<Json::array_t*>()) {
+    for (Json& inner : *list) clear_json(inner);
+    list->clear();
+  } else if (auto* object = tree.get_ptr<Json::object_t*>()) {
+    for (auto& [name, inner] : *object) clear_json(inner);
+    object->clear();
+  }
 }
 
 std::string json_shown(const nlohmann::json& value) {

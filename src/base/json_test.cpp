@@ -2,11 +2,19 @@
 #include "ram/json.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <new>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/json_tree.h"
+
+#include "support/sanitizers.h"
 
 namespace ram {
 namespace {
@@ -41,6 +49,40 @@ TEST(ParseJson, ReadsWhatTheLibraryReads) {
     EXPECT_EQ(parse_json(text, "a.json"), Json::parse(text)) << text;
     EXPECT_EQ(parse_json(text, "a.json", kPython), Json::parse(text)) << text;
   }
+}
+
+#if !RAM_SANITIZED && defined(__linux__)
+
+// The tree is large when a small piece finds no memory: what takes it apart must not ask for more.
+void parse_with_little_memory() {
+  const std::string text = "[" + repeated("{\"a\":[1]},", 4'000'000) + "1]";
+  std::ifstream statm("/proc/self/statm");
+  rlim_t pages = 0;
+  statm >> pages;
+  const rlim_t most = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20);
+  const rlimit limit = {.rlim_cur = most, .rlim_max = most};
+  setrlimit(RLIMIT_AS, &limit);
+  try {
+    parse_json(text, "a.json");
+  } catch (const std::bad_alloc&) {
+    std::_Exit(3);
+  }
+  std::_Exit(0);
+}
+
+TEST(ParseJson, EndsWithoutMemoryAsAnyOtherCall) {
+  EXPECT_EXIT(parse_with_little_memory(), ::testing::ExitedWithCode(3), "");
+}
+
+#endif
+
+TEST(JsonTree, IsTakenApartWholly) {
+  Json tree = parse_json(R"({"a": [1, {"b": ["c", []]}], "d": "e"})", "a.json");
+  clear_json(tree);
+  EXPECT_EQ(tree, Json::object());
+  Json text = "a";
+  clear_json(text);
+  EXPECT_EQ(text, "a");
 }
 
 TEST(ParseJson, NamesTheByteOfWhatIsWrong) {

@@ -1,0 +1,28 @@
+// Taking trees of JSON apart where there is no memory left.
+#pragma once
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace ram {
+
+/// Empties a tree without allocating. The library's own destructor moves all values into a vector
+/// first, and where that finds no memory, the program ends.
+/// @cost recursive: for trees of parse_json, whose depth is bounded.
+void clear_json(nlohmann::json& tree) noexcept;
+
+/// A tree that may be large, taken apart by clear_json.
+class JsonTree {
+ public:
+  explicit JsonTree(nlohmann::json tree) noexcept : tree_(std::move(tree)) {}
+  ~JsonTree() { clear_json(tree_); }
+  JsonTree(const JsonTree&) = delete;
+  JsonTree& operator=(const JsonTree&) = delete;
+  const nlohmann::json& operator*() const { return tree_; }
+
+ private:
+  nlohmann::json tree_;
+};
+
+}  // namespace ram
