@@ -115,16 +115,20 @@ bool is_cache_blob(const fs::path& real) {
 }
 
 /// The names in a folder and in the one below it that has chat templates; dangling links too.
-std::vector<std::string> names_in(const fs::path& folder) {
+std::vector<std::string> names_in(const fs::path& folder, std::vector<std::string>& notes) {
   std::vector<std::string> names;
   for (const char* below : {"", "additional_chat_templates"}) {
     std::error_code error;
+    std::error_code ignored;
     fs::directory_iterator entries(folder / below, error);
     if (error && *below == '\0') {
       fail(Code::kMissing, "cannot read folder {}: {}", folder.string(), error.message());
     }
+    if (error && fs::exists(fs::symlink_status(folder / below, ignored))) {
+      notes.push_back(
+          fmt::format("OUT gets none of {}: it cannot be read: {}", below, error.message()));
+    }
     for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-      std::error_code ignored;
       if (entries->is_directory(ignored)) continue;
       names.push_back((fs::path(below) / entries->path().filename()).generic_string());
     }
@@ -153,17 +157,26 @@ fs::path linked_out(const fs::path& folder, const std::string& name) {
 
 SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
   SideFiles files;
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : names_in(folder, files.notes)) {
     std::error_code error;
+    std::error_code ignored;
     if (side_file(name) != SideFile::kCarried) continue;
     const fs::path path = folder / name;
     const fs::path real = fs::canonical(path, error);
+    if (error && !fs::is_symlink(fs::symlink_status(path, ignored))) {
+      files.notes.push_back(
+          fmt::format("OUT gets no {}: it cannot be read: {}", printable(name), error.message()));
+      continue;
+    }
     if (error) {
       files.notes.push_back(fmt::format("{} is a link to nowhere, so OUT gets no such file{}",
                                         printable(name), fetch));
       continue;
     }
-    if (!fs::is_regular_file(real, error)) continue;
+    if (!fs::is_regular_file(real, error)) {
+      files.notes.push_back(fmt::format("OUT gets no {}: it is no regular file", printable(name)));
+      continue;
+    }
     if (name != printable(name, std::string::npos)) {
       files.notes.push_back(fmt::format(
           "{}: a name that is not printable, so OUT gets no such file", printable(name)));

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ram/mlx_layout.h"
@@ -141,6 +142,24 @@ TEST(SideFiles, a_file_that_cannot_be_named_or_read_is_not_carried) {
   files = find_side_files(folder.path(), "");
   EXPECT_THAT(files.carried, IsEmpty());
   EXPECT_THAT(files.notes.front(), HasSubstr("OUT gets no LICENSE-caf"));
+}
+
+TEST(SideFiles, chat_templates_that_cannot_be_read_are_named) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "chat_template.jinja").c_str(), S_IRUSR | S_IWUSR), 0);
+  const fs::path below = folder / "additional_chat_templates";
+  fs::create_symlink("nowhere", below);
+  const auto notes = [&] { return find_side_files(folder.path(), "").notes; };
+  EXPECT_THAT(notes(), ElementsAre(HasSubstr("OUT gets none of additional_chat_templates"),
+                                   HasSubstr("OUT gets no chat_template.jinja: it is no regular")));
+  fs::remove(below);
+  fs::create_directories(below);
+  EXPECT_EQ(notes().size(), 1U);
+  fs::permissions(below, fs::perms::none);
+  if (access(below.c_str(), R_OK) != 0) {
+    EXPECT_THAT(notes().front(), HasSubstr("OUT gets none of additional_chat_templates"));
+  }
+  fs::permissions(below, fs::perms::owner_all);
 }
 
 TEST(SideFiles, what_is_read_through_a_link_is_said) {
