@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "ram/cancellation.h"
 #include "ram/checkpoint.h"
@@ -224,6 +225,29 @@ TEST(Disagree, an_index_beside_the_whole_file_is_not_needed) {
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("index.json is passed over"))) << text;
     EXPECT_EQ(checkpoint.files.size(), 1U);
   }
+}
+
+TEST(Disagree, an_index_that_cannot_be_read_is_not_needed_beside_all_shards) {
+  const TempFolder folder;
+  testing::write_tiny_model(folder.path(), {.shards = 2, .index = true});
+  const fs::path path = folder / "model.safetensors.index.json";
+  const auto expect_passed_over = [&] {
+    const Checkpoint checkpoint = open(folder.path());
+    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("since every numbered shard is there")));
+    EXPECT_EQ(checkpoint.files.size(), 2U);
+  };
+  fs::remove(path);
+  fs::create_symlink("nowhere", path);
+  expect_passed_over();
+  fs::remove(path);
+  ASSERT_EQ(mkfifo(path.c_str(), S_IRUSR | S_IWUSR), 0);
+  expect_passed_over();
+  fs::remove(path);
+  write_file_atomic(path, "x");
+  expect_passed_over();
+  // Without a shard it may be the index that names what is still to be fetched.
+  fs::remove(folder / "model-00002-of-00002.safetensors");
+  EXPECT_THROW(open(folder.path()), Error);
 }
 
 TEST(Disagree, a_tensor_in_two_files_must_be_one) {

@@ -162,14 +162,15 @@ void check_numbered_shards(const ModelFolder& folder, const std::vector<std::str
   fail(Code::kMissing, "shard {} is missing ({}){}", missing, folder.path.string(), folder.fetch);
 }
 
-/// What serves in the place of a damaged index; empty: nothing.
-std::string whole_without_index(const std::vector<std::string>& files, const Error& damage) {
+/// What serves in the place of an index that is damaged or not to be read; empty: nothing.
+/// @param read the index, which names a file that is not there.
+std::string whole_without_index(const std::vector<std::string>& files, bool read) {
   if (std::binary_search(files.begin(), files.end(), kWholeName)) return kWholeName;
   // An index that names another file may be right: that file is still to be fetched.
   const bool numbered = std::any_of(files.begin(), files.end(),
                                     [](const std::string& file) { return shard_count(file) > 0; });
   const bool all = numbered && missing_shard(files).empty();
-  return all && damage.code() == Code::kCorrupt ? "every numbered shard" : "";
+  return all && !read ? "every numbered shard" : "";
 }
 
 ShardList read_index(const ModelFolder& folder) {
@@ -193,14 +194,17 @@ ShardList read_index(const ModelFolder& folder) {
     files.insert(name);
     shards.located.emplace(tensor, name);
   }
-  for (const std::string& name : files) {
+  shards.files.assign(files.begin(), files.end());
+  return shards;
+}
+
+void check_named_shards(const ModelFolder& folder, const ShardList& shards) {
+  for (const std::string& name : shards.files) {
     std::error_code error;
     if (fs::is_regular_file(folder.path / name, error)) continue;
     fail(Code::kMissing, "shard {} is missing: {} names it ({}){}", printable(name), kIndexName,
          folder.path.string(), folder.fetch);
   }
-  shards.files.assign(files.begin(), files.end());
-  return shards;
 }
 
 }  // namespace
@@ -248,12 +252,16 @@ ShardList find_shards(const ModelFolder& folder) {
   ShardList shards;
   std::error_code error;
   if (std::binary_search(names.begin(), names.end(), kIndexName)) {
+    bool read = false;
     try {
-      shards = read_index(folder);
+      ShardList named = read_index(folder);
+      read = true;
+      check_named_shards(folder, named);
+      shards = std::move(named);
     } catch (const Error& damage) {
       // @source transformers 5.24, modeling_utils.py: model.safetensors comes before an index;
       // mlx_lm 0.32.2, utils.py, `load_model` reads none
-      const std::string instead = whole_without_index(found, damage);
+      const std::string instead = whole_without_index(found, read);
       if (instead.empty()) throw;
       shards.notes.push_back(fmt::format("{} is passed over, since {} is there: {}", kIndexName,
                                          instead, damage.what()));
