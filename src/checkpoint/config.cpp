@@ -165,6 +165,36 @@ Rope read_rope(const Json& config, const std::string& file) {
   return rope;
 }
 
+/// As both peers read it: without the theta, of which choose_theta speaks, and with one name of the
+/// type.
+Json plain_rope(Json parameters) {
+  Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
+  parameters.erase("type");
+  parameters.erase("rope_theta");
+  parameters["rope_type"] = type.is_null() ? Json("default") : std::move(type);
+  return parameters;
+}
+
+void note_other_rope(const Json& config, std::vector<std::string>& notes) {
+  const Json counts = config.value("rope_scaling", Json());
+  const Json other = config.value("rope_parameters", Json());
+  if (!counts.is_object() || counts.empty() || !other.is_object()) return;
+  const Json one = plain_rope(counts);
+  const Json two = plain_rope(other);
+  Json all = two;
+  all.update(one);
+  for (const auto& [key, ignored] : all.items()) {
+    const Json first = one.value(key, Json());
+    const Json second = two.value(key, Json());
+    if (first == second) continue;
+    notes.push_back(fmt::format(
+        "config.json gives {} as {} in rope_scaling and as {} in rope_parameters: rope_scaling "
+        "counts, as for transformers 5",
+        printable(key), Keys::text_of(first), Keys::text_of(second)));
+    return;
+  }
+}
+
 Json choose_theta(const std::vector<Json>& thetas, const Family& family,
                   std::vector<std::string>& notes) {
   Json theta = thetas.empty() ? Json() : thetas.front();
@@ -203,6 +233,7 @@ Json rope_type(const Json& parameters, const Family& family, const std::string& 
 void spell_rope(Json& config, const Family& family, const std::string& file,
                 std::vector<std::string>& notes) {
   auto [parameters, thetas] = read_rope(config, file);
+  note_other_rope(config, notes);
   const Json theta = choose_theta(thetas, family, notes);
   Keys(config, file).positive_number("rope_theta", theta);
   const Json type = rope_type(parameters, family, file);

@@ -297,6 +297,22 @@ TEST(Disagree, a_damaged_generation_config_ends_nothing) {
   EXPECT_THAT(open(folder.path()).config.eos_ids, ElementsAre(7));
 }
 
+TEST(Disagree, two_stretches_of_positions_are_said) {
+  const TempFolder folder;
+  testing::write_tiny_model(folder.path(), {});
+  auto config = testing::tiny_model_config({});
+  config["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  config["rope_parameters"] = {
+      {"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", config["rope_theta"]}};
+  write_json(folder / "config.json", config);
+  EXPECT_THAT(open(folder.path()).notes,
+              ElementsAre(HasSubstr("gives factor as 2.0 in rope_scaling and as 4.0 in "
+                                    "rope_parameters: rope_scaling counts")));
+  config["rope_parameters"]["factor"] = 2;
+  write_json(folder / "config.json", config);
+  EXPECT_THAT(open(folder.path()).notes, IsEmpty());
+}
+
 TEST(Disagree, keys_that_only_mlx_lm_obeys_are_left_out_with_a_note) {
   const TempFolder folder;
   testing::write_tiny_model(folder.path(), {});
