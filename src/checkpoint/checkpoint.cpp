@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ram/cancellation.h"
 #include "ram/error.h"
@@ -206,6 +208,18 @@ void note_links(const std::filesystem::path& folder, const std::vector<std::stri
   if (count > 1) notes.back() += fmt::format("; so are {} more files", count - 1);
 }
 
+/// Where config.json itself, and not a family's default, gives other ids.
+void note_other_end(Checkpoint& checkpoint, const std::vector<int32_t>& ids) {
+  const nlohmann::json config = parse_json(checkpoint.config_json, "config.json", kAsPython);
+  const std::vector<int32_t> others = read_eos_ids(config, "config.json");
+  if (others.empty() || std::set(others.begin(), others.end()) == std::set(ids.begin(), ids.end()))
+    return;
+  checkpoint.notes.push_back(
+      fmt::format("config.json ends a text at token {} and generation_config.json at {}: "
+                  "generation_config.json counts, as for transformers and mlx_lm",
+                  fmt::join(others, ", "), fmt::join(ids, ", ")));
+}
+
 /// generation_config.json's end of a text wins over config.json's. Its damage ends nothing.
 /// @source transformers 5.24, generation/utils.py; mlx_lm 0.32.2, utils.py, `load_config`
 void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& checkpoint) {
@@ -217,7 +231,9 @@ void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& c
     const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file, kAsPython);
     if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
     std::vector<int32_t> ids = read_eos_ids(json, file);
-    if (!ids.empty()) checkpoint.config.eos_ids = std::move(ids);
+    if (ids.empty()) return;
+    note_other_end(checkpoint, ids);
+    checkpoint.config.eos_ids = std::move(ids);
   } catch (const Error& damage) {
     checkpoint.notes.push_back(fmt::format(
         "generation_config.json is passed over, and config.json's end of a text counts: {}",

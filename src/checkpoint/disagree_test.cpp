@@ -297,6 +297,25 @@ TEST(Disagree, a_damaged_generation_config_ends_nothing) {
   EXPECT_THAT(open(folder.path()).config.eos_ids, ElementsAre(7));
 }
 
+TEST(Disagree, another_end_of_a_text_in_generation_config_is_said) {
+  const TempFolder folder;
+  testing::write_tiny_model(folder.path(), {});
+  auto config = testing::tiny_model_config({});
+  config["eos_token_id"] = 5;
+  write_json(folder / "config.json", config);
+  write_json(folder / "generation_config.json", {{"eos_token_id", {7, 9}}});
+  const Checkpoint checkpoint = open(folder.path());
+  EXPECT_THAT(checkpoint.config.eos_ids, ElementsAre(7, 9));
+  EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("at token 5 and generation_config.json at "
+                                                      "7, 9: generation_config.json counts")));
+  config["eos_token_id"] = {9, 7};
+  write_json(folder / "config.json", config);
+  EXPECT_THAT(open(folder.path()).notes, IsEmpty());
+  config.erase("eos_token_id");
+  write_json(folder / "config.json", config);
+  EXPECT_THAT(open(folder.path()).notes, IsEmpty()) << "a family's default is nobody's word";
+}
+
 TEST(Disagree, two_stretches_of_positions_are_said) {
   const TempFolder folder;
   testing::write_tiny_model(folder.path(), {});
