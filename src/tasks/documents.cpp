@@ -242,7 +242,8 @@ fs::path find_documents(const fs::path& folder, std::string_view stem) {
   for (const char* suffix : {".jsonl", ".jsonl.gz", ".json", ".json.gz"}) {
     fs::path path = folder / (std::string(stem) + suffix);
     std::error_code ignored;
-    if (fs::exists(path, ignored)) return path;
+    // A folder or a pipe of that name hides no file that can be read.
+    if (fs::is_regular_file(path, ignored)) return path;
   }
   return {};
 }

@@ -101,6 +101,9 @@ TEST(LoadTask, ReadsGzipAsItsContent) {
   const TaskData plain = load_task("winogrande", kVectors, {});
   const TaskData packed = load_task("winogrande", folder.path(), {});
   EXPECT_EQ(packed.digest, plain.digest);
+  // A folder of the first name is no file to read.
+  fs::create_directories(folder / "winogrande_validation.jsonl");
+  EXPECT_EQ(load_task("winogrande", folder.path(), {}).digest, plain.digest);
   EXPECT_EQ(packed.questions.back().shared, plain.questions.back().shared);
   // Cut short, it is damaged and not merely shorter.
   fs::resize_file(path, fs::file_size(path) / 2);
