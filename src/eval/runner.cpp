@@ -128,6 +128,14 @@ std::vector<Group> group_missing(const TextRows& text, std::span<const Scored> m
   return groups;
 }
 
+/// Another program may remove a model while its rows are computed: that is no defect.
+[[noreturn]] void fail_lost_row(const Study& study, int64_t row) {
+  fail(Code::kMissing,
+       "study {}: it lost row {} of this model while others were computed (ram studies rm?): run "
+       "the same command again",
+       study.path().string(), row);
+}
+
 int64_t tokens_of(const Group& group, int64_t length) {
   return std::ssize(group.rows) * length * std::ssize(group.models);
 }
@@ -221,7 +229,7 @@ Perplexity collect(const TextRows& text, const Scored& scored, Study& study) {
   perplexity.max_positions = scored.model->checkpoint.config.max_positions;
   for (const int64_t index : text.indices) {
     const auto found = known.find(index);
-    RAM_CHECK(found != known.end());
+    if (found == known.end()) fail_lost_row(study, index);
     if (found->second.tokens != text.length - 1) {
       fail(Code::kCorrupt, "study {}: damaged (row {} has {} tokens); remove it to evaluate again",
            study.path().string(), index, found->second.tokens);
@@ -262,7 +270,7 @@ Divergence collect_divergence(const TextRows& text, const Scored& reference, con
   double squares = 0;
   for (const int64_t index : text.indices) {
     const auto found = known.find(index);
-    RAM_CHECK(found != known.end());
+    if (found == known.end()) fail_lost_row(study, index);
     const RowDivergence& row = found->second;
     if (std::ssize(row.kl) != text.length - 1) {
       fail(Code::kCorrupt, "study {}: damaged (row {} has {} tokens); remove it to evaluate again",

@@ -3,6 +3,7 @@
 #include "runner.h"
 
 #include <cmath>
+#include <functional>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -210,6 +211,36 @@ TEST_F(RunnerTest, ProgressCountsUpToItsTotal) {
   };
   complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 2), progress);
   EXPECT_GT(last, 0);
+}
+
+TEST_F(RunnerTest, RowsThatAnotherProgramRemovedAreNoDefect) {
+  Study other(folder_ / "ram.db");
+  const auto lost = [](const std::function<void()>& collected) {
+    try {
+      collected();
+      ADD_FAILURE() << "was collected";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kMissing) << error.what();
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("run the same command again"));
+    }
+  };
+  const OpenedModel model = open_model(RAM_SOURCE_DIR "/models/demo", study_, {});
+  models_[0].model = &model;
+  models_[0].key.model = model.record.digest;
+  other.put_model({.fingerprint = "f",
+                   .name = "demo",
+                   .model_type = "llama",
+                   .folder = model.record.folder,
+                   .weights = 1,
+                   .bytes = 1});
+  const std::vector<std::string> prints = {"f"};
+  int shown = 0;
+  const ProgressFn remove = [&](const Progress&) {
+    if (++shown == 2) other.remove_models(prints);
+  };
+  complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 4), remove);
+  lost([&] { collect(text_, models_[0], study_); });
+  lost([&] { collect_divergence(text_, models_[0], models_[1], study_); });
 }
 
 TEST(EngineRunner, GivesNoRowsOfAModelThatChangedMeanwhile) {

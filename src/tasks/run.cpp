@@ -146,7 +146,13 @@ TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, 
   std::vector<TaskAnswer> answers;
   for (const TaskQuestion& question : task.questions) {
     const auto found = known.find(question.index);
-    RAM_CHECK(found != known.end());
+    // Another program may remove a model while it is asked: that is no defect.
+    if (found == known.end()) {
+      fail(Code::kMissing,
+           "study {}: it lost answers of this model while others were computed (ram studies rm?): "
+           "run the same command again",
+           study.path().string());
+    }
     answers.push_back(found->second);
   }
   TaskOutcome outcome{.summary = summarize_answers(answers), .answers = {}};

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -173,6 +174,31 @@ TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   EXPECT_EQ(again.models[0].tasks[0].asked, 2) << "two were kept, and none of the old ones taken";
   EXPECT_EQ(again.models[0].tasks[0].answers, first.models[0].tasks[0].answers);
   EXPECT_EQ(older.answers(old.key).size(), 4U) << "what was is left alone";
+}
+
+TEST_F(RunTasks, AnswersThatAnotherProgramRemovedAreNoDefect) {
+  Study study(folder_ / "ram.db");
+  run(study, 4);
+  Study other(folder_ / "ram.db");
+  other.put_model({.fingerprint = "f",
+                   .name = "demo",
+                   .model_type = "llama",
+                   .folder = study.evaluated_models().front().folder,
+                   .weights = 1,
+                   .bytes = 1});
+  const std::vector<std::string> prints = {"f"};
+  bool removed = false;
+  const auto remove = [&](const Progress& progress) {
+    if (progress.phase == "ask" && !std::exchange(removed, true)) other.remove_models(prints);
+  };
+  try {
+    run(study, 6, remove);
+    ADD_FAILURE() << "was collected";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kMissing) << error.what();
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("run the same command again"));
+  }
+  EXPECT_EQ(run(study, 6).models[0].tasks[0].answers.size(), 6U);
 }
 
 TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {
