@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/file.h"
 
 #include "engine_options.h"
 #include "table.h"
@@ -72,11 +73,14 @@ RowOptions row_options(const Common& common, const TextArguments& arguments) {
          std::numeric_limits<uint32_t>::max());
   }
   check_text_size(common, "--text", arguments.text);
-  return {.length = arguments.length,
-          .rows = parse_rows(arguments.rows),
-          .seed = static_cast<uint32_t>(common.seed),
-          .bos = parse_bos(arguments.bos),
-          .format = parse_format(arguments.format)};
+  const RowOptions rows = {.length = arguments.length,
+                           .rows = parse_rows(arguments.rows),
+                           .seed = static_cast<uint32_t>(common.seed),
+                           .bos = parse_bos(arguments.bos),
+                           .format = parse_format(arguments.format)};
+  // Some commands build folders first: a text that cannot be read is refused before.
+  (void)InputFile(arguments.text);
+  return rows;
 }
 
 void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity) {

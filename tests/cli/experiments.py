@@ -88,6 +88,13 @@ class Experiments(CalibrationTest):
             self.assert_refused(self.ram(*command, *score, *LITTLE), 2, "text.txt", "copy.txt")
             self.assertFalse((self.folder / "none.db").exists())
 
+    def test_a_text_that_is_not_there_is_refused_before_work(self):
+        score = ("--text", "none.txt", "--length", 64, "--study", "none.db")
+        for command in (("gptq", self.model), ("sweep", self.model, "--measure", 3)):
+            self.assert_refused(self.ram(*command, *score), 3, "none.txt")
+            self.assertFalse((self.folder / "none.db").exists())
+            self.assertFalse((self.folder / f"ram-{command[0]}").exists())
+
     def test_sizes_that_hardly_differ_have_folders_of_their_own(self):
         text = self.folder / "text.txt"
         text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
