@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -99,6 +100,8 @@ Checkpoint open_source(const Common& common, const std::string& model, Quantized
     }
   } catch (const Error&) {
     // It goes along as it is; what reads it says what is wrong with it.
+  } catch (const std::bad_alloc&) {
+    // It is only looked at here: what needs it asks for the memory again.
   }
   return checkpoint;
 }

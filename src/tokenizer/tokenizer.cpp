@@ -9,6 +9,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/utf8.h"
 
 #include "added_tokens.h"
@@ -52,7 +53,9 @@ Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& file) {
-  const Json document = parse_json(json, file);
+  // Large: where the parts below find no memory, it must go without taking any.
+  const JsonTree tree(parse_json(json, file));
+  const Json& document = *tree;
   const Node root(document, file);
   if (!document.is_object()) root.corrupt("no JSON object");
   if (const auto version = root.optional_text("version"); version && *version != "1.0") {

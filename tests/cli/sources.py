@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import resource
 import struct
 import sys
 
@@ -131,6 +132,22 @@ class Sources(harness.ProgramTest):
         ran = self.fit()
         self.assertIn("generation_config.json is passed over", ran.err)
         self.assertEqual((self.folder / "out/tokenizer.json").read_bytes(), b"{{{")
+
+    def test_a_tokenizer_that_memory_does_not_hold_ends_nothing(self):
+        if harness.sanitized():
+            self.skipTest("skipped: sanitizers need more")
+        vocabulary = {f"token{i}": i for i in range(128000)}
+        (self.model / "tokenizer.json").write_text(json.dumps(
+            {"version": "1.0", "added_tokens": [],
+             "model": {"type": "BPE", "vocab": vocabulary,
+                       "merges": [[f"token{i}", "x"] for i in range(128000)]}}))
+        for megabytes in (90, 95, 100, 105, 110, 115, 120, 130):
+            def limit(size=megabytes * 1_000_000):
+                resource.setrlimit(resource.RLIMIT_AS, (size, size))
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            for command in (("inspect", "model"), ("fit", "model", *OUT, "--force", "--threads", 1)):
+                ran = self.ram(*command, preexec_fn=limit)
+                self.assertEqual(ran.status, 0, (megabytes, ran))
 
     def test_without_a_tokenizer_it_is_said_and_mlx_lm_is_not_recommended(self):
         self.assertIn("mlx_lm.generate", self.fit().out)
