@@ -139,7 +139,7 @@ struct PerplexityResult {
 /// @param model_name folder or repository id.
 /// @param options    its memory is shared by all models that run side by side.
 /// @param progress   phases "hash" (bytes) and "evaluate" (tokens).
-/// @throws Error{kCorrupt} a tokenizer with more ids than the model has (names both), a row that
+/// @throws Error{kCorrupt} a token of the text that the model has no row for (names it), a row that
 ///         cannot be cut, a hidden state or logit that is not finite (names the layer);
 ///         {kInterrupted}: blocks that were finished are kept; and what Checkpoint, Tokenizer,
 ///         LanguageModel and Study throw.
@@ -272,9 +272,10 @@ std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
 std::string model_digest(const Checkpoint& checkpoint, Study& study,
                          const ProgressFn& progress = {});
 
-/// @return the folder's tokenizer.
-/// @throws Error{kCorrupt} it has more ids than the model (names both); and what Tokenizer throws.
-Tokenizer open_tokenizer(const Checkpoint& checkpoint);
+/// Fails where rows hold an id that the model has no row of the embedding for. A tokenizer may have
+/// such ids, as fine-tunes with an added token do: only the texts that need one cannot be scored.
+/// @throws Error{kCorrupt} names the id and the model's last.
+void check_token_ids(std::span<const TokenRow> rows, const Checkpoint& checkpoint);
 
 /// @return what the study keeps of a model that is run, after keeping it there.
 /// @param progress phase "hash". @throws as model_digest

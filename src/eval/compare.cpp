@@ -42,6 +42,7 @@ Comparison compare_models(std::span<const std::string> names, const std::filesys
   const OpenedModel& reference = opened.front();
   Comparison comparison;
   comparison.text = cut_rows(read, reference.tokenizer, rows);
+  check_token_ids(comparison.text.rows, reference.checkpoint);
   for (const OpenedModel& model : std::span(opened).subspan(1)) {
     check_same_rows(read, rows, comparison.text, reference, model);
   }

@@ -111,13 +111,16 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   return digest.digest();
 }
 
-Tokenizer open_tokenizer(const Checkpoint& checkpoint) {
-  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
-  if (tokenizer.id_end() <= checkpoint.config.vocab) return tokenizer;
-  fail(Code::kCorrupt,
-       "{}: tokenizer.json has ids up to {}, the model's vocabulary only {}: it belongs to another "
-       "model",
-       checkpoint.folder.string(), tokenizer.id_end() - 1, checkpoint.config.vocab);
+void check_token_ids(std::span<const TokenRow> rows, const Checkpoint& checkpoint) {
+  for (const TokenRow& row : rows) {
+    for (const TokenId id : row) {
+      if (id >= 0 && id < checkpoint.config.vocab) continue;
+      fail(Code::kCorrupt,
+           "{}: the text has token id {} of tokenizer.json, and the model's ids end at {}: the "
+           "tokenizer belongs to another model, or the text needs a token that was added to it",
+           checkpoint.folder.string(), id, checkpoint.config.vocab - 1);
+    }
+  }
 }
 
 EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,

@@ -13,6 +13,7 @@ PerplexityResult evaluate_perplexity(const std::string& model_name,
   const OpenedModel model = open_model(model_name, study, progress);
   PerplexityResult result;
   result.text = cut_rows(read, model.tokenizer, rows);
+  check_token_ids(result.text.rows, model.checkpoint);
   keep_text_name(read, study);
   const Scored scored{.model = &model,
                       .precision = options.precision,

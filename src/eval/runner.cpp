@@ -144,7 +144,7 @@ int64_t tokens_of(const Group& group, int64_t length) {
 
 OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& progress) {
   Checkpoint checkpoint = Checkpoint::open(name, Quantized::kAccept);
-  Tokenizer tokenizer = open_tokenizer(checkpoint);
+  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
   EvaluatedModel record = evaluated_model(checkpoint, study, progress);
   return {name, std::move(checkpoint), std::move(tokenizer), std::move(record)};
 }

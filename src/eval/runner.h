@@ -14,7 +14,7 @@
 
 namespace ram {
 
-/// A model folder that fits its tokenizer, with what names it in the study.
+/// A model folder and its tokenizer, with what names it in the study.
 struct OpenedModel {
   std::string name;  ///< as it was asked for
   Checkpoint checkpoint;

@@ -48,7 +48,7 @@ struct Asked {
 
 Asked open_asked(const std::string& name, Study& study, const ProgressFn& progress) {
   Checkpoint checkpoint = Checkpoint::open(name, Quantized::kAccept);
-  Tokenizer tokenizer = open_tokenizer(checkpoint);
+  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
   EvaluatedModel record = evaluated_model(checkpoint, study, progress);
   return {std::move(checkpoint), std::move(tokenizer), std::move(record)};
 }
@@ -119,6 +119,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
     for (const TaskQuestion* question : missing.questions) {
       check_interrupted();
       const PromptTokens prompt = tokenize_question(*question, tokenizer, context);
+      check_token_ids(prompt.rows, checkpoint);
       TaskAnswer answer{.question = question->index,
                         .group = question->group,
                         .answer = question->answer,

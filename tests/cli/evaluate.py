@@ -242,6 +242,26 @@ class Evaluate(harness.ProgramTest):
         self.assertIn("INVERSION", shown.out)
         self.assertIn("believe the median (demo is better)", shown.out)
 
+    def test_an_added_token_without_a_row_ends_only_the_text_that_needs_it(self):
+        def add(folder):
+            tokenizer = json.loads((folder / "tokenizer.json").read_text())
+            tokenizer["added_tokens"].append(
+                {"id": 1536, "content": "[PAD]", "single_word": False, "lstrip": False,
+                 "rstrip": False, "normalized": False, "special": True})
+            (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        model = changed_demo(self.folder / "padded", add)
+        self.assertEqual(self.perplexity("--rows", 2, model=model)["rows"], self.perplexity("--rows", 2)["rows"])
+        text = self.folder / "padded.txt"
+        text.write_text("Hello there [PAD] " * 200)
+        ran = self.ram("perplexity", model, "--text", text, "--length", 128)
+        self.assert_refused(ran, CORRUPT, "token id 1536")
+        task = ("tasks", model, "--task", "choice", "--data")
+        self.document(*task, DEMO / "questions.jsonl", "--limit", 2)
+        question = json.loads((DEMO / "questions.jsonl").read_text().splitlines()[0])
+        question["choices"][0] += "[PAD]"
+        (self.folder / "q.jsonl").write_text(json.dumps(question) + "\n")
+        self.assert_refused(self.ram(*task, self.folder / "q.jsonl"), CORRUPT, "token id 1536")
+
     def test_bad_text_is_refused(self):
         cases = (
             (b"", CORRUPT, "empty"),
@@ -331,7 +351,9 @@ class Evaluate(harness.ProgramTest):
             (folder / "tokenizer.json").write_text(json.dumps(document))
 
         model = changed_demo(self.folder / "foreign", foreign_tokenizer)
-        ran = self.ram("perplexity", model, "--text", text, "--length", 64)
+        marked = self.folder / "marked.txt"
+        marked.write_text("<|x|> " + text.read_text(encoding="utf-8"), encoding="utf-8")
+        ran = self.ram("perplexity", model, "--text", marked, "--length", 64)
         self.assert_refused(ran, CORRUPT, "1536", "tokenizer.json")
         model = changed_demo(self.folder / "none", lambda f: (f / "tokenizer.json").unlink())
         ran = self.ram("perplexity", model, "--text", text, "--length", 64)
