@@ -76,6 +76,27 @@ class Experiments(CalibrationTest):
         with sqlite3.connect(self.folder / "ram.db") as study:
             self.assertEqual(study.execute("SELECT count(*) FROM document WHERE kind = 'noise'").fetchall(), [(0,)])
 
+    def test_folders_of_a_model_that_changes_meanwhile_are_not_compared_with_it(self):
+        text = ("--text", DEMO / "heldout.txt", "--length", 128, "--rows", 8, "--threads", 1, "--quiet")
+        for kind, command, last in (("gptq", ("gptq", "copy", *text, *LITTLE), "ram-gptq/plan-own"),
+                                    ("measured_sweep", ("sweep", "copy", "--measure", 2, *text),
+                                     "ram-sweep/uniform-8-64")):
+            model = shutil.copytree(self.model, self.folder / "copy")
+            process = subprocess.Popen([harness.PROGRAM, *map(str, command)], cwd=self.folder,
+                                       env=harness.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while process.poll() is None and not (self.folder / last).exists():
+                time.sleep(0.002)
+            with open(model / "model.safetensors", "r+b") as file:
+                file.seek(-1000, 2)
+                file.write(bytes(1000))
+            out, err = process.communicate(timeout=harness.TIMEOUT_S)
+            self.assertEqual((process.returncode, out), (4, b""), (kind, err))
+            self.assertIn(b"changed", err)
+            with sqlite3.connect(self.folder / "ram.db") as study:
+                kept = study.execute("SELECT count(*) FROM document WHERE kind = ?", (kind,)).fetchone()
+            self.assertEqual(kept, (0,))
+            shutil.rmtree(model)
+
     def test_a_text_to_calibrate_on_and_to_score_is_refused_before_work(self):
         text = self.folder / "text.txt"
         text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
