@@ -65,8 +65,30 @@ Text generate_one(LanguageModel& model, const Tokenizer& tokenizer,
   return text;
 }
 
+/// What takes the pieces of a text as they come; nothing where a document has them at the end.
+std::function<void(const std::string&)> shown(const Common& common) {
+  if (common.json) return {};
+  return [&common](const std::string& piece) {
+    print_data(common, piece);
+    if (common.reader_gone) throw ReaderGone();
+  };
+}
+
 Json text_json(const Text& text) {
   return {{"text", text.text}, {"ids", text.ids}, {"tokens", text.ids.size()}};
+}
+
+/// Says where text may become longer than the model was made for.
+void note_length(const Common& common, const Checkpoint& checkpoint, int64_t prompt_tokens,
+                 int64_t max_tokens) {
+  const int64_t longest = prompt_tokens + max_tokens;
+  if (checkpoint.config.max_positions > 0 && longest > checkpoint.config.max_positions) {
+    note(common,
+         fmt::format("up to {} tokens with the prompt are more than the {} that {} was made for: "
+                     "what comes after them may be nonsense (--max-tokens {} keeps within them)",
+                     longest, checkpoint.config.max_positions, checkpoint.name,
+                     std::max<int64_t>(1, checkpoint.config.max_positions - prompt_tokens)));
+  }
 }
 
 int generate_command(const Common& common, const Options& options) {
@@ -92,14 +114,7 @@ int generate_command(const Common& common, const Options& options) {
     fail(Code::kUsage, "--prompt '{}': it has no tokens; give some text, or --from-nothing 1",
          options.prompt);
   }
-  const int64_t longest = std::ssize(prompt) + options.max_tokens;
-  if (config.max_positions > 0 && longest > config.max_positions) {
-    note(common,
-         fmt::format("up to {} tokens with the prompt are more than the {} that {} was made for: "
-                     "what comes after them may be nonsense (--max-tokens {} keeps within them)",
-                     longest, config.max_positions, model.checkpoint().name,
-                     std::max<int64_t>(1, config.max_positions - std::ssize(prompt))));
-  }
+  note_length(common, model.checkpoint(), std::ssize(prompt), options.max_tokens);
   (void)model.rows_at_once(std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
@@ -108,18 +123,11 @@ int generate_command(const Common& common, const Options& options) {
   double seconds = 0;
   size_t tokens = 0;
   for (int64_t i = 0; i < std::max<int64_t>(1, options.from_nothing); ++i) {
-    std::function<void(const std::string&)> show;
-    if (!common.json) {
-      show = [&](const std::string& piece) {
-        print_data(common, piece);
-        if (common.reader_gone) throw ReaderGone();
-      };
-    }
     if (!common.json && nothing && i > 0) print_result(common, "\n---\n");
     if (!common.json && !nothing) print_data(common, options.prompt);
     sampling.seed = derived_seed(common.seed, static_cast<uint64_t>(i));
     try {
-      texts.push_back(generate_one(model, tokenizer, prompt, sampling, show));
+      texts.push_back(generate_one(model, tokenizer, prompt, sampling, shown(common)));
     } catch (const ReaderGone&) {
       return kDone;
     }
