@@ -48,8 +48,8 @@ std::vector<std::string> labels_of(const Comparison& comparison, const Options& 
 }
 
 int compare_command(const Common& common, const Options& options) {
-  const RowOptions rows = row_options(common, options.text);
   const double margin = parse_margin(options.margin);
+  const RowOptions rows = row_options(common, options.text);
   const EngineOptions engine = engine_options(common, "f32");
   Study study = open_study(
       common, fmt::format("compare --seed {} --rows {}", common.seed, options.text.rows));

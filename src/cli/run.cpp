@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/size.h"
 #include "ram/suggest.h"
 #include "ram/text.h"
 
@@ -220,7 +221,8 @@ int dispatch(int argc, const char* const* argv, Common& common) {
   const bool named = tree.app["--study"]->count() + (*sub)["--study"]->count() > 0;
   common.place = find_study(named ? std::optional(common.study) : std::nullopt);
   common.study = common.place.path;
-  threads(common);  // refuses a --memory that says nothing, also where nothing is held to it
+  // A --memory that says nothing is refused also where nothing is held to it.
+  if (!common.memory.empty()) parse_size(common.memory);
   check_outputs(common, arguments.paths());
   return (*action)();
 }
