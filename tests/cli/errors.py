@@ -144,6 +144,10 @@ class Words(harness.ProgramTest):
         for raw in ("REQUIRED", "required", "TEXT", "received", "Could not convert", "not in range"):
             self.assertNotIn(raw, ran.err)
 
+    def test_a_memory_that_is_no_size_is_refused_by_every_command(self):
+        for command in (("studies",), ("inspect", "x"), ("tokenize", "x"), ("fit", "x", "--bpw", 4, "-o", "y")):
+            self.says((*command, "--memory", "banana"), "banana", "19GB")
+
     def test_each_mistake_has_a_sentence(self):
         self.says(("compare", "a", "--text", "t"), "at least 2", "1 is given")
         self.says(("inspect",), "MODEL is missing")
