@@ -56,8 +56,8 @@ TEST(Cancellation, ComesFromAnotherThread) {
   EXPECT_TRUE(stopped());
 }
 
-// Workers of both kinds are stopped by what stops those who gave them the work, whoever started
-// them, and two at once do not stop each other.
+// A request stops the workers of the thread in whose scope it is, also those of a pool that another
+// scope started. Two requests at a time do not stop each other's workers.
 TEST(Cancellation, GoesWithTheWorkToOtherThreads) {
   const Cancellation requested;
   requested.request();

@@ -45,7 +45,7 @@ struct Common {
   std::string program = "ram";          ///< argv[0]
   /// Something was written to stdout: an error is no document of its own then.
   mutable bool result_begun = false;
-  /// Whoever read stdout is gone: more of the result is for nobody.
+  /// Nobody reads stdout any more: what is still to be written is not needed.
   mutable bool reader_gone = false;
   mutable bool place_said = false;  ///< the note on the study's place
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();

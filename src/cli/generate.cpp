@@ -30,7 +30,7 @@ struct Options {
   int64_t from_nothing = 0;
 };
 
-/// Thrown when nobody reads the text any more: it would be written for nobody.
+/// Thrown when nobody reads the text any more.
 struct ReaderGone : std::exception {};
 
 double since(Clock::time_point start) {

@@ -13,11 +13,7 @@
 #include "ram/statistics.h"
 #include "ram/thread.h"
 
-#include "support/sanitizers.h"
-
-#if RAM_SANITIZED || !defined(__OPTIMIZE__)
-#define RAM_TOO_SLOW 1
-#endif
+#include "test_trials.h"
 
 namespace ram {
 namespace {
@@ -28,9 +24,6 @@ constexpr size_t kRows = 150;
 // Per row the difference of two models' losses per token, symmetric about zero.
 using Draw = std::function<double(std::mt19937_64&)>;
 
-double normal(std::mt19937_64& generator) {
-  return std::normal_distribution<double>()(generator);
-}
 // Three degrees of freedom: the fourth moment is infinite.
 double heavy(std::mt19937_64& generator) {
   return std::student_t_distribution<double>(3)(generator);
@@ -78,31 +71,22 @@ Shares simulate(const Draw& draw, bool rows_of_one_length) {
   return {share(0), share(1), share(2), share(3), share(4)};
 }
 
-class Simulation : public ::testing::Test {
- protected:
-  void SetUp() override {
-#ifdef RAM_TOO_SLOW
-    GTEST_SKIP() << "only in the optimized build: minutes in this one";
-#endif
-  }
-
-  static Shares levels(const char* name, const Draw& draw, bool rows_of_one_length) {
-    const Shares shares = simulate(draw, rows_of_one_length);
-    std::printf(
-        "%s: covered %.2f %%, rejected by bootstrap %.2f %%, Wilcoxon %.2f %%, "
-        "sign %.2f %%, exact Wilcoxon %.2f %%\n",
-        name, 100 * shares.covered, 100 * shares.bootstrap_rejects, 100 * shares.wilcoxon_rejects,
-        100 * shares.sign_rejects, 100 * shares.small_wilcoxon_rejects);
-    EXPECT_GE(shares.covered, 0.93);
-    EXPECT_LE(shares.covered, 0.97);
-    EXPECT_GE(shares.wilcoxon_rejects, 0.04);
-    EXPECT_LE(shares.wilcoxon_rejects, 0.06);
-    EXPECT_LE(shares.sign_rejects, 0.05);
-    EXPECT_LE(shares.small_wilcoxon_rejects, 0.05);
-    EXPECT_GE(shares.bootstrap_rejects, 0.04);
-    return shares;
-  }
-};
+Shares levels(const char* name, const Draw& draw, bool rows_of_one_length) {
+  const Shares shares = simulate(draw, rows_of_one_length);
+  std::printf(
+      "%s: covered %.2f %%, rejected by bootstrap %.2f %%, Wilcoxon %.2f %%, "
+      "sign %.2f %%, exact Wilcoxon %.2f %%\n",
+      name, 100 * shares.covered, 100 * shares.bootstrap_rejects, 100 * shares.wilcoxon_rejects,
+      100 * shares.sign_rejects, 100 * shares.small_wilcoxon_rejects);
+  EXPECT_GE(shares.covered, 0.93);
+  EXPECT_LE(shares.covered, 0.97);
+  EXPECT_GE(shares.wilcoxon_rejects, 0.04);
+  EXPECT_LE(shares.wilcoxon_rejects, 0.06);
+  EXPECT_LE(shares.sign_rejects, 0.05);
+  EXPECT_LE(shares.small_wilcoxon_rejects, 0.05);
+  EXPECT_GE(shares.bootstrap_rejects, 0.04);
+  return shares;
+}
 
 TEST_F(Simulation, NormalDifferencesKeepTheLevels) {
   EXPECT_LE(levels("normal", normal, true).bootstrap_rejects, 0.06);
