@@ -108,13 +108,17 @@ def declaration_problems(root: Path):
 
 
 def picture_problems(root: Path):
-    """The picture has every module, above all that it includes."""
+    """The picture has every module, above all that it includes; the text names every public header."""
     modules = declared_modules(root)
     text = (root / "docs/architecture.md").read_text(encoding="utf-8")
     layer_of = {}
     for number, line in LAYER.findall(text):
         layer_of |= {word: int(number) for word in line.split()}
-    problems = []
+    problems = [
+        f"docs/architecture.md: names no {path.name}"
+        for path in sorted((root / "include/ram").glob("*.h"))
+        if not re.search(rf"\b{path.name}\b", text)
+    ]
     for module, named in modules.items():
         if module not in layer_of:
             problems.append(f"docs/architecture.md: the picture has no {module}")
@@ -225,13 +229,15 @@ class TheTree(unittest.TestCase):
 class PlantedFaults(unittest.TestCase):
     """The checks above see what they are there for."""
 
+    HEADERS = "error.h quant.h allocate.h checkpoint.h mlx_layout.h file.h helpers.h\n"
+
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
         self.write("CMakeLists.txt", "ram_module(base)\nram_module(quant base)\nram_module(allocate base)\n"
                    "ram_module(checkpoint base quant)\nram_program(ram cli quant)\n")  # fmt: skip
         self.write("docs/architecture.md", "    2  cli checkpoint | two of base\n"
-                   "    1  quant allocate\n    0  base | errors\n")  # fmt: skip
+                   "    1  quant allocate\n    0  base | errors\n" + self.HEADERS)  # fmt: skip
         self.write("include/ram/error.h", "#pragma once\n")
         self.write("include/ram/quant.h", '#include "ram/error.h"\n')
         self.write("include/ram/allocate.h", '#include "ram/error.h"\n')
@@ -290,10 +296,15 @@ class PlantedFaults(unittest.TestCase):
                      "ram_module(checkpoint base quant)\nram_program(ram cli quant)\n", "not declared")  # fmt: skip
 
     def test_a_module_that_the_picture_lacks_is_found(self):
-        self.planted("docs/architecture.md", "    2  cli  checkpoint\n    1  quant\n    0  base\n", "no allocate")
+        self.planted("docs/architecture.md", "    2  cli  checkpoint\n    1  quant\n    0  base\n" + self.HEADERS,
+                     "the picture has no allocate")  # fmt: skip
+
+    def test_a_header_that_the_text_does_not_name_is_found(self):
+        self.planted("docs/architecture.md", "    2  cli checkpoint\n    1  quant allocate\n    0  base\n"
+                     + self.HEADERS.replace("quant.h", ""), "names no quant.h")  # fmt: skip
 
     def test_a_module_that_the_picture_has_too_low_is_found(self):
-        self.planted("docs/architecture.md", "    2  cli\n    1  quant  allocate  checkpoint\n    0  base\n",
+        self.planted("docs/architecture.md", "    2  cli\n    1  quant  allocate  checkpoint\n    0  base\n" + self.HEADERS,
                      "checkpoint not above quant")  # fmt: skip
 
     def test_another_modules_private_header_is_found(self):
