@@ -9,9 +9,6 @@
 #include "ram/json_tree.h"
 #include "ram/text.h"
 
-template class nlohmann::basic_json<>;
-template class nlohmann::basic_json<nlohmann::ordered_map>;
-
 namespace ram {
 namespace {
 
