@@ -12,6 +12,7 @@
 #include "instance.h"
 #include "relaxation.h"
 #include "search.h"
+#include "several.h"
 #include "sum.h"
 
 namespace ram {
@@ -180,9 +181,7 @@ void fill(const Instance& instance, int64_t capacity, std::vector<uint32_t>& ite
 
 }  // namespace
 
-Allocation solve_knapsack(const Knapsack& problem, int64_t budget_bytes, double time_limit_s) {
-  const auto limit = std::chrono::duration<double>(std::clamp(time_limit_s, 0.0, 1e9));
-  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(limit);
+Allocation solve_bytes(const Knapsack& problem, int64_t budget_bytes, Clock::time_point deadline) {
   const Instance instance = make_instance(problem);
   Allocation answer;
   answer.least_bytes = instance.least_bytes;
@@ -195,12 +194,22 @@ Allocation solve_knapsack(const Knapsack& problem, int64_t budget_bytes, double 
   for (const uint32_t item : solution.items) answer.choice.push_back(instance.items[item].option);
   const Option total = audit_choice(problem, answer.choice);
   answer.bytes = total.bytes;
+  answer.other = total.other;
   answer.loss = total.loss;
   answer.feasible = true;
   answer.optimal = solution.optimal;
   answer.lower_bound =
       solution.optimal ? total.loss : std::min(solution.bound, std::nextafter(total.loss, 0.0));
   return answer;
+}
+
+Allocation solve_knapsack(const Knapsack& problem, const Limits& limits, double time_limit_s) {
+  const auto limit = std::chrono::duration<double>(std::clamp(time_limit_s, 0.0, 1e9));
+  const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(limit);
+  const bool bytes_only = std::all_of(limits.other.begin(), limits.other.end(),
+                                      [](int64_t most) { return most == kNoLimit; });
+  return bytes_only ? solve_bytes(problem, limits.bytes, deadline)
+                    : solve_several(problem, limits, deadline);
 }
 
 }  // namespace ram
