@@ -47,6 +47,21 @@ class Documents(harness.ProgramTest):
         self.assertEqual(known - documented, set(), "in no word of docs/cli.md")
         self.assertEqual(documented - known, set(), "no command has it")
 
+    def test_the_tables_say_which_command_takes_which_option(self):
+        section = self.text.split("## Which command takes which options\n")[1].split("\n## ")[0]
+        groups, told = {}, {}
+        for line in section.splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if len(cells) == 2 and OPTION.search(line):
+                groups[cells[0]] = set(OPTION.findall(cells[1]))
+            elif len(cells) == 3 and cells[0].startswith("`"):
+                own = set(OPTION.findall(cells[1])) | groups["common"]
+                told[cells[0].strip("`")] = own.union(*(groups[name] for name in re.findall(r"[a-z]+", cells[2])))
+        self.assertEqual(list(groups), ["target", "planning", "calibration", "scoring", "common"])
+        self.assertEqual(sorted(told), sorted(commands()))
+        for command, named in told.items():
+            self.assertEqual(named, options(command), command)
+
     def test_the_manual_page_has_them_all(self):
         page = self.ram("completion", "man").out.replace("\\-", "-")
         for command in commands():
