@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the scripts share: where the clone is, how they speak, and how missing tools are installed.
+# What the scripts share: the clone's folder, messages, and how missing tools are installed.
 # Sourced, never run. Debian packages come by apt-get (root or sudo), Homebrew's by brew; when nothing
 # is missing, the check costs one query and touches nothing.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# What a build needs, what the tests need besides, and what the tidy and fuzz presets need besides.
-# ocl-icd-opencl-dev: not used, but the CMake file of libdnnl-dev will not do without.
+# What a build needs, what the tests need in addition, and what the tidy and fuzz presets need in addition.
+# ocl-icd-opencl-dev: not used, but the CMake file of libdnnl-dev requires it.
 DEBIAN_BUILD="g++ cmake ninja-build pkg-config git libfmt-dev nlohmann-json3-dev libcli11-dev
   libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev ocl-icd-opencl-dev
   libeigen3-dev libboost-math-dev libpcre2-dev
@@ -64,7 +64,7 @@ setup_debian() {
   fi
   log=$(mktemp)
   # shellcheck disable=SC2086
-  # The lists may be absent or stale: they are fetched only when the first try fails.
+  # The lists may be missing or old: they are fetched only when the first try fails.
   if ! apt_quiet install --no-install-recommends $missing >"$log" 2>&1; then
     apt_quiet update >"$log" 2>&1 &&
       apt_quiet install --no-install-recommends $missing >>"$log" 2>&1 || {

@@ -3,7 +3,7 @@
 # each list of requirements, and used again. Sourced after lib.sh.
 
 # interop_python mlx|peers: prints the interpreter of an environment with tests/interop/requirements-*.txt.
-# Status 77 (skipped, said in a message) where the packages cannot be had.
+# Status 77 (skipped, with a message) where the packages cannot be installed.
 interop_python() {
   local requirements="$ROOT/tests/interop/requirements-$1.txt" version key folder log
   if [ -n "${RAM_INTEROP_PYTHON:-}" ]; then
@@ -17,7 +17,7 @@ interop_python() {
   version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   key=$(cat "$ROOT"/tests/interop/requirements-*.txt | cksum | cut -d ' ' -f 1)
   folder="${XDG_CACHE_HOME:-$HOME/.cache}/ram/venv-$1-$version-$key"
-  # The mark is written last: a half-made environment is made again.
+  # The mark is written last: an unfinished environment is made again.
   if [ ! -e "$folder/complete" ]; then
     say "interop: making $folder"
     rm -rf "$folder"

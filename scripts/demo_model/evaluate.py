@@ -119,7 +119,7 @@ def main():
     parser.add_argument("--model", type=Path, default=Path("models/demo"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/demo-train"),
                         help="where train.npy is, for the bigram model")
-    parser.add_argument("--bits", type=int, default=0, help="round the weights to so many first")
+    parser.add_argument("--bits", type=int, default=0, help="round the weights to this many bits first")
     parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """Builds folders of every method at equal bytes, compares them on a text, and prints the tables.
 
 Four sizes from the smallest safe one of the published method to its largest plan below 8:64, or, with
---bpw, those at which the units that can be quantized have so many bits per weight. The published
+--bpw, those at which the units that can be quantized have the given bits per weight. The published
 method is built first; the default, the same with measured coefficients, the same with searched scales,
 and --effort best get exactly its folder's bytes; uniform formats are compared with them. Prints Markdown.
 
@@ -67,7 +67,7 @@ class Runner:
         return json.loads(done.stdout)
 
     def size_at(self, model, bits):
-        """Bytes of a folder whose units that can be quantized have so many bits per weight."""
+        """Bytes of a folder in which the units that can be quantized have `bits` bits per weight."""
         plan = self.folder / "any.json"
         self.run("plan", model, "--uniform", "8:32", "-o", plan)
         plan = json.loads(plan.read_text())
@@ -292,7 +292,7 @@ def parse(words):
     parser.add_argument("--into", metavar="NAME", help="puts the rows into the CSV files as this experiment")
     parser.add_argument("--table", help="with --into: own, untuned, others or sizes; by the other options if left out")
     parser.add_argument("--text-name", help="with --into: what the page calls the text; its file's name if left out")
-    parser.add_argument("--note", default="", help="with --into: what a reader has to know besides")
+    parser.add_argument("--note", default="", help="with --into: what else a reader has to know")
     parser.add_argument("--csv", default=str(ROOT / "docs/results"), help="with --into: the folder of the CSV files")
     return parser.parse_args(words)
 

@@ -1,6 +1,6 @@
 """docs/results.md, docs/results/folders.md and the plot, from the CSV files and the text of docs/results/page.md.in.
 
-In the text, {{NAME ARGUMENTS}} stands for what the function NAME of `Page` returns.
+In the text, {{NAME ARGUMENTS}} is replaced by what the function NAME of `Page` returns.
 """
 
 import math
@@ -41,7 +41,7 @@ class Page:
         self.results = results
 
     def groups(self, experiment):
-        """The ratios of an experiment by what they are held against: [{method: row}]."""
+        """The ratios of an experiment by the folder that they are compared with: [{method: row}]."""
         groups = {}
         for row in self.results.rows("ratios", experiment["experiment"]):
             groups.setdefault((row["against"], row["bits_asked"], row["bits_per_weight"]), {})[row["method"]] = row

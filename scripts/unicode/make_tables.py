@@ -4,7 +4,7 @@
     make_tables.py > src/tokenizer/unicode_tables.cpp
 
 Needs tokenizers, and a Python whose unicodedata is 14.0 (3.11), the version of Debian's PCRE2 and
-utf8proc. Nothing is taken from a file: every property is asked of tokenizers for all code points.
+utf8proc. No file is read: every property of all code points comes from tokenizers.
 """
 
 import sys

@@ -26,7 +26,7 @@ class BadInput(harness.ProgramTest):
         self.weights = self.model / "model.safetensors"
 
     def expect(self, status, *parts, options=()):
-        """fit refuses, and leaves the model as it was, no OUT, and nothing beside it."""
+        """fit refuses, and leaves the model as it was, no OUT, and no file beside it."""
         before = harness.files_of(self.model)
         ran = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--quiet", *options)
         self.assert_refused(ran, status, *parts)
@@ -58,23 +58,23 @@ class BadInput(harness.ProgramTest):
         self.weights.write_bytes(b"")
         self.expect(CORRUPT, "model.safetensors")
 
-    def test_files_cut_at_many_places(self):
+    def test_files_truncated_at_many_places(self):
         data = self.weights.read_bytes()
         for length in (1, 7, 8, 9, 100, 1000, len(data) // 2, len(data) - 1):
             self.weights.write_bytes(data[:length])
             self.expect(CORRUPT, "model.safetensors")
 
-    def test_more_bytes_than_the_header_tells_of(self):
+    def test_more_bytes_than_the_header_describes(self):
         self.weights.write_bytes(self.weights.read_bytes() + b"more")
         self.expect(CORRUPT, "model.safetensors")
 
-    def test_header_lengths_that_lie(self):
+    def test_wrong_header_lengths(self):
         data = self.weights.read_bytes()
         for length in (0, 1, len(data), 2**31, 2**63 - 1, 2**63, 2**64 - 1):
             self.weights.write_bytes(struct.pack("<Q", length) + data[8:])
             self.expect(CORRUPT, "model.safetensors")
 
-    def test_headers_that_are_no_json_objects(self):
+    def test_headers_that_are_not_json_objects(self):
         for text in (b"", b"null", b"[]", b"{", b"{\"a\": }", b"\xff\xfe", b"{} {}", b"{\"a\": 1}"):
             self.rewrite_header(lambda _, text=text: text)
             self.expect(CORRUPT, "model.safetensors")
@@ -90,14 +90,14 @@ class BadInput(harness.ProgramTest):
                 self.weights.unlink()
                 harness.write_safetensors(self.weights, harness.tiny_tensors())
 
-    def test_a_name_that_stands_twice(self):
+    def test_a_name_that_appears_twice(self):
         def twice(header):
             entry = json.dumps(header[WEIGHT]).encode()
             text = json.dumps(header).encode()
             return text[:-1] + b', "' + WEIGHT.encode() + b'": ' + entry + b"}"
         self.expect_header(twice)
 
-    def test_offsets_that_cannot_be(self):
+    def test_impossible_offsets(self):
         data = self.weights.read_bytes()
         size = struct.unpack("<Q", data[:8])[0]
         begin, end = json.loads(data[8:8 + size])[WEIGHT]["data_offsets"]
@@ -108,7 +108,7 @@ class BadInput(harness.ProgramTest):
                 self.weights.write_bytes(data)
                 self.expect_header(self.change_entry(data_offsets=offsets))
 
-    def test_shapes_that_cannot_be(self):
+    def test_impossible_shapes(self):
         data = self.weights.read_bytes()
         for shape in ([2**32, 2**32], [2**63 - 1, 2], [2**64, 1], [-64, -128], [64, 129], [64.5, 2],
                       [0, 128], "64", [1] * 1000):
@@ -120,7 +120,7 @@ class BadInput(harness.ProgramTest):
         self.rewrite_header(self.change_entry(shape=[128, 64]))
         self.expect(CORRUPT, WEIGHT)
 
-    def test_an_unknown_dtype_and_one_that_is_no_weight(self):
+    def test_an_unknown_dtype_and_one_not_for_weights(self):
         self.expect_header(self.change_entry(dtype="BF17"), UNSUPPORTED, "BF17")
         self.rewrite_header(self.change_entry(dtype="I16"))
         self.expect(UNSUPPORTED, WEIGHT, "I16")
@@ -169,7 +169,7 @@ class BadInput(harness.ProgramTest):
         harness.write_safetensors(self.weights, tensors)
         self.expect(CORRUPT, WEIGHT, options=("--dtype", "f16"))
 
-    def test_a_model_that_is_nowhere(self):
+    def test_a_model_that_does_not_exist(self):
         self.assert_refused(self.ram("inspect", "no/such-model"), MISSING, "no/such-model")
         self.assert_refused(self.ram("inspect", "./nothing"), MISSING)
         self.assert_refused(self.ram("inspect", self.weights), MISSING)
@@ -210,7 +210,7 @@ class BadInput(harness.ProgramTest):
         self.change_config(quantization_config={"quant_method": "gptq", "bits": 4})
         self.expect(UNSUPPORTED, "quantized")
 
-    def test_rows_that_no_group_divides_are_kept_and_that_is_said(self):
+    def test_rows_that_no_group_divides_are_kept_with_a_note(self):
         shutil.rmtree(self.model)
         harness.write_model(self.model, intermediate=136)
         ran = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--json")
@@ -233,7 +233,7 @@ class BadInput(harness.ProgramTest):
         self.assertLess(ran.seconds, SOON)
         return ran
 
-    def test_sizes_that_do_not_say_what_they_mean(self):
+    def test_ambiguous_sizes(self):
         for size in ("19G", "19M", "1.5", "-1", "1e9", "0", "0%", "120%", "GB", "9999999999999GB"):
             ran = self.ram("fit", "model", "--budget", size, "-o", "out")
             self.assert_refused(ran, USAGE, size)
@@ -245,7 +245,7 @@ class BadInput(harness.ProgramTest):
         harness.write_model(self.folder / "moe", experts=2)
         self.assert_refused(self.quantize("moe"), USAGE, "model")
 
-    def test_plans_that_are_no_plans(self):
+    def test_files_that_are_not_plans(self):
         file = self.make_plan()
         good = json.loads(file.read_text())
         for text in ("", "{", "[]", "null", "[" * 100000, "{}", '{"ram_plan": "x"}'):
@@ -256,7 +256,7 @@ class BadInput(harness.ProgramTest):
         file.unlink()
         self.assert_refused(self.quantize(), MISSING, "plan.json")
 
-    def test_plans_edited_into_what_cannot_be(self):
+    def test_plans_edited_to_be_impossible(self):
         file = self.make_plan()
         good = file.read_text()
 
@@ -299,20 +299,20 @@ class BadInput(harness.ProgramTest):
         (self.folder / "file").write_text("x")
         self.assert_refused(self.ram("fit", "model", "--budget", "90%", "-o", "file"), USAGE)
 
-    def test_a_study_that_is_none(self):
+    def test_a_file_that_is_not_a_study(self):
         (self.folder / "ram.db").write_text("this is not a database, and long enough to be read\n" * 99)
         before = harness.files_of(self.folder)
         self.assert_refused(self.ram("fit", "model", "--budget", "90%", "-o", "out"), CORRUPT, "ram.db")
         self.assertEqual(harness.files_of(self.folder), before)
 
-    def test_outputs_in_folders_that_are_not_there(self):
+    def test_outputs_in_folders_that_do_not_exist(self):
         for command in (("plan", "model", "--budget", "90%", "-o", "no/plan.json"),
                         ("analyze", "model", "--csv", "no/curves.csv"),
                         ("analyze", "model", "--study", "no/ram.db")):
             self.assert_refused(self.ram(*command), WRITE_FAILED, "no")
 
-    def test_a_standard_output_that_takes_nothing(self):
-        node = self.folder / "full"  # Linux's device 1:7 takes nothing; the system's node is never touched
+    def test_a_standard_output_that_is_full(self):
+        node = self.folder / "full"  # Linux's device 1:7 is always full; the system's node is never touched
         try:
             os.mknod(node, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
             full = open(node, "wb")
@@ -322,7 +322,7 @@ class BadInput(harness.ProgramTest):
             ran = self.ram("plan", "model", "--budget", "90%", "-o", "-", "--quiet", stdout=full)
         self.assert_refused(ran, WRITE_FAILED)
 
-    def test_a_reader_that_goes_away_is_no_failure(self):
+    def test_a_reader_that_goes_away_is_not_a_failure(self):
         reading, writing = os.pipe()
         os.close(reading)
         try:
@@ -338,7 +338,7 @@ class BadInput(harness.ProgramTest):
             user = {"user": 65534, "group": 65534}
             if subprocess.run([harness.PROGRAM, "--version"], capture_output=True, check=False,
                               **user).returncode != 0:
-                self.skipTest("the program lies where no other user can run it")
+                self.skipTest("the program is in a folder that other users cannot enter")
         else:
             user = {}
         self.folder.chmod(0o755)

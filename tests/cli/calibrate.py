@@ -61,7 +61,7 @@ class Calibrate(CalibrationTest):
         self.assertEqual(ran.status, 0, ran)
         self.assertEqual(content(self.folder / "one"), content(self.folder / "three"))
 
-    def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(self):
+    def test_a_killed_run_continues_and_ends_with_the_same_bytes(self):
         self.fit("whole", "--effort", "best", "--study", "whole.db")
         command = [harness.PROGRAM, "fit", str(self.model), "--budget", str(BUDGET), "-o", "cut",
                    "--effort", "best", "--study", "cut.db", *map(str, LITTLE)]
@@ -74,7 +74,7 @@ class Calibrate(CalibrationTest):
         self.fit("cut", "--effort", "best", "--study", "cut.db")
         self.assertEqual(content(self.folder / "whole"), content(self.folder / "cut"))
 
-    def test_a_model_is_not_scored_on_what_it_was_calibrated_on(self):
+    def test_a_model_is_not_scored_on_its_calibration_text(self):
         text = self.folder / "text.txt"
         lines = (DEMO / "heldout.txt").read_text(encoding="utf-8")
         text.write_text(lines[:20000], encoding="utf-8")
@@ -92,7 +92,7 @@ class Calibrate(CalibrationTest):
         self.assertEqual(ran.status, 0, ran)
 
     def own_text(self, study):
-        """What the model wrote to be calibrated on, as a text file."""
+        """The calibration text that the model wrote, as a text file."""
         with sqlite3.connect(self.folder / study) as db:
             (ids, length), = db.execute("SELECT ids, row_length FROM calibration_text")
         ids = struct.unpack(f"<{len(ids) // 4}i", ids)
@@ -102,7 +102,7 @@ class Calibrate(CalibrationTest):
                                                input=row.encode()).out.encode() for row in rows))
         return text
 
-    def test_nor_on_what_it_wrote_itself_to_be_calibrated_on(self):
+    def test_nor_on_the_calibration_text_that_it_wrote_itself(self):
         ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "out", "--encoder", "feedback",
                        "--calibration-rows", 8, "--calibration-length", 160)
         self.assertEqual(ran.status, 0, ran)
@@ -110,7 +110,7 @@ class Calibrate(CalibrationTest):
         for command in (("perplexity", "out"), ("compare", self.model, "out")):
             ran = self.ram(*command, "--text", own, "--length", 64)
             self.assert_refused(ran, USAGE, "calibrated on", "own.txt", "seed 42")
-        # What the model writes with the same seed elsewhere, and with the next one, is another text.
+        # The model writes another text with `generate` and the same seed, and with the next seed.
         for seed in (42, 43):
             ran = self.ram("generate", self.model, "--from-nothing", 8, "--max-tokens", 160, "--seed", seed)
             self.assertEqual(ran.status, 0, ran)
@@ -135,7 +135,7 @@ class Calibrate(CalibrationTest):
         self.assertFalse(lock.parent.exists())
 
     def small_disk(self, size):
-        """A file system of its own in the test's folder, of so many bytes as mount reads them."""
+        """A separate file system in the test's folder; `size` in the form that mount reads."""
         disk = self.folder / "disk"
         disk.mkdir()
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
@@ -145,7 +145,7 @@ class Calibrate(CalibrationTest):
         self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
         return disk
 
-    def test_what_is_compressed_already_needs_no_space_again(self):
+    def test_compressed_units_need_no_space_again(self):
         disk = self.small_disk("64m")
         self.fit("whole", "--effort", "best", "--study", "whole.db")
         size = harness.folder_bytes(self.folder / "whole")
@@ -161,7 +161,7 @@ class Calibrate(CalibrationTest):
         if not store.exists():
             self.skipTest("skipped: it was done before it could be killed")
         held = harness.folder_bytes(store)
-        # As much as is missing, and some pages that the file system rounds up: less than twice the size.
+        # The missing bytes, and some pages that the file system rounds up: less than twice the size.
         free = 2 * size - held + 200_000
         filler = disk / "filler"
         with open(filler, "wb") as file:

@@ -127,7 +127,7 @@ class Contract(harness.ProgramTest):
         self.assertEqual(uniform["lm_head"], "4:64")
         self.assertEqual(self.plan("--budget", "60%", "--method", "ram").json["method"], "ram")
 
-    def test_too_small_a_budget_says_what_would_do(self):
+    def test_too_small_a_budget_names_the_smallest_one(self):
         ran = self.plan("--budget", "1000")
         self.assertEqual(ran.status, 6, ran)
         document = ran.json
@@ -164,7 +164,7 @@ class Contract(harness.ProgramTest):
         self.assertIn("bits per weight", ran.out)
         self.assertLessEqual(max(map(len, ran.out.splitlines())), 100)
 
-    def test_an_out_that_is_exactly_what_was_asked_for_is_done_and_another_is_refused(self):
+    def test_an_equal_out_is_done_and_another_is_refused(self):
         ask = ("fit", "model", "--budget", "50%", "-o", "out")
         self.assertEqual(self.ram(*ask).status, 0)
         before = harness.files_of(self.folder / "out")

@@ -13,7 +13,7 @@ import harness  # noqa: E402
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs/cli.md"
 OPTION = re.compile(r"--[a-z][a-z-]*")
-# Options of other programs that the document speaks of, none of ours: `cmake --install`.
+# Options of other programs in the document: `cmake --install`.
 FOREIGN = {"--install"}
 
 

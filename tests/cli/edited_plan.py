@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A plan edited by hand: explained whatever it takes, and written within a budget that is said."""
+"""A plan edited by hand: explained at any size, and written within the budget that is given."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ class EditedPlan(harness.ProgramTest):
         self.plan = json.loads((self.folder / "plan.json").read_text())
 
     def edit(self, **formats):
-        """One bit more for a unit of few bits, or what is given; as edited.json."""
+        """edited.json: one bit more for a unit of few bits, or the given change."""
         plan = json.loads(json.dumps(self.plan))
         if not formats:
             unit = next(u for u in plan["units"] if u["format"][0] in "345")
@@ -33,7 +33,7 @@ class EditedPlan(harness.ProgramTest):
         (self.folder / "edited.json").write_text(json.dumps(plan))
         return formats
 
-    def test_what_is_over_the_budget_is_refused_with_the_file_and_the_ways_out(self):
+    def test_a_plan_over_its_budget_is_refused_with_the_file_and_the_remedies(self):
         formats = self.edit()
         ran = self.ram("quantize", "model", "--plan", "edited.json", "-o", "out")
         self.assert_refused(ran, USAGE, "edited.json", "ram explain edited.json", "--budget")
@@ -56,7 +56,7 @@ class EditedPlan(harness.ProgramTest):
         self.assertEqual(again.status, 0, again)
         self.assertIn("already", again.out)
 
-    def test_explain_says_what_is_over_instead_of_refusing(self):
+    def test_explain_says_the_excess_instead_of_refusing(self):
         self.edit()
         ran = self.ram("explain", "edited.json")
         self.assertEqual(ran.status, 0, ran)
@@ -102,7 +102,7 @@ class EditedPlan(harness.ProgramTest):
         self.assertIn("<- chosen", self.ram("explain", "plan.json", "*.1.*.q_proj").out)
         self.assert_refused(self.ram("explain", "plan.json", "*.x_proj"), USAGE, "no such unit")
 
-    def test_a_folder_without_a_plan_has_a_sentence(self):
+    def test_a_folder_without_a_plan_has_its_own_message(self):
         ran = self.ram("explain", "model")
         self.assert_refused(ran, 3, "model is a folder without a plan.json", "ram fit")
 

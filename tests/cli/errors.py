@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""With --json an error is a document too: every command, every status, whatever goes wrong."""
+"""With --json an error is a document too: of every command and every status."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class Errors(harness.ProgramTest):
             self.failed(2, command, "--no-such-option", "--json")
             self.failed(2, "--json", command, "--no-such-option")
 
-    def test_what_is_missing_of_every_command(self):
+    def test_missing_arguments_of_every_command(self):
         for command in COMMANDS:
             if command not in ("demo", "studies"):
                 with self.subTest(command=command):
@@ -53,7 +53,7 @@ class Errors(harness.ProgramTest):
         self.failed(2, "nonsense", "--json")
         self.failed(2, "fit", "--json", "--budget")
 
-    def test_inputs_that_are_not_there(self):
+    def test_inputs_that_do_not_exist(self):
         (self.folder / "t.txt").write_text("some text")
         for command in (("fit", "no/such", "--budget", "1GB", "-o", "out"), ("inspect", "no/such"),
                         ("analyze", "no/such"), ("plan", "no/such", "--bpw", "4"),
@@ -115,7 +115,7 @@ class Errors(harness.ProgramTest):
                 (self.folder / name).unlink(missing_ok=True)
         self.skipTest("the analysis was never caught at work")
 
-    def test_an_answer_that_is_no_is_no_error(self):
+    def test_a_failed_check_is_not_an_error(self):
         harness.write_model(self.folder / "model")
         self.assertEqual(self.ram("fit", "model", "--uniform", "4:64", "-o", "out").status, 0)
         (self.folder / "out" / "stray.txt").write_text("x")
@@ -136,7 +136,7 @@ class Errors(harness.ProgramTest):
 
 
 class Words(harness.ProgramTest):
-    """What is said of a command line that is wrong is our own."""
+    """Messages about a wrong command line are ours, not the parser's."""
 
     def says(self, command, *parts):
         ran = self.ram(*command)
@@ -144,11 +144,11 @@ class Words(harness.ProgramTest):
         for raw in ("REQUIRED", "required", "TEXT", "received", "Could not convert", "not in range"):
             self.assertNotIn(raw, ran.err)
 
-    def test_a_memory_that_is_no_size_is_refused_by_every_command(self):
+    def test_a_memory_that_is_not_a_size_is_refused_by_every_command(self):
         for command in (("studies",), ("inspect", "x"), ("tokenize", "x"), ("fit", "x", "--bpw", 4, "-o", "y")):
             self.says((*command, "--memory", "banana"), "banana", "19GB")
 
-    def test_each_mistake_has_a_sentence(self):
+    def test_each_mistake_has_its_own_message(self):
         self.says(("compare", "a", "--text", "t"), "at least 2", "1 is given")
         self.says(("inspect",), "MODEL is missing")
         self.says(("fit", "m"), "-o", "missing")

@@ -67,14 +67,14 @@ class Evaluate(harness.ProgramTest):
     def test_a_folder_in_the_model_that_may_not_be_read_stops_nothing(self):
         user = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
         if subprocess.run([harness.PROGRAM, "--version"], capture_output=True, check=False, **user).returncode:
-            self.skipTest("the program lies where no other user can run it")
+            self.skipTest("the program is in a folder that other users cannot enter")
         model = changed_demo(self.folder / "model", lambda folder: (folder / ".cache").mkdir(mode=0))
         self.addCleanup((model / ".cache").chmod, 0o700)
         self.folder.chmod(0o777)
         ran = self.ram("perplexity", model, "--text", self.short_text(3000), "--length", 128, "--json", **user)
         self.assertEqual(ran.status, 0, ran)
 
-    def test_what_the_study_holds_is_not_computed_again_and_threads_do_not_matter(self):
+    def test_known_rows_are_not_computed_again_and_threads_do_not_matter(self):
         first = self.perplexity("--rows", 4, "--threads", 1)
         self.assertEqual(first["rows_known"], 0)
         again = self.perplexity("--rows", 4, "--threads", 2)
@@ -95,7 +95,7 @@ class Evaluate(harness.ProgramTest):
         self.assertEqual([p.returncode for p in both], [0, 0])
         self.assertEqual(json.loads(outs[0])["rows"], json.loads(outs[1])["rows"])
 
-    def test_ctrl_c_keeps_finished_blocks_and_the_next_run_goes_on(self):
+    def test_ctrl_c_keeps_finished_blocks_and_the_next_run_continues(self):
         # Two blocks: one to keep, one to interrupt.
         text = self.short_text(140_000)
         command = [harness.PROGRAM, "perplexity", str(DEMO), "--text", str(text), "--length", "128",
@@ -146,7 +146,7 @@ class Evaluate(harness.ProgramTest):
         self.assertEqual(coarse["bytes"], size)
         plan = json.loads((models[1] / "plan.json").read_text())
         self.assertAlmostEqual(coarse["bits_per_weight"], plan["bits_per_weight"], places=9)
-        # The same losses as perplexity's, which then has nothing to do.
+        # The same losses as perplexity's, which then has nothing left to compute.
         alone = self.perplexity("--rows", 20, model=models[1])
         self.assertEqual(alone["rows_known"], 20)
         self.assertEqual(alone["rows"], coarse["rows"])
@@ -189,7 +189,7 @@ class Evaluate(harness.ProgramTest):
             if margin:
                 self.assert_refused(ran, USAGE, "--margin")
 
-    def test_demo_goes_on_to_what_its_folders_are_worth(self):
+    def test_demo_evaluates_its_folders(self):
         def shorten(folder):
             text = folder / "heldout.txt"
             text.write_text(text.read_text(encoding="utf-8")[:8000], encoding="utf-8")
@@ -209,7 +209,7 @@ class Evaluate(harness.ProgramTest):
         for label in ("uniform-4-64", "published", "32-percent", "the reference"):
             self.assertIn(label, shown.out)
 
-    def test_rows_of_garbage_that_turn_the_ranking_around_are_named(self):
+    def test_rows_of_garbage_that_reverse_the_ranking_are_named(self):
         rng = random.Random(5)
         documents = TEXT.read_text(encoding="utf-8")[:40_000].split("<|endoftext|>")
         for place in (len(documents) // 4, len(documents) // 2):
@@ -232,7 +232,7 @@ class Evaluate(harness.ProgramTest):
         self.assertTrue(report["rows"])
         for row in report["rows"]:
             self.assertGreater(math.exp(losses[row]), 100)
-        # Without one row fewer the mean would still rank them the other way.
+        # With one of these rows left in, the mean would still rank them the other way.
         gain = {a["row"]: a["nll_sum"] - b["nll_sum"]
                 for a, b in zip(reference["rows"], entry["rows"])}
         left = sum(gain.values()) - sum(gain[row] for row in report["rows"])
@@ -280,7 +280,7 @@ class Evaluate(harness.ProgramTest):
             file.truncate(3_000_000_000)
         self.assert_refused(self.ram("perplexity", DEMO, "--text", huge), UNSUPPORTED, "head -c")
 
-    def test_a_text_is_the_same_however_its_lines_end(self):
+    def test_a_text_is_the_same_with_any_line_ends(self):
         lf = b" = A town = \n\n" + TEXT.read_bytes()[:8000]
         self.assertNotIn(b"\r", lf)
         lines = lf.split(b"\n")
@@ -299,7 +299,7 @@ class Evaluate(harness.ProgramTest):
                 self.assertEqual(found[name], found["lf"], (form, name))
         ran = self.ram("perplexity", DEMO, "--text", self.folder / "crlf.txt", "--length", 128)
         self.assertIn("carriage returns of the text are read as ends of lines", ran.err)
-        # Kept under the text, not the file: the other form has nothing left to do.
+        # Kept under the text, not the file: nothing is left to do for the other form.
         again = self.perplexity("--study", "crlf-plain.db", "--text-format", "plain",
                                 text=self.folder / "lf.txt")
         self.assertEqual(again["rows_known"], again["rows_used"])
@@ -324,7 +324,7 @@ class Evaluate(harness.ProgramTest):
             self.assert_refused(ran, USAGE, says)
         self.assert_refused(self.ram("compare", DEMO, "--text", TEXT), USAGE)
 
-    def test_a_plan_that_is_none_of_ours_ends_neither_scores_nor_report(self):
+    def test_a_foreign_plan_ends_neither_scores_nor_report(self):
         made = self.compressed("4:64")
         whole = json.loads((made / "plan.json").read_text())
         for name, content in (("junk", "{"), ("list", "[1]"), ("other", '{"plan": "of a trip"}'),

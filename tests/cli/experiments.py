@@ -66,7 +66,7 @@ class Experiments(CalibrationTest):
         process = subprocess.Popen(
             [harness.PROGRAM, *map(str, ("noise", model, "out", *score, "--seeds", 40, "--quiet"))],
             cwd=self.folder, env=harness.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(1.5)  # it is drawing: what the comparison takes is known
+        time.sleep(1.5)  # it is drawing: the comparison's inputs are known
         with open(model / "model.safetensors", "r+b") as file:
             file.seek(3_000_000)
             file.write(bytes(1_000_000))
@@ -154,7 +154,7 @@ class Experiments(CalibrationTest):
             folder = self.folder / "ram-sweep" / point["folder"]
             self.assertEqual(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
                              point["total_bytes"])
-        # The least squares line, worked out again.
+        # The least squares line, computed again.
         x = [math.log1p(point["loss"]) for point in own]
         y = [point["mean_perplexity"] for point in own]
         mean_x, mean_y = sum(x) / 3, sum(y) / 3

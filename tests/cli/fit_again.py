@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""fit a second time: what is not the folder that is there is refused before work, and the model
+"""fit a second time: a request for another folder than the existing one is refused before work, and the model
 card's command makes the same folder."""
 
 import json
@@ -33,7 +33,7 @@ class FitAgain(CalibrationTest):
         self.assertEqual(ran.status, 0, ran)
 
     def assert_refused_before_work(self, ran, *words):
-        """Before the study is opened, even."""
+        """Even before the study is opened."""
         self.assert_refused(ran, USAGE, "--force", *words)
         self.assertFalse((self.folder / "none.db").exists())
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What fit says before the work, while it works, and of what came out."""
+"""What fit says before the work, during it, and of the result."""
 
 import pathlib
 import sys
@@ -41,13 +41,13 @@ class Forecast(CalibrationTest):
         ran = self.ram("fit", self.model, "--budget", BUDGET + 1, "-o", "out", "--dry-run")
         self.assert_refused(ran, 2, "--force")
 
-    def test_what_the_study_knows_takes_no_time(self):
+    def test_known_results_take_no_time(self):
         self.fit("--effort", "best", *LITTLE)
         found = self.fit("--effort", "best", *LITTLE, "--dry-run", "--json").json
         known = {stage["stage"]: stage["seconds"] for stage in found["stages"]}
         self.assertEqual((known["analyze"], known["write text"]), (0, 0))
 
-    def test_long_work_says_before_what_it_takes_and_best_says_so_always(self):
+    def test_long_work_is_estimated_before_and_best_always(self):
         ran = self.fit("--effort", "best", *LITTLE, "--json")
         first = ran.err.splitlines()[0]
         self.assertIn("stage", first)
@@ -56,7 +56,7 @@ class Forecast(CalibrationTest):
         quiet = self.fit("--effort", "best", *LITTLE, "--quiet", "--json")
         self.assertEqual(quiet.err, "")
 
-    def test_a_probe_time_that_cannot_be_kept_is_said_before(self):
+    def test_a_probe_time_that_cannot_be_kept_is_named_before(self):
         ran = self.fit("--effort", "best", *LITTLE, "--probe-time", "0.001s")
         before = ran.err.split("measuring ")[1]
         self.assertIn("more than --probe-time", before)

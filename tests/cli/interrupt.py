@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ctrl-C and kills of a fit at any moment: it ends cleanly, goes on later, and the files are the same."""
+"""Ctrl-C and kills of a fit at any moment: it ends cleanly, continues later, and the files are the same."""
 
 import pathlib
 import random
@@ -45,7 +45,7 @@ class Interrupt(harness.ProgramTest):
         left = {p.name for p in (self.folder / run).iterdir()}
         self.assertLessEqual(left, {"out", "ram.db", "ram.db-wal", "ram.db-shm"})
 
-    def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on_to_the_same_files(self):
+    def test_ctrl_c_ends_cleanly_and_the_next_run_ends_with_the_same_files(self):
         expected, seconds = self.reference()
         interrupted = 0
         for attempt in range(ATTEMPTS):

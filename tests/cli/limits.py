@@ -51,7 +51,7 @@ class Limits(harness.ProgramTest):
             self.assertIn(status, (0, WRITE_FAILED), (size, err))
             (self.folder / "logits.safetensors").unlink(missing_ok=True)
             self.assertEqual(self.left(), ["good", "ids.json"], size)
-        # What was not written then is written now.
+        # Now it is written.
         self.assertEqual(self.ram("fit", DEMO, "--uniform", "4:64", "-o", "out").status, 0)
         self.assertEqual(harness.files_of(self.folder / "out"), whole)
 
@@ -69,7 +69,7 @@ class Limits(harness.ProgramTest):
                 refused += 1
                 # Below this the program itself may not start: the loader's own status.
                 self.assertIn(status, (USAGE, MISSING, WRITE_FAILED), (arguments, files, err))
-                # Nothing stays that could be written and not be verified.
+                # A folder that cannot be verified is not left behind.
                 self.assertFalse((self.folder / "out").exists(), (files, err))
             self.assertEqual(status, 0, arguments)
             shutil.rmtree(self.folder / "out", ignore_errors=True)

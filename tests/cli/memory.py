@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What `--memory` promises the commands that run models: the peak resident memory stays below it for models larger
-than it, and what comes out is the same to the bit."""
+than it, and the result is the same to the bit."""
 
 import json
 import pathlib
@@ -106,13 +106,13 @@ def write_model(folder, experts, layers, hidden=512):
 class Memory(harness.ProgramTest):
     def setUp(self):
         super().setUp()
-        # A sanitizer keeps freed memory, and a shadow of all of it.
+        # A sanitizer keeps freed memory, and shadow memory for all of it.
         self.sanitized = harness.sanitized()
         if self.sanitized:
             print("SKIPPED: with sanitizers the peak is not the program's own; only results are compared", flush=True)
 
     def part_of(self, layers):
-        """With sanitizers, where only results are compared, a quarter says as much."""
+        """With sanitizers only results are compared, and a quarter of the size is enough."""
         return layers // 4 if self.sanitized else layers
 
     def run_logits(self, model, *options):
@@ -129,7 +129,7 @@ class Memory(harness.ProgramTest):
         return out.read_bytes(), ran.json["peak_resident_bytes"]
 
     def least_memory(self, model):
-        """What the refusal of too little says is needed."""
+        """The least memory, as the refusal of too little names it."""
         _, ran = self.run_logits(model, "--memory", "120MB")
         self.assertEqual(ran.status, 2, ran)
         need = re.search(r"need ([0-9.]+) MB", ran.err)
@@ -137,7 +137,7 @@ class Memory(harness.ProgramTest):
         return round(float(need[1]) * 1e6)
 
     def check(self, model):
-        """In the least memory that is taken, and in as much as there is."""
+        """With the least memory that is accepted, and with as much as there is."""
         memory = self.least_memory(model)
         within, peak = self.logits(model, "--memory", memory)
         free, free_peak = self.logits(model, "--memory", "8GB")
@@ -178,7 +178,7 @@ class Memory(harness.ProgramTest):
 
 
 class CalibrationMemory(harness.ProgramTest):
-    """fit --effort best: text, probing, moments, encoding and writing, in the least memory that is taken."""
+    """fit --effort best: text, probing, moments, encoding and writing, with the least memory that is accepted."""
 
     TEXT = ("--calibration-rows", 6, "--calibration-length", 64)
 
@@ -186,7 +186,7 @@ class CalibrationMemory(harness.ProgramTest):
         return self.ram("fit", model, "--bpw", 4, "--effort", "best", *self.TEXT, "--memory", memory, "--threads", 2,
                         "-o", "out", "--force", "--json", *options)
 
-    def test_the_least_memory_that_is_taken_is_kept_and_gives_the_same_bytes(self):
+    def test_the_least_accepted_memory_is_kept_and_gives_the_same_bytes(self):
         if harness.sanitized():
             self.skipTest("with sanitizers the peak is not the program's own")
         for name, experts in (("dense", 0), ("experts", 8)):
@@ -204,7 +204,7 @@ class CalibrationMemory(harness.ProgramTest):
             print(f"{name}: fit --effort best --memory {memory / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB", flush=True)
             self.assertLessEqual(peak, memory)
             within = (self.folder / "out/model.safetensors").read_bytes()
-            # What was measured is known by now: only what is encoded is done again.
+            # The measurements are known by now: only encoding is done again.
             ran = self.fit(model, "8GB")
             self.assertEqual(ran.status, 0, ran)
             self.assertEqual((self.folder / "out/model.safetensors").read_bytes() == within, True,

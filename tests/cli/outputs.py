@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""No output destroys what was there: the study, an input, a model's files, another command's file, a device."""
+"""No output destroys an existing file: the study, an input, a model's files, another command's file, a device."""
 
 import errno
 import json
@@ -47,7 +47,7 @@ class OutputTest(harness.ProgramTest):
             return sorted(study.execute("SELECT name, fingerprint FROM model"))
 
     def refused(self, *command, status=USAGE, says=(), **options):
-        """Refused in one line, and no file anywhere is another, new or gone; the study is the same."""
+        """Refused in one line; no file is changed, new or missing, and the study is the same."""
         def files():
             all_of = harness.files_of(self.folder)
             return {k: v for k, v in all_of.items() if not k.startswith("ram.db-")}
@@ -71,7 +71,7 @@ class OverSomething(OutputTest):
                 with self.subTest(command=command):
                     self.refused(*command, says=("study",))
 
-    def test_a_study_that_is_not_there_yet(self):
+    def test_a_study_that_does_not_exist_yet(self):
         for command in self.commands("new.db").values():
             self.refused(*command, "--study", "./new.db", says=("study",))
             self.assertFalse((self.folder / "new.db").exists())
@@ -129,7 +129,7 @@ class OverSomething(OutputTest):
                 self.refused(*command)
         self.assertEqual(self.ram("verify", "out").status, 0)
 
-    def test_what_belongs_to_another_run(self):
+    def test_files_of_another_run(self):
         shutil.copy(self.folder / "ram.db", self.folder / "other.db")
         work = self.folder / ".out.ram-partial"
         work.mkdir()
@@ -139,7 +139,7 @@ class OverSomething(OutputTest):
                 self.refused(*command)
         self.refused("fit", "model", "--uniform", "4:32", "-o", ".out.ram-partial/x", "--force")
 
-    def test_what_another_command_wrote(self):
+    def test_output_of_another_command(self):
         made = {}
         for name, command in self.commands("-").items():
             made[name] = self.folder / f"{name}.out"
@@ -177,8 +177,8 @@ class OverSomething(OutputTest):
             self.refused(*command, "-o", "ids.json")
             self.refused(*command, "-o", "made", "--study", "made/deep/ram.db")
 
-    def test_what_lies_where_a_run_keeps_its_work(self):
-        """A run empties the folders beside OUT: nothing that it reads may lie there."""
+    def test_inputs_in_the_work_folders_of_a_run(self):
+        """A run empties the folders beside OUT: no input may be in them."""
         os.symlink(".", self.folder / "here")
         plan = self.ram("plan", "model", "--uniform", "4:32", "-o", "-", "--quiet").out
         for work in (".out.ram-partial", ".out.ram-encoded"):
@@ -203,13 +203,13 @@ class OverSomething(OutputTest):
         self.refused("gptq", inner / "m", "--text", "t.txt", "-o", "made", says=(".4-128-own",))
 
     def test_a_file_that_cannot_be_read_is_not_replaced(self):
-        """Nobody knows what it holds: it may be the only study."""
+        """Its content is unknown: it may be the only study."""
         user = {}
         if os.geteuid() == 0:
             user = {"user": 65534, "group": 65534}
             if subprocess.run([harness.PROGRAM, "--version"], capture_output=True, check=False,
                               **user).returncode != 0:
-                self.skipTest("skipped: the program lies where no other user can run it")
+                self.skipTest("skipped: the program is in a folder that other users cannot enter")
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, 65534, 65534)
         other = self.folder / "other.db"
@@ -243,7 +243,7 @@ class OverSomething(OutputTest):
         ran = self.ram("quantize", "model", "--plan", "out/plan.json", "-o", "out")
         self.assertEqual(ran.status, 0, ran)
 
-    def test_names_that_are_none(self):
+    def test_names_that_are_not_files(self):
         for command in self.commands("").values():
             self.refused(*command)
         self.refused("fit", "model", "--uniform", "4:32", "-o", "")
@@ -261,7 +261,7 @@ class OverSomething(OutputTest):
 
 
 class Written(OutputTest):
-    """What is no regular file is written to as it is; links are followed; files are replaced whole."""
+    """Special files are written to directly; links are followed; regular files are replaced whole."""
 
     def node(self):
         path = self.folder / "node"
@@ -313,7 +313,7 @@ class Written(OutputTest):
         subprocess.run(["bash", "-c", script], cwd=self.folder, env=harness.environment(), check=True)
         self.assertEqual((self.folder / "got").read_text(), wanted)
 
-    def test_a_fifo_that_nobody_reads_is_a_failed_write(self):
+    def test_a_fifo_without_a_reader_is_a_failed_write(self):
         os.mkfifo(self.folder / "fifo")
         ran = self.ram("analyze", "model", "--csv", "fifo")
         self.assertEqual(ran.status, WRITE_FAILED, ran)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The output that README.md shows is what the program prints, but for times and memory."""
+"""The output that README.md shows is what the program prints, except for times and memory."""
 
 import pathlib
 import re

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ram report from outside: the page holds the study's numbers, stands alone, and is valid."""
+"""ram report from outside: the page holds the study's numbers, loads nothing, and is valid."""
 
 import csv
 import html.parser
@@ -94,7 +94,7 @@ class Report(harness.ProgramTest):
         page = Page(text)
         self.assertEqual(page.problems, [])
         for address in page.addresses:
-            self.assertRegex(address, r"^(#|data:)", "the page must stand alone")
+            self.assertRegex(address, r"^(#|data:)", "the page must load nothing")
         return text, page
 
     def test_every_number_of_the_page_is_the_studys(self):
@@ -141,7 +141,7 @@ class Report(harness.ProgramTest):
         self.look(self.folder / "report.html")
 
     def look(self, path):
-        """In a browser, where there is one: no message on the console, nothing wider than a phone."""
+        """In a browser, where one is installed: no message on the console, nothing wider than a phone."""
         program = browser()
         if program is None:
             print("skipped: no chromium here to open the page with", file=sys.stderr)
@@ -210,7 +210,7 @@ class Report(harness.ProgramTest):
         self.assertIn("&lt;img src=x onerror=alert(1)&gt;&amp;&quot;", text)
         self.assertNotIn("img", page.tags)
 
-    def test_what_cannot_be_reported_is_one_clear_line(self):
+    def test_a_report_that_cannot_be_made_is_one_clear_line(self):
         out = self.folder / "report.html"
         for status, says, prepare in (
                 (MISSING, "not there", lambda study: None),

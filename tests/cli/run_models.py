@@ -74,7 +74,7 @@ class RunModels(harness.ProgramTest):
                                 preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup))
 
     def start_logits(self, model, out="out", **options):
-        """Long logits, as soon as they are being written: the process, and the file they are written to."""
+        """The process and the output file of a long `logits`, as soon as it writes."""
         text = json.dumps([[(7 * i * i + j) % VOCABULARY for i in range(256)] for j in range(300)])
         process = self.start("logits", model, "--ids", self.ids(text, "long.json"), "-o", out, "--threads", "1",
                              "--memory", "220MB", **options)
@@ -112,7 +112,7 @@ class RunModels(harness.ProgramTest):
         self.assertEqual(self.ram("logits", DEMO, "--ids", ids, "-o", "out").status, 0)
         self.assertFalse(written.exists())
 
-    def test_logits_that_are_being_written_stay(self):
+    def test_logits_of_a_running_process_are_kept(self):
         process, written = self.start_logits(DEMO)
         self.assertEqual(self.ram("logits", DEMO, "--ids", self.ids("[[1, 2]]"), "-o", "out").status, 0)
         self.assertIsNone(process.poll())
@@ -120,7 +120,7 @@ class RunModels(harness.ProgramTest):
         process.terminate()
         process.communicate(timeout=harness.TIMEOUT_S)
 
-    def test_a_closed_terminal_ends_a_run_that_is_not_to_go_on_and_nothing_is_left(self):
+    def test_a_closed_terminal_ends_a_run_and_nothing_is_left(self):
         for hangup, status in ((signal.SIG_DFL, 129), (signal.SIG_IGN, 143)):
             process, written = self.start_logits(DEMO, hangup=hangup)
             process.send_signal(signal.SIGHUP)
@@ -141,7 +141,7 @@ class RunModels(harness.ProgramTest):
         self.assertEqual(process.returncode, CORRUPT, err)
         self.assertIn(b"changed", err)
 
-    def test_text_that_nobody_reads_any_more_is_not_made(self):
+    def test_text_without_a_reader_is_not_written(self):
         process = self.start("generate", DEMO, "--from-nothing", "200000", "--max-tokens", "300", "--threads", "1")
         self.assertEqual(len(process.stdout.read(5)), 5)
         process.stdout.close()
@@ -149,11 +149,11 @@ class RunModels(harness.ProgramTest):
         self.assertEqual(process.stderr.read(), b"")
         process.stderr.close()
 
-    def test_missing_files_are_said(self):
+    def test_missing_files_are_named(self):
         ran = self.ram("logits", DEMO, "--ids", self.folder / "no.json", "-o", self.folder / "o")
         self.assertEqual(ran.status, MISSING, ran)
 
-    def test_memory_that_is_too_little_is_refused_with_what_is_needed(self):
+    def test_too_little_memory_is_refused_with_what_is_needed(self):
         ran, _ = self.logits(json.dumps([[1] * 2000]), "--memory", "70MB")
         self.assertEqual(ran.status, USAGE, ran)
         self.assertIn("rows of 2000 tokens", ran.err)

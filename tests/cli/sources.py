@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sources as people have them: odd names, links, side files, cards; what is said, what is carried."""
+"""Sources as people have them: odd names, links, side files, cards; the notes, and the files that are carried."""
 
 import json
 import os
@@ -58,7 +58,7 @@ class Sources(harness.ProgramTest):
                 harness.shutil.rmtree(self.folder / "out")
                 os.rename(odd, self.model)
 
-    def test_documents_are_utf8_whatever_a_path_is(self):
+    def test_documents_are_utf8_for_every_path(self):
         for out in (b"caf\xe9", b"x\x1b[31m\n"):
             for command in ((b"fit", b"model", b"--uniform", b"4:32", b"-o", out),
                             (b"verify", out), (b"inspect", out), (b"explain", out)):
@@ -77,13 +77,13 @@ class Sources(harness.ProgramTest):
             self.assertNotIn(b"\x1b", ran.stderr)
             self.assertEqual(ran.stderr.count(b"\n"), 1)
 
-    def test_a_long_name_is_cut(self):
+    def test_a_long_name_is_truncated(self):
         os.rename(self.model, self.folder / ("n" * 250))
         self.fit("n" * 250)
         plan = json.loads((self.folder / "out/plan.json").read_text())
         self.assertLess(len(plan["model"]["name"]), 210)
 
-    def test_what_the_plan_s_reader_refuses_the_writer_never_writes(self):
+    def test_the_writer_of_plans_writes_nothing_that_the_reader_refuses(self):
         self.fit()
         path = self.folder / "out/plan.json"
         plan = json.loads(path.read_text())
@@ -94,7 +94,7 @@ class Sources(harness.ProgramTest):
 
     # Side files.
 
-    def test_clutter_is_not_carried(self):
+    def test_files_of_the_system_are_not_carried(self):
         for name in (".DS_Store", "._config.json", "._x.py", ".gitattributes", ".cache/x.lock",
                      "__pycache__/x.py", ".x.py", "additional_chat_templates/._a.jinja"):
             (self.model / name).parent.mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ class Sources(harness.ProgramTest):
         self.assertIn("generation_config.json is passed over", ran.err)
         self.assertEqual((self.folder / "out/tokenizer.json").read_bytes(), b"{{{")
 
-    def test_a_tokenizer_that_memory_does_not_hold_ends_nothing(self):
+    def test_a_tokenizer_larger_than_memory_ends_nothing(self):
         if harness.sanitized():
             self.skipTest("skipped: sanitizers need more")
         vocabulary = {f"token{i}": i for i in range(128000)}
@@ -149,7 +149,7 @@ class Sources(harness.ProgramTest):
                 ran = self.ram(*command, preexec_fn=limit)
                 self.assertEqual(ran.status, 0, (megabytes, ran))
 
-    def test_without_a_tokenizer_it_is_said_and_mlx_lm_is_not_recommended(self):
+    def test_without_a_tokenizer_a_note_says_so_and_mlx_lm_is_not_recommended(self):
         self.assertIn("mlx_lm.generate", self.fit().out)
         self.assertIn("mlx_lm.generate", self.card()[1])
         harness.shutil.rmtree(self.folder / "out")

@@ -95,7 +95,7 @@ class Place(harness.ProgramTest):
         ran = self.here("verify", "out", unset=("HOME",))
         self.assertNotIn("nor  has", ran.err)
 
-    def test_a_study_that_is_none_does_not_end_what_needs_none(self):
+    def test_a_broken_study_does_not_end_commands_that_need_none(self):
         self.assertEqual(self.ram("fit", "model", "--uniform", "4:64", "-o", "out").status, 0)
         (self.folder / "junk.db").write_text("junk")
         for command in (("verify", "out"), ("inspect", "model"),
@@ -171,7 +171,7 @@ class Studies(harness.ProgramTest):
         for wrong in (("rm",), ("rm", "one", "--unused"), ("--unused",), ("remove", "one")):
             self.assert_refused(self.ram("studies", *wrong), 2, "ram studies")
 
-    def test_what_another_model_shares_stays(self):
+    def test_data_that_another_model_shares_stays(self):
         sizes = {"experts": 4, "layers": 3}
         tensors = harness.tiny_tensors(seed=1, **sizes)
         tensors["lm_head.weight"] = harness.tiny_tensors(seed=5, **sizes)["lm_head.weight"]

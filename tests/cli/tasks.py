@@ -61,7 +61,7 @@ class Tasks(harness.ProgramTest):
             low, high = model["tasks"][0]["ci95"]
             self.assertTrue(0 <= low < model["tasks"][0]["accuracy"] < high <= 1)
 
-        # The larger sample asks only what is new, and the same of what was.
+        # The larger sample asks only new questions, and has the same answers to the others.
         more = self.document(DEMO, "--task", "choice", "--data", QUESTIONS, "--limit", 60)
         self.assertLess(more["models"][0]["tasks"][0]["asked"], 60)
         known = {r["index"]: r for r in reference}
@@ -74,7 +74,7 @@ class Tasks(harness.ProgramTest):
         self.assertLessEqual(max(map(len, table.out.splitlines())), 80)
 
     def test_twenty_questions_are_underpowered_and_show_no_guessing(self):
-        # Questions whose right answer depends on nothing: any model guesses.
+        # Questions with random right answers: any model guesses.
         data = self.folder / "guess.jsonl"
         data.write_text("".join(json.dumps({"question": f"Number {i * 7919 % 1000}:", "answer": i % 4,
                                             "choices": ["a cat", "a boat", "a king", "a tree"]}) + "\n"
@@ -110,7 +110,7 @@ class Tasks(harness.ProgramTest):
                    for threads in (1, 2)]
         self.assertEqual(answers[0], answers[1])
 
-    def test_a_killed_run_goes_on_where_it_was(self):
+    def test_a_killed_run_continues(self):
         study = self.folder / "killed.db"
         arguments = ["tasks", DEMO, "--task", "choice", "--data", QUESTIONS, "--study", study, "--threads", 1]
         process = subprocess.Popen([harness.PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL,
@@ -130,7 +130,7 @@ class Tasks(harness.ProgramTest):
         self.assertLessEqual(task["asked"], 600 - known)
         self.assertEqual(task["questions"], 600)
 
-    def test_bad_input_ends_in_one_line_that_says_what_is_wrong(self):
+    def test_bad_input_ends_with_one_line_that_says_what_is_wrong(self):
         bad = self.folder / "bad.jsonl"
         bad.write_text('{"question": "a", "choices": ["b", "c"], "answer": 5}\n')
         empty = self.folder / "empty.jsonl"

@@ -47,7 +47,7 @@ class Tokenize(harness.ProgramTest):
         for part in says:
             self.assertIn(part, err)
 
-    def test_ids_stand_on_one_line_and_special_tokens_are_added_on_demand_only(self):
+    def test_ids_are_on_one_line_and_special_tokens_are_added_on_demand_only(self):
         for case in self.cases:
             text = case["text"].encode()
             self.assertEqual(self.ids(text, "llama2"), case["ids"], case["text"])
@@ -64,7 +64,7 @@ class Tokenize(harness.ProgramTest):
         listed = json.dumps(self.ids(text, demo)).encode()
         self.assertEqual(self.tokenize(listed, demo, "--decode")[1], text)
 
-    def test_bytes_that_are_no_text_count_as_replacement_characters(self):
+    def test_bytes_that_are_not_utf8_count_as_replacement_characters(self):
         data = b"a\xff b\xe2\x82 c\xf0\x9f\x98"
         expected = self.ids(data.decode(errors="replace").encode(), "llama2")
         self.assertEqual(self.ids(data, "llama2"), expected)
@@ -76,11 +76,11 @@ class Tokenize(harness.ProgramTest):
                                        "--decode", "--json")
         self.assertEqual((status, json.loads(out)), (0, {"text": "a b"}))
 
-    def test_nothing_in_gives_nothing_out(self):
+    def test_empty_input_gives_empty_output(self):
         self.assertEqual(self.tokenize(b"", "llama2")[:2], (0, b"\n"))
         self.assertEqual(self.tokenize(b" \n", "llama2", "--decode")[:2], (0, b""))
 
-    def test_what_is_no_id_is_refused_by_name(self):
+    def test_words_that_are_not_ids_are_refused_by_name(self):
         for data, says in ((b"1 x2 3", "'x2'"), (b"1 99999999", "'99999999'"), (b"-1", "'-1'"),
                            (b"1.5", "'1.5'"), (b"99999999999999999999", "'99999999999999999999'")):
             self.refused(CORRUPT, data, "llama2", "--decode", says=(says, "numbers from 0 to"))

@@ -87,7 +87,7 @@ class Limits(CalibrationTest):
                          "--study", "alone.db", "--threads", 1, "--quiet")
         self.assertEqual(ran.out, alone.out)
 
-    def test_memory_is_kept_or_refused_whatever_the_questions_unpack_to(self):
+    def test_memory_is_kept_or_refused_for_questions_of_any_unpacked_size(self):
         bomb = self.folder / "questions.jsonl.gz"
         line = json.dumps({"question": "a?" + " " * 2000, "choices": ["b", "c"], "answer": 1}) + "\n"
         with gzip.open(bomb, "wb", compresslevel=9) as file:
@@ -132,7 +132,7 @@ class Limits(CalibrationTest):
                     self.assertEqual(ran.status, DONE, ran)
                     self.assertIsInstance(ran.json, dict)
 
-    def test_the_peak_is_that_of_the_program_and_not_of_who_started_it(self):
+    def test_the_peak_is_that_of_the_program_and_not_of_its_parent(self):
         command = ("fit", self.model, "--uniform", "4:64", "--json", "-o")
         small = self.ram(*command, "small").json["peak_resident_bytes"]
         block = b"x" * (400 * MEGA)
@@ -157,7 +157,7 @@ class Signals(CalibrationTest):
             self.assertEqual((process.returncode, out), (status, b""))
             os.close(ours)
 
-    def test_what_waits_in_a_pipe_is_read_to_its_end(self):
+    def test_a_pipe_is_read_to_its_end(self):
         process = self.start("tokenize", self.model, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process.stdin.write(b"Once upon")
         process.stdin.flush()

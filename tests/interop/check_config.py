@@ -5,7 +5,7 @@ import json
 import support
 from transformers import AutoConfig
 
-# Not the model's: where it lay, how it is stored, which version wrote it.
+# Not the model's: its folder, how it is stored, which version wrote it.
 IGNORED = {"_name_or_path", "quantization", "quantization_config", "dtype", "torch_dtype",
            "transformers_version"}  # fmt: skip
 

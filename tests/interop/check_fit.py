@@ -1,4 +1,4 @@
-"""`ram fit` against the real mlx_lm: what it loads from OUT is what mlx itself would have made."""
+"""`ram fit` against the real mlx_lm: what it loads from OUT equals what mlx itself makes."""
 
 import dataclasses
 import json
@@ -74,7 +74,7 @@ class Fit(support.InteropCase):
         return plan
 
     def check_bits_per_weight(self, model, plan, tensor_bytes):
-        # mlx_lm also counts what a module keeps for itself (frequencies of scaled positions).
+        # mlx_lm also counts a module's private arrays (frequencies of scaled positions).
         own = sum(a.nbytes for _, a in tree_flatten(model.parameters()))
         self.assertEqual(tensor_bytes, own)
         bits = 8 * own / get_total_parameters(model)
@@ -94,11 +94,11 @@ class Fit(support.InteropCase):
             totals, sorted(totals, key=lambda t: (t[0], -t[1])), "more room, more loss"
         )
 
-    def test_tiny_models_of_every_family_and_spelling_load_as_mlx_would_have_made_them(self):
+    def test_tiny_models_of_every_family_and_spelling_load_as_mlx_makes_them(self):
         for source in self.tiny_sources():
             self.check_source(source)
 
-    def test_trained_models_load_as_mlx_would_have_made_them(self):
+    def test_trained_models_load_as_mlx_makes_them(self):
         for source in support.real_sources():
             self.check_source(source)
 
@@ -115,7 +115,7 @@ class Fit(support.InteropCase):
                 self.check_folder(source, out)
 
     def tamper(self, name, how):
-        """A sound folder, one thing in it changed: the check must object."""
+        """A correct folder with one thing changed: the check must fail."""
         source = next(s for s in self.tiny_sources() if s.name == "llama-hub")
         out = self.scratch / f"tampered-{name}"
         self.ram.run("fit", source.folder, "--budget", "50%", "-o", out)
@@ -129,7 +129,7 @@ class Fit(support.InteropCase):
             document = json.loads((out / "config.json").read_text())
             size = (out / "config.json").stat().st_size
             change(document)
-            # The size stays, so that the bytes alone do not give it away.
+            # The size stays, so that the number of bytes alone does not show it.
             text = json.dumps(document, separators=(",", ":"))
             (out / "config.json").write_text(text + " " * (size - len(text)))
 

@@ -2,7 +2,7 @@
 
 Each test first shows the rule on the installed peer, then that ram keeps it. Three only show the rule:
 the keys that mlx_lm obeys (a list for people), the size of shards (src/checkpoint/mlx_layout_test.cpp
-cuts them) and the harness's questions (tests/peers/tasks_vs_lm_eval.py asks both). Where a newer peer
+tests them) and the harness's questions (tests/peers/tasks_vs_lm_eval.py asks both). Where a newer peer
 behaves otherwise, the failure names peer, versions, rule, and the place in ram that has it. What a
 peer of this environment cannot show (no torch, no lm_eval) is skipped by name.
 """
@@ -23,7 +23,7 @@ import mlx_lm.utils
 import numpy as np
 import support
 
-# The versions whose sources were read. A newer one is no failure by itself: the tests say what moved.
+# The versions whose sources were read. A newer one is not a failure: the tests say what changed.
 FOLLOWED = {
     "mlx": "0.32.4",
     "mlx-lm": "0.32.2",
@@ -89,7 +89,7 @@ def setUpModule():
 class Followed(support.InteropCase):
     @contextlib.contextmanager
     def rule(self, package, where, rule):
-        """Its block shows the rule on the peer, and does nothing else."""
+        """Its block only shows the rule on the peer."""
         if installed(package) is None:
             self.skipTest(f"{package} is not in this environment")
         try:
@@ -194,7 +194,7 @@ class Followed(support.InteropCase):
 
     # mlx_lm: which module is stored how.
 
-    def test_a_module_without_an_entry_is_what_its_shapes_say(self):
+    def test_a_module_without_an_entry_has_the_format_of_its_shapes(self):
         def mixed(path, module):
             return {"bits": 8, "group_size": 32} if "down_proj" in path else True
 
@@ -288,7 +288,7 @@ class Followed(support.InteropCase):
         with self.rule("transformers", where, "model.safetensors comes before an index"):
             transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-    def test_a_generation_config_that_is_no_json_ends_nothing(self):
+    def test_a_generation_config_that_is_not_json_ends_nothing(self):
         folder = self.model("generation")
         (folder / "generation_config.json").write_text('{"do_sample": true. "eos_token_id": 7,}')
         where = "prefer_generation_config in src/checkpoint/checkpoint.cpp"

@@ -58,7 +58,7 @@ class Logits(support.InteropCase):
                     theirs = self.transformers_logits(self.models / m.name)
                     self.assert_same_logits(m.family, mine, theirs)
 
-    def test_neither_threads_nor_company_change_a_bit(self):
+    def test_neither_threads_nor_other_sequences_change_a_bit(self):
         ids = support.text_ids(make_models.VOCABULARY)
         for name in ("mixtral-window", "qwen3_moe", "llama-biases"):
             with self.subTest(model=name):

@@ -1,6 +1,6 @@
 """`ram perplexity` and `ram compare` beside transformers, tokenizers, numpy and scipy.
 
-The protocol is written out here once more, in the words of those programs: rows and their order must
+The protocol is written here again with those programs: rows and their order must
 be the same, losses and divergences the same to float32's last digits, statistics to double's.
 """
 
@@ -68,7 +68,7 @@ def losses(logs, ids):
 
 class Perplexity(support.InteropCase):
     def texts(self, source):
-        """A text that the model knows something of, and how its lines are joined."""
+        """A text that the model predicts better than chance, and how its lines are joined."""
         if source.name == "demo":
             return support.ROOT / "models/demo/heldout.txt", "plain"
         whole = (SHARED / "eval/wiki.test.raw").read_text(encoding="utf-8")
@@ -197,7 +197,7 @@ class Compare(support.InteropCase):
         pair = self.found["pairs"][0]
         self.assertEqual(pair["p_holm"], min(1, pair["p"] * len(self.found["pairs"])))
 
-    def test_a_model_lies_nowhere_from_itself(self):
+    def test_a_model_has_no_divergence_from_itself(self):
         found = self.ram.run(
             "compare", self.reference, self.reference, "--text", self.text, "--length", LENGTH,
             "--rows", 8,

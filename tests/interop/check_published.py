@@ -119,5 +119,5 @@ class Published(support.InteropCase):
                         loss += found[chosen][2]
                     self.assertAlmostEqual(plan["objective"] / loss, 1, delta=1e-12)
                     used |= {u["format"] for u in plan["units"]}
-            # The largest budget may need two formats only; all budgets together try the order of more.
+            # The largest budget may need only two formats; all budgets together test the order of more.
             self.assertGreater(len(used), 2, f"a test of {json.dumps(sorted(used))} only")

@@ -1,4 +1,4 @@
-"""Ids and texts of ram tokenize beside those of Hugging Face `tokenizers`: identical, or it is a defect.
+"""Ids and texts of ram tokenize must equal those of Hugging Face `tokenizers`.
 
 Tokenizers: the bundled model's, every kind of tests/vectors/tokenizer trained here, and real ones
 beside the clone where they are. Texts: generated in many scripts, every code point there is, odd
@@ -29,15 +29,15 @@ SCRIPTS = [(0x20, 0x7F), (0x9, 0xE), (0xA0, 0x250), (0x250, 0x370), (0x300, 0x37
 ODD = [" ", "  ", "\n", "\t", " \n", "\r\n", "\u3000", "\u00a0", "'s", "'LL", "'ſ", "123456", "...", "<s>",
        "</s>", " <s> ", "<|endoftext|>", "<|im_start|>", "<mask>", "WORD", "<norm>", "▁", "<0x41>", "e\u0301",
        "\u200d", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u2126", "\x00"]  # fmt: skip
-# Kinds that between them ask for every property of characters; all code points take seconds each.
+# Kinds that together use every property of characters; all code points take seconds each.
 PROPERTIES = {"o200k", "qwen", "words", "digits", "whitespace", "bert-like", "prefix", "strip", "llama2"}
 SURROGATES = range(0xD800, 0xE000)
-# Planes 4 to 13 hold no characters and 15 and 16 only private ones: a sixteenth of these says as much.
+# Planes 4 to 13 hold no characters and 15 and 16 only private ones: a sixteenth of these is enough.
 EVERY = [chr(c) for c in range(0x110000) if c not in SURROGATES and (c < 0x40000 or c % 16 == 0 or c >> 16 == 14)]
 
 
 def mixed(rng, size):
-    """Short runs of one script each, with oddities between them."""
+    """Short runs of one script each, with unusual characters between them."""
     out = []
     while sum(map(len, out)) < size:
         low, high = rng.choice(SCRIPTS)
@@ -51,7 +51,7 @@ def generated():
     """Bytes of texts; broken UTF-8 among them."""
     rng = random.Random(20)
     texts = [mixed(rng, 100_000), "".join(rng.choice(EVERY) for _ in range(50_000))]
-    # Each code point by itself between letters, spaces, and its neighbours.
+    # Each code point alone, between letters, spaces, and its neighbours.
     texts += ["".join(EVERY), " ".join(EVERY), "a".join(EVERY)]
     texts += [" " * 100_000 + "x", "a" * 100_000, "\n \n" * 30_000, "한글" * 20_000, "\u0301\u0315" * 2_000, "-=" * 30_000]
     texts += [mixed(rng, 200) for _ in range(2)]
@@ -88,7 +88,7 @@ def difference(folder, texts):
     for index, data in enumerate(texts):
         text = data.decode(errors="replace")
         for options, special in (((), False), (("--special",), True))[: 2 if index == 0 else 1]:
-            # Without offsets, that nobody asks for here: 40 % less time.
+            # Without offsets, which are not used here: 40 % less time.
             wanted = theirs.encode_batch_fast([text], add_special_tokens=special)[0].ids
             found = [int(word) for word in run(folder, data, *options).split()]
             if found != wanted:
@@ -103,7 +103,7 @@ def difference(folder, texts):
 
 class TokenizerIds(unittest.TestCase):
     def compare(self, cases):
-        """`cases` are pairs of a folder and its texts; they are minutes of work, hence a process for each processor."""
+        """`cases` are pairs of a folder and its texts; they take minutes, so each processor gets a process."""
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             compared = [(folder, pool.submit(difference, folder, texts)) for folder, texts in cases]
             for folder, result in compared:

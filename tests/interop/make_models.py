@@ -3,12 +3,12 @@
 
     make_models.py FOLDER
 
-Every family comes in both spellings of config.json: the hub's, which mlx_lm reads rightly, and that
+Every family comes in both spellings of config.json: the hub's, which mlx_lm reads correctly, and that
 of transformers 5, which it may misread. Two models of one `twin` hold the same weights and differ
 in spelling (and in how experts are stored) only: the hub's one says what the other must compute.
 Values depend on the twin's seed and the tensor's name alone. numpy only.
 
-LOGIT_MODELS are for what computes with them: every family with every setting that changes its
+LOGIT_MODELS are for tests of the forward pass: every family with every setting that changes its
 forward pass, in the hub's spelling.
 """
 
@@ -104,7 +104,7 @@ WINDOW = 7
 
 
 def computing(name, family, **options):
-    """A model whose logits spread by 1 to 2, so that a difference of 1e-4 says something."""
+    """A model whose logits spread by 1 to 2, so that a difference of 1e-4 means something."""
     return Model(name, family, name, spread=0.1, **options)
 
 
@@ -190,7 +190,7 @@ def feed_forward(m: Model, index: int, layer: str):
 
 
 def values(m: Model, name: str, shape):
-    """Gaussian with rows of unlike size, a few outliers, and rows that are zero or constant."""
+    """Gaussian with rows of different size, a few outliers, and rows that are zero or constant."""
     random = np.random.default_rng(zlib.crc32(f"{m.twin} {name}".encode()))
     v = random.standard_normal(shape, dtype=np.float32)
     if len(shape) == 1:

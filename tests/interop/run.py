@@ -31,7 +31,7 @@ PEERS = ("check_transformers", "check_logits", "check_perplexity")
 
 
 class TimedResult(unittest.TextTestResult):
-    """Says beside each test how long it took, where that is over a second."""
+    """Prints how long a test took, if that is over a second."""
 
     def startTest(self, test):
         super().startTest(test)
@@ -61,7 +61,7 @@ def main():
     parser.add_argument("tests", nargs="*")
     options = parser.parse_args()
     os.environ["RAM_PROGRAM"] = str(Path(options.ram).resolve())
-    # Nothing here may ask the network for anything.
+    # Nothing here may use the network.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -64,7 +64,7 @@ def text_ids(vocabulary):
 
 
 class InteropCase(unittest.TestCase):
-    """A test with a scratch folder, the tiny models (written once) and a study of its own."""
+    """A test with a scratch folder, the tiny models (written once) and its own study."""
 
     models_folder = None
 
@@ -102,7 +102,7 @@ class InteropCase(unittest.TestCase):
         ]
 
     def ram_logits(self, folder, *options, ids=None):
-        """What `ram logits` says of text_ids: [sequences, length, vocabulary] float32."""
+        """The logits of `ram logits` for text_ids: [sequences, length, vocabulary] float32."""
         file, out = self.scratch / "ids.json", self.scratch / "logits.safetensors"
         file.write_text(json.dumps(ids or text_ids(make_models.VOCABULARY)))
         self.ram.run("logits", folder, "--ids", file, "-o", out, *options)
@@ -113,13 +113,13 @@ class InteropCase(unittest.TestCase):
 
     def assert_same_logits(self, family, mine, theirs):
         """Within LOGIT_TOLERANCE. The largest of each family is printed in the end, with the
-        scale it is to be seen on: the least standard deviation of a model's logits."""
+        scale to judge it by: the least standard deviation of a model's logits."""
         self.assertEqual(theirs.shape, mine.shape)
         difference = float(np.abs(mine - theirs).max())
         spread = float(theirs.std())
         count, largest, least = self.differences.get(family, (0, 0.0, spread))
         self.differences[family] = (count + 1, max(largest, difference), min(least, spread))
-        self.assertGreater(spread, 0.3)  # or the tolerance would say nothing
+        self.assertGreater(spread, 0.3)  # otherwise the tolerance means nothing
         self.assertLessEqual(difference, LOGIT_TOLERANCE)
 
     def assert_same_parameters(self, found, wanted):

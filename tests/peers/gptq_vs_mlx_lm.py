@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs mlx_lm's own GPTQ on one linear, for ours to be held against on the same grid, order and damping.
+"""Runs mlx_lm's own GPTQ on one linear, to compare ours with, on the same grid, order and damping.
 
 The figures of the default run are checked in as tests/vectors/gptq.txt and replayed by
 src/encoder/gptq_vectors_test.cpp, which makes the same weights and inputs from the same integers.
@@ -81,7 +81,7 @@ def main():
     try:
         import mlx_lm
     except ImportError:
-        print("SKIPPED: mlx_lm is not installed, feedback is not held against its GPTQ")
+        print("SKIPPED: mlx_lm is not installed, feedback is not compared with its GPTQ")
         return
     made = make_vectors()
     if args.out:

@@ -41,7 +41,7 @@ def local(config, files, asked):
                   dataset_kwargs={"data_files": {k: v for k, v in files.items() if v}})
     if not files.get("train") and "training_split" in config:
         # No training split here. Where the asked split is the harness's test split, it must be
-        # told so; where it is the validation split, the harness falls back on it by itself.
+        # told so; where it is the validation split, the harness falls back on it.
         config["training_split"] = None
         if asked == "test":
             config["fewshot_split"] = "test"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Solves knapsack problems with HiGHS (scipy.optimize.milp), for the C++ solver to be held against.
+"""Solves knapsack problems with HiGHS (scipy.optimize.milp), to compare the C++ solver with.
 
 The answers of the default run are checked in as tests/vectors/knapsack.txt and replayed by
 src/allocate/vectors_test.cpp. Without --out the file is made again in memory and compared with the
@@ -116,7 +116,7 @@ def main():
     try:
         import scipy
     except ImportError:
-        print("SKIPPED: scipy is not installed, the knapsack is not held against HiGHS")
+        print("SKIPPED: scipy is not installed, the knapsack is not compared with HiGHS")
         return
     made = make_vectors(args.seed, args.units, args.count)
     if args.out:

@@ -5,7 +5,7 @@ prompts to the character, log-likelihoods, and choices.
     tasks_vs_lm_eval.py [--ram build/release/ram] [--model models/demo] [--data FOLDER]
         [--tasks mmlu,...] [--questions 20] [--batch 16] [--choice FILE]
 
-Without --data the bundled model's own questions are asked, nothing else.
+Without --data only the bundled model's own questions are asked.
 
 The harness reads its own task files, pointed at the local data. Needs lm-eval==0.4.11, torch and
 transformers. Exits 1 if anything differs.
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--model", default=str(ROOT / "models/demo"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tasks", default="arc_challenge,winogrande,hellaswag,mmlu")
-    parser.add_argument("--choice", type=Path, help="questions of one's own, asked besides")
+    parser.add_argument("--choice", type=Path, help="your own questions, asked too")
     parser.add_argument("--questions", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()

@@ -12,7 +12,7 @@ SIZES = {"hidden": 64, "layers": 2, "intermediate": 64, "vocab": 1536, "experts"
 
 class CalibrationTest(harness.ProgramTest):
     def setUp(self):
-        """A tiny model that the bundled one's tokenizer fits: sanitized builds take their time."""
+        """A tiny model that the bundled tokenizer fits: sanitized builds are slow."""
         super().setUp()
         config = harness.tiny_config(**SIZES) | {"bos_token_id": 0, "eos_token_id": 0}
         self.model = harness.write_model(self.folder / "model", config=config, **SIZES)

@@ -1,4 +1,4 @@
-"""Drives the program from outside and makes tiny models, with nothing but the standard library.
+"""Drives the program from outside and makes tiny models, with the standard library only.
 
 The program is found in RAM_PROGRAM. Values are random but depend on seed and name alone.
 """
@@ -36,7 +36,7 @@ class Ran:
 
 
 def sanitized():
-    """Whether the program is a sanitized one, which needs memory and open files of its own."""
+    """Whether the program is a sanitized one, which needs more memory and open files."""
     return b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
 
 
@@ -65,7 +65,7 @@ def bf16(value):
 
 
 def random_bytes(name, count, dtype="BF16", seed=1, mean=0.0, deviation=0.08):
-    # A block of values, tiled with its first element changed: fast, and no two tensors are alike.
+    # A block of values, repeated with its first element changed: fast, and no two tensors are equal.
     rng = random.Random(f"{seed} {name}")
     values = [rng.gauss(mean, deviation) for _ in range(min(count, 4096))]
     if dtype == "F32":
