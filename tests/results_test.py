@@ -139,7 +139,8 @@ class Measured(unittest.TestCase):
     }  # fmt: skip
 
     def test_a_pair_is_turned_round_and_kept(self):
-        words = ["folder/toy", "text.txt", "--bpw", "4.5", "--methods", "best", "--into", "toy-own", "--note", "a, b"]
+        words = ["folder/toy", "text.txt", "--bpw", "4.5", "--methods", "best", "--into", "toy-own", "--note", "a, b",
+                 "--ram=build/ram"]  # fmt: skip
         rows = measure.csv_rows(self.RESULT, {"ram 1": {"best": "best 1"}}, measure.parse(words), words)
         with tempfile.TemporaryDirectory() as folder:
             for name in COLUMNS:
@@ -155,7 +156,10 @@ class Measured(unittest.TestCase):
         self.assertEqual((row["against"], row["bits_asked"], row["ratio"], row["low"], row["high"], row["against_kl"]),
                          ("published", "4.5", "0.25", "0.2", "0.5", "0.02"))  # fmt: skip
         self.assertEqual([f["folder"] for f in results.rows("folders", "toy-own")], ["ram 1", "best 1"])
+        self.assertEqual(results.experiments[-1]["command"],
+                         "scripts/results measure folder/toy text.txt --bpw 4.5 --methods best")  # fmt: skip
         shown = page.Page(results)
+        self.assertIn(">toy</text>", shown.plot())
         self.assertIn("| toy | 4.5 | 0.02000 |", shown.ratios("own"))
         self.assertIn("| best 1 | 1001 | 4.512 | 10.500 | 9.250 | 0.00500 | 87.5 % | -0.0010 to +0.0020 |", shown.folders())
         self.assertIn("Note: a, b.", shown.conditions("own"))

@@ -219,6 +219,24 @@ def commit():
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+# Options of this machine, and of what is kept: no part of the command that is recorded.
+UNRECORDED = {"--ram", "--folder", "--into", "--table", "--text-name", "--note", "--csv"}
+
+
+def recorded_command(words):
+    """The command by which anybody can repeat a measurement."""
+    kept, skip = [], False
+    for word in words:
+        name, _, value = word.partition("=")
+        if skip:
+            skip = False
+        elif name in UNRECORDED:
+            skip = not value
+        else:
+            kept.append(word)
+    return "scripts/results measure " + shlex.join(kept)
+
+
 def csv_rows(result, ours, options, words):
     """The experiment, its folders and its ratios as rows of the CSV files (quality/store.py)."""
     recorded = {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "commit": commit()}
@@ -234,7 +252,7 @@ def csv_rows(result, ours, options, words):
         "noise_floor_kl": number(result["noise_floor_kl"]),
         "inversions": str(len(result["inversions"])),
         "note": options.note,
-        "command": "scripts/results measure " + shlex.join(words),
+        "command": recorded_command(words),
     }
     folders = [
         {

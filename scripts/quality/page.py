@@ -130,13 +130,12 @@ class Page:
         for experiment in self.results.of("own"):
             methods = {name: [] for name in plot.LINES}
             for group in self.groups(experiment):
-                for name, points in methods.items():
-                    row = group["default" if name == "published" else name]
-                    bits, base = float(row["bits_asked"]), float(row["against_kl"])
-                    if name == "published":
-                        points.append((bits, base, None, None))
-                    else:
-                        points.append((bits, *(base * float(row[key]) for key in ("ratio", "low", "high"))))
+                first = next(iter(group.values()))
+                bits, base = float(first["bits_asked"]), float(first["against_kl"])
+                methods["published"].append((bits, base, None, None))
+                for name in methods.keys() & group.keys():
+                    points = (base * float(group[name][key]) for key in ("ratio", "low", "high"))
+                    methods[name].append((bits, *points))
             panels.append((experiment["model"], methods))
         return plot.draw(panels)
 

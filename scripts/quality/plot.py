@@ -81,7 +81,8 @@ def draw(panels):
             out += axes(number % COLUMNS == 0)
             out.append(text(PANEL_WIDTH / 2, -8, title, more=' font-weight="bold"'))
             for method, points in methods.items():
-                out += line(points, LINES[method][0])
+                if points:
+                    out += line(points, LINES[method][0])
         else:
             for row, (colour, name) in enumerate(LINES.values()):
                 out.append(f'<path d="M10 {20 + 22 * row}h24" stroke="{colour}" stroke-width="3"/>')
