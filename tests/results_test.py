@@ -62,6 +62,14 @@ class Committed(unittest.TestCase):
             self.assertRegex(row["date"], r"^20\d\d-[01]\d-[0-3]\d$", row)
             self.assertRegex(row["commit"], r"^([0-9a-f]{7,40}\+?)?$", row)
 
+    def test_the_readme_has_the_same_figures(self):
+        shown = page.Page(Results(CSV))
+        text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+        self.assertIn(f"`--effort best` has {shown.mean('own', 'best')} of its divergence", text)
+        self.assertIn(f"from {shown.least('own', 'best')} to {shown.most('own', 'best')}", text)
+        self.assertIn(f"the default {shown.mean('own', 'default')}", text)
+        self.assertIn(f"loses in {shown.losses('own', 'default')} of {shown.number('own', 'default')} cases", text)
+
     def test_the_plot_is_an_image_of_every_model(self):
         root = xml.etree.ElementTree.parse(CSV / "quality.svg").getroot()
         self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
