@@ -4,7 +4,7 @@ share's interval, and of a difference's.
 
     make_accuracy.py        with scipy 1.17 and numpy 2.4
 
-src/eval/accuracy_test.cpp holds include/ram/statistics.h against it.
+src/eval/accuracy_test.cpp compares include/ram/statistics.h with it.
 """
 
 import json

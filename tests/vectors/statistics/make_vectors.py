@@ -3,7 +3,7 @@
 
     make_vectors.py        with scipy 1.17 and numpy 2.4
 
-src/eval/vectors_test.cpp holds include/ram/statistics.h against it.
+src/eval/vectors_test.cpp compares include/ram/statistics.h with it.
 """
 
 import json
@@ -80,7 +80,7 @@ def quantiles():
 
 
 def bootstraps():
-    """scipy's percentile interval, from draws of its own: equal but for the noise of drawing."""
+    """scipy's percentile interval, from its own draws: equal except for the noise of drawing."""
     for name, x in samples():
         if len(x) < 20 or np.std(x) == 0:
             continue

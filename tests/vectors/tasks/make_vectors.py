@@ -4,7 +4,7 @@ lm-evaluation-harness makes of it, and what Python's random draws.
 
     make_vectors.py        with lm-eval==0.4.11, torch 2, transformers 5 and Python 3.11
 
-src/tasks/*_test.cpp hold src/tasks against them.
+src/tasks/*_test.cpp compare src/tasks with them.
 """
 
 import hashlib

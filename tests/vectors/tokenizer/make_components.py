@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what each component of Hugging Face `tokenizers` does by itself, on small cases.
+"""Writes what each component of Hugging Face `tokenizers` does alone, on small cases.
 
     make_components.py     # rewrites components/components.json beside it
 
