@@ -17,6 +17,7 @@
 #include <sqlite3.h>
 
 #include "ram/report.h"
+#include "ram/results.h"
 
 #include "documents.h"
 #include "refusal.h"
@@ -155,10 +156,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   // Keys as the page looks for them: a folder, the original, a source without a fingerprint.
   read_document("plan", "b", text, ram::read_plan_document);
-  read_document("noise", "b", text, ram::read_noise_document);
-  read_document("gptq", "a", text, ram::read_gptq_document);
-  read_document("measured_sweep", "a squared", text, ram::read_measured_sweep_document);
-  read_document("sweep", " squared", text, ram::read_sweep_document);
-  read_document("curves", "", text, ram::read_curves_document);
+  read_document("noise", "b", text, ram::read_record<ram::NoiseRecord>);
+  read_document("gptq", "a", text, ram::read_record<ram::FeedbackRecord>);
+  read_document("measured_sweep", "a squared", text, ram::read_record<ram::MeasuredSweepRecord>);
+  read_document("sweep", " squared", text, ram::read_record<ram::SweepRecord>);
+  read_document("curves", "", text, ram::read_record<ram::CurvesRecord>);
   return 0;
 }

@@ -30,6 +30,7 @@ HEADERS = {
     "hash": "base",
     "random": "base",
     "csv": "base",
+    "json_text": "base",
     "utf8": "base",
     "file": "base",
     "text": "base",

@@ -1,32 +1,47 @@
 // Curves of a model, kept as a table too.
-#include <fmt/format.h>
-
-#include "ram/csv.h"
 #include "ram/fit.h"
 #include "ram/machine.h"
+#include "ram/results.h"
 
 namespace ram {
 
-std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
+namespace {
+
+CurvesRecord curves_record(const Checkpoint& checkpoint, const ModelCurves& curves) {
   // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
   constexpr int kUnquantizedSqnr = 100;
-  std::string text = "unit,role,tensors,weights,format,bytes,nrmse,sqnr_db,mse\n";
+  CurvesRecord record{.fingerprint = curves.fingerprint, .units = {}};
   for (size_t u = 0; u < checkpoint.units.size(); ++u) {
     const Unit& unit = checkpoint.units[u];
     const UnitCurve& curve = curves.units[u];
-    const std::string start = fmt::format("{},{},{},{}", csv_field(unit.name), role_name(unit.role),
-                                          unit.parts.size(), unit.weights());
+    CurvesRecord::Unit row{.name = unit.name,
+                           .role = std::string(role_name(unit.role)),
+                           .tensors = std::ssize(unit.parts),
+                           .weights = unit.weights(),
+                           .points = {}};
     for (int f = 0; f < kFormatCount; ++f) {
       if ((curve.formats >> f & 1U) == 0) continue;
       const AffineFormat format = kAffineFormats[static_cast<size_t>(f)];
-      text += fmt::format("{},{},{},{},{},{}\n", start, format_name(format),
-                          unit_bytes(checkpoint, unit, format, curves.dtype),
-                          curve.nrmse(f, curves.encoder), curve.sqnr_db(f), curve.mse(f));
+      row.points.push_back({.format = format_name(format),
+                            .bytes = unit_bytes(checkpoint, unit, format, curves.dtype),
+                            .nrmse = curve.nrmse(f, curves.encoder),
+                            .sqnr_db = curve.sqnr_db(f),
+                            .mse = curve.mse(f)});
     }
-    text += fmt::format("{},{},{},0,{},0\n", start, weight_dtype_name(curves.dtype),
-                        unit_bytes(checkpoint, unit, {}, curves.dtype), kUnquantizedSqnr);
+    row.points.push_back({.format = std::string(weight_dtype_name(curves.dtype)),
+                          .bytes = unit_bytes(checkpoint, unit, {}, curves.dtype),
+                          .nrmse = 0,
+                          .sqnr_db = kUnquantizedSqnr,
+                          .mse = 0});
+    record.units.push_back(std::move(row));
   }
-  return text;
+  return record;
+}
+
+}  // namespace
+
+std::string curves_csv(const Checkpoint& checkpoint, const ModelCurves& curves) {
+  return curves_record(checkpoint, curves).csv();
 }
 
 ModelCurves measure_curves(const Checkpoint& checkpoint, Study& study,
@@ -35,8 +50,7 @@ ModelCurves measure_curves(const Checkpoint& checkpoint, Study& study,
   ModelCurves curves = analyze(checkpoint, study, options, progress, stats);
   // For reports, which have the study alone.
   if (options.encoder == Encoder::kMlx) {
-    study.put_document(
-        {.kind = "curves", .key = curves.fingerprint, .text = curves_csv(checkpoint, curves)});
+    study.put_document(curves_record(checkpoint, curves).document());
   }
   return curves;
 }

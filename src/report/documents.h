@@ -2,22 +2,29 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
+#include "ram/error.h"
 #include "ram/study.h"
 
 #include "gather.h"
 
 namespace ram {
 
-/// @param study named in errors. @throws Error{kCorrupt} from all of these.
+/// @param study named in errors. @throws Error{kCorrupt}
 ReportPlan read_plan_document(const StudyDocument& document, const std::string& study);
-ReportNoise read_noise_document(const StudyDocument& document, const std::string& study);
-ReportFeedback read_gptq_document(const StudyDocument& document, const std::string& study);
-ReportMeasuredSweep read_measured_sweep_document(const StudyDocument& document,
-                                                 const std::string& study);
-ReportSweep read_sweep_document(const StudyDocument& document, const std::string& study);
-std::vector<ReportCurve> read_curves_document(const StudyDocument& document,
-                                              const std::string& study);
+
+/// Says that a document of a study is damaged. @param what is wrong with it.
+[[noreturn]] void fail_damaged(const StudyDocument& document, const std::string& study,
+                               const std::string& what);
+
+/// A record of results.h. @param study named in errors. @throws Error{kCorrupt}
+template <typename Record>
+Record read_record(const StudyDocument& document, const std::string& study) {
+  try {
+    return Record::read(document);
+  } catch (const Error& error) {
+    fail_damaged(document, study, error.what());
+  }
+}
 
 }  // namespace ram

@@ -30,11 +30,11 @@ TEST(Documents, AnyTextIsReadOrRefusedInOneLine) {
       }
     };
     check(read_plan_document);
-    check(read_noise_document);
-    check(read_gptq_document);
-    check(read_measured_sweep_document);
-    check(read_sweep_document);
-    check(read_curves_document);
+    check(read_record<NoiseRecord>);
+    check(read_record<FeedbackRecord>);
+    check(read_record<MeasuredSweepRecord>);
+    check(read_record<SweepRecord>);
+    check(read_record<CurvesRecord>);
   }
   EXPECT_GT(refused, 20);
 }

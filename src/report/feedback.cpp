@@ -1,6 +1,7 @@
 // What error feedback leaves of plain rounding's divergence, for the same formats.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -11,7 +12,13 @@
 namespace ram {
 namespace {
 
-using Variant = ReportFeedback::Variant;
+using Variant = FeedbackRecord::Variant;
+
+/// NaN where one row gives none.
+Interval ends_of(const FeedbackRecord::Ratio& ratio) {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  return ratio.ci95.value_or(Interval{kNone, kNone});
+}
 
 /// " (0.2 to 0.3)", or nothing.
 std::string in_brackets(const char* format, const Interval& interval) {
@@ -63,8 +70,8 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
                                   variant.bytes, variant.kl);
     tip += in_brackets(" ({:.4g} to {:.4g})", variant.kl95);
     if (variant.over_plain) {
-      tip += fmt::format("\n{:.2f}{} of plain rounding's", *variant.over_plain,
-                         in_brackets(" ({:.2f} to {:.2f})", variant.over_plain95));
+      tip += fmt::format("\n{:.2f}{} of plain rounding's", variant.over_plain->value,
+                         in_brackets(" ({:.2f} to {:.2f})", ends_of(*variant.over_plain)));
     }
     PlotMark mark{.x = sizes[i],
                   .y = variant.kl,
@@ -98,10 +105,12 @@ std::string feedback_table(const std::vector<Variant>& variants) {
     const auto ratio = [&](double value) {
       return one.over_plain ? Cell::formatted("{:.3f}", value) : Cell::text("");
     };
+    const FeedbackRecord::Ratio over = one.over_plain.value_or(FeedbackRecord::Ratio{});
+    const auto [low, high] = ends_of(over);
     table.add({Cell::text(one.formats), Cell::text(what_of(one)), Cell::integer(one.bytes),
                Cell::formatted("{:.3g}", one.kl), Cell::formatted("{:.3g}", one.kl95.low),
-               Cell::formatted("{:.3g}", one.kl95.high), ratio(one.over_plain.value_or(0)),
-               ratio(one.over_plain95.low), ratio(one.over_plain95.high)});
+               Cell::formatted("{:.3g}", one.kl95.high), ratio(over.value), ratio(low),
+               ratio(high)});
   }
   return table.render();
 }
@@ -116,7 +125,8 @@ std::string feedback_section(const ReportData& data) {
     if (one.formats != "plan" || !one.over_plain) continue;
     html += paragraph(fmt::format(
         "With the plan's formats, {} leaves {:.2f}{} of the divergence of plain rounding.",
-        what_of(one), *one.over_plain, in_brackets(" ({:.2f} to {:.2f})", one.over_plain95)));
+        what_of(one), one.over_plain->value,
+        in_brackets(" ({:.2f} to {:.2f})", ends_of(*one.over_plain))));
   }
   html += feedback_plot(variants);
   html += legend({{Series::kUniform, "uniform formats"}, {Series::kOwn, "one plan"}});

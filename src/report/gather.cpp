@@ -234,29 +234,31 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
       if (options.model.empty() || record.name == options.model) fingerprint = record.fingerprint;
     }
   }
-  for (const StudyDocument& document : study.documents("sweep")) {
+  for (const StudyDocument& document : study.documents(SweepRecord::kKind)) {
     if (document.key.rfind(fingerprint + " ", 0) == 0) {
-      data.sweeps.push_back(read_sweep_document(document, options.study));
+      data.sweeps.push_back(read_record<SweepRecord>(document, options.study));
     }
   }
-  for (const StudyDocument& document : study.documents("noise")) {
+  for (const StudyDocument& document : study.documents(NoiseRecord::kKind)) {
     for (size_t i = 0; i < data.models.size(); ++i) {
       if (data.models[i].record.digest != document.key) continue;
-      data.noises.emplace_back(i, read_noise_document(document, options.study));
+      data.noises.emplace_back(i, read_record<NoiseRecord>(document, options.study));
     }
   }
   std::sort(data.noises.begin(), data.noises.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   const std::string original = data.has_original ? data.models[0].record.digest : "";
-  for (const StudyDocument& document : study.documents("gptq")) {
-    if (document.key == original) data.feedback = read_gptq_document(document, options.study);
+  for (const StudyDocument& document : study.documents(FeedbackRecord::kKind)) {
+    if (document.key == original)
+      data.feedback = read_record<FeedbackRecord>(document, options.study);
   }
-  for (const StudyDocument& document : study.documents("measured_sweep")) {
+  for (const StudyDocument& document : study.documents(MeasuredSweepRecord::kKind)) {
     if (original.empty() || document.key.rfind(original + " ", 0) != 0) continue;
-    data.measured_sweeps.push_back(read_measured_sweep_document(document, options.study));
+    data.measured_sweeps.push_back(read_record<MeasuredSweepRecord>(document, options.study));
   }
-  for (const StudyDocument& document : study.documents("curves")) {
-    if (document.key == fingerprint) data.curves = read_curves_document(document, options.study);
+  for (const StudyDocument& document : study.documents(CurvesRecord::kKind)) {
+    if (document.key == fingerprint)
+      data.curves = read_record<CurvesRecord>(document, options.study).units;
   }
 }
 

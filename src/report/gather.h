@@ -8,6 +8,7 @@
 
 #include "ram/answers.h"
 #include "ram/report.h"
+#include "ram/results.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
 
@@ -57,77 +58,6 @@ struct ReportModel {
   bool dominated = false;  ///< another folder is no larger and has a smaller KL
 };
 
-/// Predicted loss against size, as `ram sweep` found it.
-struct ReportSweep {
-  std::string method;
-  std::string fingerprint;
-  std::vector<std::pair<double, double>> points;  ///< bytes, loss
-  std::vector<double> bits;                       ///< per weight, of the points
-  int64_t knee_bytes = 0;
-};
-
-/// One unit's rate-distortion curve.
-struct ReportCurve {
-  struct Point {
-    std::string format;
-    int64_t bytes = 0;
-    double nrmse = 0;
-  };
-  std::string unit;
-  std::string role;
-  int64_t weights = 0;
-  std::vector<Point> points;
-};
-
-/// What noise of the size of a folder's errors does in their place.
-struct ReportNoise {
-  struct Harm {
-    double kl = 0;
-    double delta_nll = 0;
-    double mean = 0;  ///< perplexities
-    double median = 0;
-  };
-  std::string digest;  ///< of the folder
-  Harm stored;
-  std::vector<Harm> drawn;
-  std::string verdict;
-};
-
-/// What error feedback did to some choices of formats, as `ram gptq` found it.
-struct ReportFeedback {
-  struct Variant {
-    std::string folder;
-    std::string formats;  ///< "4:64", or "plan"
-    std::string text;     ///< that feedback saw: "own", "real"; empty: plain rounding
-    int64_t bytes = 0;
-    double kl = 0;
-    Interval kl95;
-    std::optional<double> over_plain;  ///< of the KL of plain rounding to the same formats
-    Interval over_plain95;             ///< NaN where one row gives none, as kl95
-  };
-  std::vector<Variant> variants;  ///< those of the same formats together, plain rounding first
-};
-
-/// Predicted loss beside what folders of a method really lose, as `ram sweep --measure` found it.
-struct ReportMeasuredSweep {
-  struct Point {
-    std::string folder;
-    int64_t bytes = 0;
-    std::optional<double> loss;  ///< predicted; nothing for uniform formats
-    double kl = 0;
-    double mean = 0;  ///< perplexity
-  };
-  std::string method;
-  std::vector<Point> points;  ///< the method's by size, then uniform formats
-  double a = 0;               ///< mean perplexity = a + b ln(1 + loss)
-  double b = 0;
-  double rms = 0;          ///< of its residuals
-  double kl_per_loss = 0;  ///< geometric mean
-  double kl_rms_log = 0;   ///< of ln(KL / loss) around it
-  double first_step = 0;   ///< KL saved per MB above the smallest size
-  double average = 0;      ///< the same over all sizes
-};
-
 /// One task that models were asked by one protocol.
 struct ReportTask {
   TaskRecord record;  ///< of the first model
@@ -156,11 +86,11 @@ struct ReportData {
   int64_t tokens = 0;         ///< in these
   std::vector<LeftOut> left_out;
   std::optional<double> noise_floor;
-  std::vector<ReportSweep> sweeps;
-  std::vector<ReportCurve> curves;
-  std::vector<std::pair<size_t, ReportNoise>> noises;  ///< with the position of its model
-  std::optional<ReportFeedback> feedback;
-  std::vector<ReportMeasuredSweep> measured_sweeps;
+  std::vector<SweepRecord> sweeps;
+  std::vector<CurvesRecord::Unit> curves;
+  std::vector<std::pair<size_t, NoiseRecord>> noises;  ///< with the position of its model
+  std::optional<FeedbackRecord> feedback;
+  std::vector<MeasuredSweepRecord> measured_sweeps;
   std::vector<ReportTask> tasks;
   std::vector<RunRecord> runs;
   std::string study;

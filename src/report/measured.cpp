@@ -11,11 +11,11 @@
 namespace ram {
 namespace {
 
-using Point = ReportMeasuredSweep::Point;
+using Point = MeasuredSweepRecord::Point;
 using Line = std::vector<std::pair<double, double>>;
 
 /// Points of the method whose loss and KL can stand on a logarithmic axis.
-std::vector<Point> predicted(const ReportMeasuredSweep& sweep) {
+std::vector<Point> predicted(const MeasuredSweepRecord& sweep) {
   std::vector<Point> points;
   for (const Point& point : sweep.points) {
     if (point.loss && *point.loss > 0 && point.kl > 0) points.push_back(point);
@@ -42,7 +42,7 @@ std::string tip_of(const Point& point) {
   return tip;
 }
 
-std::string divergence_plot(const ReportMeasuredSweep& sweep, const std::vector<Point>& points) {
+std::string divergence_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
   std::vector<double> x;
   std::vector<double> y;
   for (const Point& point : points) {
@@ -69,7 +69,7 @@ std::string divergence_plot(const ReportMeasuredSweep& sweep, const std::vector<
       sweep.kl_per_loss, std::exp(sweep.kl_rms_log)));
 }
 
-std::string perplexity_plot(const ReportMeasuredSweep& sweep, const std::vector<Point>& points) {
+std::string perplexity_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
   const auto fit = [&](double loss) { return sweep.a + sweep.b * std::log1p(loss); };
   std::vector<double> x;
   std::vector<double> y;
@@ -91,7 +91,7 @@ std::string perplexity_plot(const ReportMeasuredSweep& sweep, const std::vector<
 }
 
 /// What each step from one size to the next saves.
-std::string steps_plot(const ReportMeasuredSweep& sweep, const std::vector<Point>& points) {
+std::string steps_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
   std::vector<double> sizes;
   std::vector<double> saved;
   std::vector<PlotMark> marks;
@@ -125,7 +125,7 @@ std::string steps_plot(const ReportMeasuredSweep& sweep, const std::vector<Point
       sweep.first_step, sweep.average));
 }
 
-std::string points_table(const ReportMeasuredSweep& sweep) {
+std::string points_table(const MeasuredSweepRecord& sweep) {
   HtmlTable table("measured-" + sweep.method, {{"folder", false},
                                                {"bytes"},
                                                {"predicted loss"},
@@ -150,7 +150,7 @@ std::string points_table(const ReportMeasuredSweep& sweep) {
 
 std::string measured_section(const ReportData& data) {
   std::string html;
-  for (const ReportMeasuredSweep& sweep : data.measured_sweeps) {
+  for (const MeasuredSweepRecord& sweep : data.measured_sweeps) {
     const std::vector<Point> points = predicted(sweep);
     if (data.measured_sweeps.size() > 1) html += paragraph("Method: " + sweep.method, "sub");
     if (points.size() > 1) {

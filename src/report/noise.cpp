@@ -14,7 +14,7 @@ std::string noise_plot(const ReportData& data) {
   std::vector<double> values;
   for (const auto& [model, noise] : data.noises) {
     values.push_back(noise.stored.kl);
-    for (const ReportNoise::Harm& harm : noise.drawn) values.push_back(harm.kl);
+    for (const Harm& harm : noise.drawn) values.push_back(harm.kl);
   }
   std::erase_if(values, [](double value) { return value <= 0; });
   if (values.empty()) return "";
@@ -28,7 +28,7 @@ std::string noise_plot(const ReportData& data) {
   for (size_t i = 0; i < data.noises.size(); ++i) {
     const auto& [at, noise] = data.noises[i];
     const ReportModel& model = data.models[at];
-    for (const ReportNoise::Harm& harm : noise.drawn) {
+    for (const Harm& harm : noise.drawn) {
       if (harm.kl <= 0) continue;
       plot.mark({.x = sizes[i],
                  .y = harm.kl,
@@ -59,8 +59,7 @@ std::string noise_table(const ReportData& data) {
                             {"change of mean, nats"},
                             {"mean perplexity"},
                             {"median perplexity"}});
-  const auto add = [&](const std::string& label, const std::string& what,
-                       const ReportNoise::Harm& harm) {
+  const auto add = [&](const std::string& label, const std::string& what, const Harm& harm) {
     table.add({Cell::text(label), Cell::text(what), Cell::formatted("{:.3g}", harm.kl),
                Cell::formatted("{:+.5f}", harm.delta_nll), Cell::formatted("{:.4f}", harm.mean),
                Cell::formatted("{:.4f}", harm.median)});
@@ -82,7 +81,7 @@ std::string noise_section(const ReportData& data) {
   std::string html;
   for (const auto& [at, noise] : data.noises) {
     double sum = 0;
-    for (const ReportNoise::Harm& harm : noise.drawn) sum += harm.kl;
+    for (const Harm& harm : noise.drawn) sum += harm.kl;
     const double mean = sum / static_cast<double>(noise.drawn.size());
     // Noise that does no harm at all leaves nothing to compare with.
     const std::string harm =

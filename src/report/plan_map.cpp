@@ -133,8 +133,8 @@ std::string plan_map(const ReportPlan& plan) {
 }
 
 std::string role_of(const ReportData& data, const std::string& unit) {
-  for (const ReportCurve& curve : data.curves) {
-    if (curve.unit == unit) return curve.role;
+  for (const CurvesRecord::Unit& curve : data.curves) {
+    if (curve.name == unit) return curve.role;
   }
   const Place place = place_of(unit);
   return place.layer < 0 ? unit : place.module;
@@ -269,27 +269,27 @@ std::string bits_legend() {
 }
 
 /// The units worth a curve: of each of the largest roles the one that 4 bits hurt most.
-std::vector<const ReportCurve*> chosen_curves(const ReportData& data) {
-  std::map<std::string, std::pair<int64_t, const ReportCurve*>> roles;
-  const auto error_at_4 = [](const ReportCurve& curve) {
-    for (const ReportCurve::Point& point : curve.points) {
+std::vector<const CurvesRecord::Unit*> chosen_curves(const ReportData& data) {
+  std::map<std::string, std::pair<int64_t, const CurvesRecord::Unit*>> roles;
+  const auto error_at_4 = [](const CurvesRecord::Unit& curve) {
+    for (const CurvesRecord::Point& point : curve.points) {
       if (point.format == "4:64") return point.nrmse;
     }
     return 0.0;
   };
-  for (const ReportCurve& curve : data.curves) {
+  for (const CurvesRecord::Unit& curve : data.curves) {
     if (curve.points.size() < 2) continue;
     auto& [weights, best] = roles[curve.role];
     weights += curve.weights;
     if (best == nullptr || error_at_4(curve) > error_at_4(*best)) best = &curve;
   }
-  std::vector<std::pair<int64_t, const ReportCurve*>> sorted;
+  std::vector<std::pair<int64_t, const CurvesRecord::Unit*>> sorted;
   sorted.reserve(roles.size());
   for (const auto& [role, entry] : roles) sorted.push_back(entry);
   std::stable_sort(sorted.begin(), sorted.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   constexpr size_t kMost = 4;
-  std::vector<const ReportCurve*> chosen;
+  std::vector<const CurvesRecord::Unit*> chosen;
   for (size_t i = 0; i < std::min(kMost, sorted.size()); ++i) chosen.push_back(sorted[i].second);
   return chosen;
 }
@@ -297,8 +297,8 @@ std::vector<const ReportCurve*> chosen_curves(const ReportData& data) {
 /// Per format, the mean relative error of all units that allow it.
 std::map<std::string, double> mean_errors(const ReportData& data) {
   std::map<std::string, std::pair<double, int64_t>> sums;
-  for (const ReportCurve& curve : data.curves) {
-    for (const ReportCurve::Point& point : curve.points) {
+  for (const CurvesRecord::Unit& curve : data.curves) {
+    for (const CurvesRecord::Point& point : curve.points) {
       if (point.nrmse <= 0) continue;
       sums[point.format].first += point.nrmse;
       sums[point.format].second += 1;
@@ -346,21 +346,21 @@ std::string plan_section(const ReportData& data) {
 
 namespace {
 
-double curve_bits(const ReportCurve& curve, const ReportCurve::Point& point) {
+double curve_bits(const CurvesRecord::Unit& curve, const CurvesRecord::Point& point) {
   return 8.0 * static_cast<double>(point.bytes) / static_cast<double>(curve.weights);
 }
 
-std::string curve_numbers(const std::vector<const ReportCurve*>& chosen) {
+std::string curve_numbers(const std::vector<const CurvesRecord::Unit*>& chosen) {
   HtmlTable table("curves", {{"unit", false},
                              {"role", false},
                              {"format", false},
                              {"bytes"},
                              {"bits per weight"},
                              {"relative error"}});
-  for (const ReportCurve* curve : chosen) {
-    for (const ReportCurve::Point& point : curve->points) {
+  for (const CurvesRecord::Unit* curve : chosen) {
+    for (const CurvesRecord::Point& point : curve->points) {
       const double bits = curve_bits(*curve, point);
-      table.add({Cell::text(curve->unit), Cell::text(curve->role), Cell::text(point.format),
+      table.add({Cell::text(curve->name), Cell::text(curve->role), Cell::text(point.format),
                  Cell::integer(point.bytes), Cell::number(fmt::format("{:.3f}", bits), bits),
                  Cell::number(fmt::format("{:.4g}", point.nrmse), point.nrmse)});
     }
@@ -369,14 +369,15 @@ std::string curve_numbers(const std::vector<const ReportCurve*>& chosen) {
 }
 
 /// Error against bits, and the same beside the mean of all units.
-std::string curve_plots(const ReportData& data, const std::vector<const ReportCurve*>& chosen) {
+std::string curve_plots(const ReportData& data,
+                        const std::vector<const CurvesRecord::Unit*>& chosen) {
   constexpr Series kLooks[] = {Series::kOwn, Series::kUniform, Series::kPublished, Series::kOther};
   const std::map<std::string, double> means = mean_errors(data);
   std::vector<double> x;
   std::vector<double> y;
   std::vector<double> ratios = {1};
-  for (const ReportCurve* curve : chosen) {
-    for (const ReportCurve::Point& point : curve->points) {
+  for (const CurvesRecord::Unit* curve : chosen) {
+    for (const CurvesRecord::Point& point : curve->points) {
       if (point.nrmse <= 0) continue;
       x.push_back(curve_bits(*curve, point));
       y.push_back(point.nrmse);
@@ -391,16 +392,16 @@ std::string curve_plots(const ReportData& data, const std::vector<const ReportCu
             axis_around("relative error (NRMSE)", y, true));
   std::vector<std::pair<Series, std::string>> entries;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const ReportCurve& curve = *chosen[i];
-    entries.emplace_back(kLooks[i], fmt::format("{} ({})", curve.unit, curve.role));
-    for (const ReportCurve::Point& point : curve.points) {
+    const CurvesRecord::Unit& curve = *chosen[i];
+    entries.emplace_back(kLooks[i], fmt::format("{} ({})", curve.name, curve.role));
+    for (const CurvesRecord::Point& point : curve.points) {
       if (point.nrmse <= 0) continue;
       const double bits = curve_bits(curve, point);
       PlotMark mark{.x = bits,
                     .y = point.nrmse,
                     .series = kLooks[i],
                     .tip = fmt::format("{}\n{}: {:.3f} bits per weight, relative error {:.4g}",
-                                       curve.unit, point.format, bits, point.nrmse)};
+                                       curve.name, point.format, bits, point.nrmse)};
       plot.mark(mark);
       mark.y = point.nrmse / means.at(point.format);
       relative.mark(mark);
@@ -417,7 +418,7 @@ std::string curve_plots(const ReportData& data, const std::vector<const ReportCu
 }  // namespace
 
 std::string curves_section(const ReportData& data) {
-  const std::vector<const ReportCurve*> chosen = chosen_curves(data);
+  const std::vector<const CurvesRecord::Unit*> chosen = chosen_curves(data);
   if (chosen.empty()) {
     return section("curves", "What each format loses",
                    missing_data("The curves are not in the study. Run",

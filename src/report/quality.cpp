@@ -33,12 +33,12 @@ std::string tip_of(const ReportModel& model) {
 /// The sweep that predicts `ours`, and what one unit of its loss is in KL: the geometric mean over
 /// the folders of that method.
 struct Prediction {
-  const ReportSweep* sweep = nullptr;
+  const SweepRecord* sweep = nullptr;
   double scale = 0;
 };
 
 Prediction predict(const ReportData& data) {
-  for (const ReportSweep& sweep : data.sweeps) {
+  for (const SweepRecord& sweep : data.sweeps) {
     double logs = 0;
     int count = 0;
     for (const ReportModel& model : data.models) {
@@ -58,7 +58,7 @@ void guide_sizes(const ReportData& data, Plot& plot) {
     if (model.plan && model.series == Series::kOwn) min_safe = model.plan->min_safe_bytes;
   }
   if (min_safe > 0) plot.down(megabytes(static_cast<double>(min_safe)), "smallest safe size");
-  for (const ReportSweep& sweep : data.sweeps) {
+  for (const SweepRecord& sweep : data.sweeps) {
     if (sweep.method == "ram") continue;
     plot.down(megabytes(static_cast<double>(sweep.knee_bytes)), "knee of the prediction");
     break;
@@ -109,10 +109,10 @@ std::string divergence_plot(const ReportData& data) {
   const Prediction prediction = predict(data);
   if (prediction.sweep != nullptr) {
     std::vector<std::pair<double, double>> points;
-    for (const auto& [bytes, loss] : prediction.sweep->points) {
-      const double at = megabytes(bytes);
-      if (at < x.low || at > x.high || loss <= 0) continue;
-      points.emplace_back(at, loss * prediction.scale);
+    for (const SweepRecord::Point& point : prediction.sweep->points) {
+      const double at = megabytes(static_cast<double>(point.total_bytes));
+      if (at < x.low || at > x.high || point.loss <= 0) continue;
+      points.emplace_back(at, point.loss * prediction.scale);
     }
     if (points.size() > 1) {
       plot.line(points, "own dash",
@@ -228,25 +228,25 @@ std::string models_table(const ReportData& data) {
 
 std::string sweep_part(const ReportData& data) {
   std::string html;
-  for (const ReportSweep& sweep : data.sweeps) {
+  for (const SweepRecord& sweep : data.sweeps) {
     std::vector<double> x;
     std::vector<double> y;
     std::vector<std::pair<double, double>> points;
     HtmlTable table("sweep-" + sweep.method, {{"bytes"}, {"bits per weight"}, {"loss"}});
-    for (size_t i = 0; i < sweep.points.size(); ++i) {
-      const auto [bytes, loss] = sweep.points[i];
-      table.add({Cell::integer(static_cast<int64_t>(bytes)),
-                 Cell::number(fmt::format("{:.3f}", sweep.bits[i]), sweep.bits[i]),
-                 Cell::number(fmt::format("{:.4g}", loss), loss)});
-      if (loss <= 0) continue;
-      x.push_back(megabytes(bytes));
-      y.push_back(loss);
-      points.emplace_back(x.back(), loss);
+    for (const SweepRecord::Point& point : sweep.points) {
+      table.add({Cell::integer(point.total_bytes),
+                 Cell::number(fmt::format("{:.3f}", point.bits_per_weight), point.bits_per_weight),
+                 Cell::number(fmt::format("{:.4g}", point.loss), point.loss)});
+      if (point.loss <= 0) continue;
+      x.push_back(megabytes(static_cast<double>(point.total_bytes)));
+      y.push_back(point.loss);
+      points.emplace_back(x.back(), point.loss);
     }
     if (points.size() < 2) continue;
     Plot plot(fmt::format("Predicted loss against size ({})", sweep.method),
               axis_around("size of the folder, MB", x), axis_around("predicted loss", y, true));
-    plot.down(megabytes(static_cast<double>(sweep.points.front().first)), "smallest safe size");
+    plot.down(megabytes(static_cast<double>(sweep.points.front().total_bytes)),
+              "smallest safe size");
     plot.down(megabytes(static_cast<double>(sweep.knee_bytes)), "knee");
     plot.line(points, "own");
     html += plot.render(

@@ -103,7 +103,7 @@ TEST_F(ReportTest, ShowsWhatFeedbackLeavesOfPlainRounding) {
   ASSERT_TRUE(data.feedback);
   ASSERT_EQ(data.feedback->variants.size(), 2U);
   EXPECT_FALSE(data.feedback->variants[0].over_plain);
-  EXPECT_EQ(data.feedback->variants[1].over_plain95.high, 0.375);
+  EXPECT_EQ(data.feedback->variants[1].over_plain->ci95->high, 0.375);
   EXPECT_THAT(make_report(*study_, {}),
               HasSubstr("feedback on its own text leaves 0.25 (0.20 to 0.38) of the divergence"));
   study_->put_document({.kind = "gptq", .key = "original", .text = R"({"variants": [

@@ -1,0 +1,14 @@
+// JSON documents as text. Part of the module `base`.
+#pragma once
+
+#include <string>
+
+#include "ram/json.h"
+
+namespace ram {
+
+/// @return a document as the program writes it: indented by two, ill-formed UTF-8 (of a path) as
+/// U+FFFD, a newline at the end.
+std::string json_text(const nlohmann::ordered_json& document);
+
+}  // namespace ram

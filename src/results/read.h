@@ -1,0 +1,30 @@
+// What the readers of this module share.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "ram/error.h"
+#include "ram/json.h"
+
+namespace ram {
+
+/// Takes a record out of a document's JSON.
+/// @param take from the tree to the record; may throw what the library throws.
+/// @throws Error{kCorrupt} in the words of whoever found it.
+template <typename Take>
+auto take_json(const std::string& text, const Take& take) {
+  try {
+    return take(parse_json(text, "JSON"));
+  } catch (const nlohmann::json::exception& error) {
+    fail(Code::kCorrupt, "{}", error.what());
+  }
+}
+
+/// @return the part of a key of two words before, and that after the space.
+inline std::pair<std::string, std::string> two_words(const std::string& key) {
+  const size_t space = key.find(' ');
+  return {key.substr(0, space), key.substr(space + 1)};
+}
+
+}  // namespace ram
