@@ -10,6 +10,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 
+#include "calibration.h"
 #include "engine_options.h"
 #include "table.h"
 
@@ -67,20 +68,33 @@ void add_text_options(Arguments app, TextArguments& arguments, bool required) {
       .type_name("wikitext|plain");
 }
 
-RowOptions row_options(const Common& common, const TextArguments& arguments) {
+uint32_t check_seed(const Common& common, const char* what) {
   if (common.seed > std::numeric_limits<uint32_t>::max()) {
-    fail(Code::kUsage, "--seed {}: rows are drawn with a seed from 0 to {}", common.seed,
+    fail(Code::kUsage, "--seed {}: {} are drawn with a seed from 0 to {}", common.seed, what,
          std::numeric_limits<uint32_t>::max());
   }
+  return static_cast<uint32_t>(common.seed);
+}
+
+RowOptions row_options(const Common& common, const TextArguments& arguments) {
+  const uint32_t seed = check_seed(common, "rows");
   check_text_size(common, "--text", arguments.text);
   const RowOptions rows = {.length = arguments.length,
                            .rows = parse_rows(arguments.rows),
-                           .seed = static_cast<uint32_t>(common.seed),
+                           .seed = seed,
                            .bos = parse_bos(arguments.bos),
                            .format = parse_format(arguments.format)};
   // Some commands build folders first: a text that cannot be read is refused before.
   (void)InputFile(arguments.text);
   return rows;
+}
+
+ScoringRequest scoring_request(const Common& common, const TextArguments& arguments,
+                               const RowOptions& rows) {
+  return {.text = arguments.text,
+          .rows = rows,
+          .seed = common.seed,
+          .resources = fit_resources(common, /*runs_model=*/true)};
 }
 
 void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity) {

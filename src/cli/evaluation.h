@@ -4,6 +4,7 @@
 #include <string>
 
 #include "ram/eval.h"
+#include "ram/experiments.h"
 #include "ram/json.h"
 
 #include "arguments.h"
@@ -24,6 +25,13 @@ void add_text_options(Arguments app, TextArguments& arguments, bool required = t
 
 /// @throws Error{kUsage} also: the text is too large for --memory.
 RowOptions row_options(const Common& common, const TextArguments& arguments);
+
+/// @param what is drawn with it. @return --seed. @throws Error{kUsage} it is beyond 32 bits.
+uint32_t check_seed(const Common& common, const char* what);
+
+/// @return on what and with what an experiment scores its folders. @throws Error{kUsage}
+ScoringRequest scoring_request(const Common& common, const TextArguments& arguments,
+                               const RowOptions& rows);
 
 /// Says on stderr what was not asked for but decided, the form of the text; and that rows are
 /// longer than the model was made for.

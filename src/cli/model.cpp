@@ -9,6 +9,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json_text.h"
 #include "ram/size.h"
 #include "ram/tokenizer.h"
 
@@ -78,12 +79,8 @@ std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& b
 
 }  // namespace
 
-std::string document_text(const Json& document) {
-  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 void print_document(const Common& common, const Json& document) {
-  print_result(common, document_text(document));
+  print_result(common, json_text(document));
 }
 
 Checkpoint open_source(const Common& common, const std::string& model, Quantized quantized) {

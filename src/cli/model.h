@@ -18,10 +18,6 @@ namespace ram::cli {
 
 using Json = nlohmann::ordered_json;
 
-/// @return a document's text: indented, ill-formed UTF-8 (of a path) as U+FFFD, a newline at the
-/// end.
-std::string document_text(const Json& document);
-
 /// Writes a document to stdout, as --json has it.
 /// @throws as print_result
 void print_document(const Common& common, const Json& document);

@@ -1,6 +1,4 @@
 // ram sweep: the whole curve of predicted loss against size, with its knee.
-#include "sweep.h"
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -10,10 +8,14 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/experiments.h"
+#include "ram/json_text.h"
+#include "ram/size.h"
 
 #include "calibration.h"
 #include "commands.h"
-#include "measured_sweep.h"
+#include "comparison.h"
+#include "evaluation.h"
 #include "model.h"
 #include "planning.h"
 #include "table.h"
@@ -22,29 +24,26 @@ namespace ram::cli {
 namespace {
 
 constexpr int kMostPoints = 1000;
+constexpr int kMostSizes = 100;
 
 struct Options {
   std::string model;
   int points = 24;
   PlanningArguments planning;
   CalibrationArguments calibration;
-  MeasuredSweepArguments measured;
+  int measured = 0;  ///< sizes; 0: nothing is measured
+  std::string out = "./ram-sweep";
+  TextArguments text;
 };
 
-Json sweep_json(const Checkpoint& checkpoint, const PlanRequest& request, const Sweep& sweep) {
-  Json points = Json::array();
-  for (const SweepPoint& point : sweep.points) {
-    points.push_back({{"total_bytes", point.total_bytes},
-                      {"bits_per_weight", point.bits_per_weight},
-                      {"loss", point.loss},
-                      {"lower_bound", point.lower_bound},
-                      {"loss_saved_per_mb", point.loss_saved_per_mb}});
+void check_measured(const Options& options) {
+  if (options.measured == 0 && options.text.text.empty()) return;
+  if (options.measured < 2 || options.measured > kMostSizes) {
+    fail(Code::kUsage, "--measure {}: use a number from 2 to {}", options.measured, kMostSizes);
   }
-  return {{"model", checkpoint.name},
-          {"method", method_name(request.method)},
-          {"points", std::move(points)},
-          {"knee", sweep.knee},
-          {"knee_total_bytes", sweep.points.at(static_cast<size_t>(sweep.knee)).total_bytes}};
+  if (options.text.text.empty()) {
+    fail(Code::kUsage, "--measure {}: needs a text to score, --text FILE", options.measured);
+  }
 }
 
 // Loss falls by some factor per bit, so its bars show the logarithm: from the least loss that is
@@ -88,6 +87,37 @@ std::string sweep_table(const Sweep& sweep) {
   return table.render();
 }
 
+std::string measured_text(const TextArguments& text, const MeasuredSweep& measured) {
+  const MeasuredSweepRecord& found = measured.record;
+  Table table({{"folder", Align::kLeft},
+               {"size"},
+               {"bits"},
+               {"loss"},
+               {"KL"},
+               {"KL by loss"},
+               {"mean"},
+               {"mean by fit"},
+               {"median"}});
+  for (const MeasuredSweepRecord::Point& point : found.points) {
+    const double loss = point.loss.value_or(0);
+    const auto predicted = [&](const std::string& cell) { return point.loss ? cell : ""; };
+    table.add({point.folder, format_bytes(point.bytes), fmt::format("{:.2f}", point.bits),
+               predicted(fmt::format("{:.3g}", loss)), fmt::format("{:.3g}", point.kl),
+               predicted(fmt::format("{:.3g}", found.kl_per_loss * loss)), four_digits(point.mean),
+               predicted(four_digits(found.a + found.b * std::log1p(loss))),
+               four_digits(point.median)});
+  }
+  return text_line(text, measured.scored.comparison.text) + "\n" + table.render() +
+         fmt::format(
+             "\nMean perplexity = {:.5g} + {:.4g} ln(1 + loss): residuals {:.2g} (root mean "
+             "square).\n"
+             "KL = {:.3g} x loss: within a factor of {:.2f} (one standard deviation).\n"
+             "The first step above the smallest size saves {:.3g} KL per MB, the average one "
+             "{:.3g}.\n",
+             found.a, found.b, found.rms, found.kl_per_loss, std::exp(found.kl_rms_log),
+             found.first_step, found.average);
+}
+
 int sweep_command(const Common& common, const Options& options) {
   const Planning planning = parse_planning(options.planning, false);
   if (options.points < 2 || options.points > kMostPoints) {
@@ -95,14 +125,14 @@ int sweep_command(const Common& common, const Options& options) {
   }
   threads(common);
   const CalibrationRequest calibration = calibration_request(common, options.calibration);
-  check_measured_sweep(options.measured);
-  if (options.measured.sizes > 0) row_options(common, options.measured.text);  // refuses at once
+  check_measured(options);
+  if (options.measured > 0) row_options(common, options.text);  // refuses at once
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   const FitResources resources = fit_resources(common, needs_calibration(request));
   check_calibration(common, checkpoint, calibration, request, resources);
-  if (needs_calibration(request) && options.measured.sizes > 0) {
-    refuse_same_text("--calibration", options.calibration.text, options.measured.text.text);
+  if (needs_calibration(request) && options.measured > 0) {
+    refuse_same_text("--calibration", options.calibration.text, options.text.text);
   }
   Study study = open_study(common, "sweep " + request_options(request));
   const Curves curves = measure_for(common, checkpoint, study, request.method, request.dtype,
@@ -114,35 +144,36 @@ int sweep_command(const Common& common, const Options& options) {
         .complete(curves.input(checkpoint), request);
   }
   const Sweep sweep = sweep_plans(curves.input(checkpoint), request, options.points);
-  const std::string document = keep_sweep(study, checkpoint, curves, request, sweep);
+  const SweepRecord record = keep_sweep(study, checkpoint, curves, request, sweep);
   std::optional<MeasuredSweep> measured;
-  if (options.measured.sizes > 0) {
-    measured = measure_sweep(common, checkpoint, study, curves, request, options.measured);
+  const RowOptions rows = options.measured > 0 ? row_options(common, options.text) : RowOptions();
+  if (options.measured > 0) {
+    const Reporter reporter(common);
+    measured = measure_sweep(checkpoint, study, curves,
+                             {.plan = request,
+                              .sizes = options.measured,
+                              .out = options.out,
+                              .scoring = scoring_request(common, options.text, rows)},
+                             reporter.events());
   }
   if (common.json) {
-    Json shown = parse_json(document, "the sweep");
-    if (measured) shown["measured"] = measured->json;
+    Json shown = parse_json(json_text(record.json()), "the sweep");
+    if (measured) {
+      shown["measured"] = measured->record.json();
+      shown["measured"]["comparison"] =
+          comparison_json(rows, measured->scored.comparison, measured->scored.labels);
+    }
     print_document(common, shown);
   } else {
     print_result(common, sweep_table(sweep) +
                              "\nThe knee is the size beyond which a further byte buys less than "
                              "the average byte of this range.\n" +
-                             (measured ? "\n" + measured->text : ""));
+                             (measured ? "\n" + measured_text(options.text, *measured) : ""));
   }
   return kDone;
 }
 
 }  // namespace
-
-std::string keep_sweep(Study& study, const Checkpoint& checkpoint, const Curves& curves,
-                       const PlanRequest& request, const Sweep& sweep) {
-  std::string document = document_text(sweep_json(checkpoint, request, sweep));
-  study.put_document(
-      {.kind = "sweep",
-       .key = fmt::format("{} {}", curves.stored.fingerprint, method_name(request.method)),
-       .text = document});
-  return document;
-}
 
 Action setup_sweep(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
@@ -150,7 +181,13 @@ Action setup_sweep(Arguments app, const Common& common) {
   app.add_option("--points", options->points, "how many sizes (default 24)").type_name("N");
   add_planning_options(app, options->planning, false);
   add_calibration_options(app, options->calibration);
-  add_measured_sweep_options(app, options->measured);
+  app.add_option("--measure", options->measured,
+                 "also build and score folders of so many sizes, with --text")
+      .type_name("N");
+  app.add_option("-o,--output", options->out, "where these folders go (default ./ram-sweep)")
+      .type_name("FOLDER")
+      .takes(Takes::kOutputFolders);
+  add_text_options(app, options->text, /*required=*/false);
   return [options, &common] { return sweep_command(common, *options); };
 }
 

@@ -9,10 +9,12 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
+#include "ram/json_text.h"
 #include "ram/size.h"
 
 #include "commands.h"
 #include "engine_options.h"
+#include "evaluation.h"
 #include "model.h"
 #include "outputs.h"
 #include "table.h"
@@ -48,11 +50,7 @@ std::vector<std::string> split_tasks(const std::string& text) {
 
 TaskOptions task_options(const Common& common, const Options& options) {
   TaskOptions result;
-  if (common.seed > std::numeric_limits<uint32_t>::max()) {
-    fail(Code::kUsage, "--seed {}: questions are drawn with a seed from 0 to {}", common.seed,
-         std::numeric_limits<uint32_t>::max());
-  }
-  result.seed = static_cast<uint32_t>(common.seed);
+  result.seed = check_seed(common, "questions");
   if (options.limit.empty() || options.limit == "all") return result;
   constexpr size_t kMostDigits = 9;
   if (options.limit.size() > kMostDigits ||
@@ -445,8 +443,7 @@ int tasks_command(const Common& common, const Options& options) {
     run = run_tasks(options.models, std::move(tasks), common.seed, engine, study, line.function());
   }
   const std::vector<std::string> labels = labels_of(run, options);
-  print_result(common,
-               common.json ? document_text(tasks_json(run, labels)) : run_text(run, labels));
+  print_result(common, common.json ? json_text(tasks_json(run, labels)) : run_text(run, labels));
   return kDone;
 }
 
