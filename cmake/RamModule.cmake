@@ -114,6 +114,9 @@ set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate fit)
 # that can fail).
 set(RAM_MODULES_TRIED_OPTIMIZED base quant allocate encoder engine plan eval build)
 
+# What only the program is made of: not installed for other programs.
+set(RAM_MODULES_OF_THE_PROGRAM command_line cli)
+
 set(RAM_MODULES_TESTED_LONGEST plan build calibrate)
 
 # ram_module(<name> <module>...): library ram_<name> from src/<name>/, and its tests as ram_<name>_test.
@@ -131,7 +134,7 @@ function(ram_module name)
   foreach(module IN LISTS ARGN)
     target_link_libraries(ram_${name} PUBLIC ram_${module})
   endforeach()
-  if(NOT name STREQUAL "cli")
+  if(NOT name IN_LIST RAM_MODULES_OF_THE_PROGRAM)
     install(TARGETS ram_${name} EXPORT ram ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
   if(RAM_TESTS AND sources_TESTS)

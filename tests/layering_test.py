@@ -40,6 +40,11 @@ HEADERS = {
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "statistics": "eval",
+    "arguments": "command_line",
+    "console": "command_line",
+    "outputs": "command_line",
+    "study_place": "command_line",
+    "table": "command_line",
     "answers": "eval",
 }
 LINES_MOST = 500

@@ -55,5 +55,15 @@ TEST(Text, a_long_text_is_cut_at_a_character) {
   EXPECT_EQ(printable("abc\u00e9", 5), "abc\u00e9");
 }
 
+TEST(Text, WordsOfAShellAreQuotedWhereTheyMustBe) {
+  EXPECT_EQ(shell_word("out-3.5GB/x_1"), "out-3.5GB/x_1");
+  EXPECT_EQ(shell_word("my model"), "'my model'");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_word("$HOME;`x`"), "'$HOME;`x`'");
+  EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("-rf"), "./-rf");
+  EXPECT_EQ(shell_word("a\x1b[2J"), "'a\xEF\xBF\xBD[2J'");
+}
+
 }  // namespace
 }  // namespace ram

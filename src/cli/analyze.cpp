@@ -5,12 +5,14 @@
 #include "ram/file.h"
 #include "ram/machine.h"
 #include "ram/mlx_layout.h"
+#include "ram/outputs.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 #include "ram/text.h"
 
 #include "commands.h"
+#include "engine_options.h"
 #include "model.h"
-#include "outputs.h"
 #include "planning.h"
 
 namespace ram::cli {

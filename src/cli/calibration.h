@@ -4,10 +4,10 @@
 
 #include <string>
 
+#include "ram/arguments.h"
+#include "ram/console.h"
 #include "ram/fit.h"
 
-#include "arguments.h"
-#include "common.h"
 #include "model.h"
 
 namespace ram::cli {

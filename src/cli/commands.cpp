@@ -1,4 +1,4 @@
-// The table of subcommands.
+// The table of subcommands, and what the manual says of the program.
 #include "commands.h"
 
 #include <array>
@@ -51,10 +51,43 @@ constexpr std::array kCommands = {
             setup_completion},
 };
 
+constexpr Meaning<int> kStatuses[] = {
+    {0, "done; also: what was asked for is there already"},
+    {1, "the check that was asked for failed"},
+    {2, "the command line is wrong, or asks for what cannot be"},
+    {3, "an input is missing or unreadable"},
+    {4, "an input is corrupt"},
+    {5, "unsupported"},
+    {6, "the budget cannot be met"},
+    {7, "the disk is full, or a write failed"},
+    {70, "a defect in ram"},
+    {130, "interrupted; what is done is kept"},
+    {143, "the same by SIGTERM"},
+    {129, "the same by SIGHUP, a terminal that is closed"},
+};
+
+constexpr Meaning<const char*> kEnvironment[] = {
+    {"RAM_STUDY", "the study, where --study does not name it"},
+    {"XDG_DATA_HOME",
+     "where the study is, in ram/ram.db, without either (Linux; default "
+     "~/.local/share)"},
+    {"HF_HUB_CACHE, HF_HOME", "the local Hugging Face cache, in which ids of models are looked up"},
+    {"RAM_DEMO_MODEL", "the model of ram demo"},
+    {"HOME", "the user's folder"},
+};
+
+constexpr Program kProgram = {
+    .summary = "fits open-weight language models into a byte budget, in the MLX format",
+    .example = "ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB",
+    .commands = kCommands,
+    .statuses = kStatuses,
+    .environment = kEnvironment,
+};
+
 }  // namespace
 
-std::span<const Command> commands() {
-  return kCommands;
+const Program& program() {
+  return kProgram;
 }
 
 }  // namespace ram::cli

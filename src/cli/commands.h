@@ -2,27 +2,12 @@
 // commands.cpp, a test.
 #pragma once
 
-#include <functional>
-#include <span>
-
-#include "arguments.h"
-#include "common.h"
+#include "ram/command_line.h"
 
 namespace ram::cli {
 
-/// What a subcommand does once the command line is read. @return the exit status.
-using Action = std::function<int()>;
-
-struct Command {
-  const char* name;
-  const char* help;     ///< one line
-  const char* example;  ///< one line that works as it stands
-  /// Adds the subcommand's own options. The action refers to `common`, which outlives it.
-  Action (*setup)(Arguments app, const Common& common);
-};
-
-/// In the order in which --help lists them.
-std::span<const Command> commands();
+/// What ram is: its commands, its exit statuses, what it reads of the environment.
+const Program& program();
 
 Action setup_fit(Arguments app, const Common& common);
 Action setup_inspect(Arguments app, const Common& common);
@@ -44,14 +29,5 @@ Action setup_report(Arguments app, const Common& common);
 Action setup_studies(Arguments app, const Common& common);
 Action setup_demo(Arguments app, const Common& common);
 Action setup_completion(Arguments app, const Common& common);
-
-/// Reads the command line, runs the subcommand, reports what went wrong in one line on stderr.
-/// @return the exit status. Throws nothing.
-int run(int argc, const char* const* argv, Io io = {});
-
-/// Statuses that are answers, beside the codes of errors.
-inline constexpr int kDone = 0;
-inline constexpr int kCheckFailed = 1;
-inline constexpr int kBudgetTooSmall = 6;
 
 }  // namespace ram::cli

@@ -6,6 +6,7 @@
 
 #include "ram/error.h"
 #include "ram/number.h"
+#include "ram/study_place.h"
 
 #include "calibration.h"
 #include "commands.h"

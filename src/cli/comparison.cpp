@@ -8,8 +8,7 @@
 #include <fmt/format.h>
 
 #include "ram/size.h"
-
-#include "table.h"
+#include "ram/table.h"
 
 namespace ram::cli {
 namespace {

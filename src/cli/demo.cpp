@@ -8,15 +8,17 @@
 #include <fmt/format.h>
 
 #include "ram/experiments.h"
+#include "ram/outputs.h"
 #include "ram/report.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 #include "ram/text.h"
 
 #include "calibration.h"
 #include "commands.h"
 #include "comparison.h"
-#include "outputs.h"
-#include "table.h"
+#include "engine_options.h"
 #include "tasks.h"
 
 namespace ram::cli {

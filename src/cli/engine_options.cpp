@@ -7,10 +7,24 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/fit.h"
 #include "ram/machine.h"
 #include "ram/size.h"
 
 namespace ram::cli {
+
+int threads(const Common& common) {
+  const int wanted = common.thread_count > 0 ? common.thread_count : default_threads();
+  if (common.memory.empty()) return wanted;
+  const Size size = parse_size(common.memory);
+  const int64_t least = kMemoryBase + kMemoryPerThread;
+  if (size.share > 0 || size.bytes < least) {
+    fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or leave the option out",
+         common.memory, least >> 20);
+  }
+  const int64_t fitting = (size.bytes - kMemoryBase) / kMemoryPerThread;
+  return static_cast<int>(std::min<int64_t>(wanted, fitting));
+}
 
 void add_precision_option(Arguments app, std::string& precision) {
   app.add_option("--precision", precision,

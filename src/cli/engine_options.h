@@ -1,14 +1,17 @@
-// What the commands that run a model share: its options, and opening it.
+// What --threads and --memory leave to the work; what the commands that run a model share.
 #pragma once
 
 #include <string>
 
+#include "ram/arguments.h"
+#include "ram/console.h"
 #include "ram/engine.h"
 
-#include "arguments.h"
-#include "common.h"
-
 namespace ram::cli {
+
+/// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
+/// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
+int threads(const Common& common);
 
 /// Adds --precision f32|bf16, kept in `precision`.
 void add_precision_option(Arguments app, std::string& precision);

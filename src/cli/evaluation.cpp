@@ -9,10 +9,10 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/table.h"
 
 #include "calibration.h"
 #include "engine_options.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

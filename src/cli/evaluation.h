@@ -3,12 +3,11 @@
 
 #include <string>
 
+#include "ram/arguments.h"
+#include "ram/console.h"
 #include "ram/eval.h"
 #include "ram/experiments.h"
 #include "ram/json.h"
-
-#include "arguments.h"
-#include "common.h"
 
 namespace ram::cli {
 

@@ -7,11 +7,13 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 #include "ram/text.h"
 
 #include "commands.h"
+#include "engine_options.h"
 #include "model.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

@@ -5,6 +5,7 @@
 #include "ram/file.h"
 #include "ram/machine.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 #include "ram/text.h"
 
 #include "calibration.h"

@@ -3,9 +3,8 @@
 #include <fmt/format.h>
 
 #include "ram/size.h"
+#include "ram/table.h"
 #include "ram/text.h"
-
-#include "table.h"
 
 namespace ram::cli {
 namespace {

@@ -5,10 +5,12 @@
 
 #include "ram/experiments.h"
 #include "ram/results.h"
+#include "ram/study_place.h"
 
 #include "calibration.h"
 #include "commands.h"
 #include "comparison.h"
+#include "engine_options.h"
 
 namespace ram::cli {
 namespace {

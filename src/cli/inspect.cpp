@@ -11,12 +11,13 @@
 
 #include "ram/mlx_layout.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 #include "ram/text.h"
 
 #include "commands.h"
 #include "model.h"
 #include "planning.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

@@ -8,13 +8,13 @@
 #include "ram/file.h"
 #include "ram/json.h"
 #include "ram/machine.h"
+#include "ram/outputs.h"
 #include "ram/safetensors.h"
 #include "ram/size.h"
 
 #include "commands.h"
 #include "engine_options.h"
 #include "model.h"
-#include "outputs.h"
 #include "token_ids.h"
 
 namespace ram::cli {

@@ -11,9 +11,10 @@
 #include "ram/file.h"
 #include "ram/json_text.h"
 #include "ram/size.h"
+#include "ram/table.h"
 #include "ram/tokenizer.h"
 
-#include "table.h"
+#include "engine_options.h"
 
 namespace ram::cli {
 
@@ -79,10 +80,6 @@ std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& b
 
 }  // namespace
 
-void print_document(const Common& common, const Json& document) {
-  print_result(common, json_text(document));
-}
-
 Checkpoint open_source(const Common& common, const std::string& model, Quantized quantized) {
   Checkpoint checkpoint = Checkpoint::open(model, quantized);
   for (const std::string& text : checkpoint.notes) note(common, text);
@@ -109,52 +106,6 @@ std::string tokenizer_line(const Checkpoint& checkpoint) {
       "{:<18}none in the source: mlx_lm runs the folder only with tokenizer.json and "
       "tokenizer_config.json in it\n",
       "tokenizer");
-}
-
-namespace {
-
-// The study is about to be used: what was chosen for the user is said, once.
-void say_place(const Common& common) {
-  if (!common.place.note.empty() && !common.place_said) note(common, common.place.note);
-  common.place_said = true;
-}
-
-}  // namespace
-
-Study open_study(const Common& common, const std::string& options) {
-  if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
-  say_place(common);
-  if (common.place.users) {
-    const fs::path folder = fs::path(common.study).parent_path();
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) {
-      fail(Code::kWriteFailed,
-           "cannot create the folder of the study, {}: {}; name another place with --study FILE or "
-           "RAM_STUDY",
-           folder.string(), error.message());
-    }
-  }
-  Study study{fs::path(common.study)};
-  study.set_options(options);
-  return study;
-}
-
-std::optional<Study> open_existing_study(const Common& common) {
-  std::error_code error;
-  if (common.study.empty() || !fs::exists(common.study, error)) return std::nullopt;
-  say_place(common);
-  return std::optional<Study>(std::in_place, fs::path(common.study));
-}
-
-std::optional<Study> open_study_if_usable(const Common& common) {
-  try {
-    return open_existing_study(common);
-  } catch (const Error& error) {
-    if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
-    note(common, fmt::format("going on without the study: {}", error.what()));
-    return std::nullopt;
-  }
 }
 
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,

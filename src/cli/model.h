@@ -7,20 +7,13 @@
 #include <string>
 
 #include "ram/checkpoint.h"
+#include "ram/console.h"
 #include "ram/fit.h"
 #include "ram/json.h"
 #include "ram/plan.h"
 #include "ram/study.h"
 
-#include "common.h"
-
 namespace ram::cli {
-
-using Json = nlohmann::ordered_json;
-
-/// Writes a document to stdout, as --json has it.
-/// @throws as print_result
-void print_document(const Common& common, const Json& document);
 
 /// Opens a model that is to be fitted or looked at, and says on stderr what people should know of
 /// it: Checkpoint::notes, and a tokenizer that is larger than the vocabulary.
@@ -30,18 +23,6 @@ Checkpoint open_source(const Common& common, const std::string& model,
 
 /// @return the line of a summary that says that there is no tokenizer; empty where there is one.
 std::string tokenizer_line(const Checkpoint& checkpoint);
-
-/// Opens the study, creating it if it is missing; says where it is if the user did not.
-/// @throws Error{kUsage} there is no place for it; {kWriteFailed} it cannot be created; as Study.
-/// @param options what is kept beside the work, as "analyze --encoder mlx".
-Study open_study(const Common& common, const std::string& options);
-
-/// Opens the study if there is one; creates none.
-std::optional<Study> open_existing_study(const Common& common);
-
-/// As open_existing_study, for work that a study only helps: one that cannot be opened is noted and
-/// gone without, unless --study names it.
-std::optional<Study> open_study_if_usable(const Common& common);
 
 /// measure_curves_for, with progress.
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,

@@ -7,12 +7,13 @@
 #include "ram/experiments.h"
 #include "ram/json_text.h"
 #include "ram/results.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 
 #include "calibration.h"
 #include "commands.h"
 #include "evaluation.h"
 #include "model.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

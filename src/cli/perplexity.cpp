@@ -1,6 +1,8 @@
 // ram perplexity: what a model loses on a text, over all rows or a drawn sample.
 #include <fmt/format.h>
 
+#include "ram/study_place.h"
+
 #include "calibration.h"
 #include "commands.h"
 #include "engine_options.h"

@@ -1,8 +1,11 @@
 // ram plan: a budget becomes one format per unit.
+#include "ram/outputs.h"
+#include "ram/study_place.h"
+
 #include "calibration.h"
 #include "commands.h"
+#include "engine_options.h"
 #include "model.h"
-#include "outputs.h"
 #include "planning.h"
 
 namespace ram::cli {

@@ -6,12 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "ram/arguments.h"
 #include "ram/checkpoint.h"
+#include "ram/console.h"
 #include "ram/plan.h"
 #include "ram/size.h"
-
-#include "arguments.h"
-#include "common.h"
 
 namespace ram::cli {
 

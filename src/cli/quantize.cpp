@@ -5,10 +5,12 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 #include "ram/text.h"
 
 #include "calibration.h"
 #include "commands.h"
+#include "engine_options.h"
 
 namespace ram::cli {
 namespace {

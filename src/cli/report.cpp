@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/outputs.h"
+#include "ram/study_place.h"
 
 #include "commands.h"
+#include "engine_options.h"
 #include "model.h"
-#include "outputs.h"
 
 namespace ram::cli {
 namespace {

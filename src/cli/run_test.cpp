@@ -1,29 +1,19 @@
 // The command line without a model: what is printed where, and the exit status.
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#ifdef __linux__
-#include <sys/sysmacros.h>
-#endif
 
-#include "ram/error.h"
-#include "ram/file.h"
 #include "ram/fit.h"
-#include "ram/progress.h"
-#include "ram/text.h"
 
 #include "commands.h"
+#include "engine_options.h"
 #include "support/temp_folder.h"
 
 namespace ram::cli {
@@ -51,7 +41,7 @@ Ran ram(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "ram");
   const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
   Ran ran;
-  ran.status = run(static_cast<int>(arguments.size()), arguments.data(), io);
+  ran.status = run(program(), static_cast<int>(arguments.size()), arguments.data(), io);
   ran.out = read_all(io.out);
   ran.err = read_all(io.err);
   return ran;
@@ -65,7 +55,7 @@ void expect_one_line_error(const Ran& ran, int status) {
 }
 
 TEST(Run, EveryCommandHasHelpWithItsExampleOnStdout) {
-  for (const Command& command : commands()) {
+  for (const Command& command : program().commands) {
     const Ran ran = ram({command.name, "--help"});
     EXPECT_EQ(ran.status, 0) << command.name;
     EXPECT_THAT(ran.out, HasSubstr(command.example));
@@ -79,7 +69,7 @@ TEST(Run, EveryCommandHasHelpWithItsExampleOnStdout) {
 TEST(Run, HelpListsEveryCommandAndVersionIsOneLine) {
   const Ran help = ram({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const Command& command : commands()) EXPECT_THAT(help.out, HasSubstr(command.help));
+  for (const Command& command : program().commands) EXPECT_THAT(help.out, HasSubstr(command.help));
   const Ran version = ram({"--version"});
   EXPECT_EQ(version.status, 0);
   EXPECT_EQ(version.out, "ram " RAM_VERSION "\n");
@@ -156,7 +146,7 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
     const Ran ran = ram({"completion", shell});
     EXPECT_EQ(ran.status, 0);
     EXPECT_EQ(ran.err, "");
-    for (const Command& command : commands()) EXPECT_THAT(ran.out, HasSubstr(command.name));
+    for (const Command& command : program().commands) EXPECT_THAT(ran.out, HasSubstr(command.name));
     for (const char* option : {"allow-unsafe", "points", "rehash", "csv", "study"}) {
       EXPECT_THAT(ran.out, HasSubstr(option)) << shell;
     }
@@ -168,21 +158,9 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
   expect_one_line_error(ram({"completion", "tcsh"}), 2);
 }
 
-TEST(Run, ProgressSaysShareRateAndRest) {
-  const Progress half = {.phase = "analyze", .done_bytes = 3000000000, .total_bytes = 5000000000};
-  EXPECT_EQ(progress_text(half, 1000000000, 2), "analyze 60 %, 1.00 GB/s, 2.0 s left");
-  EXPECT_EQ(progress_text({.phase = "write", .done_bytes = 0, .total_bytes = 0}, 0, 0), "write");
-  const Progress slow{.phase = "ask", .done_bytes = 5, .total_bytes = 10, .unit = "questions"};
-  EXPECT_EQ(progress_text(slow, 0, 10), "ask 50 %, 0.5 questions/s, 10 s left");
-  EXPECT_EQ(format_seconds(0.123), "0.12 s");
-  EXPECT_EQ(format_seconds(3.14), "3.1 s");
-  EXPECT_EQ(format_seconds(200), "3 min 20 s");
-  EXPECT_EQ(format_seconds(7500), "2 h 5 min");
-}
-
 TEST(Run, EveryOutputSaysThatItIsOne) {
   std::map<std::string, std::set<Takes>> outputs;
-  for (const Command& command : commands()) {
+  for (const Command& command : program().commands) {
     const Common common;
     Arguments::Values values;
     CLI::App app;
@@ -200,67 +178,6 @@ TEST(Run, EveryOutputSaysThatItIsOne) {
     }
   }
   EXPECT_EQ(outputs.size(), 10U);
-}
-
-TEST(Run, WordsOfAShellAreQuotedWhereTheyMustBe) {
-  EXPECT_EQ(shell_word("out-3.5GB/x_1"), "out-3.5GB/x_1");
-  EXPECT_EQ(shell_word("my model"), "'my model'");
-  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
-  EXPECT_EQ(shell_word("$HOME;`x`"), "'$HOME;`x`'");
-  EXPECT_EQ(shell_word(""), "''");
-  EXPECT_EQ(shell_word("-rf"), "./-rf");
-  EXPECT_EQ(shell_word("a\x1b[2J"), "'a\xEF\xBF\xBD[2J'");
-}
-
-TEST(Run, ALineOfProgressSaysWhichStageItIsOf) {
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  Common common;
-  common.io = io;
-  common.stages = std::make_shared<Stages>();
-  common.stages->names = {"analyze", "compress", "write"};
-  for (const char* stage : {"compress", "no such", "write"}) {
-    enter_stage(common, stage);
-    common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval));
-    ProgressLine line(common);
-    line.function()({.phase = "work", .done_bytes = 1, .total_bytes = 4});
-  }
-  EXPECT_THAT(read_all(io.err), ::testing::MatchesRegex("ram: stage 2 of 3: work 25 %.*\n"
-                                                        "ram: stage 2 of 3: work 25 %.*\n"
-                                                        "ram: stage 3 of 3: work 25 %.*\n"));
-}
-
-TEST(Run, ALogGetsALineAlsoWhereTheWorkDoesNotReport) {
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  Common common;
-  common.io = io;
-  common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval) - 500);
-  {
-    ProgressLine line(common);
-    line.function()({.phase = "analyze", .done_bytes = 1, .total_bytes = 4});  // too soon
-    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
-  }
-  {
-    ProgressLine line(common);  // another step of the same run: not 10 s since the last line
-    line.function()({.phase = "plan", .done_bytes = 1, .total_bytes = 4});
-  }
-  const std::string text = read_all(io.err);
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
-  EXPECT_THAT(text, StartsWith("ram: analyze 25 %"));
-}
-
-TEST(Run, AFullStandardOutputIsAFailedWrite) {
-  // Linux's device 1:7 takes nothing. The node is the test's own: the system's is never touched.
-  const testing::TempFolder folder;
-  const std::string path = (folder.path() / "full").string();
-  std::FILE* full = mknod(path.c_str(), S_IFCHR | 0600, makedev(1, 7)) == 0
-                        ? std::fopen(path.c_str(), "w")
-                        : nullptr;
-  if (full == nullptr) GTEST_SKIP() << "skipped: no device can be made here";
-  const Io io = {.out = full, .err = std::tmpfile()};
-  const char* arguments[] = {"ram", "--version"};
-  EXPECT_EQ(run(2, arguments, io), static_cast<int>(Code::kWriteFailed));
-  EXPECT_THAT(read_all(io.err), EndsWith("run the same command again)\n"));
-  std::fclose(full);
 }
 
 }  // namespace

@@ -7,11 +7,12 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 #include "ram/suggest.h"
+#include "ram/table.h"
 
 #include "commands.h"
 #include "model.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

@@ -11,14 +11,16 @@
 #include "ram/experiments.h"
 #include "ram/json_text.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 
 #include "calibration.h"
 #include "commands.h"
 #include "comparison.h"
+#include "engine_options.h"
 #include "evaluation.h"
 #include "model.h"
 #include "planning.h"
-#include "table.h"
 
 namespace ram::cli {
 namespace {

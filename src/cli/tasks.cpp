@@ -10,14 +10,15 @@
 
 #include "ram/error.h"
 #include "ram/json_text.h"
+#include "ram/outputs.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
+#include "ram/table.h"
 
 #include "commands.h"
 #include "engine_options.h"
 #include "evaluation.h"
 #include "model.h"
-#include "outputs.h"
-#include "table.h"
 #include "tasks.h"
 
 namespace ram::cli {

@@ -5,8 +5,10 @@
 
 #include "ram/build.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 
 #include "commands.h"
+#include "engine_options.h"
 #include "model.h"
 
 namespace ram::cli {

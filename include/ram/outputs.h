@@ -1,5 +1,5 @@
 // The files and folders that a command writes: one check of them all before anything is done, and
-// one way to write a file.
+// one way to write a file. Part of the module `command_line`.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "arguments.h"
-#include "common.h"
+#include "ram/arguments.h"
+#include "ram/console.h"
 
 namespace ram::cli {
 

@@ -1,5 +1,5 @@
 // Column widths and padding.
-#include "table.h"
+#include "ram/table.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // What every subcommand gets: the options that all of them take, and the three ways to speak:
-// the result on stdout, progress and notes on stderr.
+// the result on stdout, progress and notes on stderr. Part of the module `command_line`.
 #pragma once
 
 #include <chrono>
@@ -11,11 +11,21 @@
 #include <string_view>
 #include <vector>
 
+#include "ram/json.h"
 #include "ram/progress.h"
 
-#include "study_place.h"
-
 namespace ram::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// Where the study is, when nobody says so (study_place.h).
+struct StudyPlace {
+  std::string typed;    ///< what --study says, for commands that are named to a user
+  std::string path;     ///< empty: there is no place, see `problem`
+  std::string note;     ///< what a user should know of the choice; empty: nothing
+  std::string problem;  ///< why there is no place, and what to do; empty: there is one
+  bool users = false;   ///< in the user's data folder, which is created when it is written to
+};
 
 /// Where a run reads and writes; tests put memory streams here.
 struct Io {
@@ -52,10 +62,6 @@ struct Common {
   mutable std::chrono::steady_clock::time_point shown = started;  ///< progress, on a log
 };
 
-/// @return the threads to use: --threads or all processors, fewer where --memory asks for it.
-/// @throws Error{kUsage} --memory below what one thread needs, or given in percent.
-int threads(const Common& common);
-
 /// @return the document of an error with --json: {"error": {"status", "message"}}.
 std::string error_document(int status, const std::string& message,
                            std::optional<int64_t> min_safe_bytes = {});
@@ -67,6 +73,9 @@ void print_result(const Common& common, std::string_view text);
 
 /// The same for what is data and must come out byte for byte: a file's content, decoded text.
 void print_data(const Common& common, std::string_view text);
+
+/// Writes a document to stdout, as --json has it. @throws as print_result
+void print_document(const Common& common, const Json& document);
 
 /// Writes to stderr. If that fails there is nobody to tell.
 void say(const Common& common, std::string_view text);

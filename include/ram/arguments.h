@@ -1,5 +1,5 @@
-// What a subcommand adds to the command line. The parser (CLI11) stays behind this header: each
-// source that included its headers took six seconds more to compile.
+// What a subcommand adds to the command line. Part of the module `command_line`. The parser (CLI11)
+// stays behind this header: each source that included its headers took six seconds more to compile.
 #pragma once
 
 #include <cstdint>

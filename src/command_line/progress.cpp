@@ -1,8 +1,7 @@
-// Printing and progress behind common.h.
-#include "common.h"
+// Progress: a live line on a terminal, a line now and then on a log.
+#include "ram/progress.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
@@ -13,12 +12,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "ram/error.h"
-#include "ram/fit.h"
-#include "ram/json.h"
-#include "ram/machine.h"
-#include "ram/progress.h"
-#include "ram/size.h"
+#include "ram/console.h"
 #include "ram/text.h"
 
 namespace ram::cli {
@@ -37,55 +31,6 @@ double since(Clock::time_point start) {
 }
 
 }  // namespace
-
-int threads(const Common& common) {
-  const int wanted = common.thread_count > 0 ? common.thread_count : default_threads();
-  if (common.memory.empty()) return wanted;
-  const Size size = parse_size(common.memory);
-  const int64_t least = kMemoryBase + kMemoryPerThread;
-  if (size.share > 0 || size.bytes < least) {
-    fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or leave the option out",
-         common.memory, least >> 20);
-  }
-  const int64_t fitting = (size.bytes - kMemoryBase) / kMemoryPerThread;
-  return static_cast<int>(std::min<int64_t>(wanted, fitting));
-}
-
-std::string error_document(int status, const std::string& message,
-                           std::optional<int64_t> min_safe_bytes) {
-  using Json = nlohmann::ordered_json;
-  Json document = {{"error", {{"status", status}, {"message", message}}}};
-  if (min_safe_bytes) document["min_safe_bytes"] = *min_safe_bytes;
-  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-void print_data(const Common& common, std::string_view text) {
-  common.result_begun = true;
-  if (common.reader_gone) return;
-  const size_t written = std::fwrite(text.data(), 1, text.size(), common.io.out);
-  if (written == text.size() && std::fflush(common.io.out) == 0) return;
-  if (errno == EPIPE) {
-    common.reader_gone = true;
-    return;
-  }
-  fail_errno(true, "cannot write the result", "standard output", errno);
-}
-
-void print_result(const Common& common, std::string_view text) {
-  if (common.json) return print_data(common, text);
-  print_data(common, printable_lines(text));
-}
-
-void say(const Common& common, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), common.io.err);
-  std::fflush(common.io.err);
-}
-
-void note(const Common& common, std::string_view text) {
-  if (!common.quiet) {
-    say(common, fmt::format("ram: note: {}\n", printable(text, std::string_view::npos)));
-  }
-}
 
 void enter_stage(const Common& common, std::string_view name) {
   if (!common.stages) return;

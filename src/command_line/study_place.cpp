@@ -1,4 +1,4 @@
-#include "study_place.h"
+#include "ram/study_place.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -68,6 +68,52 @@ StudyPlace find_study(const std::optional<std::string>& given) {
   place.path = (data / "ram" / "ram.db").string();
   place.users = true;
   return place;
+}
+
+namespace {
+
+// The study is about to be used: what was chosen for the user is said, once.
+void say_place(const Common& common) {
+  if (!common.place.note.empty() && !common.place_said) note(common, common.place.note);
+  common.place_said = true;
+}
+
+}  // namespace
+
+Study open_study(const Common& common, const std::string& options) {
+  if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
+  say_place(common);
+  if (common.place.users) {
+    const fs::path folder = fs::path(common.study).parent_path();
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) {
+      fail(Code::kWriteFailed,
+           "cannot create the folder of the study, {}: {}; name another place with --study FILE or "
+           "RAM_STUDY",
+           folder.string(), error.message());
+    }
+  }
+  Study study{fs::path(common.study)};
+  study.set_options(options);
+  return study;
+}
+
+std::optional<Study> open_existing_study(const Common& common) {
+  std::error_code error;
+  if (common.study.empty() || !fs::exists(common.study, error)) return std::nullopt;
+  say_place(common);
+  return std::optional<Study>(std::in_place, fs::path(common.study));
+}
+
+std::optional<Study> open_study_if_usable(const Common& common) {
+  try {
+    return open_existing_study(common);
+  } catch (const Error& error) {
+    if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
+    note(common, fmt::format("going on without the study: {}", error.what()));
+    return std::nullopt;
+  }
 }
 
 }  // namespace ram::cli

@@ -1,21 +1,24 @@
 // From the command line to an exit status: the CLI11 tree, and every failure as one line.
 #include <algorithm>
+#include <cctype>
+#include <charconv>
 #include <exception>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "ram/command_line.h"
 #include "ram/error.h"
-#include "ram/json.h"
+#include "ram/json_text.h"
+#include "ram/outputs.h"
 #include "ram/size.h"
+#include "ram/study_place.h"
 #include "ram/suggest.h"
 #include "ram/text.h"
-
-#include "commands.h"
-#include "outputs.h"
 
 namespace ram::cli {
 namespace {
@@ -23,10 +26,12 @@ namespace {
 constexpr int kMostThreads = 1024;
 
 std::string check_threads(const std::string& text) {
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  if (digits && text.size() <= 4 && std::stoi(text) >= 1 && std::stoi(text) <= kMostThreads) {
+  int threads = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, threads);
+  if (text.size() <= 4 && error == std::errc{} && stop == end && threads >= 1 &&
+      threads <= kMostThreads)
     return {};
-  }
   return fmt::format("{}: use a number from 1 to {}", text, kMostThreads);
 }
 
@@ -55,15 +60,16 @@ void add_common_options(CLI::App& parser, Arguments::Values& values, Common& com
   app.add_flag("--json", common.json, "the result as one JSON document").group(group);
 }
 
-std::vector<std::string> command_names() {
+std::vector<std::string> command_names(const Program& program) {
   std::vector<std::string> names;
-  for (const Command& command : commands()) names.emplace_back(command.name);
+  for (const Command& command : program.commands) names.emplace_back(command.name);
   return names;
 }
 
 // What was typed and has no place. A command's unknown option comes before an unexpected argument,
 // which may be its value.
-void check_extras(CLI::App& app, Arguments::Values& values, const std::string& command) {
+void check_extras(const Program& program, CLI::App& app, Arguments::Values& values,
+                  const std::string& command) {
   std::vector<std::string> extras = app.remaining(false);
   if (extras.empty()) return;
   const auto is_option = [](const std::string& s) { return s.size() > 1 && s.front() == '-'; };
@@ -80,7 +86,7 @@ void check_extras(CLI::App& app, Arguments::Values& values, const std::string& c
   }
   if (command.empty()) {
     fail(Code::kUsage, "unknown command '{}'{} (ram --help lists them)", first,
-         did_you_mean(first, command_names()));
+         did_you_mean(first, command_names(program)));
   }
   fail(Code::kUsage, "unexpected argument '{}' (ram{} --help says what goes where)", first,
        command);
@@ -96,11 +102,14 @@ std::string one_line(std::string text) {
 
 struct Tree {
   Arguments::Values values;
-  CLI::App app{"Fits open-weight language models into a byte budget, in the MLX format.", "ram"};
+  CLI::App app{"", "ram"};
   std::vector<std::pair<CLI::App*, Action>> actions;
 };
 
-void grow(Tree& tree, Common& common) {
+void grow(const Program& program, Tree& tree, Common& common) {
+  std::string summary = std::string(program.summary) + ".";
+  summary[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(summary[0])));
+  tree.app.description(summary);
   add_common_options(tree.app, tree.values, common);
   tree.app.require_subcommand(0, 1);
   tree.app.allow_extras();
@@ -108,10 +117,9 @@ void grow(Tree& tree, Common& common) {
   tree.app.get_formatter()->label("REQUIRED", "(required)");
   tree.app.get_formatter()->label("Positionals", "Arguments");
   tree.app.get_formatter()->label("SUBCOMMAND", "COMMAND");
-  tree.app.footer(
-      "Example: ram fit Qwen/Qwen3-30B-A3B --budget 19GB -o Qwen3-30B-19GB\n"
-      "ram COMMAND --help explains each, with an example.");
-  for (const Command& command : commands()) {
+  tree.app.footer(std::string("Example: ") + program.example +
+                  "\nram COMMAND --help explains each, with an example.");
+  for (const Command& command : program.commands) {
     CLI::App* sub = tree.app.add_subcommand(command.name, command.help);
     sub->allow_extras();
     sub->footer(std::string("Example: ") + command.example);
@@ -180,9 +188,9 @@ int print_text(const Common& common, const char* key, const std::string& text) {
   return kDone;
 }
 
-int dispatch(int argc, const char* const* argv, Common& common) {
+int dispatch(const Program& program, int argc, const char* const* argv, Common& common) {
   Tree tree;
-  grow(tree, common);
+  grow(program, tree, common);
   const auto chosen = [&]() -> std::pair<CLI::App*, Action*> {
     for (auto& [sub, action] : tree.actions) {
       if (sub->parsed()) return {sub, &action};
@@ -190,8 +198,9 @@ int dispatch(int argc, const char* const* argv, Common& common) {
     return {nullptr, nullptr};
   };
   const auto check_all = [&] {
-    check_extras(tree.app, tree.values, "");
-    if (CLI::App* sub = chosen().first) check_extras(*sub, tree.values, " " + sub->get_name());
+    check_extras(program, tree.app, tree.values, "");
+    if (CLI::App* sub = chosen().first)
+      check_extras(program, *sub, tree.values, " " + sub->get_name());
   };
   try {
     std::vector<std::string> words = typed(argc, argv);
@@ -199,7 +208,7 @@ int dispatch(int argc, const char* const* argv, Common& common) {
     tree.app.parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     const auto [sub, action] = chosen();
-    if (sub == nullptr) check_extras(tree.app, tree.values, "");
+    if (sub == nullptr) check_extras(program, tree.app, tree.values, "");
     return print_text(common, "help", sub != nullptr ? sub->help("ram") : tree.app.help());
   } catch (const CLI::CallForVersion&) {
     return print_text(common, "version", common.json ? RAM_VERSION : "ram " RAM_VERSION);
@@ -241,13 +250,13 @@ int report(const Common& common, int status, const std::string& message,
 
 }  // namespace
 
-int run(int argc, const char* const* argv, Io io) {
+int run(const Program& program, int argc, const char* const* argv, Io io) {
   Common common;
   common.io = io;
   common.json = wants_json(argc, argv);  // also where the command line cannot be read
   if (argc > 0) common.program = argv[0];
   try {
-    return dispatch(argc, argv, common);
+    return dispatch(program, argc, argv, common);
   } catch (const std::exception& exception) {
     const Error error = as_error(exception);
     const auto status = static_cast<int>(error.code());

@@ -1,4 +1,4 @@
-#include "outputs.h"
+#include "ram/outputs.h"
 
 #include <algorithm>
 #include <array>
@@ -17,8 +17,6 @@
 #include "ram/checkpoint.h"
 #include "ram/error.h"
 #include "ram/file.h"
-
-#include "model.h"
 
 namespace ram::cli {
 namespace {

@@ -1,39 +1,11 @@
-#include "manual.h"
-
-#include <array>
-#include <utility>
+// The manual page, from the same tables as --help.
 
 #include <fmt/format.h>
 
-#include "commands.h"
+#include "ram/command_line.h"
 
 namespace ram::cli {
 namespace {
-
-constexpr std::array<std::pair<int, const char*>, 12> kStatuses = {{
-    {0, "done; also: what was asked for is there already"},
-    {1, "the check that was asked for failed"},
-    {2, "the command line is wrong, or asks for what cannot be"},
-    {3, "an input is missing or unreadable"},
-    {4, "an input is corrupt"},
-    {5, "unsupported"},
-    {6, "the budget cannot be met"},
-    {7, "the disk is full, or a write failed"},
-    {70, "a defect in ram"},
-    {130, "interrupted; what is done is kept"},
-    {143, "the same by SIGTERM"},
-    {129, "the same by SIGHUP, a terminal that is closed"},
-}};
-
-constexpr std::array<std::pair<const char*, const char*>, 5> kEnvironment = {{
-    {"RAM_STUDY", "the study, where --study does not name it"},
-    {"XDG_DATA_HOME",
-     "where the study is, in ram/ram.db, without either (Linux; default "
-     "~/.local/share)"},
-    {"HF_HUB_CACHE, HF_HOME", "the local Hugging Face cache, in which ids of models are looked up"},
-    {"RAM_DEMO_MODEL", "the model of ram demo"},
-    {"HOME", "the user's folder"},
-}};
 
 // A backslash, and a dot or quote at the start of a line, mean something else to roff; a plain "-"
 // is set as a hyphen that cannot be copied.
@@ -87,16 +59,14 @@ std::string command_section(const Command& command, const std::vector<OptionInfo
 
 }  // namespace
 
-std::string manual_page(const Arguments& any) {
+std::string manual_page(const Program& program, const Arguments& any) {
   std::string page = ".\\\" printed by: ram completion man\n";
   page += ".TH RAM 1 \"\" \"ram " RAM_VERSION "\" \"User Commands\"\n";
-  page +=
-      ".SH NAME\nram \\- fits open\\-weight language models into a byte budget, in the MLX "
-      "format\n";
+  page += ".SH NAME\nram \\- " + roff(program.summary) + "\n";
   page += ".SH SYNOPSIS\n" + bold("ram") + " \\fICOMMAND\\fR [options]\n";
   page += ".SH COMMANDS\n";
   std::string shared;
-  for (const Command& command : commands()) {
+  for (const Command& command : program.commands) {
     const std::vector<OptionInfo> options = any.sibling(command.name).options();
     page += command_section(command, options);
     if (!shared.empty()) continue;
@@ -106,10 +76,11 @@ std::string manual_page(const Arguments& any) {
   }
   page += ".SH OPTIONS OF EVERY COMMAND\n" + shared;
   page += ".SH EXIT STATUS\n";
-  for (const auto& [status, meaning] : kStatuses)
+  for (const auto& [status, meaning] : program.statuses) {
     page += entry(bold(std::to_string(status)), meaning);
+  }
   page += ".SH ENVIRONMENT\n";
-  for (const auto& [name, meaning] : kEnvironment) page += entry(bold(name), meaning);
+  for (const auto& [name, meaning] : program.environment) page += entry(bold(name), meaning);
   return page;
 }
 

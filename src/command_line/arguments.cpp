@@ -1,4 +1,4 @@
-#include "arguments.h"
+#include "ram/arguments.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "table.h"
+#include "ram/table.h"
 
 #include <sstream>
 

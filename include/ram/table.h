@@ -1,4 +1,5 @@
-// Aligned columns for a terminal: plain text, no colours, no line longer than asked.
+// Aligned columns for a terminal: plain text, no colours, no line longer than asked. Part of the
+// module `command_line`.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,109 @@
+// The process of a program: signals and limits, then the command line.
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <exception>
+#include <new>
+#include <thread>
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "ram/cancellation.h"
+#include "ram/command_line.h"
+#include "ram/error.h"
+#include "ram/file.h"
+#include "ram/machine.h"
+#include "ram/thread.h"
+
+namespace ram::cli {
+namespace {
+
+// What Ctrl-C, SIGTERM and SIGHUP stop: all that the command does. Never destroyed: a signal may
+// come while the program ends.
+const Cancellation& stopped_by_signal = *new Cancellation;
+
+volatile std::sig_atomic_t first_second = 0;
+volatile std::sig_atomic_t first_signal = 0;
+
+// What a shell reports of a program that a signal ended.
+int status_of(int signal) {
+  return 128 + signal;
+}
+
+int interrupted_status() {
+  return status_of(first_signal == 0 ? SIGINT : first_signal);
+}
+
+// The first Ctrl-C asks long work to stop where nothing is lost. One that comes later, from
+// somebody who does not want to wait, ends the program at once; nothing breaks by that either.
+void on_interrupt(int signal) {
+  constexpr std::sig_atomic_t kMask = 0x3fffffff;
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const auto second = static_cast<std::sig_atomic_t>((now.tv_sec & kMask) + 1);
+  if (first_second == 0) {
+    first_second = second;
+    first_signal = signal;
+    stopped_by_signal.request();
+  } else if (second > first_second + 1) {
+    _exit(status_of(signal));
+  }
+}
+
+int run_or_say_why_not(const Program& program, int argc, char** argv) {
+  try {
+    Io io;
+    io.interrupted = interrupted_status;
+    const CancelScope scope(stopped_by_signal);
+    return run(program, argc, argv, io);
+  } catch (const std::bad_alloc&) {  // not even for a message
+    std::fputs("ram: error: not enough memory (ulimit -v)\n", stderr);
+    return static_cast<int>(Code::kUsage);
+  }
+}
+
+// On the main thread, or, where its stack is limited to less than the depth of a parser or of a
+// library's code may need (ulimit -s), on one whose stack is not.
+int run_with_room(const Program& program, int argc, char** argv) {
+  constexpr rlim_t kStackBytes = rlim_t{1} << 20;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+      limit.rlim_cur >= kStackBytes) {
+    return run_or_say_why_not(program, argc, argv);
+  }
+  try {
+    int status = 0;
+    std::thread([&] { status = run_or_say_why_not(program, argc, argv); }).join();
+    return status;
+  } catch (const std::exception&) {
+    std::fputs(
+        "ram: error: no thread can be started, and the stack is limited to less than 1 MiB: "
+        "raise one of the limits (ulimit -s, -u, -v)\n",
+        stderr);
+    return static_cast<int>(Code::kUsage);
+  }
+}
+
+}  // namespace
+
+int run_process(const Program& program, int argc, char** argv) {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  // A terminal that is closed. Where it is ignored (nohup), the work is to go on.
+  struct sigaction before = {};
+  if (sigaction(SIGHUP, nullptr, &before) != 0 || before.sa_handler != SIG_IGN) {
+    sigaction(SIGHUP, &action, nullptr);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
+  return_freed_blocks();
+  raise_open_files_limit();
+  fit_threads_to_limits();
+  return run_with_room(program, argc, argv);
+}
+
+}  // namespace ram::cli
