@@ -9,6 +9,7 @@
 #include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/text.h"
+#include "ram/what_if.h"
 
 #include "commands.h"
 #include "engine_options.h"
@@ -88,11 +89,7 @@ int analyze_command(const Common& common, const Options& options) {
   if (!options.csv.empty()) write_output(common, options.csv, curves_csv(checkpoint, curves));
   if (options.csv == "-") return kDone;
   std::optional<int64_t> min_safe;
-  if (encoder == Encoder::kMlx) {
-    PlanRequest request;
-    request.dtype = curves.dtype;
-    min_safe = min_safe_bytes({checkpoint, curves, nullptr}, request);
-  }
+  if (encoder == Encoder::kMlx) min_safe = default_min_safe_bytes(checkpoint, curves);
   print_summary(common, checkpoint, curves, stats, min_safe);
   return kDone;
 }

@@ -59,7 +59,5 @@ FitEvents notes_only(const Common& common);
 
 /// @return lines for people on what was measured; empty if nothing was.
 std::string calibration_summary(const CalibrationFindings& found, const Plan& plan);
-Json calibration_json(const Checkpoint& checkpoint, const CalibrationFindings& found,
-                      const Plan& plan);
 
 }  // namespace ram::cli

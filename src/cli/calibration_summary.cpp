@@ -44,38 +44,4 @@ std::string calibration_summary(const CalibrationFindings& found, const Plan& pl
   return text;
 }
 
-Json calibration_json(const Checkpoint& checkpoint, const CalibrationFindings& found,
-                      const Plan& plan) {
-  Json document = {
-      {"text", found.text.spec}, {"digest", found.text.digest}, {"tokens", found.text.tokens()}};
-  if (found.coefficients) {
-    Json units = Json::array();
-    for (size_t u = 0; u < found.coefficients->units.size(); ++u) {
-      const auto& unit = found.coefficients->units[u];
-      if (!unit) continue;
-      units.push_back({{"name", checkpoint.units[u].name},
-                       {"coefficient", unit->value},
-                       {"log_error", unit->log_error},
-                       {"seeds", unit->seeds},
-                       {"rows", unit->rows},
-                       {"from", "noise"}});
-    }
-    document["coefficients"] = std::move(units);
-    document["trusted"] = found.trusted;
-    document["passes"] = found.coefficients->layers_run /
-                         static_cast<double>(checkpoint.layers * std::ssize(found.text.rows));
-    document["probe_seconds"] = found.coefficients->seconds;
-    document["share_of_naive"] =
-        found.coefficients->layers_naive > 0
-            ? found.coefficients->layers_run / found.coefficients->layers_naive
-            : 0;
-  }
-  if (found.compressed) {
-    document["kl"] = found.compressed->kl;
-    if (plan.method == Method::kMeasured) document["predicted_kl"] = found.predicted_kl;
-    document["starved_parts"] = found.compressed->starved_parts;
-  }
-  return document;
-}
-
 }  // namespace ram::cli

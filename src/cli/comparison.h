@@ -4,18 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "ram/eval_json.h"
+
 #include "evaluation.h"
 #include "model.h"
 
 namespace ram::cli {
-
-/// [low, high]; an end that is not finite becomes null.
-Json interval_json(const Interval& interval);
-
-/// The contract's document of `compare --json`.
-/// @param labels of the reference, then of the models.
-Json comparison_json(const RowOptions& options, const Comparison& comparison,
-                     const std::vector<std::string>& labels);
 
 /// One line per model of at most 80 columns: size, perplexities, divergence; then the verdicts.
 std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels);

@@ -121,19 +121,6 @@ std::string text_line(const TextArguments& arguments, const TextRows& text) {
                  kWidth, 2);
 }
 
-nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text) {
-  return {{"text_sha256", text.text_sha256},
-          {"text_format", text_format_name(text.format)},
-          {"text_tokens", text.text_tokens},
-          {"length", text.length},
-          {"bos", bos_name(text.bos)},
-          {"prefix_tokens", text.prefix_tokens},
-          {"seed", options.seed},
-          {"rows_total", text.rows_total},
-          {"rows_used", text.rows.size()},
-          {"tokens", text.scored_tokens()}};
-}
-
 std::string worst_table(std::span<const WorstRow> rows, const std::string& title) {
   Table table({{"row"}, {title}, {"text", Align::kLeft}});
   for (const WorstRow& row : rows) {

@@ -7,7 +7,6 @@
 #include "ram/console.h"
 #include "ram/eval.h"
 #include "ram/experiments.h"
-#include "ram/json.h"
 
 namespace ram::cli {
 
@@ -38,9 +37,6 @@ void note_text(const Common& common, const TextRows& text, const Perplexity& per
 
 /// @return "demo on heldout.txt: 32 of 129 rows of 512 tokens, ...".
 std::string text_line(const TextArguments& arguments, const TextRows& text);
-
-/// The keys that say on what was scored, in every document.
-nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text);
 
 /// @return a table of rows with their perplexity, under that title, and the beginning of their
 /// text.

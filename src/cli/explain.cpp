@@ -1,7 +1,6 @@
 // ram explain: why a unit has its format; without a unit, where the loss is and what the next
 // megabyte would buy.
 #include <algorithm>
-#include <numeric>
 
 #include <fmt/format.h>
 
@@ -10,6 +9,7 @@
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/text.h"
+#include "ram/what_if.h"
 
 #include "commands.h"
 #include "engine_options.h"
@@ -40,65 +40,9 @@ std::string find_model(const Common& common, const Options& options, const Plan&
        options.plan, common.study.empty() ? "(nowhere)" : common.study, plan.model_name);
 }
 
-struct Step {
-  size_t unit = 0;
-  UnitFormat from;
-  UnitFormat to;
-  int64_t bytes = 0;
-};
-
-/// The plan that another budget would have, and what it changes.
-struct OtherBudget {
-  double loss = 0;
-  std::vector<Step> steps;
-};
-
-OtherBudget other_budget(const Plan& plan, const Plan& other) {
-  OtherBudget result = {.loss = other.objective, .steps = {}};
-  for (size_t u = 0; u < plan.units.size(); ++u) {
-    const PlannedUnit& before = plan.units[u];
-    const PlannedUnit& after = other.units[u];
-    if (before.format == after.format) continue;
-    result.steps.push_back({u, before.format, after.format, after.bytes - before.bytes});
-  }
-  return result;
-}
-
-// The same request with a megabyte more, solved afresh; nothing for a uniform plan.
-std::optional<OtherBudget> next_megabyte(const PlanInput& input, const Plan& plan) {
-  if (plan.method == Method::kUniform) return std::nullopt;
-  PlanRequest request = plan.request;
-  request.bits_per_weight.reset();
-  request.budget_bytes = std::max(plan.budget_bytes, plan.total_bytes) + kMegabyte;
-  const PlanResult result = make_plan(input, request);
-  if (!result.plan) return std::nullopt;
-  return other_budget(plan, *result.plan);
-}
-
-// What the best plan within a budget changes in a plan that takes more: what is over. Nothing where
-// the budget holds, or no safe plan keeps it.
-std::optional<OtherBudget> within_budget(const PlanInput& input, const Plan& plan) {
-  if (plan.total_bytes <= plan.budget_bytes) return std::nullopt;
-  const PlanResult result = make_plan(input, plan.request);
-  return result.plan ? std::optional(other_budget(plan, *result.plan)) : std::nullopt;
-}
-
-std::vector<size_t> by_loss_per_byte(const Plan& plan) {
-  std::vector<size_t> order(plan.units.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const auto density = [&](size_t u) {
-    const auto bytes = static_cast<double>(std::max<int64_t>(1, plan.units[u].bytes));
-    return unit_loss(plan, plan.units[u]) / bytes;
-  };
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return density(a) > density(b); });
-  std::erase_if(order, [&](size_t u) { return unit_loss(plan, plan.units[u]) <= 0; });
-  return order;
-}
-
-Json change_json(const Plan& plan, const OtherBudget& other) {
+Json change_json(const Plan& plan, const OtherPlan& other) {
   Json steps = Json::array();
-  for (const Step& step : other.steps) {
+  for (const FormatChange& step : other.changes) {
     steps.push_back({{"name", plan.units[step.unit].name},
                      {"from", format_text(step.from, plan.dtype)},
                      {"to", format_text(step.to, plan.dtype)},
@@ -107,7 +51,7 @@ Json change_json(const Plan& plan, const OtherBudget& other) {
   return {{"objective", other.loss}, {"steps", std::move(steps)}};
 }
 
-std::string steps_text(const Plan& plan, const std::vector<Step>& steps) {
+std::string steps_text(const Plan& plan, const std::vector<FormatChange>& steps) {
   Table table({{"unit", Align::kLeft}, {"from"}, {"to"}, {"bytes"}});
   for (size_t i = 0; i < std::min(steps.size(), kUnitsShown); ++i) {
     table.add({plan.units[steps[i].unit].name, format_text(steps[i].from, plan.dtype),
@@ -120,13 +64,13 @@ std::string steps_text(const Plan& plan, const std::vector<Step>& steps) {
 
 // What a plan with larger formats put in by hand takes too much, and the ways out.
 std::string over_text(const PlanInput& input, const Plan& plan,
-                      const std::optional<OtherBudget>& within, const std::string& file) {
+                      const std::optional<OtherPlan>& within, const std::string& file) {
   std::string text = fmt::format("\nIts folder takes {} bytes more than its budget.",
                                  plan.total_bytes - plan.budget_bytes);
   if (within) {
     text += fmt::format(" The best plan within the budget, of loss {:.6g} for {:.6g}, has:\n",
                         within->loss, plan.objective) +
-            steps_text(plan, within->steps);
+            steps_text(plan, within->changes);
   } else {
     text += " No safe plan keeps within it.\n";
   }
@@ -173,8 +117,8 @@ UnitRows unit_rows(const Plan& plan, const std::vector<size_t>& order, size_t mo
 int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
                  const std::string& file) {
   const std::vector<size_t> order = by_loss_per_byte(plan);
-  const std::optional<OtherBudget> next = next_megabyte(input, plan);
-  const std::optional<OtherBudget> within = within_budget(input, plan);
+  const std::optional<OtherPlan> next = next_megabyte(input, plan);
+  const std::optional<OtherPlan> within = within_budget(input, plan);
   const int64_t over = plan.total_bytes - plan.budget_bytes;
   UnitRows rows = unit_rows(plan, order, kUnitsShown);
   if (common.json) {
@@ -192,10 +136,10 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
   std::string text = plan_summary(plan, uniform_beside(input, plan));
   if (over > 0) text += over_text(input, plan, within, file);
   text += "\nmost loss per byte:\n" + rows.table;
-  if (next && !next->steps.empty()) {
+  if (next && !next->changes.empty()) {
     text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
                         plan.objective, next->loss) +
-            steps_text(plan, next->steps);
+            steps_text(plan, next->changes);
   } else if (next) {
     text += "\none megabyte more would change nothing.\n";
   }

@@ -3,6 +3,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/fit_json.h"
 #include "ram/machine.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
@@ -26,33 +27,6 @@ struct Options {
   PlanningArguments planning;
   CalibrationArguments calibration;
 };
-
-Json fit_json(const Checkpoint& checkpoint, const FitResult& result, const std::string& out) {
-  Json document = plan_json(*result.planned.plan);
-  const FitSeconds& seconds = result.seconds;
-  document["out"] = out;
-  document["already_there"] = result.outcome == BuildOutcome::kAlreadyThere;
-  document["verified"] = result.report.problems.empty();
-  document["problems"] = result.report.problems;
-  document["seconds"] = seconds.analyze + seconds.calibrate + seconds.plan + seconds.compress +
-                        seconds.write + seconds.verify;
-  document["uniform"] = beside_json(*result.planned.plan, result.beside);
-  if (result.planned.plan->method == Method::kMeasured) {
-    document["predicted_kl"] = result.planned.plan->objective;
-  }
-  if (result.calibration) {
-    document["calibration"] =
-        calibration_json(checkpoint, *result.calibration, *result.planned.plan);
-    for (const char* key : {"predicted_kl", "kl"}) {
-      if (document["calibration"].contains(key)) document[key] = document["calibration"][key];
-    }
-  }
-  document["steps"] = {{"analyze", seconds.analyze}, {"calibrate", seconds.calibrate},
-                       {"plan", seconds.plan},       {"compress", seconds.compress},
-                       {"write", seconds.write},     {"verify", seconds.verify}};
-  document["peak_resident_bytes"] = peak_resident_bytes();
-  return document;
-}
 
 std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
                      const std::string& source, const std::string& out) {

@@ -31,18 +31,4 @@ std::string forecast_text(const FitForecast& forecast) {
   return table.render();
 }
 
-Json forecast_json(const FitForecast& forecast) {
-  Json stages = Json::array();
-  for (const StageForecast& stage : forecast.stages) {
-    stages.push_back({{"stage", stage.name},
-                      {"seconds", stage.seconds},
-                      {"memory_bytes", stage.memory_bytes},
-                      {"disk_bytes", stage.disk_bytes}});
-  }
-  return {{"seconds", forecast.seconds()},
-          {"memory_bytes", forecast.memory_bytes()},
-          {"disk_bytes", forecast.disk_bytes()},
-          {"stages", std::move(stages)}};
-}
-
 }  // namespace ram::cli

@@ -9,11 +9,11 @@
 
 #include <fmt/format.h>
 
-#include "ram/mlx_layout.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/text.h"
+#include "ram/what_if.h"
 
 #include "commands.h"
 #include "model.h"
@@ -26,40 +26,13 @@ struct Options {
   std::string model;
 };
 
-// Before anything is measured: 3 bits at the largest group size that divides the rows, which is the
-// cheapest format that passes 9 dB on weights of every usual distribution, and room for plan.json
-// (about 200 bytes per unit) and README.md.
-// @source reference-method.md, "Reference values": 2 bits lose 8.1 dB at best, 3 bits 14.3 dB
-int64_t estimate_min_safe(const Checkpoint& checkpoint, const std::set<Role>& keep) {
-  constexpr int64_t kPlanBytesPerUnit = 200;
-  constexpr int64_t kReadmeBytes = 4096;
-  std::vector<UnitFormat> formats;
-  for (const Unit& unit : checkpoint.units) {
-    UnitFormat format;
-    if (unit.quantizable && !keep.contains(unit.role)) {
-      for (const int group : {32, 64, 128}) {
-        if (unit.cols % group == 0) format = AffineFormat{.bits = 3, .group_size = group};
-      }
-    }
-    formats.push_back(format);
-  }
-  return layout_folder(checkpoint, formats, checkpoint.default_dtype()).total_bytes() +
-         static_cast<int64_t>(formats.size()) * kPlanBytesPerUnit + kReadmeBytes;
-}
-
 std::optional<int64_t> known_min_safe(const Common& common, const Checkpoint& checkpoint) {
   std::optional<Study> study = open_study_if_usable(common);
   if (!study) return std::nullopt;
   const AnalyzeOptions options = {.encoder = Encoder::kMlx, .dtype = checkpoint.default_dtype()};
   const std::optional<ModelCurves> curves = known_curves(checkpoint, *study, options);
   if (!curves) return std::nullopt;
-  PlanRequest request;
-  request.dtype = options.dtype;
-  return min_safe_bytes({checkpoint, *curves, nullptr}, request);
-}
-
-bool is_kept(const Unit& unit, const std::set<Role>& keep) {
-  return !unit.quantizable || keep.contains(unit.role) || formats_for_cols(unit.cols) == 0;
+  return default_min_safe_bytes(checkpoint, *curves);
 }
 
 /// A size that is typed easily, not below `bytes`: "19GB", "2.9MB".
@@ -113,18 +86,6 @@ Json inspect_json(const Checkpoint& checkpoint, const std::set<Role>& keep, bool
           {"units", std::move(units)}};
 }
 
-/// "4:64 x12, bf16 x3", the commonest first.
-std::string formats_cell(const std::map<std::string, int64_t>& formats) {
-  std::vector<std::pair<std::string, int64_t>> sorted(formats.begin(), formats.end());
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  std::string text;
-  for (const auto& [name, count] : sorted) {
-    text += fmt::format("{}{} x{}", text.empty() ? "" : ", ", name, count);
-  }
-  return text;
-}
-
 std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& keep, bool finished) {
   struct Row {
     int64_t units = 0;
@@ -161,7 +122,8 @@ std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& ke
                                                      : fmt::format("{} of {}", row.kept, row.units);
     table.add({std::string(role_name(static_cast<Role>(r))), std::to_string(row.units),
                std::to_string(row.tensors), std::to_string(row.weights), std::to_string(row.bytes),
-               fmt::format("{:.2f} %", share), finished ? formats_cell(row.formats) : kept});
+               fmt::format("{:.2f} %", share),
+               finished ? formats_cell(row.formats, row.formats.size()) : kept});
   }
   return table.render();
 }
@@ -200,7 +162,7 @@ int inspect(const Common& common, const Options& options) {
   if (is_finished(checkpoint)) return inspect_finished(common, checkpoint, options);
   const std::set<Role> keep = PlanRequest().keep;
   const std::optional<int64_t> known = known_min_safe(common, checkpoint);
-  const int64_t estimate = known ? 0 : estimate_min_safe(checkpoint, keep);
+  const int64_t estimate = known ? 0 : estimate_min_safe_bytes(checkpoint, keep);
   if (common.json) {
     Json document = inspect_json(checkpoint, keep, false);
     document["min_safe_bytes"] = known ? Json(*known) : Json(nullptr);

@@ -13,6 +13,7 @@
 #include "ram/size.h"
 #include "ram/table.h"
 #include "ram/tokenizer.h"
+#include "ram/what_if.h"
 
 #include "engine_options.h"
 
@@ -23,31 +24,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kFormatsShown = 4;
-
-struct RoleRow {
-  int64_t units = 0;
-  int64_t weights = 0;
-  int64_t bytes = 0;
-  std::map<std::string, int64_t> formats;
-};
-
-std::string formats_cell(const std::map<std::string, int64_t>& formats) {
-  std::vector<std::pair<std::string, int64_t>> sorted(formats.begin(), formats.end());
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  std::string text;
-  for (size_t i = 0; i < std::min(sorted.size(), kFormatsShown); ++i) {
-    text += fmt::format("{}{} x{}", i > 0 ? ", " : "", sorted[i].first, sorted[i].second);
-  }
-  if (sorted.size() > kFormatsShown) {
-    text += fmt::format(", {} more", sorted.size() - kFormatsShown);
-  }
-  return text;
-}
-
-double bits(int64_t bytes, int64_t weights) {
-  return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
-}
 
 // A KL where the plan's loss is one, else its ratio to the loss of the uniform format beside it:
 // the sum of a method alone has no scale.
@@ -115,35 +91,39 @@ Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& st
                             line.function());
 }
 
-std::string format_text(UnitFormat format, DType dtype) {
-  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
+std::string formats_cell(const std::map<std::string, int64_t>& formats, size_t most) {
+  std::vector<std::pair<std::string, int64_t>> sorted(formats.begin(), formats.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string text;
+  for (size_t i = 0; i < std::min(sorted.size(), most); ++i) {
+    text += fmt::format("{}{} x{}", i > 0 ? ", " : "", sorted[i].first, sorted[i].second);
+  }
+  if (sorted.size() > most) {
+    text += fmt::format(", {} more", sorted.size() - most);
+  }
+  return text;
 }
 
 std::string plan_table(const Checkpoint& checkpoint, const Plan& plan) {
-  std::map<Role, RoleRow> rows;
-  RoleRow all;
-  for (size_t u = 0; u < plan.units.size(); ++u) {
-    const PlannedUnit& unit = plan.units[u];
-    for (RoleRow* row : {&rows[checkpoint.units[u].role], &all}) {
-      row->units += 1;
-      row->weights += unit.weights;
-      row->bytes += unit.bytes;
-      row->formats[format_text(unit.format, plan.dtype)] += 1;
-    }
-  }
+  const std::map<Role, RoleShare> shares = role_shares(checkpoint, plan);
   Table table({{"role", Align::kLeft},
                {"units"},
                {"weights"},
                {"bytes"},
                {"bits/weight"},
                {"formats", Align::kLeft}});
-  const auto add = [&table](std::string name, const RoleRow& row, std::string formats) {
-    table.add({std::move(name), std::to_string(row.units), std::to_string(row.weights),
-               std::to_string(row.bytes), fmt::format("{:.3f}", bits(row.bytes, row.weights)),
+  const auto add = [&table](std::string name, const RoleShare& share, std::string formats) {
+    table.add({std::move(name), std::to_string(share.units), std::to_string(share.weights),
+               std::to_string(share.bytes), fmt::format("{:.3f}", share.bits_per_weight()),
                std::move(formats)});
   };
-  for (const auto& [role, row] : rows) {
-    add(std::string(role_name(role)), row, formats_cell(row.formats));
+  RoleShare all;
+  for (const auto& [role, share] : shares) {
+    add(std::string(role_name(role)), share, formats_cell(share.formats, kFormatsShown));
+    all.units += share.units;
+    all.weights += share.weights;
+    all.bytes += share.bytes;
   }
   add("all", all, "");
   return table.render();
@@ -163,20 +143,6 @@ std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& b
   }
   text += fmt::format("{:<18}{:.4f}\n", "bits per weight", plan.bits_per_weight);
   return text + quality_line(plan, beside);
-}
-
-Json plan_json(const Plan& plan) {
-  return parse_json(render_plan(plan), "plan.json");
-}
-
-Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside) {
-  if (!beside) return nullptr;
-  Json document = {{"format", format_name(beside->format)},
-                   {"total_bytes", beside->total_bytes},
-                   {"loss", beside->loss}};
-  document["loss_ratio"] = beside->loss > 0 ? Json(plan.objective / beside->loss) : Json(nullptr);
-  if (plan.method == Method::kMeasured) document["predicted_kl"] = beside->loss;
-  return document;
 }
 
 std::string outcome_text(BuildOutcome outcome, const fs::path& out) {

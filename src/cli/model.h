@@ -28,8 +28,8 @@ std::string tokenizer_line(const Checkpoint& checkpoint);
 Curves measure_for(const Common& common, const Checkpoint& checkpoint, Study& study, Method method,
                    DType dtype, bool rehash);
 
-/// @return "4:64", or the name of `dtype` for an unquantized unit.
-std::string format_text(UnitFormat format, DType dtype);
+/// @return "4:64 x12, bf16 x3, 2 more": the commonest first.
+std::string formats_cell(const std::map<std::string, int64_t>& formats, size_t most);
 
 /// @return the table of a plan by role: units, weights, bytes, bits per weight, formats.
 std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
@@ -38,14 +38,7 @@ std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
 /// @param beside of the plan (uniform_beside).
 std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& beside);
 
-/// @return {format, total_bytes, loss, loss_ratio}, with predicted_kl where the loss is one; null
-///         where there is no uniform format to compare with.
-Json beside_json(const Plan& plan, const std::optional<UniformBeside>& beside);
-
 /// @return "written to OUT", or that it was there already.
 std::string outcome_text(BuildOutcome outcome, const std::filesystem::path& out);
-
-/// @return plan.json's document.
-Json plan_json(const Plan& plan);
 
 }  // namespace ram::cli

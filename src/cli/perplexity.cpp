@@ -1,6 +1,7 @@
 // ram perplexity: what a model loses on a text, over all rows or a drawn sample.
 #include <fmt/format.h>
 
+#include "ram/eval_json.h"
 #include "ram/study_place.h"
 
 #include "calibration.h"
@@ -17,46 +18,6 @@ struct Options {
   std::string precision;
   TextArguments text;
 };
-
-Json optional_json(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json perplexity_json(const RowOptions& options, const PerplexityResult& result) {
-  const Perplexity& found = result.perplexity;
-  const PerplexitySummary& summary = found.summary;
-  const auto row_of = [&](int64_t position) {
-    return found.rows[static_cast<size_t>(position)].row;
-  };
-  Json document = {{"model", found.model.name},
-                   {"model_type", found.model.model_type},
-                   {"digest", found.model.digest},
-                   {"bytes", found.model.bytes},
-                   {"bits_per_weight", found.model.bits_per_weight},
-                   {"precision", precision_name(found.precision)}};
-  document.update(text_json(options, result.text));
-  document["mean_perplexity"] = summary.mean;
-  document["median_perplexity"] = summary.median;
-  document["trimmed_perplexity"] = optional_json(summary.trimmed);
-  document["trimmed_rows"] = summary.trimmed_rows;
-  Json outliers = Json::array();
-  for (const int64_t position : summary.outliers) outliers.push_back(row_of(position));
-  document["outlier_rows"] = std::move(outliers);
-  Json worst = Json::array();
-  for (const WorstRow& row : found.worst) {
-    worst.push_back({{"row", row.row}, {"perplexity", row.perplexity}, {"text", row.glimpse}});
-  }
-  document["worst_rows"] = std::move(worst);
-  document["mean_without_worst"] = optional_json(summary.mean_without_worst);
-  document["median_without_worst"] = optional_json(summary.median_without_worst);
-  document["rows_known"] = found.rows_known;
-  Json rows = Json::array();
-  for (const RowScore& row : found.rows) {
-    rows.push_back({{"row", row.row}, {"tokens", row.tokens}, {"nll_sum", row.nll_sum}});
-  }
-  document["rows"] = std::move(rows);
-  return document;
-}
 
 std::string perplexity_text(const TextArguments& arguments, const PerplexityResult& result) {
   const Perplexity& found = result.perplexity;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/fit_json.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/text.h"
