@@ -4,18 +4,20 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
+
+#include "ram/token_ids.h"
 
 #include "refusal.h"
-#include "token_ids.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const ram::Tokenizer kTokenizer = ram::Tokenizer::parse(
       R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 7, "c": 12}, "merges": []}})", "t.json");
   const std::string input(reinterpret_cast<const char*>(data), size);
   try {
-    const auto rows = ram::cli::parse_id_rows(input, "ids.json");
+    const auto rows = ram::parse_id_rows(input, "ids.json");
     if (rows.empty() || rows.front().empty()) std::abort();
-    for (const ram::TokenRow& row : rows) {
+    for (const std::vector<ram::TokenId>& row : rows) {
       if (row.size() != rows.front().size()) std::abort();
       for (const int32_t id : row) {
         if (id < 0) std::abort();
@@ -25,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ram::expect_clear(error);
   }
   try {
-    for (const ram::TokenId id : ram::cli::parse_id_words(input, kTokenizer)) {
+    for (const ram::TokenId id : ram::parse_id_words(input, kTokenizer)) {
       if (!kTokenizer.token_of(id)) std::abort();
     }
   } catch (const ram::Error& error) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {  // NOLINT(readability-identifier-naming): theirs
@@ -13,6 +14,9 @@ class Option;
 }  // namespace CLI
 
 namespace ram::cli {
+
+/// @return the parts of a text between separators: at least one, empty ones too.
+std::vector<std::string> split(std::string_view text, char separator);
 
 /// What the value of an option is: what completion offers for it, and what may not be written over.
 enum class Takes : uint8_t {

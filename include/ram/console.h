@@ -77,6 +77,10 @@ void print_data(const Common& common, std::string_view text);
 /// Writes a document to stdout, as --json has it. @throws as print_result
 void print_document(const Common& common, const Json& document);
 
+/// @return all of stdin, which may be a terminal at which nobody types.
+/// @throws Error{kInterrupted}; {kMissing} it cannot be read.
+std::string read_input(const Common& common);
+
 /// Writes to stderr. If that fails there is nobody to tell.
 void say(const Common& common, std::string_view text);
 

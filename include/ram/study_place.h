@@ -1,7 +1,9 @@
 // Where the study is, when nobody says so, and opening it. Part of the module `command_line`.
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "ram/console.h"
@@ -28,5 +30,14 @@ std::optional<Study> open_existing_study(const Common& common);
 /// As open_existing_study, for work that a study only helps: one that cannot be opened is noted and
 /// gone without, unless --study names it.
 std::optional<Study> open_study_if_usable(const Common& common);
+
+/// @return what the study takes on disk, with its log; 0 where it is not there.
+int64_t study_bytes(const Common& common);
+
+/// @return the model that was named: by its name, its folder, or six digits and more of its
+///         fingerprint.
+/// @throws Error{kUsage} there is none of that name, or several.
+const ModelUse& find_model_use(const Common& common, std::span<const ModelUse> uses,
+                               const std::string& typed);
 
 }  // namespace ram::cli

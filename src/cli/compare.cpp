@@ -1,5 +1,4 @@
 // ram compare: models beside their reference on the same rows, and what may be said of them.
-#include <set>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -38,16 +37,6 @@ double parse_margin(const std::string& text) {
   return percent / 100;
 }
 
-/// For people and in JSON: the models' names, or what was typed where two share one.
-std::vector<std::string> labels_of(const Comparison& comparison, const Options& options) {
-  std::vector<std::string> labels = {comparison.reference.model.name};
-  for (const ComparedModel& model : comparison.models) {
-    labels.push_back(model.perplexity.model.name);
-  }
-  if (std::set<std::string>(labels.begin(), labels.end()).size() == labels.size()) return labels;
-  return options.models;
-}
-
 int compare_command(const Common& common, const Options& options) {
   const double margin = parse_margin(options.margin);
   const RowOptions rows = row_options(common, options.text);
@@ -63,7 +52,11 @@ int compare_command(const Common& common, const Options& options) {
   }
   judge(comparison, margin);
   note_text(common, comparison.text, comparison.reference);
-  const std::vector<std::string> labels = labels_of(comparison, options);
+  std::vector<std::string> names = {comparison.reference.model.name};
+  for (const ComparedModel& model : comparison.models) {
+    names.push_back(model.perplexity.model.name);
+  }
+  const std::vector<std::string> labels = labels_of(std::move(names), options.models);
   if (common.json) {
     print_document(common, comparison_json(rows, comparison, labels));
   } else {

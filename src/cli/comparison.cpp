@@ -1,13 +1,13 @@
-// How a comparison is shown: the table at a glance, pairs, inversions; and its JSON.
+// How a comparison is shown: the table at a glance, pairs, inversions.
 #include "comparison.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "ram/eval_json.h"
+#include "ram/eval_verdict.h"
 #include "ram/size.h"
 #include "ram/table.h"
 
@@ -16,65 +16,6 @@ namespace {
 
 constexpr size_t kWidth = 80;
 constexpr size_t kLabelWidth = 28;
-
-double percent(double delta) {
-  return 100 * std::expm1(delta);
-}
-
-// Half the width of the 95 % interval of a change of perplexity, in percent.
-double reach_of(const PairTest& test) {
-  return (percent(test.difference.t95.high) - percent(test.difference.t95.low)) / 2;
-}
-
-int digits_of(double reach) {
-  return reach < 0.1 ? 2 : reach < 10 ? 1 : 0;
-}
-
-std::string few_rows_text(const PairTest& test) {
-  if (std::isnan(test.difference.standard_error)) return "one row: no error known";
-  const double reach = reach_of(test);
-  std::string text = fmt::format("too few rows to tell (±{:.{}f} %", reach, digits_of(reach));
-  if (test.rows_needed) {
-    text += fmt::format("; about {} would do", group_digits(*test.rows_needed));
-  }
-  return text + ")";
-}
-
-// What divergences add where perplexity does not tell.
-std::string kl_text(const PairTest& test, const std::vector<std::string>& labels) {
-  if (!test.kl_tells()) return "";
-  if (test.b == 0) return "; KL says it differs";
-  const int nearer = test.kl.delta < 0 ? test.a : test.b;
-  return fmt::format("; KL says {} is nearer", labels[static_cast<size_t>(nearer)]);
-}
-
-// Of perplexity: nats per token as a change in percent, with as many digits as its error has.
-std::string verdict_text(const Comparison& comparison, const PairTest& test,
-                         const std::vector<std::string>& labels) {
-  const double change = percent(test.difference.delta);
-  const double reach = reach_of(test);
-  const int digits = digits_of(reach);
-  switch (test.verdict) {
-    case Verdict::kWorse:
-      return fmt::format("worse by {:.{}f} % ± {:.{}f}", change, digits, reach, digits);
-    case Verdict::kBetter:
-      return fmt::format("better by {:.{}f} % ± {:.{}f}", -change, digits, reach, digits);
-    case Verdict::kTied:
-      return fmt::format("tied within {:.3g} %", 100 * comparison.margin) + kl_text(test, labels);
-    case Verdict::kWithinNoise:
-      return "tied, within rounding";
-    case Verdict::kTooFewRows:
-      return few_rows_text(test) + kl_text(test, labels);
-  }
-  return "";
-}
-
-bool is_inverted(const Comparison& comparison, int a, int b) {
-  return std::any_of(comparison.inversions.begin(), comparison.inversions.end(),
-                     [&](const InversionReport& report) {
-                       return std::minmax(report.better_by_mean, report.other) == std::minmax(a, b);
-                     });
-}
 
 std::string ratio_text(const PairTest& test) {
   if (!test.kl_ratio) return "";
@@ -88,7 +29,7 @@ std::string pairs_text(const Comparison& comparison, const std::vector<std::stri
     if (test.b == 0) continue;
     text += wrapped(
         fmt::format("{} against {}: {} (p = {:.2g}){}{}", labels[static_cast<size_t>(test.a)],
-                    labels[static_cast<size_t>(test.b)], verdict_text(comparison, test, labels),
+                    labels[static_cast<size_t>(test.b)], pair_verdict(comparison, test, labels),
                     test.p_holm, is_inverted(comparison, test.a, test.b) ? " *" : "",
                     ratio_text(test)),
         kWidth, 2);
@@ -167,7 +108,7 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
     std::string line = label;
     line.append(widest - text_width(label) + 2, ' ');
     line += star;
-    line += verdict_text(comparison, comparison.models[m].against_reference, labels);
+    line += pair_verdict(comparison, comparison.models[m].against_reference, labels);
     text += wrapped(line, kWidth, widest + 2 + star.size());
   }
   if (comparison.inversions.empty()) return text;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -87,6 +88,12 @@ RowOptions row_options(const Common& common, const TextArguments& arguments) {
   // Some commands build folders first: a text that cannot be read is refused before.
   (void)InputFile(arguments.text);
   return rows;
+}
+
+std::vector<std::string> labels_of(std::vector<std::string> names,
+                                   const std::vector<std::string>& typed) {
+  const std::set<std::string> distinct(names.begin(), names.end());
+  return distinct.size() == names.size() ? names : typed;
 }
 
 ScoringRequest scoring_request(const Common& common, const TextArguments& arguments,

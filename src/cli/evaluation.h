@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "ram/arguments.h"
 #include "ram/console.h"
@@ -26,6 +27,11 @@ RowOptions row_options(const Common& common, const TextArguments& arguments);
 
 /// @param what is drawn with it. @return --seed. @throws Error{kUsage} it is beyond 32 bits.
 uint32_t check_seed(const Common& common, const char* what);
+
+/// @return how models are called, for people and in JSON: by their names, or as they were typed
+/// where two share one.
+std::vector<std::string> labels_of(std::vector<std::string> names,
+                                   const std::vector<std::string>& typed);
 
 /// @return on what and with what an experiment scores its folders. @throws Error{kUsage}
 ScoringRequest scoring_request(const Common& common, const TextArguments& arguments,

@@ -1,5 +1,6 @@
 // ram generate: text from a model, so that a person can look at what a compressed one says.
-#include <chrono>
+#include "ram/generate.h"
+
 #include <exception>
 #include <vector>
 
@@ -19,8 +20,6 @@
 namespace ram::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct Options {
   std::string model;
   std::string prompt;
@@ -33,38 +32,6 @@ struct Options {
 /// Thrown when nobody reads the text any more.
 struct ReaderGone : std::exception {};
 
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-struct Text {
-  std::string text;
-  std::vector<TokenId> ids;
-  double seconds = 0;  ///< after the prompt
-};
-
-Text generate_one(LanguageModel& model, const Tokenizer& tokenizer,
-                  const std::vector<TokenId>& prompt, const SampleOptions& sampling,
-                  const std::function<void(const std::string&)>& show) {
-  Decoder decoder(model, std::ssize(prompt) + sampling.max_tokens);
-  TextStream stream(tokenizer, /*skip_special=*/true);
-  Text text;
-  auto start = Clock::now();
-  const auto add = [&](const std::string& piece) {
-    text.text += piece;
-    if (show && !piece.empty()) show(piece);
-  };
-  text.ids = sample_tokens(decoder, prompt, sampling, [&](int32_t id) {
-    if (text.text.empty() && text.seconds == 0) {
-      text.seconds = since(start);  // the prompt's share
-    }
-    add(stream.push(id));
-  });
-  add(stream.finish());
-  text.seconds = since(start) - text.seconds;
-  return text;
-}
-
 /// What takes the pieces of a text as they come; nothing where a document has them at the end.
 std::function<void(const std::string&)> shown(const Common& common) {
   if (common.json) return {};
@@ -74,7 +41,7 @@ std::function<void(const std::string&)> shown(const Common& common) {
   };
 }
 
-Json text_json(const Text& text) {
+Json text_json(const GeneratedText& text) {
   return {{"text", text.text}, {"ids", text.ids}, {"tokens", text.ids.size()}};
 }
 
@@ -119,7 +86,7 @@ int generate_command(const Common& common, const Options& options) {
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
                          .stop_ids = config.eos_ids};
-  std::vector<Text> texts;
+  std::vector<GeneratedText> texts;
   double seconds = 0;
   size_t tokens = 0;
   for (int64_t i = 0; i < std::max<int64_t>(1, options.from_nothing); ++i) {
@@ -127,7 +94,7 @@ int generate_command(const Common& common, const Options& options) {
     if (!common.json && !nothing) print_data(common, options.prompt);
     sampling.seed = derived_seed(common.seed, static_cast<uint64_t>(i));
     try {
-      texts.push_back(generate_one(model, tokenizer, prompt, sampling, shown(common)));
+      texts.push_back(generate_text(model, tokenizer, prompt, sampling, shown(common)));
     } catch (const ReaderGone&) {
       return kDone;
     }
@@ -141,7 +108,7 @@ int generate_command(const Common& common, const Options& options) {
       seconds > 0 ? static_cast<double>(tokens - std::min(tokens, texts.size())) / seconds : 0;
   if (common.json) {
     Json list = Json::array();
-    for (const Text& text : texts) list.push_back(text_json(text));
+    for (const GeneratedText& text : texts) list.push_back(text_json(text));
     const Json document = {{"model", model.checkpoint().name},
                            {"prompt_tokens", prompt.size()},
                            {"temperature", options.temperature},

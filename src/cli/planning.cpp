@@ -16,17 +16,6 @@
 namespace ram::cli {
 namespace {
 
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(separator, begin), text.size());
-    parts.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
 AffineFormat format_option(const char* option, const std::string& text) {
   const auto format = parse_format(text);
   if (!format) {

@@ -8,7 +8,6 @@
 #include "ram/error.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
-#include "ram/suggest.h"
 #include "ram/table.h"
 
 #include "commands.h"
@@ -28,17 +27,6 @@ struct Options {
 bool is_there(const std::string& folder) {
   std::error_code ignored;
   return fs::is_directory(folder, ignored);
-}
-
-// With its log.
-int64_t study_bytes(const std::string& study) {
-  int64_t bytes = 0;
-  for (const char* ending : {"", "-wal"}) {
-    std::error_code error;
-    const uintmax_t size = fs::file_size(study + ending, error);
-    if (!error) bytes += static_cast<int64_t>(size);
-  }
-  return bytes;
 }
 
 Json list_json(const Common& common, const std::vector<ModelUse>& uses) {
@@ -63,14 +51,13 @@ Json list_json(const Common& common, const std::vector<ModelUse>& uses) {
                       {"plans", use.plans},
                       {"folders", std::move(folders)}});
   }
-  return {
-      {"study", common.study}, {"bytes", study_bytes(common.study)}, {"models", std::move(models)}};
+  return {{"study", common.study}, {"bytes", study_bytes(common)}, {"models", std::move(models)}};
 }
 
 std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
-  std::string text = fmt::format("study {} ({}), {} model{}\n", common.study,
-                                 format_bytes(study_bytes(common.study)), uses.size(),
-                                 uses.size() == 1 ? "" : "s");
+  std::string text =
+      fmt::format("study {} ({}), {} model{}\n", common.study, format_bytes(study_bytes(common)),
+                  uses.size(), uses.size() == 1 ? "" : "s");
   if (uses.empty()) return text;
   Table table({{"model", Align::kLeft}, {"size"}, {"kept"}, {"plans"}, {"folder", Align::kLeft}});
   const auto place = [](const std::string& folder) {
@@ -89,35 +76,6 @@ std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
          "MODEL\n";
 }
 
-std::vector<const ModelUse*> named(const Common& common, const std::vector<ModelUse>& uses,
-                                   const std::string& typed) {
-  constexpr size_t kLeastDigits = 6;
-  std::vector<const ModelUse*> found;
-  std::vector<std::string> names;
-  std::error_code ignored;
-  fs::path folder = fs::absolute(typed, ignored).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  for (const ModelUse& use : uses) {
-    const bool digits = typed.size() >= kLeastDigits && use.model.fingerprint.starts_with(typed);
-    if (use.model.name == typed || digits || use.model.folder == folder.string()) {
-      found.push_back(&use);
-    }
-    names.push_back(use.model.name);
-  }
-  if (found.empty()) {
-    fail(Code::kUsage, "{}: the study {} has no such model{} (ram studies lists them)", typed,
-         common.study, did_you_mean(typed, names));
-  }
-  if (found.size() > 1) {
-    std::vector<std::string> fingerprints;
-    fingerprints.reserve(found.size());
-    for (const ModelUse* use : found) fingerprints.push_back(use->model.fingerprint);
-    fail(Code::kUsage, "{}: {} models have this name; give a fingerprint: {}", typed, found.size(),
-         fmt::join(fingerprints, ", "));
-  }
-  return found;
-}
-
 int remove_models(const Common& common, const Options& options) {
   if (options.models.empty() != options.unused) {
     fail(Code::kUsage,
@@ -134,13 +92,13 @@ int remove_models(const Common& common, const Options& options) {
     fingerprints.push_back(use.model.fingerprint);
     names.push_back(use.model.name);
   };
-  for (const std::string& typed : options.models) add(*named(common, uses, typed).front());
+  for (const std::string& typed : options.models) add(find_model_use(common, uses, typed));
   for (const ModelUse& use : uses) {
     if (options.unused && !is_there(use.model.folder)) add(use);
   }
-  const int64_t before = study_bytes(common.study);
+  const int64_t before = study_bytes(common);
   study->remove_models(fingerprints);
-  const int64_t after = study_bytes(common.study);
+  const int64_t after = study_bytes(common);
   if (common.json) {
     const Json document = {
         {"study", common.study}, {"removed", names}, {"bytes_before", before}, {"bytes", after}};

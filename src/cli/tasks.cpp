@@ -2,7 +2,6 @@
 #include "ram/tasks.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 
 #include <fmt/format.h>
@@ -10,11 +9,13 @@
 
 #include "ram/error.h"
 #include "ram/json_text.h"
+#include "ram/number.h"
 #include "ram/outputs.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/tasks_json.h"
+#include "ram/tasks_verdict.h"
 
 #include "commands.h"
 #include "engine_options.h"
@@ -38,12 +39,7 @@ struct Options {
 };
 
 std::vector<std::string> split_tasks(const std::string& text) {
-  std::vector<std::string> names;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    names.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  std::vector<std::string> names = split(text, ',');
   if (std::set<std::string>(names.begin(), names.end()).size() != names.size()) {
     fail(Code::kUsage, "--task {}: a task is named twice", text);
   }
@@ -55,22 +51,12 @@ TaskOptions task_options(const Common& common, const Options& options) {
   result.seed = check_seed(common, "questions");
   if (options.limit.empty() || options.limit == "all") return result;
   constexpr size_t kMostDigits = 9;
-  if (options.limit.size() > kMostDigits ||
-      options.limit.find_first_not_of("0123456789") != std::string::npos ||
-      std::stoll(options.limit) < 1) {
-    fail(Code::kUsage, "--limit {}: use a number from 1, or all", options.limit);
-  }
-  result.limit = std::stoll(options.limit);
+  const bool digits = options.limit.size() <= kMostDigits &&
+                      options.limit.find_first_not_of("0123456789") == std::string::npos;
+  const double limit = digits ? parse_number(options.limit).value_or(0) : 0;
+  if (limit < 1) fail(Code::kUsage, "--limit {}: use a number from 1, or all", options.limit);
+  result.limit = static_cast<int64_t>(limit);
   return result;
-}
-
-/// For people and in JSON: the models' names, or what was typed where two share one.
-std::vector<std::string> labels_of(const TaskRun& run, const Options& options) {
-  std::vector<std::string> labels;
-  labels.reserve(run.models.size());
-  for (const AskedModel& model : run.models) labels.push_back(model.model.name);
-  if (std::set<std::string>(labels.begin(), labels.end()).size() == labels.size()) return labels;
-  return options.models;
 }
 
 double points(double share) {
@@ -141,73 +127,8 @@ std::string differences_table(const TaskRun& run, size_t t,
   return text += table.render(kWidth);
 }
 
-std::string bits_range(const TaskRun& run) {
-  double low = std::numeric_limits<double>::max();
-  double high = 0;
-  for (const AskedModel& model : run.models) {
-    low = std::min(low, model.model.bits_per_weight);
-    high = std::max(high, model.model.bits_per_weight);
-  }
-  return fmt::format("{:.2f} to {:.2f} bits", low, high);
-}
-
-std::string told_text(const TaskRun& run, const LadderPair& pair,
-                      const std::vector<std::string>& labels) {
-  const auto bits = [&](int which) {
-    return run.models[static_cast<size_t>(which)].model.bits_per_weight;
-  };
-  const auto named = [&](int which) {
-    return fmt::format("{} ({:.2f} bits)", labels[static_cast<size_t>(which)], bits(which));
-  };
-  const auto [low, high] =
-      std::minmax(pair.a, pair.b, [&](int x, int y) { return bits(x) < bits(y); });
-  return fmt::format("still tells {} from {}", named(low), named(high));
-}
-
-// Of one model alone, only whether it answers better than by guessing.
-std::string verdict_text(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
-  const AnswerSummary& first = run.models.front().tasks[t].summary;
-  if (!run.verdicts[t]) {
-    const LadderStep step = {
-        .right = first.right, .questions = first.questions, .chance = first.chance};
-    return chance_text(judge_chance({&step, 1}), first.chance, first.questions);
-  }
-  const LadderVerdict& verdict = *run.verdicts[t];
-  const std::string alike = fmt::format("all models are alike within {:.3g} points, from {}",
-                                        points(kTellingDifference), bits_range(run));
-  std::string guessing = chance_text(verdict.beside_chance, verdict.chance, first.questions);
-  if (!guessing.empty()) guessing += "; ";
-  switch (verdict.kind) {
-    case LadderKind::kTells:
-      return guessing + told_text(run, *verdict.closest_told, labels);
-    case LadderKind::kSaturated:
-      return guessing + "saturated: " + alike;
-    case LadderKind::kAtChance:
-      return guessing + alike;
-    case LadderKind::kUnderpowered: {
-      std::string text = guessing + "underpowered: ";
-      text += verdict.detectable >= 1
-                  ? fmt::format("so few questions ({}) can show no difference", first.questions)
-                  : fmt::format("differences below {:.2f} points are hardly found here",
-                                points(verdict.detectable));
-      if (verdict.questions_needed) {
-        text += fmt::format("; {} questions would show {:.3g} points",
-                            group_digits(*verdict.questions_needed), points(kTellingDifference));
-      }
-      return text;
-    }
-    case LadderKind::kOpen:
-      return guessing + fmt::format(
-                            "not told apart: they spread {:.2f} points, and differences of up to "
-                            "{:.2f} are not "
-                            "excluded",
-                            points(verdict.spread), points(verdict.most_apart));
-  }
-  return "";
-}
-
 std::string verdict_lines(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
-  const std::string text = verdict_text(run, t, labels);
+  const std::string text = task_verdict(run, t, labels);
   return text.empty() ? "" : wrapped(text, kWidth, 2);
 }
 
@@ -299,7 +220,9 @@ int tasks_command(const Common& common, const Options& options) {
     ProgressLine line(common);
     run = run_tasks(options.models, std::move(tasks), common.seed, engine, study, line.function());
   }
-  const std::vector<std::string> labels = labels_of(run, options);
+  std::vector<std::string> names;
+  for (const AskedModel& model : run.models) names.push_back(model.model.name);
+  const std::vector<std::string> labels = labels_of(std::move(names), options.models);
   print_result(common, common.json ? json_text(tasks_json(run, labels)) : run_text(run, labels));
   return kDone;
 }

@@ -20,13 +20,10 @@ namespace {
 std::vector<std::string> words_of(const std::string& type) {
   std::vector<std::string> words;
   if (type.find('|') == std::string::npos) return words;
-  for (size_t begin = 0; begin <= type.size();) {
-    const size_t end = std::min(type.find('|', begin), type.size());
-    const std::string word = type.substr(begin, end - begin);
+  for (const std::string& word : split(type, '|')) {
     const bool capitals =
         std::any_of(word.begin(), word.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
     if (!capitals) words.push_back(word);
-    begin = end + 1;
   }
   return words;
 }
@@ -63,6 +60,17 @@ std::string wrong_real(const std::string& text) {
 }
 
 }  // namespace
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
 
 Option& Option::type_name(const std::string& name) {
   option_->type_name(name);

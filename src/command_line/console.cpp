@@ -1,10 +1,14 @@
-// Printing.
+// Printing, and reading stdin.
 #include "ram/console.h"
 
 #include <cerrno>
+#include <cstdio>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
+#include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/json_text.h"
 #include "ram/text.h"
@@ -37,6 +41,25 @@ void print_result(const Common& common, std::string_view text) {
 
 void print_document(const Common& common, const Json& document) {
   print_result(common, json_text(document));
+}
+
+std::string read_input(const Common& common) {
+  constexpr int kWaitMs = 200;  // Ctrl-C ends the waiting
+  std::string text;
+  char buffer[1 << 16];
+  pollfd waiting = {.fd = fileno(common.io.in), .events = POLLIN, .revents = 0};
+  for (;;) {
+    check_interrupted();
+    const int ready = poll(&waiting, 1, kWaitMs);
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+    const ssize_t count = read(waiting.fd, buffer, sizeof buffer);
+    if (count == 0) return text;
+    if (count > 0) {
+      text.append(buffer, static_cast<size_t>(count));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      fail_errno(false, "cannot read", "stdin", errno);
+    }
+  }
 }
 
 void say(const Common& common, std::string_view text) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/json.h"
+#include "ram/number.h"
 #include "ram/statistics.h"
 
 namespace ram {
@@ -40,7 +41,7 @@ TEST(StatisticsVectors, TestsOfRanksAndPercentilesAreScipysAndNumpys) {
     expect_close(sign_test(values), test.at("sign_p").get<double>(), 1e-9);
     std::sort(values.begin(), values.end());
     for (const auto& [percent, value] : test.at("percentiles").items()) {
-      EXPECT_DOUBLE_EQ(percentile(values, std::stod(percent)), value.get<double>()) << percent;
+      EXPECT_DOUBLE_EQ(percentile(values, parse_number(percent).value()), value.get<double>()) << percent;
     }
     ++tests;
   }

@@ -1,4 +1,4 @@
-#include "token_ids.h"
+#include "ram/token_ids.h"
 
 #include <algorithm>
 #include <charconv>
@@ -7,7 +7,7 @@
 #include "ram/error.h"
 #include "ram/json.h"
 
-namespace ram::cli {
+namespace ram {
 namespace {
 
 // A list of lists of numbers, of which there may be many.
@@ -15,14 +15,14 @@ constexpr JsonLimits kLimits = {.bytes = kMostIdBytes, .depth = 2, .values = int
 
 }  // namespace
 
-std::vector<TokenRow> parse_id_rows(std::string_view json, const std::string& file) {
+std::vector<std::vector<TokenId>> parse_id_rows(std::string_view json, const std::string& file) {
   const nlohmann::json document = parse_json(json, file, kLimits);
   if (!document.is_array() || document.empty()) {
     fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", file);
   }
-  std::vector<TokenRow> rows;
+  std::vector<std::vector<TokenId>> rows;
   for (const auto& list : document) {
-    TokenRow& row = rows.emplace_back();
+    std::vector<TokenId>& row = rows.emplace_back();
     if (!list.is_array() || list.empty()) {
       fail(Code::kCorrupt, "{}: sequence {} is no list of token ids", file, rows.size() - 1);
     }
@@ -65,4 +65,19 @@ std::vector<TokenId> parse_id_words(std::string_view text, const Tokenizer& toke
   return ids;
 }
 
-}  // namespace ram::cli
+void drop_template(const Tokenizer& tokenizer, std::vector<TokenId>& ids) {
+  const std::vector<TokenId>& prefix = tokenizer.prefix_ids();
+  const std::vector<TokenId>& suffix = tokenizer.suffix_ids();
+  const auto length = [](const std::vector<TokenId>& some) {
+    return static_cast<ptrdiff_t>(some.size());
+  };
+  if (ids.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), ids.begin())) {
+    ids.erase(ids.begin(), ids.begin() + length(prefix));
+  }
+  if (ids.size() >= suffix.size() &&
+      std::equal(suffix.begin(), suffix.end(), ids.end() - length(suffix))) {
+    ids.erase(ids.end() - length(suffix), ids.end());
+  }
+}
+
+}  // namespace ram

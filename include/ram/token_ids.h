@@ -1,14 +1,15 @@
-// Token ids that people and other programs give: as JSON in a file, as words on stdin.
+// Token ids that people and other programs give: as JSON in a file, as words on stdin. Part of the
+// module `tokenizer`.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "ram/engine.h"
 #include "ram/tokenizer.h"
 
-namespace ram::cli {
+namespace ram {
 
 inline constexpr int64_t kMostIdBytes = int64_t{1} << 30;  ///< of a file of ids
 
@@ -16,11 +17,14 @@ inline constexpr int64_t kMostIdBytes = int64_t{1} << 30;  ///< of a file of ids
 /// @param file named in messages.
 /// @return at least one row, none empty; ids are 0 to 2^31 - 1.
 /// @throws Error{kCorrupt} anything else.
-std::vector<TokenRow> parse_id_rows(std::string_view json, const std::string& file);
+std::vector<std::vector<TokenId>> parse_id_rows(std::string_view json, const std::string& file);
 
 /// @param text ids between spaces, line ends or commas, brackets allowed: a line of ids, or a JSON
 ///        list.
 /// @throws Error{kCorrupt} a word that is no id of the tokenizer.
 std::vector<TokenId> parse_id_words(std::string_view text, const Tokenizer& tokenizer);
 
-}  // namespace ram::cli
+/// Takes away what encoding with Specials::kAdd puts around a text, if it is there.
+void drop_template(const Tokenizer& tokenizer, std::vector<TokenId>& ids);
+
+}  // namespace ram

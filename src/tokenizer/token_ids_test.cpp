@@ -1,4 +1,4 @@
-#include "token_ids.h"
+#include "ram/token_ids.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 
 #include "support/corrupt_inputs.h"
 
-namespace ram::cli {
+namespace ram {
 namespace {
 
 using ::testing::ElementsAre;
@@ -28,4 +28,4 @@ TEST(TokenIds, WordsAreIdsOfTheTokenizer) {
 }
 
 }  // namespace
-}  // namespace ram::cli
+}  // namespace ram

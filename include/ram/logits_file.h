@@ -1,0 +1,21 @@
+// The logits of given ids as a file, for other programs to compare with. Part of the module `eval`.
+#pragma once
+
+#include <filesystem>
+#include <span>
+
+#include "ram/engine.h"
+#include "ram/safetensors.h"
+
+namespace ram {
+
+/// Writes a safetensors file of one tensor, `logits` float32 [rows, length, vocabulary]. The file
+/// is there whole, or as it was.
+/// @param rows at least one, all of one length of at least one token.
+/// @return the tensor that was written.
+/// @throws as visit_logits; Error{kWriteFailed}; {kCorrupt} also: the model changed meanwhile.
+/// @cost a pass over the layers for each rows_at_once; 4 bytes of disk per logit.
+TensorSpec write_logits(LanguageModel& model, std::span<const TokenRow> rows,
+                        const std::filesystem::path& file);
+
+}  // namespace ram
