@@ -56,6 +56,13 @@ struct KvCache {
   Tensor values;
 };
 
+/// A matrix product's weights: a unit, and of a stacked unit the experts [first, last).
+struct WeightSlice {
+  int unit = 0;
+  int first_part = 0;
+  int last_part = 1;
+};
+
 /// Experts [first, last) of a layer.
 struct ExpertRange {
   int first = 0;

@@ -16,9 +16,9 @@ struct Row {
 };
 
 constexpr std::array kArchitectures = {
-    Row{"llama", llama_stages},         Row{"mistral", mistral_stages},
-    Row{"qwen2", qwen2_stages},         Row{"qwen3", qwen3_stages},
-    Row{"qwen3_moe", qwen3_moe_stages}, Row{"qwen2_moe", qwen2_moe_stages},
+    Row{"llama", llama_stages},        Row{"mistral", llama_stages},
+    Row{"qwen2", llama_stages},        Row{"qwen3", llama_stages},
+    Row{"qwen3_moe", qwen_moe_stages}, Row{"qwen2_moe", qwen_moe_stages},
     Row{"mixtral", mixtral_stages},
 };
 

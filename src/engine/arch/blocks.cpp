@@ -1,6 +1,7 @@
 #include "arch/blocks.h"
 
 #include <algorithm>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -8,16 +9,21 @@
 
 namespace ram {
 
-int LayerContext::unit(const char* module) const {
+int LayerContext::find(std::string_view module) const {
   const std::string name = fmt::format("model.layers.{}.{}", layer, module);
   const auto& units = checkpoint.units;
   const auto at = std::find_if(units.begin(), units.end(),
                                [&name](const Unit& unit) { return unit.name == name; });
-  RAM_CHECK(at != units.end());
-  return static_cast<int>(at - units.begin());
+  return at == units.end() ? -1 : static_cast<int>(at - units.begin());
 }
 
-Stage attention_stage(const LayerContext& context, const AttentionBlock& block) {
+int LayerContext::unit(std::string_view module) const {
+  const int unit = find(module);
+  RAM_CHECK(unit >= 0);
+  return unit;
+}
+
+Stage attention_stage(const LayerContext& context) {
   const ModelConfig& config = context.config;
   const AttentionSpec spec{.heads = config.heads,
                            .kv_heads = config.kv_heads,
@@ -28,8 +34,8 @@ Stage attention_stage(const LayerContext& context, const AttentionBlock& block) 
   const int k_proj = context.unit("self_attn.k_proj");
   const int v_proj = context.unit("self_attn.v_proj");
   const int o_proj = context.unit("self_attn.o_proj");
-  const int q_norm = block.head_norms ? context.unit("self_attn.q_norm") : -1;
-  const int k_norm = block.head_norms ? context.unit("self_attn.k_norm") : -1;
+  const int q_norm = context.find("self_attn.q_norm");
+  const int k_norm = context.find("self_attn.k_norm");
   const double epsilon = config.rms_norm_eps;
   const auto layer = static_cast<size_t>(context.layer);
   Stage stage;
@@ -81,11 +87,11 @@ Stage dense_mlp_stage(const LayerContext& context) {
 
 namespace {
 
-Stage route_stage(const LayerContext& context, const ExpertBlock& block) {
+Stage route_stage(const LayerContext& context, const std::string& block) {
   const int norm = context.unit("post_attention_layernorm");
-  const int router = context.unit(block.router);
+  const int router = context.unit(block + ".gate");
   const RouteSpec spec{.experts_per_token = context.config.experts_per_token,
-                       .renormalise = block.renormalise};
+                       .renormalise = context.config.renormalise_experts};
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   stage.weights = {{.unit = router}};
@@ -97,10 +103,10 @@ Stage route_stage(const LayerContext& context, const ExpertBlock& block) {
   return stage;
 }
 
-Stage expert_range_stage(const LayerContext& context, const ExpertBlock& block, ExpertRange range) {
-  const int gate_proj = context.unit((block.experts + ".gate_proj").c_str());
-  const int up_proj = context.unit((block.experts + ".up_proj").c_str());
-  const int down_proj = context.unit((block.experts + ".down_proj").c_str());
+Stage expert_range_stage(const LayerContext& context, const std::string& block, ExpertRange range) {
+  const int gate_proj = context.unit(block + ".switch_mlp.gate_proj");
+  const int up_proj = context.unit(block + ".switch_mlp.up_proj");
+  const int down_proj = context.unit(block + ".switch_mlp.down_proj");
   Stage stage;
   for (const int unit : {gate_proj, up_proj, down_proj}) {
     stage.weights.push_back({.unit = unit, .first_part = range.first, .last_part = range.last});
@@ -115,11 +121,11 @@ Stage expert_range_stage(const LayerContext& context, const ExpertBlock& block, 
   return stage;
 }
 
-Stage shared_expert_stage(const LayerContext& context) {
-  const int gate_proj = context.unit("mlp.shared_expert.gate_proj");
-  const int up_proj = context.unit("mlp.shared_expert.up_proj");
-  const int down_proj = context.unit("mlp.shared_expert.down_proj");
-  const int gate = context.unit("mlp.shared_expert_gate");
+Stage shared_expert_stage(const LayerContext& context, const std::string& block) {
+  const int gate_proj = context.unit(block + ".shared_expert.gate_proj");
+  const int up_proj = context.unit(block + ".shared_expert.up_proj");
+  const int down_proj = context.unit(block + ".shared_expert.down_proj");
+  const int gate = context.unit(block + ".shared_expert_gate");
   Stage stage;
   for (const int unit : {gate_proj, up_proj, down_proj, gate}) {
     stage.weights.push_back({.unit = unit});
@@ -135,14 +141,14 @@ Stage shared_expert_stage(const LayerContext& context) {
 
 }  // namespace
 
-std::vector<Stage> expert_stages(const LayerContext& context, const ExpertBlock& block) {
+std::vector<Stage> expert_stages(const LayerContext& context, const char* block) {
   std::vector<Stage> stages = {route_stage(context, block)};
   const int experts = static_cast<int>(context.config.experts);
   for (int first = 0; first < experts; first += context.experts_at_once) {
     const int last = std::min(experts, first + context.experts_at_once);
     stages.push_back(expert_range_stage(context, block, {.first = first, .last = last}));
   }
-  if (block.shared_expert) stages.push_back(shared_expert_stage(context));
+  if (context.config.shared_width > 0) stages.push_back(shared_expert_stage(context, block));
   Stage end;
   end.run = [](Backend& backend, Sequence& sequence) {
     backend.add(sequence.hidden, sequence.sum);

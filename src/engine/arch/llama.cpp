@@ -1,11 +1,14 @@
-// Llama: grouped-query attention and a dense SwiGLU block; biases where config.json asks for them.
-// @source transformers 5.23, models/llama/modeling_llama.py
+// Llama and the families that differ from it by their configuration alone: grouped-query attention
+// and a dense SwiGLU block. Mistral has a window on the keys that a query sees, Qwen2 biases on
+// queries, keys and values and perhaps a window from some layer on, Qwen3 a norm on each head of
+// queries and keys.
+// @source transformers 5.23, models/{llama,mistral,qwen2,qwen3}/modeling_*.py
 #include "arch/blocks.h"
 
 namespace ram {
 
 std::vector<Stage> llama_stages(const LayerContext& context) {
-  return {attention_stage(context, {}), dense_mlp_stage(context)};
+  return {attention_stage(context), dense_mlp_stage(context)};
 }
 
 }  // namespace ram

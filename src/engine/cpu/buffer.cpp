@@ -1,4 +1,4 @@
-#include "buffer.h"
+#include "cpu/buffer.h"
 
 #include <algorithm>
 #include <new>

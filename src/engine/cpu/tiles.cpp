@@ -1,7 +1,7 @@
 // The usual blocking of a matrix product (Goto and van de Geijn, "Anatomy of high-performance
 // matrix multiplication", 2008): a tile of sums in registers, a strip of weights in the first
 // cache, a block of inputs in the second. Weights are arranged once and inputs for each product.
-#include "tiles.h"
+#include "cpu/tiles.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,10 +11,10 @@
 #include "ram/simd_targets.h"
 #include "ram/size.h"
 
-#include "buffer.h"
+#include "cpu/buffer.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "tiles.cpp"
+#define HWY_TARGET_INCLUDE "cpu/tiles.cpp"
 // foreach_target comes first.
 // clang-format off
 #include <hwy/foreach_target.h>

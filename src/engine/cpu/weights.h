@@ -13,10 +13,10 @@
 #include "ram/engine.h"
 #include "ram/thread.h"
 
-#include "architecture.h"
-#include "buffer.h"
-#include "matvec.h"
-#include "products.h"
+#include "backend.h"
+#include "cpu/buffer.h"
+#include "cpu/matvec.h"
+#include "cpu/products.h"
 
 namespace ram {
 

@@ -1,6 +1,6 @@
 // @source transformers 5.23, modeling_rope_utils.py: frequencies are float32 there, and their
 // rounding is part of what a model computes; so it is here.
-#include "rope.h"
+#include "cpu/rope.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu_backend.h"
-#include "kernels.h"
-#include "tiles.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/kernels.h"
+#include "cpu/tiles.h"
 
 namespace ram {
 namespace {

@@ -1,4 +1,4 @@
-#include "tiles.h"
+#include "cpu/tiles.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #include "ram/simd_targets.h"
 
-#include "buffer.h"
+#include "cpu/buffer.h"
 #include "support/random_values.h"
 
 namespace ram {

@@ -1,5 +1,5 @@
 // Each kernel against the same in double by plain loops, at every length around a vector's.
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 #include <algorithm>
 #include <cmath>

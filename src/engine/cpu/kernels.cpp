@@ -1,11 +1,11 @@
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 #include <cmath>
 
 #include "ram/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels.cpp"
+#define HWY_TARGET_INCLUDE "cpu/kernels.cpp"
 // foreach_target comes first.
 // clang-format off
 #include <hwy/foreach_target.h>

@@ -6,8 +6,8 @@
 
 #include "ram/error.h"
 
-#include "cpu_backend.h"
-#include "kernels.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/kernels.h"
 
 namespace ram {
 namespace {

@@ -1,4 +1,4 @@
-#include "matvec.h"
+#include "cpu/matvec.h"
 
 #include <cmath>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "buffer.h"
+#include "cpu/buffer.h"
 #include "support/each_target.h"
 #include "support/random_values.h"
 

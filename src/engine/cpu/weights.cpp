@@ -1,4 +1,4 @@
-#include "weights.h"
+#include "cpu/weights.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include "ram/size.h"
 #include "ram/thread.h"
 
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 namespace ram {
 namespace {

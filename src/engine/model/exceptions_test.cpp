@@ -15,8 +15,8 @@
 #include "ram/engine.h"
 #include "ram/error.h"
 
-#include "buffer.h"
-#include "state.h"
+#include "cpu/buffer.h"
+#include "model/state.h"
 #include "support/model_logits.h"
 #include "support/sanitizers.h"
 #include "support/temp_folder.h"

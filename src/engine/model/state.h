@@ -7,8 +7,8 @@
 #include "ram/engine.h"
 #include "ram/thread.h"
 
-#include "architecture.h"
-#include "cpu_backend.h"
+#include "arch/architecture.h"
+#include "cpu/cpu_backend.h"
 
 namespace ram {
 

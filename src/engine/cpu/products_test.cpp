@@ -1,4 +1,4 @@
-#include "products.h"
+#include "cpu/products.h"
 
 #include <cmath>
 #include <vector>
@@ -7,8 +7,8 @@
 
 #include "ram/thread.h"
 
-#include "buffer.h"
-#include "kernels.h"
+#include "cpu/buffer.h"
+#include "cpu/kernels.h"
 #include "support/tiny_model.h"
 
 namespace ram {

@@ -12,8 +12,8 @@
 #include "ram/scoped.h"
 #include "ram/size.h"
 
-#include "kernels.h"
-#include "state.h"
+#include "cpu/kernels.h"
+#include "model/state.h"
 
 namespace ram {
 namespace {

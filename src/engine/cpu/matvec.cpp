@@ -5,7 +5,7 @@
 // integer q 2^p, and x was divided by 2^p beforehand. So a weight costs a mask, a conversion and a
 // multiplication, whatever its width. For that x is arranged once as the lanes meet it, and each of
 // the rows uses it again.
-#include "matvec.h"
+#include "cpu/matvec.h"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +15,7 @@
 #include "ram/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "matvec.cpp"
+#define HWY_TARGET_INCLUDE "cpu/matvec.cpp"
 #include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>

@@ -1,4 +1,4 @@
-#include "cpu_backend.h"
+#include "cpu/cpu_backend.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "ram/error.h"
 
-#include "kernels.h"
+#include "cpu/kernels.h"
 
 namespace ram {
 namespace {

@@ -7,8 +7,8 @@
 #include "ram/error.h"
 #include "ram/scoped.h"
 
-#include "kernels.h"
-#include "state.h"
+#include "cpu/kernels.h"
+#include "model/state.h"
 
 namespace ram {
 namespace {

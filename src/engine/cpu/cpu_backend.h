@@ -10,10 +10,10 @@
 #include "ram/thread.h"
 
 #include "backend.h"
-#include "buffer.h"
-#include "products.h"
-#include "rope.h"
-#include "weights.h"
+#include "cpu/buffer.h"
+#include "cpu/products.h"
+#include "cpu/rope.h"
+#include "cpu/weights.h"
 
 namespace ram {
 

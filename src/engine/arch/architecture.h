@@ -1,8 +1,10 @@
-// The families' forward passes: what happens in a layer, cut into stages between which weights come
-// and go. A new architecture is a file in arch/ and a row in arch/architectures.cpp.
+// The architectures' forward passes: what happens in a layer, cut into stages between which weights
+// come and go. A new architecture is a file in this folder and a row in architectures.cpp; a family
+// that differs by its configuration alone is a row.
 #pragma once
 
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "ram/checkpoint.h"
@@ -26,13 +28,6 @@ struct Sequence {
   Routing routing;
 };
 
-/// A matrix product's weights: a unit, and of a stacked unit the experts [first, last).
-struct WeightSlice {
-  int unit = 0;
-  int first_part = 0;
-  int last_part = 1;
-};
-
 /// A piece of a layer: the matrices that it needs at hand, and what it does to one sequence. Stages
 /// of one layer run in order; within a stage, sequences run in any order, or at a time.
 struct Stage {
@@ -48,8 +43,10 @@ struct LayerContext {
   /// Experts whose matrices should be at hand at a time, at most.
   int experts_at_once = 1;
 
-  /// The index of unit "model.layers.<layer>.<module>". @pre it exists.
-  int unit(const char* module) const;
+  /// The index of unit "model.layers.<layer>.<module>", or -1.
+  int find(std::string_view module) const;
+  /// The same. @pre it exists.
+  int unit(std::string_view module) const;
 };
 
 using LayerStagesFn = std::vector<Stage> (*)(const LayerContext& context);

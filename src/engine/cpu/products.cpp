@@ -1,7 +1,7 @@
 // Packed layouts are whatever oneDNN prefers for a block of kRowBlock rows on this processor; the
 // primitives for fewer rows are made for the same layout. Every primitive runs with a scratchpad of
 // the calling thread's, which is what makes it safe to share.
-#include "products.h"
+#include "cpu/products.h"
 
 #include <cstring>
 #include <map>
@@ -14,8 +14,8 @@
 #include "ram/error.h"
 #include "ram/thread.h"
 
-#include "buffer.h"
-#include "tiles.h"
+#include "cpu/buffer.h"
+#include "cpu/tiles.h"
 
 namespace ram {
 namespace {
