@@ -26,9 +26,9 @@
 #include "ram/thread.h"
 
 #include "cpu/buffer.h"
+#include "cpu/cpu_backend.h"
 #include "cpu/kernels.h"
 #include "cpu/matvec.h"
-#include "model/state.h"
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -109,25 +109,30 @@ Matrix random_matrix(int64_t rows, int64_t cols) {
   return x;
 }
 
-/// A model of one layer with these widths, written once for each.
+/// The backend of a model of one layer with these widths, written once for each.
 struct OneLayer {
-  explicit OneLayer(const testing::TinyModel& spec, Precision precision = Precision::kF32) {
-    testing::write_tiny_model(folder.path(), spec);
-    model = std::make_unique<LanguageModel>(
-        Checkpoint::open(folder.path().string(), Quantized::kAccept),
-        EngineOptions{.precision = precision,
-                      .threads = default_threads(),
-                      .memory_bytes = int64_t{16} << 30});
-  }
+  explicit OneLayer(const testing::TinyModel& spec, Precision precision = Precision::kF32)
+      : options{.precision = precision,
+                .threads = default_threads(),
+                .memory_bytes = int64_t{16} << 30},
+        threads(options.threads),
+        checkpoint([&] {
+          testing::write_tiny_model(folder.path(), spec);
+          return Checkpoint::open(folder.path().string(), Quantized::kAccept);
+        }()),
+        backend({.checkpoint = checkpoint, .options = options, .threads = threads}) {}
   int unit(std::string_view name) const {
-    const auto& units = model->checkpoint().units;
+    const auto& units = checkpoint.units;
     const auto at = std::find_if(units.begin(), units.end(),
                                  [&](const Unit& u) { return u.name.ends_with(name); });
     RAM_CHECK(at != units.end());
     return static_cast<int>(at - units.begin());
   }
   testing::TempFolder folder;
-  std::unique_ptr<LanguageModel> model;
+  EngineOptions options;
+  ThreadPool threads;
+  Checkpoint checkpoint;
+  CpuBackend backend;
 };
 
 void report(benchmark::State& state, double flops, const std::vector<double>& ours,
@@ -148,20 +153,18 @@ void dense(benchmark::State& state, int64_t n, int64_t k, Precision precision) {
   spec.layers = 1;
   spec.intermediate = n;
   OneLayer layer(spec, precision);
-  LanguageModel::State& use = layer.model->state();
   const int unit = layer.unit("mlp.gate_proj");
   const WeightSlice slice{.unit = unit};
-  use.weights.acquire({&slice, 1}, Form::kPacked);
-  Matrix x = random_matrix(kTokens, k);
-  const Tensor input = use.backend.from_matrix(x);
-  const int rows = use.threads.threads();
-  const bool bf16 = use.products.wants_bf16();
+  layer.backend.acquire({&slice, 1}, {.fewest = kTokens, .most = kTokens});
+  const Tensor input = layer.backend.upload(random_matrix(kTokens, k));
+  const int rows = layer.threads.threads();
+  const bool bf16 = Products(precision).wants_bf16();
   OneDnn theirs(kTokens, n, k, bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32);
   std::vector<double> ours;
   std::vector<double> other;
   const auto run = [&] {
     const auto start = Clock::now();
-    use.threads.run(rows, [&](int64_t, int) { use.backend.linear(input, unit); });
+    layer.threads.run(rows, [&](int64_t, int) { layer.backend.linear(input, unit); });
     return seconds_since(start) / rows;
   };
   run();
@@ -185,26 +188,25 @@ void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
   spec.experts = kExperts;
   spec.expert_width = n;
   OneLayer layer(spec);
-  LanguageModel::State& use = layer.model->state();
   const int unit = layer.unit("switch_mlp.gate_proj");
   const WeightSlice slice{.unit = unit, .first_part = 0, .last_part = kExperts};
-  use.weights.acquire({&slice, 1}, Form::kPacked);
-  Routing routing;
-  routing.tokens = kTokens;
+  layer.backend.acquire({&slice, 1}, {.fewest = kTokens, .most = kTokens});
+  auto order = std::make_shared<CpuRouting>();
   for (int64_t e = 0; e < kExperts; ++e) {
-    routing.segments.push_back({.begin = routing.gathered_rows, .count = tokens});
-    routing.gathered_rows += padded_rows(tokens);
+    order->segments.push_back({.begin = order->gathered_rows, .count = tokens});
+    order->gathered_rows += padded_rows(tokens);
   }
-  Matrix x = random_matrix(routing.gathered_rows, k);
-  const Tensor input = use.backend.from_matrix(x);
+  order->token.assign(static_cast<size_t>(order->gathered_rows), 0);
+  const Routing routing{.tokens = kTokens, .storage = order};
+  const Tensor input = layer.backend.upload(random_matrix(order->gathered_rows, k));
   OneDnn theirs(tokens, n, k, dnnl::memory::data_type::f32);
   std::vector<double> ours;
   std::vector<double> other;
-  const int rows = use.threads.threads();
+  const int rows = layer.threads.threads();
   const auto run = [&] {
     const auto start = Clock::now();
-    use.threads.run(rows, [&](int64_t, int) {
-      use.backend.grouped_linear(input, unit, routing, {.first = 0, .last = kExperts});
+    layer.threads.run(rows, [&](int64_t, int) {
+      layer.backend.grouped_linear(input, unit, routing, {.first = 0, .last = kExperts});
     });
     return seconds_since(start) / rows / kExperts;
   };
@@ -334,13 +336,14 @@ void decode(benchmark::State& state, int bits, int group_size) {
   const std::vector<int32_t> one = {2};
   decoder.feed(one);
   const auto memory = filled(bytes, std::byte{0x35});
+  ThreadPool threads(default_threads());
   std::vector<double> ours;
   std::vector<double> reads;
   for (auto _ : state) {
     auto start = Clock::now();
     decoder.feed(one);
     ours.push_back(seconds_since(start));
-    reads.push_back(read_seconds(model.state().threads, memory, bytes));
+    reads.push_back(read_seconds(threads, memory, bytes));
   }
   std::vector<double> shares;
   for (size_t i = 0; i < ours.size(); ++i) shares.push_back(reads[i] / ours[i]);

@@ -60,6 +60,8 @@ LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")
 SOURCE_SUFFIXES = {".cpp", ".h", ".py", ".sh", ".cmake", ""}
 DATA_FOLDERS = {"vectors", "corrupt", "corpus"}
+# Rooms of a module, and of which of its rooms each may include headers, beside those of the module's own folder.
+ROOMS = {"engine": {"model": {"model", "arch"}, "arch": {"arch"}, "cpu": {"cpu"}}}
 # JSON is read by base's parse_json, which bounds it. A safetensors header is read as events.
 JSON_READERS = {"src/base/json.cpp", "src/safetensors/safetensors.cpp"}
 JSON_READING = re.compile(r"[jJ]son::(?:sax_)?parse\(")
@@ -171,6 +173,24 @@ def source_problems(root: Path):
     return problems
 
 
+def room_problems(root: Path):
+    """Includes between the rooms of a module: what the model is made of knows the backend's header only."""
+    problems = []
+    for module, rooms in ROOMS.items():
+        for path in sorted((root / "src" / module).glob("*/*")):
+            room = path.parent.name
+            if path.suffix not in (".cpp", ".h"):
+                continue
+            if room not in rooms:
+                problems.append(f"{path.relative_to(root)}: {room} is no room of {module} (see ROOMS in layering_test.py)")
+                continue
+            for name in includes(path):
+                target = name.split("/")[0] if "/" in name else None
+                if target in rooms and target not in rooms[room]:
+                    problems.append(f"{path.relative_to(root)}: includes {name}: {room} knows nothing of {target}")
+    return problems
+
+
 def header_problems(root: Path):
     """Includes of include/ram/: public headers of its module or of those that it names."""
     modules = declared_modules(root)
@@ -225,6 +245,9 @@ class TheTree(unittest.TestCase):
     def test_a_module_includes_headers_of_the_modules_that_it_names_and_its_own_only(self):
         self.assertEqual([], source_problems(ROOT))
 
+    def test_a_room_of_a_module_includes_headers_of_rooms_that_it_may(self):
+        self.assertEqual([], room_problems(ROOT))
+
     def test_a_public_header_does_too(self):
         self.assertEqual([], header_problems(ROOT))
 
@@ -277,7 +300,7 @@ class PlantedFaults(unittest.TestCase):
         path.write_text(text)
 
     def problems(self):
-        checks = (source_problems, header_problems, declaration_problems, picture_problems,
+        checks = (source_problems, room_problems, header_problems, declaration_problems, picture_problems,
                   size_problems, json_problems)  # fmt: skip
         return [problem for check in checks for problem in check(self.root)]
 
@@ -329,6 +352,29 @@ class PlantedFaults(unittest.TestCase):
         self.planted(
             "src/checkpoint/c.cpp", '#include "../quant/own.h"\n', "not a header of its own folder"
         )
+
+    def plant_engine(self):
+        self.write("CMakeLists.txt", (self.root / "CMakeLists.txt").read_text() + "ram_module(engine base)\n")
+        self.write("docs/architecture.md", (self.root / "docs/architecture.md").read_text().replace(
+            "quant allocate\n", "quant allocate engine\n") + "engine.h\n")  # fmt: skip
+        self.write("include/ram/engine.h", '#include "ram/error.h"\n')
+        self.write("src/engine/backend.h", "#pragma once\n")
+        self.write("src/engine/arch/blocks.h", '#include "backend.h"\n')
+        self.write("src/engine/cpu/tiles.h", '#include "backend.h"\n')
+        self.write("src/engine/backend.cpp", '#include "cpu/tiles.h"\n')
+        self.write("src/engine/model/state.h", '#include "arch/blocks.h"\n#include "backend.h"\n')
+
+    def test_a_model_that_looks_into_the_cpu_is_found(self):
+        self.plant_engine()
+        self.planted("src/engine/model/state.cpp", '#include "cpu/tiles.h"\n', "knows nothing of cpu")
+
+    def test_an_architecture_that_looks_into_the_model_is_found(self):
+        self.plant_engine()
+        self.planted("src/engine/arch/a.cpp", '#include "model/state.h"\n', "knows nothing of model")
+
+    def test_a_room_that_nobody_named_is_found(self):
+        self.plant_engine()
+        self.planted("src/engine/gpu/a.cpp", "\n", "no room of engine")
 
     def test_a_test_support_header_outside_tests_is_found(self):
         self.planted(

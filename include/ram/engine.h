@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "ram/checkpoint.h"
@@ -31,6 +32,8 @@ struct EngineOptions {
   int64_t memory_bytes = 0;
   /// Models that share it, at least 1: each plans with its part.
   int64_t side_by_side = 1;
+  /// What computes: "cpu".
+  std::string backend = "cpu";
 };
 
 /// One sequence of token ids.
@@ -82,10 +85,14 @@ using UnitRows = std::function<void(int part, int64_t first, int64_t count, floa
 /// that what it sums does not depend on the number of threads; it may use its own workers.
 using InputObserver = std::function<void(const LinearInput& input)>;
 
+struct LogitPiece;
+struct LogitSource;
+
 class LanguageModel {
  public:
   /// @param checkpoint a source folder, or an MLX folder opened with Quantized::kAccept.
-  /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute.
+  /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute;
+  ///         {kUsage} no backend has the name (lists those that there are).
   LanguageModel(Checkpoint checkpoint, const EngineOptions& options);
   ~LanguageModel();
   LanguageModel(LanguageModel&&) noexcept;
@@ -118,6 +125,10 @@ class LanguageModel {
   int64_t logits_bytes(int64_t models) const;
   /// Bytes of the weights of a layer's largest step, as they are multiplied.
   int64_t step_bytes() const;
+  /// Bytes that a Decoder keeps of each token it holds (keys and values of all layers), and those
+  /// that it keeps whatever the number of tokens.
+  int64_t state_bytes_per_token() const;
+  int64_t state_fixed_bytes() const;
 
   /// The embedding of each row: hidden states of layer 0.
   /// @throws Error{kCorrupt} an id outside the vocabulary (names id, position and vocabulary).
@@ -126,7 +137,7 @@ class LanguageModel {
   /// Takes hidden states of layer `first` through the layers [first, last), in place. Rows may have
   /// been saved and changed in between.
   /// @throws Error{kCorrupt} a hidden state that is not finite (names the layer, row and token);
-  ///         {kInterrupted}.
+  ///         {kInterrupted}; and what `observe` throws. The rows then hold nothing any more.
   void run_layers(HiddenRows& rows, int first, int last, const InputObserver& observe = {});
 
   /// Takes rows into a layer as far as the inputs of some of its linears, which `observe` is called
@@ -146,10 +157,12 @@ class LanguageModel {
   void set_unit(int unit, UnitRows values);
   void restore_unit(int unit);
 
-  struct State;
-  State& state() { return *state_; }
+  struct State;  ///< private to src/engine/model/
 
  private:
+  friend class Decoder;
+  friend void visit_logits(std::span<const LogitSource> sources,
+                           const std::function<void(const LogitPiece& piece, int worker)>& visit);
   std::unique_ptr<State> state_;
 };
 

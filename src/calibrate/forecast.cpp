@@ -308,9 +308,8 @@ class Forecaster {
   }
 
   int64_t text_bytes() const {
-    const ModelConfig& config = checkpoint_.config;
-    return at_once_ * 4 *
-           (2 * length_ * config.layers * config.kv_heads * config.head_dim + config.vocab);
+    return at_once_ * (length_ * model_.state_bytes_per_token() + model_.state_fixed_bytes() +
+                       4 * checkpoint_.config.vocab);
   }
 
   int64_t variants_bytes() const {

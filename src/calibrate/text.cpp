@@ -123,7 +123,7 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
 int64_t text_rows_at_once(const LanguageModel& model, int64_t length) {
   const ModelConfig& config = model.checkpoint().config;
   const int64_t row =
-      4 * (2 * length * model.layers() * config.kv_heads * config.head_dim + config.vocab);
+      length * model.state_bytes_per_token() + model.state_fixed_bytes() + 4 * config.vocab;
   const int64_t memory =
       model.options().memory_bytes > 0 ? model.options().memory_bytes : memory_bytes() / 2;
   const int64_t fitting =

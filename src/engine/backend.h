@@ -1,15 +1,23 @@
-// What an architecture is written in: some twenty operations on arrays that only the backend looks
-// into. The CPU is the backend that is always there (cpu_backend.cpp); each operation is one that
-// MLX has too (quantized_matmul, gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
+// What the model and the architectures are written in: weights that come to hand, operations on
+// arrays, and what is kept of a sequence. Only the backend looks into these. The CPU is the backend
+// that is always there (cpu/); each operation is one that MLX has too (quantized_matmul,
+// gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
+//
+// A derivative of an operation, where one is needed, stands beside it here (linear and its product
+// with the transposed weights): a pass backward computes a stage once more from the hidden states
+// that went into it, and goes through its operations in the inverse order.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "ram/engine.h"
 #include "ram/model_config.h"
+#include "ram/thread.h"
 
 namespace ram {
 
@@ -25,17 +33,20 @@ struct Tensor {
   std::shared_ptr<Storage> storage;
 };
 
-/// Which experts each token goes to, and the tokens in the order of their experts.
+/// Which experts each token goes to, as the backend keeps it. Copies share it.
 struct Routing {
-  struct Segment {
-    int64_t begin = 0;  ///< first row in gathered arrays
-    int64_t count = 0;
-  };
   int64_t tokens = 0;
-  std::vector<Segment> segments;  ///< per expert
-  int64_t gathered_rows = 0;   ///< of gathered arrays: segments may have unused rows between them
-  std::vector<int32_t> token;  ///< per gathered row; -1 for an unused one
-  std::vector<float> weight;   ///< per gathered row
+  std::shared_ptr<Storage> storage;
+};
+
+/// What a backend keeps of one sequence from one pass to the next: keys and values of all layers.
+/// Passes at a position overwrite what was kept of that token and those after it.
+class SequenceState {
+ public:
+  virtual ~SequenceState() = default;
+  /// Bytes that each token takes, and those of a sequence however long. Of an empty one too.
+  virtual int64_t bytes_per_token() const = 0;
+  virtual int64_t fixed_bytes() const = 0;
 };
 
 struct RouteSpec {
@@ -44,16 +55,11 @@ struct RouteSpec {
 };
 
 struct AttentionSpec {
+  int layer = 0;  ///< of the model: where a state keeps its keys and values
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   int64_t window = 0;  ///< latest keys that a query sees, itself included; 0: all
-};
-
-/// Keys and values of one layer of one sequence, [capacity, kv_heads * head_dim] each.
-struct KvCache {
-  Tensor keys;
-  Tensor values;
 };
 
 /// A matrix product's weights: a unit, and of a stacked unit the experts [first, last).
@@ -63,23 +69,49 @@ struct WeightSlice {
   int last_part = 1;
 };
 
+/// The weights of each step of a pass: at hand together, one step at a time.
+using StepWeights = std::vector<std::vector<WeightSlice>>;
+
 /// Experts [first, last) of a layer.
 struct ExpertRange {
   int first = 0;
   int last = 0;
 };
 
-/// @pre of all operations: weights named by unit are those of LanguageModel's checkpoint, and are
-/// at hand (WeightStore::acquire). Results do not depend on the number of threads.
+/// Rows of the sequences that a pass takes through the layers. Products of few rows may want their
+/// weights in another form than those of many.
+struct PassRows {
+  int64_t fewest = std::numeric_limits<int64_t>::max();
+  int64_t most = 0;
+};
+
+/// Logits come in pieces of at most so many tokens and ids of the vocabulary.
+inline constexpr int64_t kLogitTokens = 256;
+inline constexpr int64_t kLogitIds = 4096;
+
+/// Units are indices into Checkpoint::units. Results do not depend on the number of threads.
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  /// A tensor that may work in the matrix's memory, which outlives it; add() reaches the matrix.
-  virtual Tensor from_matrix(Matrix& values) = 0;
-  virtual Tensor zeros(int64_t rows, int64_t cols) = 0;
+  // Arrays. Each of these works on the thread that calls it, whichever that is.
 
-  /// Rows `ids` of an embedding unit.
+  /// A tensor with the matrix's values; the CPU takes its memory.
+  virtual Tensor upload(Matrix values) = 0;
+  /// The tensor's values; the CPU gives back the memory that upload took, where nobody shares it.
+  virtual Matrix to_matrix(Tensor x) = 0;
+  /// The values where the host reads them, [rows, cols], as long as the tensor is there.
+  virtual std::span<const float> host(const Tensor& x) = 0;
+  /// A copy of rows [first, first + count).
+  virtual Tensor copy_rows(const Tensor& x, int64_t first, int64_t count) = 0;
+  virtual Tensor zeros(int64_t rows, int64_t cols) = 0;
+  /// The index of the first element that is NaN or infinite, or -1.
+  virtual int64_t find_non_finite(const Tensor& x) = 0;
+
+  // Operations. Sequences may run side by side, each on one thread, as tasks of the pool that the
+  // backend was made with. @pre the weights named by unit are at hand.
+
+  /// Rows `ids` of an embedding unit, which need not be at hand.
   virtual Tensor embed(int unit, std::span<const int32_t> ids) = 0;
 
   /// x W^T, plus the unit's own bias where it has one. x [tokens, cols of the unit].
@@ -91,16 +123,16 @@ class Backend {
   /// Rotates each head of each row; half-split. Row i is at `position` + i * `step`.
   virtual void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) = 0;
 
-  /// Causal attention. The first row of q, k and v stands at `position`. With a cache, k and v are
+  /// Causal attention. The first row of q, k and v stands at `position`. With a state, k and v are
   /// put into it first and all its keys up to each query count; without, position is 0.
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                           const AttentionSpec& spec, KvCache* cache, int64_t position) = 0;
+                           const AttentionSpec& spec, SequenceState* state, int64_t position) = 0;
 
-  /// Attention of rows that are the latest tokens of as many sequences, each with a cache of its
+  /// Attention of rows that are the latest tokens of as many sequences, each with a state of its
   /// own, all at `position`.
   virtual Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
-                                   const AttentionSpec& spec, std::span<KvCache* const> caches,
-                                   int64_t position) = 0;
+                                   const AttentionSpec& spec,
+                                   std::span<SequenceState* const> states, int64_t position) = 0;
 
   /// x += y.
   virtual void add(Tensor& x, const Tensor& y) = 0;
@@ -115,7 +147,8 @@ class Backend {
   /// (ties: the lower expert).
   virtual Routing route(const Tensor& logits, const RouteSpec& spec) = 0;
 
-  /// Rows of x in the order of `routing`, for the experts of the range only; others are undefined.
+  /// Rows of x in the order of their experts, for the experts of the range only. In what order they
+  /// are and what lies between them is the backend's; the operations below take them so.
   virtual Tensor gather(const Tensor& x, const Routing& routing, ExpertRange range) = 0;
 
   /// Each expert's gathered rows times that expert's matrix of a stacked unit.
@@ -126,9 +159,89 @@ class Backend {
   virtual Tensor grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
                                       ExpertRange range) = 0;
 
-  /// sum[token] += weight * y for the gathered rows of the range, experts in increasing order.
-  virtual void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
-                           ExpertRange range) = 0;
+  /// sum[token] += weight * y over the token's experts of the range, in increasing order: gathered
+  /// rows go back to their tokens, each token adds its own. Nothing is rounded.
+  virtual void combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) = 0;
+
+  // The head, whose products stay float32 whatever the precision.
+
+  /// x W^T. x [tokens, cols of the unit].
+  virtual Tensor logits(const Tensor& x, int unit) = 0;
+  /// rms_norm() of rows [first, first + count) of a matrix, and rows [first_id, last_id) of the
+  /// unit times x; a row's bits do not depend on the other rows. Both on the thread that calls,
+  /// whichever that is. @pre acquire_rows had these rows; first_id is a multiple of
+  /// ids_at_once(unit).
+  virtual Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
+                           double epsilon) = 0;
+  virtual Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) = 0;
+  /// Ids whose logits one thread best computes at a time; kLogitIds is a multiple.
+  virtual int64_t ids_at_once(int unit) const = 0;
+
+  // What is kept of a sequence.
+
+  virtual std::unique_ptr<SequenceState> make_state() = 0;
+  /// Gives a state room for `tokens` tokens and keeps what it holds of the first `held`. Where it
+  /// throws, the state can still be used as before, and grown again.
+  virtual void grow(SequenceState& state, int64_t tokens, int64_t held) = 0;
+
+  // How a pass goes. Called between operations, from one thread.
+
+  /// What passes consist of, as their memory is planned by.
+  virtual void set_steps(StepWeights steps) = 0;
+  /// Experts whose matrices should be at hand at a time, at most: what steps are cut by.
+  virtual int experts_at_once() const = 0;
+  /// Keeps weights no longer that leave no room for a pass over these rows.
+  /// @return whether experts_at_once() changed: steps have to be cut anew, and room be made again.
+  virtual bool make_room(const PassRows& rows) = 0;
+  /// To be called before a pass whose tokens stand at positions below `positions`.
+  /// @throws Error{kUnsupported} a rotary embedding that cannot be computed so far.
+  virtual void begin_pass(const PassRows& rows, int64_t positions) = 0;
+  /// Inputs of products are shown to `observe` as those of row `row` of the block. Once it has seen
+  /// those of all units of `until`, products and attention are left out: their results are zeros.
+  /// @param observe outlives the watching, which watch(nullptr, 0, {}) ends.
+  /// @pre sequences then run one after the other.
+  virtual void watch(const InputObserver* observe, int64_t row, std::vector<int> until) = 0;
+  /// While it is on, a row's results do not depend on how many rows there are.
+  virtual void keep_rows_apart(bool on) = 0;
+
+  // Weights at hand.
+
+  /// Reads what is not at hand, as the products of these rows want it.
+  /// @throws Error{kCorrupt} the file ends before, or a weight is not finite; {kInterrupted}.
+  virtual void acquire(std::span<const WeightSlice> slices, const PassRows& rows) = 0;
+  /// The same for rows [first, last) of a head, multiples of kLogitIds or the end.
+  virtual void acquire_rows(int unit, int64_t first, int64_t last) = 0;
+  /// Lets go of all that is not kept.
+  virtual void release() = 0;
+  /// Tells the system that these will be read soon, where they are not kept.
+  virtual void prefetch(std::span<const WeightSlice> slices, const PassRows& rows) const = 0;
+  /// Whether all weights for products of many rows stay at hand from one pass to the next.
+  virtual bool keeps_weights() const = 0;
+  /// As LanguageModel's.
+  virtual void set_unit(int unit, UnitRows values) = 0;
+  virtual void restore_unit(int unit) = 0;
+
+  // Memory, in bytes, as LanguageModel's functions of these names have it.
+
+  virtual int64_t pass_bytes(int64_t length) const = 0;
+  virtual int64_t row_bytes(int64_t length) const = 0;
+  virtual int64_t logits_bytes(int64_t models) const = 0;
+  virtual int64_t step_bytes() const = 0;
+  virtual int64_t rows_at_once(int64_t length) const = 0;
+  /// What the model may take, less what allocators round up.
+  virtual int64_t usable_bytes() const = 0;
 };
+
+/// What a backend is made with; all outlive it.
+struct BackendResources {
+  const Checkpoint& checkpoint;
+  const EngineOptions& options;
+  ThreadPool& threads;
+};
+
+/// The table of backends is in backend.cpp.
+/// @throws Error{kUsage} no backend has this name (lists those that there are); {kUnsupported} a
+///         rope type that it does not compute.
+std::unique_ptr<Backend> make_backend(std::string_view name, const BackendResources& resources);
 
 }  // namespace ram

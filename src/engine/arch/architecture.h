@@ -17,11 +17,11 @@ namespace ram {
 /// One sequence on its way through the layers.
 struct Sequence {
   Tensor hidden;
-  int64_t position = 0;                   ///< of its first token
-  std::vector<KvCache>* cache = nullptr;  ///< per layer, or null
+  int64_t position = 0;            ///< of its first token
+  SequenceState* state = nullptr;  ///< or null: nothing is kept of it
   /// Not empty: each row of `hidden` is the only token of a sequence of its own, all of them at
-  /// `position`, and these are their caches.
-  std::vector<std::vector<KvCache>*> abreast;
+  /// `position`, and these are their states.
+  std::vector<SequenceState*> abreast;
   // Between the stages of one layer:
   Tensor normed;
   Tensor sum;

@@ -25,7 +25,8 @@ int LayerContext::unit(std::string_view module) const {
 
 Stage attention_stage(const LayerContext& context) {
   const ModelConfig& config = context.config;
-  const AttentionSpec spec{.heads = config.heads,
+  const AttentionSpec spec{.layer = context.layer,
+                           .heads = config.heads,
                            .kv_heads = config.kv_heads,
                            .head_dim = config.head_dim,
                            .window = config.window.at(static_cast<size_t>(context.layer))};
@@ -37,7 +38,6 @@ Stage attention_stage(const LayerContext& context) {
   const int q_norm = context.find("self_attn.q_norm");
   const int k_norm = context.find("self_attn.k_norm");
   const double epsilon = config.rms_norm_eps;
-  const auto layer = static_cast<size_t>(context.layer);
   Stage stage;
   for (const int unit : {q_proj, k_proj, v_proj, o_proj}) stage.weights.push_back({.unit = unit});
   stage.run = [=](Backend& backend, Sequence& sequence) {
@@ -53,17 +53,10 @@ Stage attention_stage(const LayerContext& context) {
     const int64_t step = sequence.abreast.empty() ? 1 : 0;
     backend.rope(q, spec.heads, sequence.position, step);
     backend.rope(k, spec.kv_heads, sequence.position, step);
-    const auto mix = [&] {
-      if (sequence.abreast.empty()) {
-        KvCache* cache = sequence.cache == nullptr ? nullptr : &sequence.cache->at(layer);
-        return backend.attention(q, k, v, spec, cache, sequence.position);
-      }
-      std::vector<KvCache*> caches;
-      caches.reserve(sequence.abreast.size());
-      for (std::vector<KvCache>* of_row : sequence.abreast) caches.push_back(&of_row->at(layer));
-      return backend.attention_abreast(q, k, v, spec, caches, sequence.position);
-    };
-    const Tensor mixed = mix();
+    const Tensor mixed =
+        sequence.abreast.empty()
+            ? backend.attention(q, k, v, spec, sequence.state, sequence.position)
+            : backend.attention_abreast(q, k, v, spec, sequence.abreast, sequence.position);
     backend.add(sequence.hidden, backend.linear(mixed, o_proj));
   };
   return stage;
@@ -115,8 +108,8 @@ Stage expert_range_stage(const LayerContext& context, const std::string& block, 
     const Routing& routing = sequence.routing;
     const Tensor x = backend.gather(sequence.normed, routing, range);
     const Tensor inner = backend.grouped_gated_linear(x, gate_proj, up_proj, routing, range);
-    backend.scatter_add(sequence.sum, backend.grouped_linear(inner, down_proj, routing, range),
-                        routing, range);
+    backend.combine(sequence.sum, backend.grouped_linear(inner, down_proj, routing, range), routing,
+                    range);
   };
   return stage;
 }

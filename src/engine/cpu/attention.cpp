@@ -135,17 +135,18 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
 }  // namespace
 
 Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                             const AttentionSpec& spec, KvCache* cache, int64_t position) {
+                             const AttentionSpec& spec, SequenceState* state, int64_t position) {
   if (seen_) return zeros(q.rows, q.cols);
   Tensor out = make(q.rows, q.cols);
   const float* keys = cpu_data(k);
   const float* values = cpu_data(v);
-  if (cache != nullptr) {
+  if (state != nullptr) {
+    const KvCache& cache = cpu_state(*state).layer(spec.layer);
     const int64_t at = position * k.cols;
-    std::memcpy(cpu_data(cache->keys) + at, keys, static_cast<size_t>(k.rows * k.cols) * 4);
-    std::memcpy(cpu_data(cache->values) + at, values, static_cast<size_t>(v.rows * v.cols) * 4);
-    keys = cpu_data(cache->keys);
-    values = cpu_data(cache->values);
+    std::memcpy(cpu_data(cache.keys) + at, keys, static_cast<size_t>(k.rows * k.cols) * 4);
+    std::memcpy(cpu_data(cache.values) + at, values, static_cast<size_t>(v.rows * v.cols) * 4);
+    keys = cpu_data(cache.keys);
+    values = cpu_data(cache.values);
   }
   const Attention attention{.spec = spec,
                             .queries = cpu_data(q),
@@ -157,20 +158,20 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     const int64_t scores = spec.heads / spec.kv_heads * most_keys;
-    use_.threads.run(spec.kv_heads, [&](int64_t kv_head, int) {
-      const auto buffer = use_.buffers->take(scores * 4);
+    threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
+      const auto buffer = buffers_->take(scores * 4);
       attend_one(attention, kv_head, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
-    const TiledHeads heads(spec, most_keys, *use_.buffers);
-    use_.threads.run(spec.kv_heads, [&](int64_t head, int) { heads.tile(attention, head); });
+    const TiledHeads heads(spec, most_keys, *buffers_);
+    threads_.run(spec.kv_heads, [&](int64_t head, int) { heads.tile(attention, head); });
     const int64_t blocks = ceil_div(q.rows, kQueryBlock);
-    use_.threads.run(spec.heads * blocks, [&](int64_t task, int) {
+    threads_.run(spec.heads * blocks, [&](int64_t task, int) {
       // The longest first, so that threads end together.
       const int64_t block = blocks - 1 - task / spec.heads;
       const int64_t first = block * kQueryBlock;
       const int64_t count = std::min(kQueryBlock, q.rows - first);
-      const auto scores = use_.buffers->take(count * most_keys * 4);
+      const auto scores = buffers_->take(count * most_keys * 4);
       attend(attention, heads, task % spec.heads, first, count,
              reinterpret_cast<float*>(scores.get()));
     });
@@ -180,13 +181,13 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
 }
 
 Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
-                                     const AttentionSpec& spec, std::span<KvCache* const> caches,
-                                     int64_t position) {
+                                     const AttentionSpec& spec,
+                                     std::span<SequenceState* const> states, int64_t position) {
   Tensor out = make(q.rows, q.cols);
   const auto row_bytes = static_cast<size_t>(k.cols) * 4;
   const int64_t scores = spec.heads / spec.kv_heads * (position + 1);
-  use_.threads.run(q.rows, [&](int64_t row, int) {
-    KvCache& cache = *caches[static_cast<size_t>(row)];
+  threads_.run(q.rows, [&](int64_t row, int) {
+    const KvCache& cache = cpu_state(*states[static_cast<size_t>(row)]).layer(spec.layer);
     std::memcpy(cpu_data(cache.keys) + position * k.cols, cpu_data(k) + row * k.cols, row_bytes);
     std::memcpy(cpu_data(cache.values) + position * v.cols, cpu_data(v) + row * v.cols, row_bytes);
     const Attention attention{.spec = spec,
@@ -196,7 +197,7 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
                               .out = cpu_data(out) + row * q.cols,
                               .position = position,
                               .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
-    const auto buffer = use_.buffers->take(scores * 4);
+    const auto buffer = buffers_->take(scores * 4);
     for (int64_t head = 0; head < spec.kv_heads; ++head) {
       attend_one(attention, head, reinterpret_cast<float*>(buffer.get()));
     }

@@ -10,10 +10,9 @@
 #include <new>
 #include <vector>
 
-namespace ram {
+#include "matrix.h"
 
-/// Bytes kept readable and writable past the end of every buffer, for vectors that hang over.
-inline constexpr int64_t kSlackBytes = 64;
+namespace ram {
 
 /// Hands out 64-byte aligned buffers, takes them back, and hands them out again. What it holds, in
 /// use and idle, is at most keep_idle more than the most that was ever in use at one time. Safe to

@@ -16,7 +16,8 @@ constexpr int64_t kStoredBlockBytes = 128 << 10;
 
 struct CpuStorage : Storage {
   float* data = nullptr;
-  std::shared_ptr<std::byte> owner;  // null where the memory is somebody else's
+  std::shared_ptr<std::byte> owner;  // null where the memory is the matrix's
+  Matrix matrix;                     // that was uploaded
 };
 
 }  // namespace
@@ -25,7 +26,53 @@ float* cpu_data(const Tensor& tensor) {
   return static_cast<CpuStorage*>(tensor.storage.get())->data;
 }
 
-CpuBackend::CpuBackend(CpuResources resources) : use_(std::move(resources)) {}
+std::unique_ptr<Backend> make_cpu_backend(const BackendResources& resources) {
+  return std::make_unique<CpuBackend>(resources);
+}
+
+CpuBackend::CpuBackend(const BackendResources& resources)
+    : checkpoint_(resources.checkpoint),
+      options_(resources.options),
+      precision_(options_.precision),
+      threads_(resources.threads),
+      buffers_(std::make_shared<BufferPool>()),
+      products_(precision_),
+      rope_(checkpoint_.config.rope, checkpoint_.config.head_dim, checkpoint_.config.max_positions),
+      weights_(checkpoint_, precision_, products_, buffers_, threads_,
+               kept_weights_at_most(options_)),
+      memory_(checkpoint_, options_, weights_) {}
+
+std::unique_ptr<SequenceState> CpuBackend::make_state() {
+  return std::make_unique<CpuSequenceState>(checkpoint_.config);
+}
+
+void CpuBackend::grow(SequenceState& state, int64_t tokens, int64_t held) {
+  for (KvCache& layer : cpu_state(state).layers()) {
+    for (Tensor* kept : {&layer.keys, &layer.values}) {
+      const Tensor larger = zeros(tokens, kept->cols);
+      if (held > 0) {
+        std::memcpy(cpu_data(larger), cpu_data(*kept), static_cast<size_t>(held * kept->cols) * 4);
+      }
+      *kept = larger;
+    }
+  }
+}
+
+void CpuBackend::begin_pass(const PassRows& rows, int64_t positions) {
+  rope_.ensure(positions);
+  if (rows.most == idle_length_) return;  // decoding asks at every token
+  idle_length_ = rows.most;
+  buffers_->keep_idle(options_.threads * memory_.scratch(rows.most).idle_bytes);
+}
+
+void CpuBackend::acquire(std::span<const WeightSlice> slices, const PassRows& rows) {
+  if (has_few(rows)) weights_.acquire(slices, Form::kStored);
+  if (has_many(rows)) weights_.acquire(slices, Form::kPacked);
+}
+
+void CpuBackend::prefetch(std::span<const WeightSlice> slices, const PassRows& rows) const {
+  if (!weights_.keeps(has_few(rows) ? Form::kStored : Form::kPacked)) weights_.prefetch(slices);
+}
 
 void CpuBackend::watch(const InputObserver* observe, int64_t row, std::vector<int> until) {
   observe_ = observe != nullptr && *observe ? observe : nullptr;
@@ -36,15 +83,39 @@ void CpuBackend::watch(const InputObserver* observe, int64_t row, std::vector<in
 
 Tensor CpuBackend::make(int64_t rows, int64_t cols) {
   auto storage = std::make_shared<CpuStorage>();
-  storage->owner = use_.buffers->take(padded_rows(rows) * cols * 4);
+  storage->owner = buffers_->take(padded_rows(rows) * cols * 4);
   storage->data = reinterpret_cast<float*>(storage->owner.get());
   return {.rows = rows, .cols = cols, .storage = std::move(storage)};
 }
 
-Tensor CpuBackend::from_matrix(Matrix& values) {
+Tensor CpuBackend::upload(Matrix values) {
   auto storage = std::make_shared<CpuStorage>();
+  Tensor x{.rows = values.rows(), .cols = values.cols(), .storage = storage};
   storage->data = values.data();
-  return {.rows = values.rows(), .cols = values.cols(), .storage = std::move(storage)};
+  storage->matrix = std::move(values);
+  return x;
+}
+
+Matrix CpuBackend::to_matrix(Tensor x) {
+  auto& storage = static_cast<CpuStorage&>(*x.storage);
+  if (storage.owner == nullptr && x.storage.use_count() == 1) return std::move(storage.matrix);
+  Matrix values(x.rows, x.cols);
+  std::memcpy(values.data(), storage.data, static_cast<size_t>(x.rows * x.cols) * 4);
+  return values;
+}
+
+std::span<const float> CpuBackend::host(const Tensor& x) {
+  return {cpu_data(x), static_cast<size_t>(x.rows * x.cols)};
+}
+
+Tensor CpuBackend::copy_rows(const Tensor& x, int64_t first, int64_t count) {
+  Tensor y = make(count, x.cols);
+  std::memcpy(cpu_data(y), cpu_data(x) + first * x.cols, static_cast<size_t>(count * x.cols) * 4);
+  return y;
+}
+
+int64_t CpuBackend::find_non_finite(const Tensor& x) {
+  return find_non_finite_float(cpu_data(x), x.rows * x.cols);
 }
 
 Tensor CpuBackend::zeros(int64_t rows, int64_t cols) {
@@ -58,29 +129,29 @@ void CpuBackend::clear(const Tensor& x) {
 }
 
 void CpuBackend::round(const Tensor& x) {
-  if (use_.precision == Precision::kBF16) round_row_to_bf16(cpu_data(x), x.rows * x.cols);
+  if (precision_ == Precision::kBF16) round_row_to_bf16(cpu_data(x), x.rows * x.cols);
 }
 
 Tensor CpuBackend::embed(int unit, std::span<const int32_t> ids) {
-  const int64_t cols = use_.weights.packed(unit, 0).cols;
+  const int64_t cols = weights_.packed(unit, 0).cols;
   Tensor x = make(std::ssize(ids), cols);
   float* out = cpu_data(x);
   for_rows(x.rows, cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
-      use_.weights.read_rows(unit, 0, ids[static_cast<size_t>(i)], 1, out + i * cols);
+      weights_.read_rows(unit, 0, ids[static_cast<size_t>(i)], 1, out + i * cols);
     }
   });
   return x;
 }
 
 Tensor CpuBackend::linear(const Tensor& x, int unit) {
-  Tensor y = product(x, unit);
+  Tensor y = logits(x, unit);
   round(y);
   return y;
 }
 
-Tensor CpuBackend::product(const Tensor& x, int unit) {
-  Tensor y = make(x.rows, use_.weights.packed(unit, 0).rows);
+Tensor CpuBackend::logits(const Tensor& x, int unit) {
+  Tensor y = make(x.rows, weights_.packed(unit, 0).rows);
   const Block block{.part = 0, .begin = 0, .count = x.rows};
   multiply(x, unit, {&block, 1}, form_for(x.rows), y);
   return y;
@@ -88,8 +159,8 @@ Tensor CpuBackend::product(const Tensor& x, int unit) {
 
 Tensor CpuBackend::grouped_linear(const Tensor& x, int unit, const Routing& routing,
                                   ExpertRange range) {
-  Tensor y = make(x.rows, use_.weights.packed(unit, range.first).rows);
-  multiply(x, unit, expert_blocks(routing, range), form_for(routing.tokens), y);
+  Tensor y = make(x.rows, weights_.packed(unit, range.first).rows);
+  multiply(x, unit, expert_blocks(cpu_routing(routing), range), form_for(routing.tokens), y);
   round(y);
   return y;
 }
@@ -101,10 +172,10 @@ Tensor CpuBackend::gated_linear(const Tensor& x, int gate, int up) {
 
 Tensor CpuBackend::grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
                                         ExpertRange range) {
-  return gated(x, gate, up, expert_blocks(routing, range), form_for(routing.tokens));
+  return gated(x, gate, up, expert_blocks(cpu_routing(routing), range), form_for(routing.tokens));
 }
 
-std::vector<CpuBackend::Block> CpuBackend::expert_blocks(const Routing& routing,
+std::vector<CpuBackend::Block> CpuBackend::expert_blocks(const CpuRouting& routing,
                                                          ExpertRange range) {
   const int64_t base = routing.segments.at(static_cast<size_t>(range.first)).begin;
   std::vector<Block> blocks;
@@ -121,8 +192,8 @@ std::vector<CpuBackend::Block> CpuBackend::expert_blocks(const Routing& routing,
 
 Tensor CpuBackend::gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
                          Form form) {
-  Tensor y = make(x.rows, use_.weights.packed(gate, 0).rows);
-  const bool biased = !use_.weights.bias(gate).empty() || !use_.weights.bias(up).empty();
+  Tensor y = make(x.rows, weights_.packed(gate, 0).rows);
+  const bool biased = !weights_.bias(gate).empty() || !weights_.bias(up).empty();
   if (form == Form::kPacked && !biased) {
     multiply_gated(x, gate, up, blocks, y);
     return y;
@@ -150,11 +221,10 @@ void CpuBackend::multiply(const Tensor& x, int unit, std::span<const Block> bloc
   } else {
     const std::shared_ptr<std::byte> narrowed = narrow(x);
     const std::vector<Product> products = packed_products(x, narrowed.get(), unit, blocks, y);
-    use_.threads.run(std::ssize(products), [&](int64_t i, int) {
-      use_.products.multiply(products[static_cast<size_t>(i)]);
-    });
+    threads_.run(std::ssize(products),
+                 [&](int64_t i, int) { products_.multiply(products[static_cast<size_t>(i)]); });
   }
-  const std::span<const float> bias = use_.weights.bias(unit);
+  const std::span<const float> bias = weights_.bias(unit);
   if (bias.empty()) return;
   for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
@@ -179,8 +249,8 @@ bool CpuBackend::show(const Tensor& x, int unit, std::span<const Block> blocks) 
 }
 
 std::shared_ptr<std::byte> CpuBackend::narrow(const Tensor& x) {
-  if (!use_.products.wants_bf16()) return nullptr;
-  auto narrowed = use_.buffers->take(padded_rows(x.rows) * x.cols * 2);
+  if (!products_.wants_bf16()) return nullptr;
+  auto narrowed = buffers_->take(padded_rows(x.rows) * x.cols * 2);
   auto* halves = reinterpret_cast<uint16_t*>(narrowed.get());
   for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
     narrow_row_to_bf16(cpu_data(x) + first * x.cols, count * x.cols, halves + first * x.cols);
@@ -194,7 +264,7 @@ std::vector<Product> CpuBackend::packed_products(const Tensor& x, const std::byt
   const auto* halves = reinterpret_cast<const uint16_t*>(narrowed);
   std::vector<Product> products;
   for (const Block& block : blocks) {
-    const PackedMatrix& matrix = use_.weights.packed(unit, block.part);
+    const PackedMatrix& matrix = weights_.packed(unit, block.part);
     for (int64_t panel = 0; panel < std::ssize(matrix.panels); ++panel) {
       for (int64_t done = 0; done < block.count; done += kRowBlock) {
         const int64_t row = block.begin + done;
@@ -223,21 +293,21 @@ void CpuBackend::multiply_gated(const Tensor& x, int gate, int up, std::span<con
   const std::vector<Product> gates = packed_products(x, narrowed.get(), gate, blocks, y);
   const std::vector<Product> ups = packed_products(x, narrowed.get(), up, blocks, y);
   RAM_CHECK(gates.size() == ups.size());
-  const bool rounded = use_.precision == Precision::kBF16;
-  use_.threads.run(std::ssize(gates), [&](int64_t i, int) {
+  const bool rounded = precision_ == Precision::kBF16;
+  threads_.run(std::ssize(gates), [&](int64_t i, int) {
     Product product = gates[static_cast<size_t>(i)];
     float* out = product.y;
     const int64_t n = product.n;
     const int64_t count = padded_rows(product.rows) * n;
-    const auto buffer = use_.buffers->take(2 * count * 4);
+    const auto buffer = buffers_->take(2 * count * 4);
     auto* gated = reinterpret_cast<float*>(buffer.get());
     float* other = gated + count;
     product.y = gated;
     product.y_stride = n;
-    use_.products.multiply(product);
+    products_.multiply(product);
     product.packed = ups[static_cast<size_t>(i)].packed;
     product.y = other;
-    use_.products.multiply(product);
+    products_.multiply(product);
     for (int64_t row = 0; row < product.rows; ++row) {
       float* values = gated + row * n;
       if (rounded) {
@@ -265,10 +335,10 @@ void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Bloc
   const float* inputs = cpu_data(x);
   int64_t stride = x.cols;
   for (const Block& block : blocks) {
-    const StoredMatrix& matrix = use_.weights.stored(unit, block.part);
+    const StoredMatrix& matrix = weights_.stored(unit, block.part);
     if (matrix.format && !arranged) {
       stride = arranged_floats(*matrix.format, x.cols);
-      arranged = use_.buffers->take(x.rows * stride * 4);
+      arranged = buffers_->take(x.rows * stride * 4);
       auto* out = reinterpret_cast<float*>(arranged.get());
       for (const Block& one : blocks) {
         for (int64_t i = one.begin; i < one.begin + one.count; ++i) {
@@ -290,40 +360,52 @@ void CpuBackend::multiply_stored(const Tensor& x, int unit, std::span<const Bloc
       }
     }
   }
-  use_.threads.run(std::ssize(tasks), [&](int64_t i, int) {
+  threads_.run(std::ssize(tasks), [&](int64_t i, int) {
     const Task& task = tasks[static_cast<size_t>(i)];
     stored_matvec(*task.matrix, task.x, task.first, task.count, task.y);
   });
 }
 
-void CpuBackend::multiply_rows(const float* x, int64_t count, int unit, int64_t first, int64_t last,
-                               float* y) {
-  const PackedMatrix& matrix = use_.weights.packed(unit, 0);
+Tensor CpuBackend::logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) {
+  const PackedMatrix& matrix = weights_.packed(unit, 0);
+  Tensor y = make(x.rows, last_id - first_id);
   std::shared_ptr<std::byte> narrowed;
-  if (use_.products.wants_bf16()) {
-    narrowed = use_.buffers->take(padded_rows(count) * matrix.cols * 2);
-    narrow_row_to_bf16(x, count * matrix.cols, reinterpret_cast<uint16_t*>(narrowed.get()));
+  if (products_.wants_bf16()) {
+    narrowed = buffers_->take(padded_rows(x.rows) * x.cols * 2);
+    narrow_row_to_bf16(cpu_data(x), x.rows * x.cols, reinterpret_cast<uint16_t*>(narrowed.get()));
   }
-  for (int64_t row = first; row < last; row += matrix.panel_rows) {
-    const int64_t panel = row / matrix.panel_rows;
-    for (int64_t done = 0; done < count; done += kRowBlock) {
-      use_.products.multiply(
-          {.x = x + done * matrix.cols,
-           .x_bf16 = narrowed
-                         ? reinterpret_cast<const uint16_t*>(narrowed.get()) + done * matrix.cols
-                         : nullptr,
-           .rows = std::min(kRowBlock, count - done),
+  for (int64_t id = first_id; id < last_id; id += matrix.panel_rows) {
+    const int64_t panel = id / matrix.panel_rows;
+    for (int64_t done = 0; done < x.rows; done += kRowBlock) {
+      products_.multiply(
+          {.x = cpu_data(x) + done * x.cols,
+           .x_bf16 = narrowed ? reinterpret_cast<const uint16_t*>(narrowed.get()) + done * x.cols
+                              : nullptr,
+           .rows = std::min(kRowBlock, x.rows - done),
            .packed = matrix.panels.at(static_cast<size_t>(panel)).get(),
            .n = matrix.rows_of(panel),
-           .k = matrix.cols,
-           .y = y + done * (last - first) + (row - first),
-           .y_stride = last - first});
+           .k = x.cols,
+           .y = cpu_data(y) + done * y.cols + (id - first_id),
+           .y_stride = y.cols});
     }
   }
+  return y;
+}
+
+Tensor CpuBackend::norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
+                             double epsilon) {
+  Tensor y = make(count, hidden.cols());
+  float* out = cpu_data(y);
+  for (int64_t i = 0; i < count; ++i) {
+    rms_norm_row(hidden.row(first + i), weights_.vector(unit).data(), y.cols,
+                 static_cast<float>(epsilon), out + i * y.cols);
+  }
+  round(y);
+  return y;
 }
 
 Tensor CpuBackend::rms_norm(const Tensor& x, int unit, double epsilon) {
-  const std::span<const float> weight = use_.weights.vector(unit);
+  const std::span<const float> weight = weights_.vector(unit);
   const auto width = static_cast<int64_t>(weight.size());
   Tensor y = make(x.rows, x.cols);
   const float* in = cpu_data(x);
@@ -343,8 +425,8 @@ void CpuBackend::rope(Tensor& x, int64_t heads, int64_t position, int64_t step) 
   float* data = cpu_data(x);
   for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
-      const float* cosines = use_.rope.cosines(position + i * step);
-      const float* sines = use_.rope.sines(position + i * step);
+      const float* cosines = rope_.cosines(position + i * step);
+      const float* sines = rope_.sines(position + i * step);
       for (int64_t head = 0; head < heads; ++head) {
         rotate_head(data + i * x.cols + head * dim, cosines, sines, dim);
       }

@@ -11,50 +11,40 @@
 
 #include "backend.h"
 #include "cpu/buffer.h"
+#include "cpu/memory.h"
 #include "cpu/products.h"
 #include "cpu/rope.h"
+#include "cpu/routing.h"
+#include "cpu/sequence_state.h"
 #include "cpu/weights.h"
 
 namespace ram {
 
-/// What a backend on the CPU works with; all outlive it.
-struct CpuResources {
-  Precision precision = Precision::kF32;
-  Products& products;
-  WeightStore& weights;
-  RopeTable& rope;
-  ThreadPool& threads;
-  std::shared_ptr<BufferPool> buffers;
-};
-
 /// The floats of a tensor of the CPU backend: [padded_rows(rows), cols].
 float* cpu_data(const Tensor& tensor);
 
+/// make_backend("cpu", resources).
+std::unique_ptr<Backend> make_cpu_backend(const BackendResources& resources);
+
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(CpuResources resources);
+  explicit CpuBackend(const BackendResources& resources);
 
-  /// Inputs of products are shown to `observe` as those of row `row` of the block. Once it has seen
-  /// those of all units of `until`, products and attention are left out: their results are zeros.
-  /// @param observe outlives the watching, which watch(nullptr, 0) ends.
-  /// @pre sequences then run one after the other.
-  void watch(const InputObserver* observe, int64_t row, std::vector<int> until = {});
-
-  /// Whether products of few rows take packed weights too: then a row's results do not depend on
-  /// how many rows there are. @pre weights are then at hand packed.
-  void always_packed(bool on) { always_packed_ = on; }
-
-  /// The tensor works in the matrix's memory, which outlives it.
-  Tensor from_matrix(Matrix& values) override;
+  Tensor upload(Matrix values) override;
+  Matrix to_matrix(Tensor x) override;
+  std::span<const float> host(const Tensor& x) override;
+  Tensor copy_rows(const Tensor& x, int64_t first, int64_t count) override;
   Tensor zeros(int64_t rows, int64_t cols) override;
+  int64_t find_non_finite(const Tensor& x) override;
+
   Tensor embed(int unit, std::span<const int32_t> ids) override;
   Tensor linear(const Tensor& x, int unit) override;
   Tensor rms_norm(const Tensor& x, int unit, double epsilon) override;
   void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) override;
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
-                   KvCache* cache, int64_t position) override;
+                   SequenceState* state, int64_t position) override;
   Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
-                           const AttentionSpec& spec, std::span<KvCache* const> caches,
+                           const AttentionSpec& spec, std::span<SequenceState* const> states,
                            int64_t position) override;
   void add(Tensor& x, const Tensor& y) override;
   Tensor gated_linear(const Tensor& x, int gate, int up) override;
@@ -65,17 +55,45 @@ class CpuBackend : public Backend {
                         ExpertRange range) override;
   Tensor grouped_gated_linear(const Tensor& x, int gate, int up, const Routing& routing,
                               ExpertRange range) override;
-  void scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
-                   ExpertRange range) override;
+  void combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) override;
 
-  /// linear() whose outputs stay float32 whatever the precision: logits.
-  Tensor product(const Tensor& x, int unit);
+  Tensor logits(const Tensor& x, int unit) override;
+  Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
+                   double epsilon) override;
+  Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) override;
+  int64_t ids_at_once(int unit) const override { return weights_.packed(unit, 0).panel_rows; }
 
-  /// Rows [first, last) of a unit's only part applied to `count` rows of x: logits of a piece of
-  /// the vocabulary. y [padded_rows(count), last - first].
-  /// @pre the rows are at hand, first and last are multiples of a panel's rows or the end.
-  void multiply_rows(const float* x, int64_t count, int unit, int64_t first, int64_t last,
-                     float* y);
+  std::unique_ptr<SequenceState> make_state() override;
+  void grow(SequenceState& state, int64_t tokens, int64_t held) override;
+
+  void set_steps(StepWeights steps) override { memory_.set_steps(std::move(steps)); }
+  int experts_at_once() const override { return memory_.experts_at_once(); }
+  bool make_room(const PassRows& rows) override {
+    return memory_.make_room(rows.most, has_few(rows));
+  }
+  void begin_pass(const PassRows& rows, int64_t positions) override;
+  void watch(const InputObserver* observe, int64_t row, std::vector<int> until) override;
+  void keep_rows_apart(bool on) override { rows_apart_ = on; }
+
+  void acquire(std::span<const WeightSlice> slices, const PassRows& rows) override;
+  void acquire_rows(int unit, int64_t first, int64_t last) override {
+    weights_.acquire_rows(unit, first, last);
+  }
+  void release() override { weights_.release(); }
+  void prefetch(std::span<const WeightSlice> slices, const PassRows& rows) const override;
+  bool keeps_weights() const override { return weights_.keeps(Form::kPacked); }
+  void set_unit(int unit, UnitRows values) override { weights_.set_unit(unit, std::move(values)); }
+  void restore_unit(int unit) override { weights_.restore_unit(unit); }
+
+  int64_t pass_bytes(int64_t length) const override { return memory_.pass_bytes(length); }
+  int64_t row_bytes(int64_t length) const override { return memory_.row_bytes(length); }
+  int64_t logits_bytes(int64_t models) const override { return memory_.logits_bytes(models); }
+  int64_t step_bytes() const override { return memory_.step_bytes(); }
+  int64_t rows_at_once(int64_t length) const override { return memory_.rows_at_once(length); }
+  int64_t usable_bytes() const override { return memory_.usable_bytes(); }
+
+  /// What tensors, states and weights take their memory from.
+  const BufferPool& buffers() const { return *buffers_; }
 
  private:
   /// Rows [begin, begin + count) of x times one part of a unit.
@@ -86,13 +104,16 @@ class CpuBackend : public Backend {
     const int32_t* positions = nullptr;  // as LinearInput's
   };
 
-  /// How the weights are at hand that this many rows are multiplied with.
+  /// How the weights are at hand that this many rows are multiplied with. Packed ones give a row
+  /// the same bits whatever rows are beside it.
   Form form_for(int64_t rows) const {
-    return rows <= kFewRows && !always_packed_ ? Form::kStored : Form::kPacked;
+    return rows <= kFewRows && !rows_apart_ ? Form::kStored : Form::kPacked;
   }
+  bool has_few(const PassRows& rows) const { return form_for(rows.fewest) == Form::kStored; }
+  bool has_many(const PassRows& rows) const { return form_for(rows.most) == Form::kPacked; }
   Tensor make(int64_t rows, int64_t cols);
   void round(const Tensor& x);
-  static std::vector<Block> expert_blocks(const Routing& routing, ExpertRange range);
+  static std::vector<Block> expert_blocks(const CpuRouting& routing, ExpertRange range);
   /// y = x W^T of each block, plus the bias.
   void multiply(const Tensor& x, int unit, std::span<const Block> blocks, Form form,
                 const Tensor& y);
@@ -116,17 +137,26 @@ class CpuBackend : public Backend {
   template <typename Task>
   void for_rows(int64_t rows, int64_t cols, const Task& task) {
     const int64_t step = std::max<int64_t>(1, kLeastElements / std::max<int64_t>(1, cols));
-    use_.threads.run(ceil_div(rows, step), [&](int64_t i, int worker) {
+    threads_.run(ceil_div(rows, step), [&](int64_t i, int worker) {
       task(i * step, std::min(step, rows - i * step), worker);
     });
   }
 
-  CpuResources use_;
+  const Checkpoint& checkpoint_;
+  const EngineOptions& options_;
+  Precision precision_;
+  ThreadPool& threads_;
+  std::shared_ptr<BufferPool> buffers_;
+  Products products_;
+  RopeTable rope_;
+  WeightStore weights_;
+  CpuMemory memory_;
+  int64_t idle_length_ = -1;  // of rows, that the pool of buffers keeps room for
   const InputObserver* observe_ = nullptr;
   int64_t row_ = 0;
   std::vector<int> until_;  // of these, what was not seen yet
   bool seen_ = false;       // all that watch() was to wait for
-  bool always_packed_ = false;
+  bool rows_apart_ = false;
 };
 
 }  // namespace ram

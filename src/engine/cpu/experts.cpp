@@ -12,9 +12,6 @@
 namespace ram {
 namespace {
 
-// Columns that one thread adds up at a time.
-constexpr int64_t kColumnBlock = 512;
-
 struct Choice {
   int32_t expert;
   float weight;
@@ -45,7 +42,7 @@ Routing CpuBackend::route(const Tensor& logits, const RouteSpec& spec) {
   const int64_t experts = logits.cols;
   const auto per_token = static_cast<size_t>(spec.experts_per_token);
   std::vector<Choice> choices(static_cast<size_t>(logits.rows) * per_token);
-  use_.threads.run(ceil_div(logits.rows, kRowBlock), [&](int64_t block, int) {
+  threads_.run(ceil_div(logits.rows, kRowBlock), [&](int64_t block, int) {
     std::vector<float> probabilities(static_cast<size_t>(experts));
     const int64_t end = std::min(logits.rows, (block + 1) * kRowBlock);
     for (int64_t i = block * kRowBlock; i < end; ++i) {
@@ -56,24 +53,32 @@ Routing CpuBackend::route(const Tensor& logits, const RouteSpec& spec) {
              std::span(choices).subspan(static_cast<size_t>(i) * per_token, per_token));
     }
   });
-  Routing routing;
-  routing.tokens = logits.rows;
-  routing.segments.resize(static_cast<size_t>(experts));
-  for (const Choice& choice : choices) ++routing.segments[static_cast<size_t>(choice.expert)].count;
-  for (auto& segment : routing.segments) {
-    segment.begin = routing.gathered_rows;
-    routing.gathered_rows += padded_rows(segment.count);
+  auto routing = std::make_shared<CpuRouting>();
+  routing->experts_per_token = spec.experts_per_token;
+  routing->segments.resize(static_cast<size_t>(experts));
+  for (const Choice& choice : choices) {
+    ++routing->segments[static_cast<size_t>(choice.expert)].count;
   }
-  routing.token.assign(static_cast<size_t>(routing.gathered_rows), -1);
-  routing.weight.assign(static_cast<size_t>(routing.gathered_rows), 0);
+  for (auto& segment : routing->segments) {
+    segment.begin = routing->gathered_rows;
+    routing->gathered_rows += padded_rows(segment.count);
+  }
+  routing->token.assign(static_cast<size_t>(routing->gathered_rows), -1);
+  routing->weight.assign(static_cast<size_t>(routing->gathered_rows), 0);
+  routing->places.resize(choices.size());
   std::vector<int64_t> next(static_cast<size_t>(experts));
   for (size_t i = 0; i < choices.size(); ++i) {
     const auto expert = static_cast<size_t>(choices[i].expert);
-    const auto at = static_cast<size_t>(routing.segments[expert].begin + next[expert]++);
-    routing.token[at] = static_cast<int32_t>(i / per_token);
-    routing.weight[at] = choices[i].weight;
+    const auto at = static_cast<size_t>(routing->segments[expert].begin + next[expert]++);
+    routing->token[at] = static_cast<int32_t>(i / per_token);
+    routing->weight[at] = choices[i].weight;
+    routing->places[i] = static_cast<int32_t>(at);
+    if ((i + 1) % per_token == 0) {
+      const auto end = routing->places.begin() + static_cast<int64_t>(i) + 1;
+      std::sort(end - spec.experts_per_token, end);
+    }
   }
-  return routing;
+  return {.tokens = logits.rows, .storage = std::move(routing)};
 }
 
 namespace {
@@ -84,7 +89,7 @@ struct Rows {
   int64_t end;
 };
 
-Rows rows_of(const Routing& routing, ExpertRange range) {
+Rows rows_of(const CpuRouting& routing, ExpertRange range) {
   const auto& last = routing.segments.at(static_cast<size_t>(range.last - 1));
   return {routing.segments.at(static_cast<size_t>(range.first)).begin,
           last.begin + padded_rows(last.count)};
@@ -93,12 +98,13 @@ Rows rows_of(const Routing& routing, ExpertRange range) {
 }  // namespace
 
 Tensor CpuBackend::gather(const Tensor& x, const Routing& routing, ExpertRange range) {
-  const Rows rows = rows_of(routing, range);
+  const CpuRouting& own = cpu_routing(routing);
+  const Rows rows = rows_of(own, range);
   Tensor y = make(rows.end - rows.begin, x.cols);
   const auto row_bytes = static_cast<size_t>(x.cols) * 4;
   for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
-      const int32_t token = routing.token[static_cast<size_t>(rows.begin + i)];
+      const int32_t token = own.token[static_cast<size_t>(rows.begin + i)];
       float* out = cpu_data(y) + i * y.cols;
       if (token >= 0) {
         std::memcpy(out, cpu_data(x) + token * x.cols, row_bytes);
@@ -110,19 +116,17 @@ Tensor CpuBackend::gather(const Tensor& x, const Routing& routing, ExpertRange r
   return y;
 }
 
-void CpuBackend::scatter_add(Tensor& sum, const Tensor& y, const Routing& routing,
-                             ExpertRange range) {
-  const Rows rows = rows_of(routing, range);
-  // A token's experts add up in increasing order whatever the cut by columns.
-  use_.threads.run(ceil_div(sum.cols, kColumnBlock), [&](int64_t block, int) {
-    const int64_t first = block * kColumnBlock;
-    const int64_t count = std::min(kColumnBlock, sum.cols - first);
-    for (int64_t i = rows.begin; i < rows.end; ++i) {
-      const int32_t token = routing.token[static_cast<size_t>(i)];
-      if (token < 0) continue;
-      add_scaled_row(cpu_data(sum) + token * sum.cols + first,
-                     cpu_data(y) + (i - rows.begin) * y.cols + first,
-                     routing.weight[static_cast<size_t>(i)], count);
+void CpuBackend::combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) {
+  const CpuRouting& own = cpu_routing(routing);
+  const Rows rows = rows_of(own, range);
+  const int64_t per_token = own.experts_per_token;
+  for_rows(sum.rows, per_token * sum.cols, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first * per_token; i < (first + count) * per_token; ++i) {
+      const int32_t place = own.places[static_cast<size_t>(i)];
+      if (place < rows.begin || place >= rows.end) continue;
+      add_scaled_row(cpu_data(sum) + i / per_token * sum.cols,
+                     cpu_data(y) + (place - rows.begin) * y.cols,
+                     own.weight[static_cast<size_t>(place)], sum.cols);
     }
   });
 }

@@ -9,20 +9,13 @@
 
 #include "ram/engine.h"
 
+#include "matrix.h"
+
 namespace ram {
 
 /// Rows of a block: products are cut at its multiples, so that what comes out depends on a row's
 /// place in its sequence only.
 inline constexpr int64_t kRowBlock = 256;
-
-/// A block's rows are filled up to a multiple of this: inputs must be readable and outputs writable
-/// up to there. What stands in the unused rows does not matter.
-inline constexpr int64_t kRowStep = 16;
-
-/// Rows that a matrix of `rows` rows must have room for.
-constexpr int64_t padded_rows(int64_t rows) {
-  return (rows + kRowStep - 1) / kRowStep * kRowStep;
-}
 
 /// y = x W^T for one packed [n, k] matrix W.
 struct Product {

@@ -22,7 +22,7 @@ constexpr int64_t kLeastPanelRows = 64;
 constexpr int64_t kReadRows = 256;
 
 int64_t panel_rows_for(int64_t cols) {
-  int64_t rows = kPieceRows;
+  int64_t rows = kLogitIds;
   while (rows > kLeastPanelRows && rows * cols * 4 > kPanelBytes) rows /= 2;
   return rows;
 }

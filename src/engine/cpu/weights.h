@@ -23,9 +23,6 @@ namespace ram {
 /// Products of at most this many rows use the weights as stored.
 inline constexpr int64_t kFewRows = 4;
 
-/// Rows of a head that are at hand at a time: a multiple of every panel's rows.
-inline constexpr int64_t kPieceRows = 4096;
-
 /// How weights are at hand.
 enum class Form : uint8_t {
   kPacked,  ///< for more than kFewRows rows
@@ -36,7 +33,7 @@ enum class Form : uint8_t {
 struct PackedMatrix {
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t panel_rows = 0;  ///< of all but the last; a power of two from 64 to kPieceRows
+  int64_t panel_rows = 0;  ///< of all but the last; a power of two from 64 to kLogitIds
   std::vector<std::shared_ptr<std::byte>> panels;  ///< null: not at hand
 
   int64_t rows_of(int64_t panel) const { return std::min(panel_rows, rows - panel * panel_rows); }
@@ -51,7 +48,7 @@ class WeightStore {
   /// Reads what is not at hand, in blocks spread over the threads.
   /// @throws Error{kCorrupt} the file ends before, or a weight is not finite.
   void acquire(std::span<const WeightSlice> slices, Form form);
-  /// The same for the packed rows [first, last) of a unit's only part, multiples of kPieceRows or
+  /// The same for the packed rows [first, last) of a unit's only part, multiples of kLogitIds or
   /// the end.
   void acquire_rows(int unit, int64_t first, int64_t last);
   /// Lets go of all that is not kept.

@@ -1,13 +1,12 @@
 // Token by token, with the keys and values of what came before.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "ram/error.h"
 #include "ram/scoped.h"
+#include "ram/size.h"
 
-#include "cpu/kernels.h"
 #include "model/state.h"
 
 namespace ram {
@@ -41,29 +40,22 @@ struct Place {
   }
 };
 
-/// While it is there, products of few rows are those of many: a row's bits do not depend on the
-/// others.
-class AlwaysPacked {
- public:
-  explicit AlwaysPacked(CpuBackend& backend) : backend_(backend) { backend.always_packed(true); }
-  ~AlwaysPacked() { backend_.always_packed(false); }
-  AlwaysPacked(const AlwaysPacked&) = delete;
-  AlwaysPacked& operator=(const AlwaysPacked&) = delete;
-
- private:
-  CpuBackend& backend_;
-};
-
 }  // namespace
 
 struct Decoder::State {
-  State(LanguageModel& model_in, int64_t capacity_in) : model(model_in), capacity(capacity_in) {}
+  State(LanguageModel& model_in, int64_t capacity_in)
+      : model(model_in),
+        use(*model_in.state_),
+        capacity(capacity_in),
+        sequence(use.backend->make_state()),
+        logits(static_cast<size_t>(use.vocabulary())) {}
 
   LanguageModel& model;
+  LanguageModel::State& use;
   int64_t capacity;
   int64_t length = 0;
-  int64_t room = 0;  // tokens that the cache has memory for
-  std::vector<KvCache> cache;
+  int64_t room = 0;  // tokens that the sequence's state has memory for
+  std::unique_ptr<SequenceState> sequence;
   std::vector<float> logits;
 
   void make_room(int64_t tokens);
@@ -98,28 +90,12 @@ class KeepsLength {
 void Decoder::State::make_room(int64_t tokens) {
   if (tokens <= room) return;
   const int64_t larger_room = std::min(capacity, std::max({tokens, 2 * room, kLeastRoom}));
-  CpuBackend& backend = model.state().backend;
-  for (KvCache& layer : cache) {
-    for (Tensor* kept : {&layer.keys, &layer.values}) {
-      const Tensor larger = backend.zeros(larger_room, kept->cols);
-      if (length > 0) {
-        std::memcpy(cpu_data(larger), cpu_data(*kept),
-                    static_cast<size_t>(length * kept->cols) * 4);
-      }
-      *kept = larger;
-    }
-  }
-  room = larger_room;  // last: where memory is refused, some layers have it and others have not
+  use.backend->grow(*sequence, larger_room, length);
+  room = larger_room;  // last: where memory is refused, there is no more room than before
 }
 
 Decoder::Decoder(LanguageModel& model, int64_t capacity)
-    : state_(std::make_unique<State>(model, capacity)) {
-  LanguageModel::State& use = model.state();
-  const int64_t width = use.config().kv_heads * use.config().head_dim;
-  const Tensor none{.rows = 0, .cols = width, .storage = nullptr};
-  state_->cache.assign(static_cast<size_t>(model.layers()), {.keys = none, .values = none});
-  state_->logits.resize(static_cast<size_t>(use.vocabulary()));
-}
+    : state_(std::make_unique<State>(model, capacity)) {}
 
 Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
@@ -136,7 +112,6 @@ void Decoder::truncate(int64_t length) {
 /// Takes ids through all layers, behind what is held. @return the hidden states of the last block.
 Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   RAM_CHECK(!ids.empty());
-  LanguageModel::State& use = model.state();
   check_room(std::ssize(ids));
   use.check_ids(ids, length);
   make_room(length + std::ssize(ids));
@@ -144,9 +119,9 @@ Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   while (!ids.empty()) {
     const auto count = std::min<size_t>(ids.size(), kBlock);
     std::vector<Sequence> sequences(1);
-    sequences[0].hidden = use.backend.embed(use.embedding, ids.first(count));
+    sequences[0].hidden = use.backend->embed(use.embedding, ids.first(count));
     sequences[0].position = length;
-    sequences[0].cache = &cache;
+    sequences[0].state = sequence.get();
     use.run(sequences, 0, model.layers(), {});
     hidden = sequences[0].hidden;
     length += static_cast<int64_t>(count);
@@ -161,7 +136,6 @@ void Decoder::State::check_room(int64_t more) const {
 }
 
 std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> continuations) {
-  LanguageModel::State& use = model.state();
   std::vector<Sequence> sequences;
   int64_t longest = 0;
   for (const Continuation& continuation : continuations) {
@@ -174,11 +148,11 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
   make_room(length + longest);
   for (const Continuation& continuation : continuations) {
     if (continuation.ids.size() == 1) continue;
-    Sequence& sequence = sequences.emplace_back();
-    sequence.hidden =
-        use.backend.embed(use.embedding, continuation.ids.first(continuation.ids.size() - 1));
-    sequence.position = length;
-    sequence.cache = &cache;
+    Sequence& branch = sequences.emplace_back();
+    branch.hidden =
+        use.backend->embed(use.embedding, continuation.ids.first(continuation.ids.size() - 1));
+    branch.position = length;
+    branch.state = sequence.get();
   }
   // All write their keys into the same room behind what is held, and read them before the next one
   // does.
@@ -188,13 +162,13 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
 
 /// Logits after the last row of a hidden state. @pre the head is at hand.
 void Decoder::State::take_logits(const Tensor& hidden) {
-  LanguageModel::State& use = model.state();
-  Matrix last(1, use.config().hidden);
-  const auto normed = use.normed(cpu_data(hidden) + (hidden.rows - 1) * hidden.cols, 1);
-  std::memcpy(last.data(), normed.get(), static_cast<size_t>(hidden.cols) * 4);
-  const Tensor product = use.backend.product(use.backend.from_matrix(last), use.head);
-  std::memcpy(logits.data(), cpu_data(product), static_cast<size_t>(product.cols) * 4);
-  if (find_non_finite_float(logits.data(), product.cols) >= 0) {
+  Backend& backend = *use.backend;
+  const Tensor normed = backend.rms_norm(backend.copy_rows(hidden, hidden.rows - 1, 1),
+                                         use.final_norm, use.config().rms_norm_eps);
+  const Tensor row = backend.logits(normed, use.head);
+  const std::span<const float> values = backend.host(row);
+  std::copy(values.begin(), values.end(), logits.begin());
+  if (backend.find_non_finite(row) >= 0) {
     fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
          use.checkpoint.name, length - 1);
   }
@@ -203,10 +177,10 @@ void Decoder::State::take_logits(const Tensor& hidden) {
 std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
   KeepsLength all_or_nothing(state_->length);
   const Tensor hidden = state_->forward(ids);
-  LanguageModel::State& use = state_->model.state();
-  const WeightSlice head{.unit = use.head};
-  const AtScopeExit release([&use] { use.weights.release(); });
-  use.weights.acquire({&head, 1}, Form::kStored);
+  Backend& backend = *state_->use.backend;
+  const WeightSlice head{.unit = state_->use.head};
+  const AtScopeExit release([&backend] { backend.release(); });
+  backend.acquire({&head, 1}, {.fewest = 1, .most = 1});
   state_->take_logits(hidden);
   all_or_nothing.done();
   return logits();
@@ -215,7 +189,8 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
 void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> ids) {
   RAM_CHECK(!decoders.empty() && decoders.size() == ids.size());
   LanguageModel& model = decoders.front().state_->model;
-  LanguageModel::State& use = model.state();
+  LanguageModel::State& use = *model.state_;
+  Backend& backend = *use.backend;
   std::vector<Sequence> sequences(1);
   Sequence& all = sequences.front();
   all.position = decoders.front().state_->length;
@@ -225,34 +200,31 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
     RAM_CHECK(&state.model == &model && state.length == all.position);
     state.check_room(1);
     state.make_room(state.length + 1);
-    all.abreast.push_back(&state.cache);
+    all.abreast.push_back(state.sequence.get());
   }
-  const AlwaysPacked packed(use.backend);
-  all.hidden = use.backend.embed(use.embedding, ids);
+  // A row's bits do not depend on the others.
+  backend.keep_rows_apart(true);
+  const AtScopeExit together([&backend] { backend.keep_rows_apart(false); });
+  all.hidden = backend.embed(use.embedding, ids);
   use.run(sequences, 0, model.layers(), {});
-  const auto count = std::ssize(ids);
-  const auto normed = use.normed(cpu_data(all.hidden), count);
-  const auto* inputs = reinterpret_cast<const float*>(normed.get());
-  const int64_t panel = use.weights.packed(use.head, 0).panel_rows;
-  const int64_t step = use.weights.keeps(Form::kPacked) ? use.vocabulary() : kPieceRows;
+  const Tensor normed = backend.rms_norm(all.hidden, use.final_norm, use.config().rms_norm_eps);
+  const int64_t each = backend.ids_at_once(use.head);
+  const int64_t step = backend.keeps_weights() ? use.vocabulary() : kLogitIds;
   for (int64_t first = 0; first < use.vocabulary(); first += step) {
     const int64_t last = std::min(use.vocabulary(), first + step);
-    const AtScopeExit release([&use] { use.weights.release(); });
-    use.weights.acquire_rows(use.head, first, last);
-    use.threads.run(ceil_div(last - first, panel), [&](int64_t i, int) {
-      const int64_t begin = first + i * panel;
-      const int64_t ids_here = std::min(panel, last - begin);
-      const auto buffer = use.buffers->take(padded_rows(count) * ids_here * 4);
-      auto* values = reinterpret_cast<float*>(buffer.get());
-      use.backend.multiply_rows(inputs, count, use.head, begin, begin + ids_here, values);
-      if (find_non_finite_float(values, count * ids_here) >= 0) {
+    const AtScopeExit release([&backend] { backend.release(); });
+    backend.acquire_rows(use.head, first, last);
+    use.threads.run(ceil_div(last - first, each), [&](int64_t i, int) {
+      const int64_t begin = first + i * each;
+      const Tensor piece = backend.logits_of(normed, use.head, begin, std::min(last, begin + each));
+      if (backend.find_non_finite(piece) >= 0) {
         fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
              use.checkpoint.name, all.position);
       }
-      for (int64_t row = 0; row < count; ++row) {
-        State& state = *decoders[static_cast<size_t>(row)].state_;
-        std::memcpy(state.logits.data() + begin, values + row * ids_here,
-                    static_cast<size_t>(ids_here) * 4);
+      const float* values = backend.host(piece).data();
+      for (int64_t row = 0; row < piece.rows; ++row) {
+        std::copy_n(values + row * piece.cols, piece.cols,
+                    decoders[static_cast<size_t>(row)].state_->logits.data() + begin);
       }
     });
   }
@@ -260,12 +232,12 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
 }
 
 std::span<const float> Decoder::logits() const {
-  return {state_->logits.data(), static_cast<size_t>(state_->model.state().vocabulary())};
+  return state_->logits;
 }
 
 std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
                                               std::span<const Continuation> continuations) {
-  LanguageModel::State& use = state_->model.state();
+  LanguageModel::State& use = state_->use;
   KeepsLength all_or_nothing(state_->length);
   const Tensor held = state_->forward(ids);
   const std::vector<Sequence> branches = state_->branches(continuations);
@@ -276,16 +248,16 @@ std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
   for (const Continuation& continuation : continuations) {
     const Tensor* own = continuation.ids.size() > 1 ? &branches.at(branch++).hidden : nullptr;
     for (int64_t i = continuation.first_scored; i < std::ssize(continuation.ids); ++i) {
-      rows.push_back(i > 0 ? cpu_data(*own) + (i - 1) * own->cols
-                           : cpu_data(held) + (held.rows - 1) * held.cols);
+      const Tensor& from = i > 0 ? *own : held;
+      const int64_t row = i > 0 ? i - 1 : held.rows - 1;
+      rows.push_back(use.backend->host(from).data() + row * from.cols);
       places.push_back({.id = continuation.ids[static_cast<size_t>(i)]});
     }
   }
   HiddenRows hidden;
   Matrix& wanted = hidden.emplace_back(std::ssize(rows), use.config().hidden);
   for (size_t i = 0; i < rows.size(); ++i) {
-    std::memcpy(wanted.row(static_cast<int64_t>(i)), rows[i],
-                static_cast<size_t>(wanted.cols()) * 4);
+    std::copy_n(rows[i], wanted.cols(), wanted.row(static_cast<int64_t>(i)));
   }
   const LogitSource source{.model = &state_->model, .hidden = &hidden};
   visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {

@@ -6,7 +6,6 @@
 #include "ram/error.h"
 #include "ram/scoped.h"
 
-#include "cpu/kernels.h"
 #include "model/state.h"
 
 namespace ram {
@@ -23,19 +22,11 @@ std::vector<TokenBlock> blocks_of(const HiddenRows& hidden) {
   std::vector<TokenBlock> blocks;
   for (int64_t row = 0; row < std::ssize(hidden); ++row) {
     const int64_t tokens = hidden[static_cast<size_t>(row)].rows();
-    for (int64_t first = 0; first < tokens; first += kRowBlock) {
-      blocks.push_back({row, first, std::min(kRowBlock, tokens - first)});
+    for (int64_t first = 0; first < tokens; first += kLogitTokens) {
+      blocks.push_back({row, first, std::min(kLogitTokens, tokens - first)});
     }
   }
   return blocks;
-}
-
-void check_logits(const LanguageModel::State& state, const float* logits, int64_t tokens,
-                  int64_t ids, const TokenBlock& block) {
-  const int64_t at = find_non_finite_float(logits, tokens * ids);
-  if (at < 0) return;
-  fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
-       state.checkpoint.name, block.row, block.first + at / ids);
 }
 
 }  // namespace
@@ -43,38 +34,39 @@ void check_logits(const LanguageModel::State& state, const float* logits, int64_
 void visit_logits(std::span<const LogitSource> sources,
                   const std::function<void(const LogitPiece& piece, int worker)>& visit) {
   RAM_CHECK(!sources.empty());
-  LanguageModel::State& first_model = sources.front().model->state();
+  LanguageModel::State& first_model = *sources.front().model->state_;
   const int64_t vocabulary = first_model.vocabulary();
   for (const LogitSource& source : sources) {
-    RAM_CHECK(source.model->state().vocabulary() == vocabulary);
+    RAM_CHECK(source.model->state_->vocabulary() == vocabulary);
     RAM_CHECK(source.hidden->size() == sources.front().hidden->size());
   }
   const std::vector<TokenBlock> blocks = blocks_of(*sources.front().hidden);
-  for (int64_t first = 0; first < vocabulary; first += kPieceRows) {
-    const int64_t last = std::min(vocabulary, first + kPieceRows);
+  for (int64_t first = 0; first < vocabulary; first += kLogitIds) {
+    const int64_t last = std::min(vocabulary, first + kLogitIds);
     const AtScopeExit release([&] {
-      for (const LogitSource& source : sources) source.model->state().weights.release();
+      for (const LogitSource& source : sources) source.model->state_->backend->release();
     });
     for (const LogitSource& source : sources) {
-      LanguageModel::State& state = source.model->state();
-      state.weights.acquire_rows(state.head, first, last);
+      const LanguageModel::State& state = *source.model->state_;
+      state.backend->acquire_rows(state.head, first, last);
     }
     first_model.threads.run(std::ssize(blocks), [&](int64_t i, int worker) {
       check_interrupted();
       const TokenBlock& block = blocks[static_cast<size_t>(i)];
-      std::vector<std::shared_ptr<std::byte>> buffers;
+      std::vector<Tensor> pieces;
       std::vector<const float*> logits;
       for (const LogitSource& source : sources) {
-        LanguageModel::State& state = source.model->state();
-        const Matrix& hidden = source.hidden->at(static_cast<size_t>(block.row));
-        const auto normed = state.normed(hidden.row(block.first), block.count);
-        auto out = state.buffers->take(padded_rows(block.count) * (last - first) * 4);
-        auto* values = reinterpret_cast<float*>(out.get());
-        state.backend.multiply_rows(reinterpret_cast<const float*>(normed.get()), block.count,
-                                    state.head, first, last, values);
-        check_logits(state, values, block.count, last - first, block);
-        logits.push_back(values);
-        buffers.push_back(std::move(out));
+        const LanguageModel::State& state = *source.model->state_;
+        const Tensor normed =
+            state.backend->norm_rows(source.hidden->at(static_cast<size_t>(block.row)), block.first,
+                                     block.count, state.final_norm, state.config().rms_norm_eps);
+        const Tensor& piece =
+            pieces.emplace_back(state.backend->logits_of(normed, state.head, first, last));
+        if (const int64_t at = state.backend->find_non_finite(piece); at >= 0) {
+          fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
+               state.checkpoint.name, block.row, block.first + at / piece.cols);
+        }
+        logits.push_back(state.backend->host(piece).data());
       }
       visit({.row = block.row,
              .first_token = block.first,
