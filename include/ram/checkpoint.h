@@ -152,6 +152,9 @@ class Checkpoint {
   std::vector<InputFile> files;       ///< the shards, sorted by name
   std::vector<SourceTensor> tensors;  ///< every tensor of every shard, sorted by name
   std::vector<Unit> units;            ///< in the order of the model: embedding, layers, norm, head
+  int embedding = -1;                 ///< indices of units: what ids are looked up in,
+  int final_norm = -1;                ///< the norm behind the last layer,
+  int head = -1;                      ///< and what makes logits: the embedding where they are tied
   std::vector<int> dropped;  ///< indices of tensors that mlx_lm does not load (tied head, ...)
   std::vector<CarriedFile> carried_files;  ///< sorted by name; neither README.md nor config.json
   ModelCard card;

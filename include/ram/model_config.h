@@ -1,6 +1,7 @@
-// What the forward pass needs to know of a model beside its weights: sizes, experts, norms,
-// windows, positions, special ids. Read from config.json in either spelling, with the values that
-// transformers 5 computes with where a key is missing. Part of the module `checkpoint`.
+// What the forward pass needs to know of a model beside its weights: of each layer its attention
+// and its mlp or experts, and what all layers share: sizes, norms, positions, special ids. Read
+// from config.json in either spelling, with the values that transformers 5 computes with where a
+// key is missing. Part of the module `checkpoint`.
 //
 // @source transformers 5.23, models/*/configuration_*.py, modeling_rope_utils.py
 #pragma once
@@ -15,8 +16,8 @@ namespace ram {
 /// How the frequencies of the rotary embedding are scaled; transformers' rope_type.
 enum class RopeType : uint8_t { kDefault, kLinear, kLlama3, kYarn, kDynamic, kLongrope };
 
-/// Rotary embedding over all of head_dim, halves rotated against each other. Fields that a type
-/// does not use keep their defaults.
+/// Rotary embedding, halves rotated against each other. Fields that a type does not use keep their
+/// defaults.
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000;  ///< base of the wavelengths; > 0
@@ -32,6 +33,8 @@ struct RopeConfig {
   std::optional<double> mscale;            ///< kYarn; not 0. Counts only with mscale_all_dim, and
   std::optional<double> mscale_all_dim;    ///< only without attention_factor
   bool truncate = true;  ///< kYarn: the bounds of the ramp are rounded to whole dimensions
+
+  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
 /// In which order a router's scores become weights of the chosen experts.
@@ -40,34 +43,53 @@ enum class ExpertRouting : uint8_t {
   kTopKThenSoftmax,  ///< the largest scores, then softmax over these: the former renormalised
 };
 
+/// How a layer mixes the tokens of a sequence.
+enum class AttentionKind : uint8_t {
+  kGroupedQuery,  ///< causal softmax attention whose heads of queries share keys and values
+};
+
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::kGroupedQuery;
+  int64_t heads = 0;      ///< of queries
+  int64_t kv_heads = 0;   ///< of keys and values; divides heads
+  int64_t key_dim = 0;    ///< of a head's queries and keys
+  int64_t value_dim = 0;  ///< of a head's values, and of what it puts out
+  int64_t window = 0;     ///< latest keys that a query sees, itself included; 0: all before it
+  RopeConfig rope;
+  int64_t rotated = 0;      ///< dimensions of a head that rope turns, the first ones; even
+  bool head_norms = false;  ///< each head of queries and keys is normed before it is turned
+};
+
+struct ExpertConfig {
+  int64_t count = 0;
+  int64_t per_token = 0;     ///< 1 to count
+  int64_t width = 0;         ///< of one expert's mlp
+  int64_t shared_width = 0;  ///< of the shared expert's mlp; 0: there is none
+  ExpertRouting routing = ExpertRouting::kSoftmaxThenTopK;
+  bool renormalise = false;  ///< the chosen experts' weights add up to 1
+};
+
+struct LayerConfig {
+  AttentionConfig attention;
+  int64_t mlp_width = 0;                ///< of a dense layer's mlp; 0 where there are experts
+  std::optional<ExpertConfig> experts;  ///< in the place of the dense mlp
+};
+
 struct ModelConfig {
   std::string model_type;
   int64_t hidden = 0;  ///< width of the residual stream
-  int64_t layers = 0;
   int64_t vocab = 0;
-  int64_t heads = 0;     ///< of queries
-  int64_t kv_heads = 0;  ///< of keys and values
-  int64_t head_dim = 0;
-  int64_t intermediate = 0;  ///< width of a dense layer's mlp; 0 in a family that has none
+  std::vector<LayerConfig> layers;
 
-  int64_t experts = 0;             ///< 0 for a dense family
-  int64_t experts_per_token = 0;   ///< 1 to experts
-  int64_t expert_width = 0;        ///< of one expert's mlp
-  int64_t shared_width = 0;        ///< of the shared expert's mlp; 0: there is none
-  std::vector<bool> expert_layer;  ///< per layer: experts in the place of the dense mlp
-  ExpertRouting routing = ExpertRouting::kSoftmaxThenTopK;
-  bool renormalise_experts = false;  ///< the chosen experts' weights add up to 1
-
-  double rms_norm_eps = 0;  ///< >= 0
-  /// Per layer: a query sees the `window` latest keys, itself included; 0: all before it.
-  std::vector<int64_t> window;
+  double rms_norm_eps = 0;    ///< >= 0
   int64_t max_positions = 0;  ///< max_position_embeddings
-  RopeConfig rope;
-  bool tied_head = false;  ///< the embedding is the head
+  bool tied_head = false;     ///< the embedding is the head
   /// Ids that end a text: of generation_config.json where it gives any, else of config.json. Ids
   /// below 0, which some files have for "none", are left out.
   std::vector<int32_t> eos_ids;
   std::optional<int32_t> bos_id;  ///< the id that begins a text, of config.json
+
+  const LayerConfig& layer(int index) const { return layers.at(static_cast<size_t>(index)); }
 };
 
 }  // namespace ram

@@ -51,8 +51,8 @@ class Compressor {
 
   CompressResult run() {
     LanguageModel twin = twin_of(model_);
-    const int embedding = unit_of(Role::kEmbedding);
-    const int head = checkpoint_.tied_embeddings ? embedding : unit_of(Role::kHead);
+    const int embedding = checkpoint_.embedding;
+    const int head = checkpoint_.head;
     HiddenRows base = model_.embed(text_.rows);
     // A tied head is stored as the embedding: what it multiplies is known at the end only.
     if (head == embedding && formats_[static_cast<size_t>(head)]) {
@@ -74,14 +74,6 @@ class Compressor {
  private:
   /// Units of a layer as they are stored, by their index.
   using Stored = std::map<int, UnitRows>;
-
-  int unit_of(Role role) const {
-    for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
-      if (checkpoint_.units[u].role == role) return static_cast<int>(u);
-    }
-    RAM_CHECK(false);
-    return -1;
-  }
 
   void run_layer(int layer, HiddenRows& base, HiddenRows& compressed) {
     std::vector<int> to_encode;

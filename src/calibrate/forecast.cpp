@@ -261,8 +261,8 @@ class Forecaster {
   /// Tokens that come to a unit, over all its parts.
   double tokens_of(const Unit& unit) const {
     const bool several = unit.parts.size() > 1;
-    return static_cast<double>(tokens()) *
-           static_cast<double>(several ? checkpoint_.config.experts_per_token : 1);
+    const int64_t each = several ? checkpoint_.config.layer(unit.layer).experts->per_token : 1;
+    return static_cast<double>(tokens()) * static_cast<double>(each);
   }
 
   /// What gathering the moments of all layers takes, passes apart.

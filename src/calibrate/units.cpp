@@ -40,7 +40,8 @@ int64_t encoded_rows(int64_t rows, int64_t cols) {
 
 int64_t recorded_row_bytes(const Checkpoint& checkpoint, int unit, int64_t length) {
   const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
-  const int64_t times = use.parts.size() > 1 ? checkpoint.config.experts_per_token + 1 : 1;
+  const bool several = use.parts.size() > 1;
+  const int64_t times = several ? checkpoint.config.layer(use.layer).experts->per_token + 1 : 1;
   return 4 * times * length * use.cols;
 }
 
@@ -52,17 +53,6 @@ HiddenRows copy_rows(std::span<const Matrix> rows) {
 }
 
 namespace {
-
-std::vector<float> final_gain(const Checkpoint& checkpoint) {
-  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
-    const Unit& unit = checkpoint.units[u];
-    if (unit.role == Role::kNorm && unit.layer < 0) {
-      return read_unit(checkpoint, static_cast<int>(u));
-    }
-  }
-  RAM_CHECK(false);
-  return {};
-}
 
 /// A row's hidden states of the end as they meet the head.
 Matrix normed(const Checkpoint& checkpoint, std::span<const float> gain, const Matrix& hidden) {
@@ -84,7 +74,7 @@ Matrix normed(const Checkpoint& checkpoint, std::span<const float> gain, const M
 }  // namespace
 
 SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool) {
-  const std::vector<float> gain = final_gain(checkpoint);
+  const std::vector<float> gain = read_unit(checkpoint, checkpoint.final_norm);
   SecondMoment moment(checkpoint.config.hidden);
   for (const Matrix& row : end) {
     const Matrix inputs = normed(checkpoint, gain, row);
@@ -105,7 +95,7 @@ void check_moment(const Unit& unit, const SecondMoment& moment) {
 
 Drift final_drift(const Checkpoint& checkpoint, const HiddenRows& original,
                   const HiddenRows& compressed, ThreadPool& pool) {
-  const std::vector<float> gain = final_gain(checkpoint);
+  const std::vector<float> gain = read_unit(checkpoint, checkpoint.final_norm);
   Drift drift(checkpoint.config.hidden);
   for (size_t row = 0; row < original.size(); ++row) {
     const Matrix before = normed(checkpoint, gain, original[row]);

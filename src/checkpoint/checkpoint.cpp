@@ -309,7 +309,7 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   checkpoint.config_json = read_text_file(config_path, kMaxConfigBytes);
   ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
   checkpoint.model_type = config.model.model_type;
-  checkpoint.layers = static_cast<int>(config.model.layers);
+  checkpoint.layers = static_cast<int>(config.model.layers.size());
   ShardList shards = find_shards(folder);
   checkpoint.files.reserve(shards.files.size());
   for (const std::string& file : shards.files) checkpoint.files.emplace_back(folder.path / file);
@@ -330,6 +330,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   checkpoint.units = std::move(table.units);
   checkpoint.dropped = std::move(table.dropped);
   checkpoint.tied_embeddings = table.tied;
+  checkpoint.embedding = table.embedding;
+  checkpoint.final_norm = table.final_norm;
+  checkpoint.head = table.head;
   checkpoint.config = std::move(config.model);
   checkpoint.config.tied_head = table.tied;
   prefer_generation_config(folder.path, checkpoint);

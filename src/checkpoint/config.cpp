@@ -424,10 +424,12 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
 
   const Keys keys(spelled, file);
   config.model.model_type = family.model_type;
-  config.model.layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
+  const int64_t layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
   read_sizes(config, keys, family);
-  config.model.experts = config.size(Dim::kExperts);
-  config.model.expert_layer = expert_layers(keys, family, config.model.layers, file);
+  for (const bool sparse : expert_layers(keys, family, layers, file)) {
+    LayerConfig& layer = config.model.layers.emplace_back();
+    if (sparse) layer.experts.emplace();  // read_model_config says which
+  }
   config.attention_bias = keys.boolean("attention_bias", false);
   config.mlp_bias = keys.boolean("mlp_bias", false);
   if (keys.find("tie_word_embeddings") != nullptr) {

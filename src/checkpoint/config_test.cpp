@@ -108,7 +108,9 @@ TEST(Config, sources_that_are_already_quantized_are_refused) {
                  "already quantized (key quantization)");
   expect_refused(changed("llama", {{"quantization_config", {{"quant_method", "fp8"}}}}),
                  Code::kUnsupported, "already quantized with fp8");
-  EXPECT_EQ(parse_config(changed("llama", {{"quantization_config", Json()}}), "f").model.layers, 2);
+  EXPECT_EQ(
+      parse_config(changed("llama", {{"quantization_config", Json()}}), "f").model.layers.size(),
+      2U);
 }
 
 TEST(Config, what_mlx_lm_would_compute_otherwise_is_refused) {

@@ -165,7 +165,7 @@ TEST(Disagree, the_theta_that_transformers_takes_counts) {
     config["rope_parameters"] = parameters;
     write_json(folder / "config.json", config);
     const Checkpoint checkpoint = open(folder.path());
-    EXPECT_EQ(checkpoint.config.rope.theta, wanted) << config;
+    EXPECT_EQ(checkpoint.config.layer(0).attention.rope.theta, wanted) << config;
     EXPECT_EQ(checkpoint.notes.size(), notes) << config;
   };
   expect(5e5, nullptr, theta({{"rope_type", "default"}}, 1e6), 1e6, 1);

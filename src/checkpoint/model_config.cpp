@@ -94,25 +94,25 @@ bool slides_by_default(WindowRule rule, int64_t layer, int64_t max_window_layers
 
 /// @source transformers 5.23, models/*/configuration_*.py, `__post_init__`, and where
 /// modeling_*.py make their masks
-std::vector<int64_t> read_windows(const Keys& keys, WindowRule rule, int64_t layers,
-                                  const std::string& file) {
-  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
+void read_windows(const Keys& keys, WindowRule rule, std::vector<LayerConfig>& layers,
+                  const std::string& file) {
   const bool always = rule == WindowRule::kAlways;
   const bool used =
       always || (rule != WindowRule::kNever && keys.boolean("use_sliding_window", false));
   const bool by_layer = rule == WindowRule::kLaterLayers || rule == WindowRule::kEvenEarlierLayers;
   const Json* types = by_layer ? keys.find("layer_types") : nullptr;
-  if (types != nullptr && (!types->is_array() || types->size() != windows.size())) {
-    fail(Code::kCorrupt, "layer_types is no list of {} layers ({})", layers, file);
+  if (types != nullptr && (!types->is_array() || types->size() != layers.size())) {
+    fail(Code::kCorrupt, "layer_types is no list of {} layers ({})", layers.size(), file);
   }
   const Json* window = used ? keys.find("sliding_window") : nullptr;
   const int64_t max_window_layers = by_layer && window != nullptr && types == nullptr
                                         ? keys.integer("max_window_layers", 0, INT64_MAX)
                                         : 0;
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    bool slides = window != nullptr && slides_by_default(rule, layer, max_window_layers);
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    bool slides = window != nullptr &&
+                  slides_by_default(rule, static_cast<int64_t>(layer), max_window_layers);
     if (types != nullptr) {
-      const Json& type = (*types)[static_cast<size_t>(layer)];
+      const Json& type = (*types)[layer];
       slides = type == "sliding_attention";
       if (!slides && type != "full_attention") {
         fail(Code::kUnsupported,
@@ -127,10 +127,42 @@ std::vector<int64_t> read_windows(const Keys& keys, WindowRule rule, int64_t lay
            "window ({})",
            file);
     }
-    windows[static_cast<size_t>(layer)] =
-        keys.in_range("sliding_window", *window, 1, kMaxPositions);
+    layers[layer].attention.window = keys.in_range("sliding_window", *window, 1, kMaxPositions);
   }
-  return windows;
+}
+
+/// Heads and their sizes, as every layer has them.
+AttentionConfig read_attention(const ParsedConfig& config, const std::string& file) {
+  AttentionConfig attention;
+  attention.key_dim = config.size(Dim::kHeadDim);
+  attention.value_dim = attention.key_dim;
+  attention.rotated = attention.key_dim;
+  attention.heads = config.size(Dim::kQuery) / attention.key_dim;
+  attention.kv_heads = config.size(Dim::kKeyValue) / attention.key_dim;
+  if (attention.heads % attention.kv_heads != 0) {
+    fail(Code::kCorrupt, "num_attention_heads {} is no multiple of num_key_value_heads {} ({})",
+         attention.heads, attention.kv_heads, file);
+  }
+  for (const auto& block : config.family->layer) {
+    for (const ModuleRow& row : block) {
+      if (row.module.ends_with(".q_norm")) attention.head_norms = true;
+    }
+  }
+  return attention;
+}
+
+/// Experts as every layer has them that has any.
+ExpertConfig read_experts(const ParsedConfig& config, const Keys& keys) {
+  const Family& family = *config.family;
+  const int64_t own = config.size(Dim::kExpertWidth);
+  const int64_t count = config.size(Dim::kExperts);
+  return {.count = count,
+          .per_token = keys.integer("num_experts_per_tok", 1, count),
+          .width = own > 0 ? own : config.size(Dim::kIntermediate),
+          .shared_width = config.size(Dim::kSharedWidth),
+          .routing = family.routing,
+          .renormalise = family.routing == ExpertRouting::kTopKThenSoftmax ||
+                         keys.boolean("norm_topk_prob", false)};
 }
 
 std::optional<int32_t> read_id(const Keys& keys, std::string_view key, const Json& value) {
@@ -160,23 +192,16 @@ void read_model_config(ParsedConfig& config, const std::string& file) {
   ModelConfig& model = config.model;
   model.hidden = config.size(Dim::kHidden);
   model.vocab = config.size(Dim::kVocab);
-  model.head_dim = config.size(Dim::kHeadDim);
-  model.heads = config.size(Dim::kQuery) / model.head_dim;
-  model.kv_heads = config.size(Dim::kKeyValue) / model.head_dim;
-  if (model.heads % model.kv_heads != 0) {
-    fail(Code::kCorrupt, "num_attention_heads {} is no multiple of num_key_value_heads {} ({})",
-         model.heads, model.kv_heads, file);
-  }
-  const bool dense = std::count(model.expert_layer.begin(), model.expert_layer.end(), false) > 0;
-  if (dense) model.intermediate = config.size(Dim::kIntermediate);
-  if (model.experts > 0) {
-    model.experts_per_token = keys.integer("num_experts_per_tok", 1, model.experts);
-    const int64_t own = config.size(Dim::kExpertWidth);
-    model.expert_width = own > 0 ? own : config.size(Dim::kIntermediate);
-    model.shared_width = config.size(Dim::kSharedWidth);
-    model.routing = family.routing;
-    model.renormalise_experts =
-        family.routing == ExpertRouting::kTopKThenSoftmax || keys.boolean("norm_topk_prob", false);
+  const AttentionConfig attention = read_attention(config, file);
+  const auto experts =
+      config.size(Dim::kExperts) > 0 ? std::optional(read_experts(config, keys)) : std::nullopt;
+  for (LayerConfig& layer : model.layers) {
+    layer.attention = attention;
+    if (layer.experts) {
+      layer.experts = experts;
+    } else {
+      layer.mlp_width = config.size(Dim::kIntermediate);
+    }
   }
   const Json& epsilon = keys.get("rms_norm_eps");
   if (!Keys::is_finite(epsilon) || !(epsilon.get<double>() >= 0)) {
@@ -185,8 +210,10 @@ void read_model_config(ParsedConfig& config, const std::string& file) {
   }
   model.rms_norm_eps = epsilon.get<double>();
   model.max_positions = keys.integer("max_position_embeddings", 1, kMaxPositions);
-  model.window = read_windows(keys, family.window, model.layers, file);
-  model.rope = read_rope(config.spelled.at("rope_parameters"), model.max_positions, file);
+  read_windows(keys, family.window, model.layers, file);
+  const RopeConfig rope =
+      read_rope(config.spelled.at("rope_parameters"), model.max_positions, file);
+  for (LayerConfig& layer : model.layers) layer.attention.rope = rope;
   model.eos_ids = read_eos_ids(filled, file);
   const Json* bos = keys.find("bos_token_id");
   if (bos != nullptr) model.bos_id = read_id(keys, "bos_token_id", *bos);

@@ -49,46 +49,58 @@ TEST(ModelConfig, sizes_are_the_configs) {
   const ModelConfig llama = parsed("llama");
   EXPECT_EQ(llama.model_type, "llama");
   EXPECT_EQ(llama.hidden, 64);
-  EXPECT_EQ(llama.layers, 4);
+  ASSERT_EQ(llama.layers.size(), 4U);
   EXPECT_EQ(llama.vocab, 96);
-  EXPECT_EQ(llama.heads, 2);
-  EXPECT_EQ(llama.kv_heads, 1);
-  EXPECT_EQ(llama.head_dim, 32);
-  EXPECT_EQ(llama.intermediate, 128);
-  EXPECT_EQ(llama.experts, 0);
+  for (const LayerConfig& layer : llama.layers) {
+    EXPECT_EQ(layer.attention.kind, AttentionKind::kGroupedQuery);
+    EXPECT_EQ(layer.attention.heads, 2);
+    EXPECT_EQ(layer.attention.kv_heads, 1);
+    EXPECT_EQ(layer.attention.key_dim, 32);
+    EXPECT_EQ(layer.attention.value_dim, 32);
+    EXPECT_EQ(layer.attention.rotated, 32);
+    EXPECT_FALSE(layer.attention.head_norms);
+    EXPECT_EQ(layer.mlp_width, 128);
+    EXPECT_FALSE(layer.experts);
+  }
   EXPECT_EQ(llama.max_positions, 512);
   EXPECT_EQ(llama.rms_norm_eps, 1e-6);
-  EXPECT_THAT(llama.expert_layer, ElementsAre(false, false, false, false));
-  EXPECT_EQ(parsed("qwen3", {{"head_dim", 48}}).head_dim, 48);
+  EXPECT_EQ(parsed("qwen3", {{"head_dim", 48}}).layer(0).attention.key_dim, 48);
   expect_refused("llama", {{"num_attention_heads", 4}, {"num_key_value_heads", 3}}, Code::kCorrupt,
                  "no multiple of num_key_value_heads 3");
 }
 
 TEST(ModelConfig, experts_are_weighed_as_the_family_weighs_them) {
   const ModelConfig qwen3 = parsed("qwen3_moe", {{"mlp_only_layers", {1}}});
-  EXPECT_EQ(qwen3.experts, 4);
-  EXPECT_EQ(qwen3.experts_per_token, 2);
-  EXPECT_EQ(qwen3.expert_width, 64);
-  EXPECT_EQ(qwen3.intermediate, 128);
-  EXPECT_EQ(qwen3.shared_width, 0);
-  EXPECT_THAT(qwen3.expert_layer, ElementsAre(true, false, true, true));
-  EXPECT_EQ(qwen3.routing, ExpertRouting::kSoftmaxThenTopK);
-  EXPECT_TRUE(qwen3.renormalise_experts);
-  EXPECT_FALSE(parsed("qwen3_moe", {{"norm_topk_prob", false}}).renormalise_experts);
-  EXPECT_FALSE(parsed("qwen3_moe", {{"norm_topk_prob", "absent"}}).renormalise_experts);
+  ASSERT_EQ(qwen3.layers.size(), 4U);
+  for (int layer = 0; layer < 4; ++layer) {
+    EXPECT_EQ(qwen3.layer(layer).experts.has_value(), layer != 1);
+    EXPECT_EQ(qwen3.layer(layer).mlp_width, layer == 1 ? 128 : 0);
+  }
+  const ExpertConfig experts = *qwen3.layer(0).experts;
+  EXPECT_EQ(experts.count, 4);
+  EXPECT_EQ(experts.per_token, 2);
+  EXPECT_EQ(experts.width, 64);
+  EXPECT_EQ(experts.shared_width, 0);
+  EXPECT_EQ(experts.routing, ExpertRouting::kSoftmaxThenTopK);
+  EXPECT_TRUE(experts.renormalise);
+  const auto renormalises = [](const Json& changes) {
+    return parsed("qwen3_moe", changes).layer(3).experts->renormalise;
+  };
+  EXPECT_FALSE(renormalises({{"norm_topk_prob", false}}));
+  EXPECT_FALSE(renormalises({{"norm_topk_prob", "absent"}}));
 
-  const ModelConfig qwen2 = parsed("qwen2_moe");
-  EXPECT_EQ(qwen2.expert_width, 64);
-  EXPECT_EQ(qwen2.shared_width, 128);
-  EXPECT_EQ(qwen2.intermediate, 0);
-  EXPECT_FALSE(qwen2.renormalise_experts);
+  const LayerConfig qwen2 = parsed("qwen2_moe").layer(1);
+  EXPECT_EQ(qwen2.experts->width, 64);
+  EXPECT_EQ(qwen2.experts->shared_width, 128);
+  EXPECT_EQ(qwen2.mlp_width, 0);
+  EXPECT_FALSE(qwen2.experts->renormalise);
 
-  const ModelConfig mixtral = parsed("mixtral");
-  EXPECT_EQ(mixtral.expert_width, 128);
-  EXPECT_EQ(mixtral.intermediate, 0);
-  EXPECT_EQ(mixtral.routing, ExpertRouting::kTopKThenSoftmax);
-  EXPECT_TRUE(mixtral.renormalise_experts);
-  EXPECT_EQ(mixtral.experts_per_token, 2);
+  const LayerConfig mixtral = parsed("mixtral").layer(2);
+  EXPECT_EQ(mixtral.experts->width, 128);
+  EXPECT_EQ(mixtral.mlp_width, 0);
+  EXPECT_EQ(mixtral.experts->routing, ExpertRouting::kTopKThenSoftmax);
+  EXPECT_TRUE(mixtral.experts->renormalise);
+  EXPECT_EQ(mixtral.experts->per_token, 2);
   expect_refused("mixtral", {{"num_experts_per_tok", 5}}, Code::kCorrupt,
                  "num_experts_per_tok is 5");
   expect_refused("qwen3_moe", {{"num_experts_per_tok", 0}}, Code::kCorrupt,
@@ -97,7 +109,11 @@ TEST(ModelConfig, experts_are_weighed_as_the_family_weighs_them) {
 
 TEST(ModelConfig, windows_are_those_of_transformers) {
   const auto windows = [](const std::string& family, const Json& changes) {
-    return parsed(family, changes).window;
+    std::vector<int64_t> found;
+    for (const LayerConfig& layer : parsed(family, changes).layers) {
+      found.push_back(layer.attention.window);
+    }
+    return found;
   };
   const auto none = ElementsAre(0, 0, 0, 0);
   const Json used = {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 2}};
@@ -143,30 +159,46 @@ TEST(ModelConfig, windows_that_make_no_sense_are_refused) {
                  Code::kUnsupported, "layer_types has \"chunked_attention\"");
 }
 
+TEST(ModelConfig, heads_are_normed_where_the_family_norms_them) {
+  for (const std::string family : {"qwen3", "qwen3_moe"}) {
+    EXPECT_TRUE(parsed(family).layer(3).attention.head_norms) << family;
+  }
+  for (const std::string family : {"llama", "mistral", "qwen2", "qwen2_moe", "mixtral"}) {
+    EXPECT_FALSE(parsed(family).layer(0).attention.head_norms) << family;
+  }
+}
+
+RopeConfig rope_of(const std::string& family, const Json& changes) {
+  const ModelConfig config = parsed(family, changes);
+  for (const LayerConfig& layer : config.layers) {
+    EXPECT_EQ(layer.attention.rope, config.layer(0).attention.rope);
+  }
+  return config.layer(0).attention.rope;
+}
+
 TEST(ModelConfig, rope_is_read_from_either_spelling) {
   const Json linear = {{"type", "linear"}, {"factor", 2.5}};
-  const RopeConfig hub = parsed("qwen2", {{"rope_scaling", linear}}).rope;
+  const RopeConfig hub = rope_of("qwen2", {{"rope_scaling", linear}});
   EXPECT_EQ(hub.type, RopeType::kLinear);
   EXPECT_EQ(hub.factor, 2.5);
   EXPECT_EQ(hub.theta, 500000);
-  const RopeConfig other =
-      parsed("qwen2", {{"rope_theta", "absent"},
-                       {"rope_scaling", "absent"},
-                       {"rope_parameters",
-                        {{"rope_type", "linear"}, {"factor", 2.5}, {"rope_theta", 250000}}}})
-          .rope;
+  const RopeConfig other = rope_of(
+      "qwen2",
+      {{"rope_theta", "absent"},
+       {"rope_scaling", "absent"},
+       {"rope_parameters", {{"rope_type", "linear"}, {"factor", 2.5}, {"rope_theta", 250000}}}});
   EXPECT_EQ(other.type, RopeType::kLinear);
   EXPECT_EQ(other.factor, 2.5);
   EXPECT_EQ(other.theta, 250000);
-  const RopeConfig plain = parsed("llama", {{"rope_theta", "absent"}}).rope;
+  const RopeConfig plain = rope_of("llama", {{"rope_theta", "absent"}});
   EXPECT_EQ(plain.type, RopeType::kDefault);
   EXPECT_EQ(plain.theta, 10000);
-  EXPECT_EQ(parsed("mixtral", {{"rope_theta", "absent"}}).rope.theta, 1000000);
+  EXPECT_EQ(rope_of("mixtral", {{"rope_theta", "absent"}}).theta, 1000000);
 }
 
 TEST(ModelConfig, each_rope_type_has_its_parameters) {
   const auto rope = [](const Json& scaling) {
-    return parsed("llama", {{"rope_scaling", scaling}}).rope;
+    return rope_of("llama", {{"rope_scaling", scaling}});
   };
   const RopeConfig llama3 = rope({{"rope_type", "llama3"},
                                   {"factor", 8},
@@ -214,11 +246,12 @@ TEST(ModelConfig, each_rope_type_has_its_parameters) {
 
   // What stands beside the parameters wins over what stands in them.
   EXPECT_EQ(
-      parsed("llama",
-             {{"rope_scaling",
-               {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 128}}},
-              {"original_max_position_embeddings", 64}})
-          .rope.original_max_positions,
+      rope_of(
+          "llama",
+          {{"rope_scaling",
+            {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 128}}},
+           {"original_max_position_embeddings", 64}})
+          .original_max_positions,
       64);
   for (const std::string type : {"linear", "llama3", "dynamic"}) {
     expect_refused("llama", {{"rope_scaling", {{"rope_type", type}}}}, Code::kCorrupt,
@@ -271,6 +304,18 @@ TEST(ModelConfig, the_files_decide_what_the_config_leaves_to_them) {
   EXPECT_TRUE(open({.tied = true}, "{}").tied_head);
   EXPECT_THAT(open({}, "{").eos_ids, ElementsAre(2));
   EXPECT_THAT(open({}, "[]").eos_ids, ElementsAre(2));
+}
+
+TEST(Checkpoint, names_what_is_at_the_ends_of_the_model) {
+  for (const bool tied : {false, true}) {
+    const TempFolder folder;
+    testing::write_tiny_model(folder / "tiny", {.tied = tied});
+    const Checkpoint checkpoint = Checkpoint::open((folder / "tiny").string());
+    const auto name = [&](int unit) { return checkpoint.units.at(static_cast<size_t>(unit)).name; };
+    EXPECT_EQ(name(checkpoint.embedding), "model.embed_tokens");
+    EXPECT_EQ(name(checkpoint.final_norm), "model.norm");
+    EXPECT_EQ(name(checkpoint.head), tied ? "model.embed_tokens" : "lm_head");
+  }
 }
 
 }  // namespace

@@ -206,7 +206,7 @@ TEST(QuantizedFolder, what_text_config_leaves_open_or_repeats_is_no_quantization
   for (const Json& nothing : {Json(), Json(false), Json::object()}) {
     Json config = testing::tiny_model_config(model);
     config["text_config"] = {{"quantization_config", nothing}};
-    EXPECT_EQ(parse_config(config.dump(), "f").model.layers, 2) << nothing;
+    EXPECT_EQ(parse_config(config.dump(), "f").model.layers.size(), 2U) << nothing;
   }
   Json config = quantized_config(model);
   config.erase("quantization_config");

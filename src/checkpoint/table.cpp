@@ -57,10 +57,12 @@ class Builder {
            config_.family->model_type, folder_);
     }
     add_blocks(config_.family->before, -1);
-    for (int64_t layer = 0; layer < config_.model.layers; ++layer) {
+    for (int64_t layer = 0; layer < std::ssize(config_.model.layers); ++layer) {
       add_blocks(config_.family->layer, static_cast<int>(layer));
     }
     add_blocks(config_.family->after, -1);
+    if (table_.tied) table_.head = table_.embedding;
+    RAM_CHECK(table_.embedding >= 0 && table_.final_norm >= 0 && table_.head >= 0);
     drop_or_refuse_the_rest();
     return std::move(table_);
   }
@@ -81,9 +83,9 @@ class Builder {
       case When::kUntied:
         return !table_.tied;
       case When::kDenseLayer:
-        return !config_.model.expert_layer.at(static_cast<size_t>(layer));
+        return !config_.model.layer(layer).experts;
       case When::kExpertLayer:
-        return config_.model.expert_layer.at(static_cast<size_t>(layer));
+        return config_.model.layer(layer).experts.has_value();
     }
     RAM_CHECK(false);
     return false;
@@ -120,7 +122,16 @@ class Builder {
       const std::string name = unit.name + ".bias";
       unit.carried.push_back({take_tensor(name, {unit.rows}), name});
     }
+    if (layer < 0) note_end(unit.role);
     table_.units.push_back(std::move(unit));
+  }
+
+  /// What is at an end of the model, of the unit that comes next.
+  void note_end(Role role) {
+    const int unit = static_cast<int>(table_.units.size());
+    if (role == Role::kEmbedding) table_.embedding = unit;
+    if (role == Role::kNorm) table_.final_norm = unit;
+    if (role == Role::kHead) table_.head = unit;
   }
 
   /// What the shapes of codes and scales say; nothing where there are no scales.
@@ -159,7 +170,7 @@ class Builder {
 
   /// Fills the unit's parts from one source. A new Layout is a case here.
   void take(const Source& source, Kind kind, int layer, Unit& unit) {
-    const int64_t experts = config_.model.experts;
+    const int64_t experts = config_.size(Dim::kExperts);
     const auto name = [&](int64_t expert) { return tensor_name(source, layer, expert); };
     const auto add_parts = [&](Part part, int64_t count, int64_t stride) {
       for (int64_t i = 0; i < count; ++i, part.first_row += stride) unit.parts.push_back(part);
@@ -281,7 +292,7 @@ class Builder {
         fail(Code::kUnsupported,
              "tensor {} has no place in a {} of {} layers as config.json describes "
              "it: mlx_lm would not load it; remove it or correct config.json ({})",
-             printable(name), config_.model.model_type, config_.model.layers, folder_);
+             printable(name), config_.model.model_type, config_.model.layers.size(), folder_);
       }
       table_.dropped.push_back(static_cast<int>(i));
     }

@@ -15,6 +15,9 @@ struct UnitTable {
   std::vector<Unit> units;   ///< in the order of the model
   std::vector<int> dropped;  ///< tensors that mlx_lm does not load
   bool tied = false;         ///< the embedding is the head
+  int embedding = -1;        ///< indices of units, as Checkpoint's
+  int final_norm = -1;
+  int head = -1;
 };
 
 /// What messages about a missing tensor say.

@@ -58,8 +58,9 @@ struct AttentionSpec {
   int layer = 0;  ///< of the model: where a state keeps its keys and values
   int64_t heads = 0;
   int64_t kv_heads = 0;
-  int64_t head_dim = 0;
-  int64_t window = 0;  ///< latest keys that a query sees, itself included; 0: all
+  int64_t key_dim = 0;    ///< of a head of queries and keys
+  int64_t value_dim = 0;  ///< of a head of values, and of the result
+  int64_t window = 0;     ///< latest keys that a query sees, itself included; 0: all
 };
 
 /// A matrix product's weights: a unit, and of a stacked unit the experts [first, last).
@@ -120,8 +121,9 @@ class Backend {
   /// x / rms(x) * weight over each `weight.size()` consecutive elements: a whole row, or a head.
   virtual Tensor rms_norm(const Tensor& x, int unit, double epsilon) = 0;
 
-  /// Rotates each head of each row; half-split. Row i is at `position` + i * `step`.
-  virtual void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) = 0;
+  /// Rotates each of `heads` heads of each row as the layer's config says; half-split. Row i is at
+  /// `position` + i * `step`.
+  virtual void rope(Tensor& x, int layer, int64_t heads, int64_t position, int64_t step) = 0;
 
   /// Causal attention. The first row of q, k and v stands at `position`. With a state, k and v are
   /// put into it first and all its keys up to each query count; without, position is 0.

@@ -43,9 +43,8 @@ struct LayerContext {
   /// Experts whose matrices should be at hand at a time, at most.
   int experts_at_once = 1;
 
-  /// The index of unit "model.layers.<layer>.<module>", or -1.
-  int find(std::string_view module) const;
-  /// The same. @pre it exists.
+  const LayerConfig& own() const { return config.layer(layer); }
+  /// The index of unit "model.layers.<layer>.<module>". @pre it exists.
   int unit(std::string_view module) const;
 };
 

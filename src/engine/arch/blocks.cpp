@@ -9,35 +9,32 @@
 
 namespace ram {
 
-int LayerContext::find(std::string_view module) const {
+int LayerContext::unit(std::string_view module) const {
   const std::string name = fmt::format("model.layers.{}.{}", layer, module);
   const auto& units = checkpoint.units;
   const auto at = std::find_if(units.begin(), units.end(),
                                [&name](const Unit& unit) { return unit.name == name; });
-  return at == units.end() ? -1 : static_cast<int>(at - units.begin());
-}
-
-int LayerContext::unit(std::string_view module) const {
-  const int unit = find(module);
-  RAM_CHECK(unit >= 0);
-  return unit;
+  RAM_CHECK(at != units.end());
+  return static_cast<int>(at - units.begin());
 }
 
 Stage attention_stage(const LayerContext& context) {
-  const ModelConfig& config = context.config;
+  const AttentionConfig& config = context.own().attention;
+  RAM_CHECK(config.kind == AttentionKind::kGroupedQuery);
   const AttentionSpec spec{.layer = context.layer,
                            .heads = config.heads,
                            .kv_heads = config.kv_heads,
-                           .head_dim = config.head_dim,
-                           .window = config.window.at(static_cast<size_t>(context.layer))};
+                           .key_dim = config.key_dim,
+                           .value_dim = config.value_dim,
+                           .window = config.window};
   const int norm = context.unit("input_layernorm");
   const int q_proj = context.unit("self_attn.q_proj");
   const int k_proj = context.unit("self_attn.k_proj");
   const int v_proj = context.unit("self_attn.v_proj");
   const int o_proj = context.unit("self_attn.o_proj");
-  const int q_norm = context.find("self_attn.q_norm");
-  const int k_norm = context.find("self_attn.k_norm");
-  const double epsilon = config.rms_norm_eps;
+  const int q_norm = config.head_norms ? context.unit("self_attn.q_norm") : -1;
+  const int k_norm = config.head_norms ? context.unit("self_attn.k_norm") : -1;
+  const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   for (const int unit : {q_proj, k_proj, v_proj, o_proj}) stage.weights.push_back({.unit = unit});
   stage.run = [=](Backend& backend, Sequence& sequence) {
@@ -51,8 +48,8 @@ Stage attention_stage(const LayerContext& context) {
       k = backend.rms_norm(k, k_norm, epsilon);
     }
     const int64_t step = sequence.abreast.empty() ? 1 : 0;
-    backend.rope(q, spec.heads, sequence.position, step);
-    backend.rope(k, spec.kv_heads, sequence.position, step);
+    backend.rope(q, spec.layer, spec.heads, sequence.position, step);
+    backend.rope(k, spec.layer, spec.kv_heads, sequence.position, step);
     const Tensor mixed =
         sequence.abreast.empty()
             ? backend.attention(q, k, v, spec, sequence.state, sequence.position)
@@ -83,8 +80,8 @@ namespace {
 Stage route_stage(const LayerContext& context, const std::string& block) {
   const int norm = context.unit("post_attention_layernorm");
   const int router = context.unit(block + ".gate");
-  const RouteSpec spec{.experts_per_token = context.config.experts_per_token,
-                       .renormalise = context.config.renormalise_experts};
+  const RouteSpec spec{.experts_per_token = context.own().experts->per_token,
+                       .renormalise = context.own().experts->renormalise};
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   stage.weights = {{.unit = router}};
@@ -136,12 +133,13 @@ Stage shared_expert_stage(const LayerContext& context, const std::string& block)
 
 std::vector<Stage> expert_stages(const LayerContext& context, const char* block) {
   std::vector<Stage> stages = {route_stage(context, block)};
-  const int experts = static_cast<int>(context.config.experts);
+  const int experts = static_cast<int>(context.own().experts->count);
   for (int first = 0; first < experts; first += context.experts_at_once) {
     const int last = std::min(experts, first + context.experts_at_once);
     stages.push_back(expert_range_stage(context, block, {.first = first, .last = last}));
   }
-  if (context.config.shared_width > 0) stages.push_back(shared_expert_stage(context, block));
+  if (context.own().experts->shared_width > 0)
+    stages.push_back(shared_expert_stage(context, block));
   Stage end;
   end.run = [](Backend& backend, Sequence& sequence) {
     backend.add(sequence.hidden, sequence.sum);

@@ -11,7 +11,7 @@ namespace {
 /// @param block the module that holds router and experts.
 std::vector<Stage> stages_of(const LayerContext& context, const char* block) {
   std::vector<Stage> stages = {attention_stage(context)};
-  if (!context.config.expert_layer.at(static_cast<size_t>(context.layer))) {
+  if (!context.own().experts) {
     stages.push_back(dense_mlp_stage(context));
     return stages;
   }

@@ -23,22 +23,24 @@ struct Attention {
   int64_t position;
   float scale;
 
-  int64_t query_stride() const { return spec.heads * spec.head_dim; }
-  /// Of keys and of values.
-  int64_t key_stride() const { return spec.kv_heads * spec.head_dim; }
+  int64_t query_stride() const { return spec.heads * spec.key_dim; }
+  int64_t out_stride() const { return spec.heads * spec.value_dim; }
+  int64_t key_stride() const { return spec.kv_heads * spec.key_dim; }
+  int64_t value_stride() const { return spec.kv_heads * spec.value_dim; }
   int64_t first_key(int64_t query) const {
     return spec.window == 0 ? 0 : std::max<int64_t>(0, query - spec.window + 1);
   }
 };
 
-/// Keys and values of all heads as products want them: for each head keys [count, head_dim] and
-/// values transposed, [head_dim, count].
+/// Keys and values of all heads as products want them: for each head keys [count, key_dim] and
+/// values transposed, [value_dim, count].
 struct TiledHeads {
   TiledHeads(const AttentionSpec& spec, int64_t count_in, BufferPool& buffers)
       : count(count_in),
-        head_dim(spec.head_dim),
-        keys_floats(tiled_floats(count, head_dim)),
-        values_floats(tiled_floats(head_dim, count)),
+        key_dim(spec.key_dim),
+        value_dim(spec.value_dim),
+        keys_floats(tiled_floats(count, key_dim)),
+        values_floats(tiled_floats(value_dim, count)),
         keys(buffers.take(spec.kv_heads * keys_floats * 4)),
         values(buffers.take(spec.kv_heads * values_floats * 4)) {}
 
@@ -49,13 +51,14 @@ struct TiledHeads {
     return reinterpret_cast<float*>(values.get()) + head * values_floats;
   }
   void tile(const Attention& from, int64_t head) const {
-    const int64_t at = head * head_dim;
-    tile_weights(from.keys + at, from.key_stride(), 1, count, head_dim, keys_of(head));
-    tile_weights(from.values + at, 1, from.key_stride(), head_dim, count, values_of(head));
+    tile_weights(from.keys + head * key_dim, from.key_stride(), 1, count, key_dim, keys_of(head));
+    tile_weights(from.values + head * value_dim, 1, from.value_stride(), value_dim, count,
+                 values_of(head));
   }
 
   int64_t count;
-  int64_t head_dim;
+  int64_t key_dim;
+  int64_t value_dim;
   int64_t keys_floats;
   int64_t values_floats;
   std::shared_ptr<std::byte> keys;
@@ -79,16 +82,15 @@ void attend(const Attention& attention, const TiledHeads& heads, int64_t head, i
   const int64_t kv_head = head / (spec.heads / spec.kv_heads);
   const int64_t base = attention.first_key(attention.position + first) / kTileDepth * kTileDepth;
   const int64_t keys = attention.position + first + count - base;
-  const int64_t at_query = first * attention.query_stride() + head * spec.head_dim;
-  multiply_tiled({.x = attention.queries + at_query,
+  multiply_tiled({.x = attention.queries + first * attention.query_stride() + head * spec.key_dim,
                   .x_stride = attention.query_stride(),
                   .rows = count,
                   .tiled = heads.keys_of(kv_head),
                   .tiled_n = heads.count,
-                  .tiled_k = spec.head_dim,
+                  .tiled_k = spec.key_dim,
                   .first_row = base,
                   .n = keys,
-                  .k = spec.head_dim,
+                  .k = spec.key_dim,
                   .y = scores,
                   .y_stride = keys});
   for (int64_t i = 0; i < count; ++i) {
@@ -98,13 +100,13 @@ void attend(const Attention& attention, const TiledHeads& heads, int64_t head, i
                   .x_stride = keys,
                   .rows = count,
                   .tiled = heads.values_of(kv_head),
-                  .tiled_n = spec.head_dim,
+                  .tiled_n = spec.value_dim,
                   .tiled_k = heads.count,
-                  .n = spec.head_dim,
+                  .n = spec.value_dim,
                   .first_col = base,
                   .k = keys,
-                  .y = attention.out + at_query,
-                  .y_stride = attention.query_stride()});
+                  .y = attention.out + first * attention.out_stride() + head * spec.value_dim,
+                  .y_stride = attention.out_stride()});
 }
 
 /// One query: the heads that share keys are the rows of the products.
@@ -113,21 +115,24 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const int64_t group = spec.heads / spec.kv_heads;
   const int64_t base = attention.first_key(attention.position);
   const int64_t keys = attention.position + 1 - base;
-  const int64_t at_query = kv_head * group * spec.head_dim;
-  const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.head_dim;
-  const float* value = attention.values + base * attention.key_stride() + kv_head * spec.head_dim;
+  const float* queries = attention.queries + kv_head * group * spec.key_dim;
+  float* outs = attention.out + kv_head * group * spec.value_dim;
+  const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.key_dim;
+  const float* value =
+      attention.values + base * attention.value_stride() + kv_head * spec.value_dim;
   for (int64_t j = 0; j < keys; ++j) {
     for (int64_t i = 0; i < group; ++i) {
-      const float* query = attention.queries + at_query + i * spec.head_dim;
-      scores[i * keys + j] = dot(query, key + j * attention.key_stride(), spec.head_dim);
+      scores[i * keys + j] =
+          dot(queries + i * spec.key_dim, key + j * attention.key_stride(), spec.key_dim);
     }
   }
   for (int64_t i = 0; i < group; ++i) {
     softmax_row(scores + i * keys, keys, attention.scale);
-    float* out = attention.out + at_query + i * spec.head_dim;
-    std::fill(out, out + spec.head_dim, 0.0F);
+    float* out = outs + i * spec.value_dim;
+    std::fill(out, out + spec.value_dim, 0.0F);
     for (int64_t j = 0; j < keys; ++j) {
-      add_scaled_row(out, value + j * attention.key_stride(), scores[i * keys + j], spec.head_dim);
+      add_scaled_row(out, value + j * attention.value_stride(), scores[i * keys + j],
+                     spec.value_dim);
     }
   }
 }
@@ -136,15 +141,17 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
 
 Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
                              const AttentionSpec& spec, SequenceState* state, int64_t position) {
-  if (seen_) return zeros(q.rows, q.cols);
-  Tensor out = make(q.rows, q.cols);
+  const int64_t out_cols = spec.heads * spec.value_dim;
+  if (seen_) return zeros(q.rows, out_cols);
+  Tensor out = make(q.rows, out_cols);
   const float* keys = cpu_data(k);
   const float* values = cpu_data(v);
   if (state != nullptr) {
     const KvCache& cache = cpu_state(*state).layer(spec.layer);
-    const int64_t at = position * k.cols;
-    std::memcpy(cpu_data(cache.keys) + at, keys, static_cast<size_t>(k.rows * k.cols) * 4);
-    std::memcpy(cpu_data(cache.values) + at, values, static_cast<size_t>(v.rows * v.cols) * 4);
+    std::memcpy(cpu_data(cache.keys) + position * k.cols, keys,
+                static_cast<size_t>(k.rows * k.cols) * 4);
+    std::memcpy(cpu_data(cache.values) + position * v.cols, values,
+                static_cast<size_t>(v.rows * v.cols) * 4);
     keys = cpu_data(cache.keys);
     values = cpu_data(cache.values);
   }
@@ -154,7 +161,7 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
                             .values = values,
                             .out = cpu_data(out),
                             .position = position,
-                            .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
+                            .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     const int64_t scores = spec.heads / spec.kv_heads * most_keys;
@@ -183,20 +190,21 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
 Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
                                      const AttentionSpec& spec,
                                      std::span<SequenceState* const> states, int64_t position) {
-  Tensor out = make(q.rows, q.cols);
-  const auto row_bytes = static_cast<size_t>(k.cols) * 4;
+  Tensor out = make(q.rows, spec.heads * spec.value_dim);
   const int64_t scores = spec.heads / spec.kv_heads * (position + 1);
   threads_.run(q.rows, [&](int64_t row, int) {
     const KvCache& cache = cpu_state(*states[static_cast<size_t>(row)]).layer(spec.layer);
-    std::memcpy(cpu_data(cache.keys) + position * k.cols, cpu_data(k) + row * k.cols, row_bytes);
-    std::memcpy(cpu_data(cache.values) + position * v.cols, cpu_data(v) + row * v.cols, row_bytes);
+    std::memcpy(cpu_data(cache.keys) + position * k.cols, cpu_data(k) + row * k.cols,
+                static_cast<size_t>(k.cols) * 4);
+    std::memcpy(cpu_data(cache.values) + position * v.cols, cpu_data(v) + row * v.cols,
+                static_cast<size_t>(v.cols) * 4);
     const Attention attention{.spec = spec,
                               .queries = cpu_data(q) + row * q.cols,
                               .keys = cpu_data(cache.keys),
                               .values = cpu_data(cache.values),
-                              .out = cpu_data(out) + row * q.cols,
+                              .out = cpu_data(out) + row * out.cols,
                               .position = position,
-                              .scale = 1.0F / std::sqrt(static_cast<float>(spec.head_dim))};
+                              .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
     const auto buffer = buffers_->take(scores * 4);
     for (int64_t head = 0; head < spec.kv_heads; ++head) {
       attend_one(attention, head, reinterpret_cast<float*>(buffer.get()));

@@ -37,7 +37,7 @@ CpuBackend::CpuBackend(const BackendResources& resources)
       threads_(resources.threads),
       buffers_(std::make_shared<BufferPool>()),
       products_(precision_),
-      rope_(checkpoint_.config.rope, checkpoint_.config.head_dim, checkpoint_.config.max_positions),
+      rope_(checkpoint_.config),
       weights_(checkpoint_, precision_, products_, buffers_, threads_,
                kept_weights_at_most(options_)),
       memory_(checkpoint_, options_, weights_) {}
@@ -420,15 +420,16 @@ Tensor CpuBackend::rms_norm(const Tensor& x, int unit, double epsilon) {
   return y;
 }
 
-void CpuBackend::rope(Tensor& x, int64_t heads, int64_t position, int64_t step) {
+void CpuBackend::rope(Tensor& x, int layer, int64_t heads, int64_t position, int64_t step) {
+  const RopeTable& table = rope_.of_layer(layer);
   const int64_t dim = x.cols / heads;
   float* data = cpu_data(x);
   for_rows(x.rows, x.cols, [&](int64_t first, int64_t count, int) {
     for (int64_t i = first; i < first + count; ++i) {
-      const float* cosines = rope_.cosines(position + i * step);
-      const float* sines = rope_.sines(position + i * step);
+      const float* cosines = table.cosines(position + i * step);
+      const float* sines = table.sines(position + i * step);
       for (int64_t head = 0; head < heads; ++head) {
-        rotate_head(data + i * x.cols + head * dim, cosines, sines, dim);
+        rotate_head(data + i * x.cols + head * dim, cosines, sines, table.rotated());
       }
     }
   });

@@ -40,7 +40,7 @@ class CpuBackend : public Backend {
   Tensor embed(int unit, std::span<const int32_t> ids) override;
   Tensor linear(const Tensor& x, int unit) override;
   Tensor rms_norm(const Tensor& x, int unit, double epsilon) override;
-  void rope(Tensor& x, int64_t heads, int64_t position, int64_t step) override;
+  void rope(Tensor& x, int layer, int64_t heads, int64_t position, int64_t step) override;
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
                    SequenceState* state, int64_t position) override;
   Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -148,7 +148,7 @@ class CpuBackend : public Backend {
   ThreadPool& threads_;
   std::shared_ptr<BufferPool> buffers_;
   Products products_;
-  RopeTable rope_;
+  RopeTables rope_;
   WeightStore weights_;
   CpuMemory memory_;
   int64_t idle_length_ = -1;  // of rows, that the pool of buffers keeps room for

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,9 +25,12 @@ using testing::TinyModel;
 
 /// A backend for a tiny model, with all that outlives it.
 struct Opened {
-  explicit Opened(const TinyModel& spec = {}) {
+  /// @param change what the model's config says otherwise than its files.
+  explicit Opened(const TinyModel& spec = {},
+                  const std::function<void(ModelConfig& config)>& change = {}) {
     testing::write_tiny_model(folder.path(), spec);
     checkpoint = Checkpoint::open(folder.path().string());
+    if (change) change(checkpoint->config);
     backend.emplace(
         BackendResources{.checkpoint = *checkpoint, .options = options, .threads = threads});
   }
@@ -154,26 +159,173 @@ TEST(CpuBackend, AStateTakesTheBytesThatItNames) {
   }
 }
 
-TEST(CpuBackend, AStateThatGrowsKeepsWhatItHeld) {
-  Opened opened;
+/// Queries, keys and values of some tokens, and how they attend.
+struct Attending {
+  AttentionSpec spec;
+  Matrix q;
+  Matrix k;
+  Matrix v;
+
+  Attending(const AttentionSpec& spec_in, int64_t tokens)
+      : spec(spec_in),
+        q(random_matrix(tokens, spec.heads * spec.key_dim, 4)),
+        k(random_matrix(tokens, spec.kv_heads * spec.key_dim, 5)),
+        v(random_matrix(tokens, spec.kv_heads * spec.value_dim, 6)) {}
+
+  /// In double, one query and head after another.
+  std::vector<double> plain() const {
+    const int64_t tokens = q.rows();
+    std::vector<double> out(static_cast<size_t>(tokens * spec.heads * spec.value_dim));
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int64_t from = spec.window == 0 ? 0 : std::max<int64_t>(0, t - spec.window + 1);
+      for (int64_t head = 0; head < spec.heads; ++head) {
+        const int64_t kv_head = head / (spec.heads / spec.kv_heads);
+        std::vector<double> shares;
+        double sum = 0;
+        for (int64_t j = from; j <= t; ++j) {
+          double score = 0;
+          for (int64_t i = 0; i < spec.key_dim; ++i) {
+            score += double{q.row(t)[head * spec.key_dim + i]} *
+                     double{k.row(j)[kv_head * spec.key_dim + i]};
+          }
+          shares.push_back(std::exp(score / std::sqrt(static_cast<double>(spec.key_dim))));
+          sum += shares.back();
+        }
+        for (int64_t j = from; j <= t; ++j) {
+          for (int64_t i = 0; i < spec.value_dim; ++i) {
+            out[static_cast<size_t>((t * spec.heads + head) * spec.value_dim + i)] +=
+                shares[static_cast<size_t>(j - from)] / sum *
+                double{v.row(j)[kv_head * spec.value_dim + i]};
+          }
+        }
+      }
+    }
+    return out;
+  }
+};
+
+void expect_row(const Tensor& found, int64_t row, std::span<const double> expected, int64_t at) {
+  for (int64_t i = 0; i < found.cols; ++i) {
+    ASSERT_NEAR(cpu_data(found)[row * found.cols + i],
+                expected[static_cast<size_t>(at * found.cols + i)], 1e-5)
+        << at << " " << i;
+  }
+}
+
+/// A model whose layers have these heads.
+Opened opened_with(const AttentionSpec& spec) {
+  TinyModel model;
+  model.heads = spec.heads;
+  model.kv_heads = spec.kv_heads;
+  return Opened(model, [&spec](ModelConfig& config) {
+    for (LayerConfig& layer : config.layers) {
+      layer.attention.key_dim = spec.key_dim;
+      layer.attention.value_dim = spec.value_dim;
+    }
+  });
+}
+
+class CpuAttention : public ::testing::TestWithParam<AttentionSpec> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Specs, CpuAttention,
+    ::testing::Values(
+        AttentionSpec{.layer = 1, .heads = 4, .kv_heads = 2, .key_dim = 16, .value_dim = 16},
+        AttentionSpec{
+            .layer = 0, .heads = 4, .kv_heads = 1, .key_dim = 24, .value_dim = 16, .window = 40},
+        AttentionSpec{.layer = 1, .heads = 2, .kv_heads = 2, .key_dim = 16, .value_dim = 40}));
+
+TEST_P(CpuAttention, IsThatOfPlainLoops) {
+  constexpr int64_t kTokens = 150;
+  Opened opened = opened_with(GetParam());
   CpuBackend& backend = *opened.backend;
-  constexpr int64_t kTokens = 7;
-  const ModelConfig& config = opened.checkpoint->config;
-  const AttentionSpec spec{
-      .layer = 1, .heads = config.heads, .kv_heads = config.kv_heads, .head_dim = config.head_dim};
-  backend.make_room({.fewest = 1, .most = kTokens});
-  const Tensor q = backend.upload(random_matrix(kTokens, config.heads * config.head_dim, 4));
-  const Tensor k = backend.upload(random_matrix(kTokens, config.kv_heads * config.head_dim, 5));
-  const Tensor v = backend.upload(random_matrix(kTokens, config.kv_heads * config.head_dim, 6));
-  const std::vector<float> whole =
-      values_of(backend.attention(q, k, v, spec, nullptr, /*position=*/0));
-  const auto state = backend.make_state();
-  for (int64_t token = 0; token < kTokens; ++token) {
-    backend.grow(*state, token + 1, token);
-    const auto row = [&](const Tensor& x) { return backend.copy_rows(x, token, 1); };
-    const Tensor found = backend.attention(row(q), row(k), row(v), spec, state.get(), token);
-    for (int64_t i = 0; i < found.cols; ++i) {
-      ASSERT_NEAR(cpu_data(found)[i], whole[static_cast<size_t>(token * found.cols + i)], 1e-5);
+  const Attending at(GetParam(), kTokens);
+  const std::vector<double> expected = at.plain();
+  const Tensor q = backend.upload(at.q.copy());
+  const Tensor k = backend.upload(at.k.copy());
+  const Tensor v = backend.upload(at.v.copy());
+  const Tensor whole = backend.attention(q, k, v, at.spec, nullptr, /*position=*/0);
+  ASSERT_EQ(whole.cols, at.spec.heads * at.spec.value_dim);
+  for (int64_t t = 0; t < kTokens; ++t) expect_row(whole, t, expected, t);
+}
+
+// A state that grows keeps what it held: in blocks, one by one, and two sequences abreast.
+TEST_P(CpuAttention, GoesOnFromAState) {
+  constexpr int64_t kTokens = 70;
+  Opened opened = opened_with(GetParam());
+  CpuBackend& backend = *opened.backend;
+  const Attending at(GetParam(), kTokens);
+  const std::vector<double> expected = at.plain();
+  const Tensor q = backend.upload(at.q.copy());
+  const Tensor k = backend.upload(at.k.copy());
+  const Tensor v = backend.upload(at.v.copy());
+  const auto rows = [&](const Tensor& x, int64_t first, int64_t count) {
+    return backend.copy_rows(x, first, count);
+  };
+  const auto one = backend.make_state();
+  const auto two = backend.make_state();
+  for (const auto& state : {one.get(), two.get()}) {
+    backend.grow(*state, 50, 0);
+    backend.attention(rows(q, 0, 50), rows(k, 0, 50), rows(v, 0, 50), at.spec, state, 0);
+    backend.grow(*state, kTokens, 50);
+  }
+  for (int64_t t = 50; t < 60; ++t) {
+    for (const auto& state : {one.get(), two.get()}) {
+      const Tensor found =
+          backend.attention(rows(q, t, 1), rows(k, t, 1), rows(v, t, 1), at.spec, state, t);
+      expect_row(found, 0, expected, t);
+    }
+  }
+  const std::vector<SequenceState*> both = {one.get(), two.get()};
+  for (int64_t t = 60; t < kTokens; ++t) {
+    const auto twice = [&](const Tensor& x) {
+      Matrix pair(2, x.cols);
+      for (int64_t i = 0; i < 2; ++i) std::copy_n(cpu_data(x) + t * x.cols, x.cols, pair.row(i));
+      return backend.upload(std::move(pair));
+    };
+    const Tensor found = backend.attention_abreast(twice(q), twice(k), twice(v), at.spec, both, t);
+    for (int64_t i = 0; i < 2; ++i) expect_row(found, i, expected, t);
+  }
+}
+
+// A layer's own angles, and the dimensions of a head that they turn.
+TEST(CpuBackend, TurnsThePartOfAHeadThatTheLayerNames) {
+  TinyModel model;
+  model.layers = 3;
+  Opened opened(model, [](ModelConfig& config) {
+    config.layers[1].attention.rotated = 8;
+    config.layers[2].attention.rope.theta = 100;
+  });
+  CpuBackend& backend = *opened.backend;
+  constexpr int64_t kHeads = 2;
+  const int64_t dim = opened.checkpoint->config.layer(0).attention.key_dim;
+  constexpr int64_t kTokens = 9;
+  backend.begin_pass({.fewest = kTokens, .most = kTokens}, kTokens);
+  const Matrix before = random_matrix(kTokens, kHeads * dim, 7);
+  for (int layer = 0; layer < 3; ++layer) {
+    const AttentionConfig& own = opened.checkpoint->config.layer(layer).attention;
+    Tensor x = backend.upload(before.copy());
+    backend.rope(x, layer, kHeads, /*position=*/0, /*step=*/1);
+    for (int64_t t = 0; t < kTokens; ++t) {
+      for (int64_t head = 0; head < kHeads; ++head) {
+        const float* from = before.row(t) + head * dim;
+        const float* found = cpu_data(x) + t * x.cols + head * dim;
+        for (int64_t i = 0; i < dim; ++i) {
+          double expected = from[i];
+          if (i < own.rotated) {
+            const int64_t half = own.rotated / 2;
+            const int64_t pair = i % half;
+            const double angle = static_cast<double>(t) *
+                                 std::pow(own.rope.theta, -2.0 * static_cast<double>(pair) /
+                                                              static_cast<double>(own.rotated));
+            const double a = from[pair];
+            const double b = from[pair + half];
+            expected = i < half ? a * std::cos(angle) - b * std::sin(angle)
+                                : b * std::cos(angle) + a * std::sin(angle);
+          }
+          ASSERT_NEAR(found[i], expected, 1e-5) << layer << " " << t << " " << i;
+        }
+      }
     }
   }
 }

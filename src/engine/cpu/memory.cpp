@@ -40,12 +40,16 @@ int64_t kept_weights_at_most(const EngineOptions& options) {
 }
 
 int CpuMemory::experts_at_once() const {
-  const ModelConfig& config = checkpoint_.config;
-  if (config.experts == 0) return 1;
-  if (weights_.keeps(Form::kPacked)) return static_cast<int>(config.experts);
-  const int64_t expert = 3 * config.hidden * config.expert_width * 4;  // packed as float32 at most
-  return static_cast<int>(
-      std::clamp<int64_t>(kExpertBytes / std::max<int64_t>(1, expert), 1, config.experts));
+  int64_t count = 0;
+  int64_t expert = 1;  // bytes, packed as float32 at most
+  for (const LayerConfig& layer : checkpoint_.config.layers) {
+    if (!layer.experts) continue;
+    count = std::max(count, layer.experts->count);
+    expert = std::max(expert, 3 * checkpoint_.config.hidden * layer.experts->width * 4);
+  }
+  if (count == 0) return 1;
+  if (weights_.keeps(Form::kPacked)) return static_cast<int>(count);
+  return static_cast<int>(std::clamp<int64_t>(kExpertBytes / expert, 1, count));
 }
 
 int64_t CpuMemory::step_bytes() const {
@@ -61,8 +65,12 @@ int64_t CpuMemory::step_bytes() const {
 CpuMemory::Scratch CpuMemory::scratch(int64_t length) const {
   const ModelConfig& c = checkpoint_.config;
   const int64_t rows = padded_rows(length);
-  const int64_t attention =
-      rows * (2 * c.hidden + (2 * c.heads + 4 * c.kv_heads) * c.head_dim) + 128 * rows;
+  int64_t attention = 0;
+  for (const LayerConfig& layer : c.layers) {
+    const AttentionConfig& own = layer.attention;
+    const int64_t heads = (own.heads + 2 * own.kv_heads) * (own.key_dim + own.value_dim);
+    attention = std::max(attention, rows * (2 * c.hidden + heads) + 128 * rows);
+  }
   int64_t dense = 0;
   int64_t experts = 0;
   for (const auto& step : steps_) {
@@ -72,8 +80,9 @@ CpuMemory::Scratch CpuMemory::scratch(int64_t length) const {
         dense = std::max(dense, rows * 2 * (unit.rows + unit.cols));
       } else if (unit.role == Role::kExpert) {
         const int64_t parts = slice.last_part - slice.first_part;
-        const int64_t gathered = length * std::min(parts, c.experts_per_token) + parts * kRowStep;
-        experts = std::max(experts, gathered * 2 * (c.hidden + c.expert_width));
+        const ExpertConfig& own = *c.layer(unit.layer).experts;
+        const int64_t gathered = length * std::min(parts, own.per_token) + parts * kRowStep;
+        experts = std::max(experts, gathered * 2 * (c.hidden + own.width));
       }
     }
   }
@@ -90,8 +99,12 @@ int64_t CpuMemory::pass_bytes(int64_t length) const {
 
 int64_t CpuMemory::row_bytes(int64_t length) const {
   const ModelConfig& c = checkpoint_.config;
-  const int64_t held = c.experts > 0 ? 3 : 1;  // hidden, and between stages normed and sum
-  return padded_rows(length) * c.hidden * 4 * held + length * c.experts_per_token * 16;
+  int64_t chosen = 0;
+  for (const LayerConfig& layer : c.layers) {
+    if (layer.experts) chosen = std::max(chosen, layer.experts->per_token);
+  }
+  const int64_t held = chosen > 0 ? 3 : 1;  // hidden, and between stages normed and sum
+  return padded_rows(length) * c.hidden * 4 * held + length * chosen * 16;
 }
 
 int64_t CpuMemory::logits_bytes(int64_t models) const {

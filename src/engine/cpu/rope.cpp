@@ -81,11 +81,11 @@ double yarn_attention_factor(const RopeConfig& rope) {
 
 }  // namespace
 
-RopeTable::RopeTable(const RopeConfig& rope, int64_t head_dim, int64_t max_positions)
+RopeTable::RopeTable(const RopeConfig& rope, int64_t rotated, int64_t max_positions)
     : type_(rope.type),
-      half_(head_dim / 2),
+      half_(rotated / 2),
       max_positions_(max_positions),
-      frequencies_(plain_frequencies(rope.theta, head_dim)) {
+      frequencies_(plain_frequencies(rope.theta, rotated)) {
   switch (rope.type) {
     case RopeType::kDefault:
     case RopeType::kDynamic:
@@ -97,7 +97,7 @@ RopeTable::RopeTable(const RopeConfig& rope, int64_t head_dim, int64_t max_posit
       scale_llama3(rope, frequencies_);
       break;
     case RopeType::kYarn:
-      scale_yarn(rope, head_dim, frequencies_);
+      scale_yarn(rope, rotated, frequencies_);
       factor_ = static_cast<float>(yarn_attention_factor(rope));
       break;
     case RopeType::kLongrope:
@@ -126,6 +126,24 @@ void RopeTable::ensure(int64_t count) {
     }
   }
   count_ = count;
+}
+
+RopeTables::RopeTables(const ModelConfig& config) {
+  std::vector<const AttentionConfig*> made;
+  for (const LayerConfig& layer : config.layers) {
+    const AttentionConfig& own = layer.attention;
+    const auto same = std::find_if(made.begin(), made.end(), [&own](const AttentionConfig* other) {
+      return other->rotated == own.rotated && other->rope == own.rope;
+    });
+    of_layer_.push_back(static_cast<size_t>(same - made.begin()));
+    if (same != made.end()) continue;
+    made.push_back(&own);
+    tables_.push_back(std::make_unique<RopeTable>(own.rope, own.rotated, config.max_positions));
+  }
+}
+
+void RopeTables::ensure(int64_t count) {
+  for (const auto& table : tables_) table->ensure(count);
 }
 
 }  // namespace ram

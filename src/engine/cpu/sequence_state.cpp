@@ -3,8 +3,12 @@
 namespace ram {
 
 CpuSequenceState::CpuSequenceState(const ModelConfig& config) {
-  const Tensor none{.rows = 0, .cols = config.kv_heads * config.head_dim, .storage = nullptr};
-  layers_.assign(static_cast<size_t>(config.layers), {.keys = none, .values = none});
+  for (const LayerConfig& layer : config.layers) {
+    const AttentionConfig& own = layer.attention;
+    layers_.push_back(
+        {.keys = {.rows = 0, .cols = own.kv_heads * own.key_dim, .storage = nullptr},
+         .values = {.rows = 0, .cols = own.kv_heads * own.value_dim, .storage = nullptr}});
+  }
 }
 
 int64_t CpuSequenceState::bytes_per_token() const {

@@ -8,7 +8,7 @@
 
 namespace ram {
 
-/// Keys and values of one layer of one sequence, [room, kv_heads * head_dim] each.
+/// Keys [room, kv_heads * key_dim] and values [room, kv_heads * value_dim] of one layer.
 struct KvCache {
   Tensor keys;
   Tensor values;

@@ -119,7 +119,7 @@ Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   while (!ids.empty()) {
     const auto count = std::min<size_t>(ids.size(), kBlock);
     std::vector<Sequence> sequences(1);
-    sequences[0].hidden = use.backend->embed(use.embedding, ids.first(count));
+    sequences[0].hidden = use.backend->embed(use.checkpoint.embedding, ids.first(count));
     sequences[0].position = length;
     sequences[0].state = sequence.get();
     use.run(sequences, 0, model.layers(), {});
@@ -149,8 +149,8 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
   for (const Continuation& continuation : continuations) {
     if (continuation.ids.size() == 1) continue;
     Sequence& branch = sequences.emplace_back();
-    branch.hidden =
-        use.backend->embed(use.embedding, continuation.ids.first(continuation.ids.size() - 1));
+    branch.hidden = use.backend->embed(use.checkpoint.embedding,
+                                       continuation.ids.first(continuation.ids.size() - 1));
     branch.position = length;
     branch.state = sequence.get();
   }
@@ -164,8 +164,8 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
 void Decoder::State::take_logits(const Tensor& hidden) {
   Backend& backend = *use.backend;
   const Tensor normed = backend.rms_norm(backend.copy_rows(hidden, hidden.rows - 1, 1),
-                                         use.final_norm, use.config().rms_norm_eps);
-  const Tensor row = backend.logits(normed, use.head);
+                                         use.checkpoint.final_norm, use.config().rms_norm_eps);
+  const Tensor row = backend.logits(normed, use.checkpoint.head);
   const std::span<const float> values = backend.host(row);
   std::copy(values.begin(), values.end(), logits.begin());
   if (backend.find_non_finite(row) >= 0) {
@@ -178,7 +178,7 @@ std::span<const float> Decoder::feed(std::span<const int32_t> ids) {
   KeepsLength all_or_nothing(state_->length);
   const Tensor hidden = state_->forward(ids);
   Backend& backend = *state_->use.backend;
-  const WeightSlice head{.unit = state_->use.head};
+  const WeightSlice head{.unit = state_->use.checkpoint.head};
   const AtScopeExit release([&backend] { backend.release(); });
   backend.acquire({&head, 1}, {.fewest = 1, .most = 1});
   state_->take_logits(hidden);
@@ -205,18 +205,20 @@ void Decoder::feed_each(std::span<Decoder> decoders, std::span<const int32_t> id
   // A row's bits do not depend on the others.
   backend.keep_rows_apart(true);
   const AtScopeExit together([&backend] { backend.keep_rows_apart(false); });
-  all.hidden = backend.embed(use.embedding, ids);
+  all.hidden = backend.embed(use.checkpoint.embedding, ids);
   use.run(sequences, 0, model.layers(), {});
-  const Tensor normed = backend.rms_norm(all.hidden, use.final_norm, use.config().rms_norm_eps);
-  const int64_t each = backend.ids_at_once(use.head);
+  const Tensor normed =
+      backend.rms_norm(all.hidden, use.checkpoint.final_norm, use.config().rms_norm_eps);
+  const int64_t each = backend.ids_at_once(use.checkpoint.head);
   const int64_t step = backend.keeps_weights() ? use.vocabulary() : kLogitIds;
   for (int64_t first = 0; first < use.vocabulary(); first += step) {
     const int64_t last = std::min(use.vocabulary(), first + step);
     const AtScopeExit release([&backend] { backend.release(); });
-    backend.acquire_rows(use.head, first, last);
+    backend.acquire_rows(use.checkpoint.head, first, last);
     use.threads.run(ceil_div(last - first, each), [&](int64_t i, int) {
       const int64_t begin = first + i * each;
-      const Tensor piece = backend.logits_of(normed, use.head, begin, std::min(last, begin + each));
+      const Tensor piece =
+          backend.logits_of(normed, use.checkpoint.head, begin, std::min(last, begin + each));
       if (backend.find_non_finite(piece) >= 0) {
         fail(Code::kCorrupt, "{}: a logit is not finite at position {}, after the last layer",
              use.checkpoint.name, all.position);

@@ -139,18 +139,11 @@ TEST_P(Exceptions, AWeightThatWasHalfReadIsReadAgain) {
   }
 }
 
-int head_of(const LanguageModel& model) {
-  const std::vector<Unit>& units = model.checkpoint().units;
-  const auto head = std::find_if(units.begin(), units.end(),
-                                 [](const Unit& unit) { return unit.role == Role::kHead; });
-  return static_cast<int>(head - units.begin());
-}
-
 // Logits that are not finite, of tokens that several decoders take at once. Values that stand in
 // for a unit's are asked for whenever they are multiplied: what is not let go of would be used
 // again.
 TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
-  const int head = head_of(model_);
+  const int head = model_.checkpoint().head;
   const int64_t cols = model_.checkpoint().units.at(static_cast<size_t>(head)).cols;
   const auto feed = [&] {
     std::vector<Decoder> decoders;
@@ -174,7 +167,7 @@ TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
 // decoder with what it held: the same call gives what it would have given at once.
 TEST_P(Exceptions, AFeedThatFailsCanBeMadeAgain) {
   const std::vector<Unit>& units = model_.checkpoint().units;
-  const int head = head_of(model_);
+  const int head = model_.checkpoint().head;
   const std::vector<int32_t> ids = {1, 2, 3};
   const std::vector<int32_t> more = {4, 5};
   const Continuation continuation = {.ids = more, .first_scored = 0};

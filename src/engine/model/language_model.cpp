@@ -10,28 +10,13 @@
 #include "model/state.h"
 
 namespace ram {
-namespace {
-
-int find_unit(const Checkpoint& checkpoint, std::string_view name) {
-  const auto& units = checkpoint.units;
-  const auto at = std::find_if(units.begin(), units.end(),
-                               [name](const Unit& unit) { return unit.name == name; });
-  return at == units.end() ? -1 : static_cast<int>(at - units.begin());
-}
-
-}  // namespace
 
 LanguageModel::State::State(Checkpoint checkpoint_in, const EngineOptions& options_in)
     : checkpoint(std::move(checkpoint_in)),
       options(options_in),
       threads(options_in.threads),
       backend(make_backend(options.backend,
-                           {.checkpoint = checkpoint, .options = options, .threads = threads})),
-      embedding(find_unit(checkpoint, "model.embed_tokens")),
-      final_norm(find_unit(checkpoint, "model.norm")),
-      head(find_unit(checkpoint, "lm_head")) {
-  RAM_CHECK(embedding >= 0 && final_norm >= 0);
-  if (head < 0) head = embedding;
+                           {.checkpoint = checkpoint, .options = options, .threads = threads})) {
   arrange_layers();
 }
 
@@ -226,7 +211,8 @@ HiddenRows LanguageModel::embed(std::span<const TokenRow> rows) {
   HiddenRows hidden;
   for (const TokenRow& row : rows) {
     state_->check_ids(row, 0);
-    hidden.push_back(state_->backend->to_matrix(state_->backend->embed(state_->embedding, row)));
+    hidden.push_back(
+        state_->backend->to_matrix(state_->backend->embed(state_->checkpoint.embedding, row)));
   }
   return hidden;
 }

@@ -48,7 +48,7 @@ void visit_logits(std::span<const LogitSource> sources,
     });
     for (const LogitSource& source : sources) {
       const LanguageModel::State& state = *source.model->state_;
-      state.backend->acquire_rows(state.head, first, last);
+      state.backend->acquire_rows(state.checkpoint.head, first, last);
     }
     first_model.threads.run(std::ssize(blocks), [&](int64_t i, int worker) {
       check_interrupted();
@@ -57,11 +57,11 @@ void visit_logits(std::span<const LogitSource> sources,
       std::vector<const float*> logits;
       for (const LogitSource& source : sources) {
         const LanguageModel::State& state = *source.model->state_;
-        const Tensor normed =
-            state.backend->norm_rows(source.hidden->at(static_cast<size_t>(block.row)), block.first,
-                                     block.count, state.final_norm, state.config().rms_norm_eps);
-        const Tensor& piece =
-            pieces.emplace_back(state.backend->logits_of(normed, state.head, first, last));
+        const Tensor normed = state.backend->norm_rows(
+            source.hidden->at(static_cast<size_t>(block.row)), block.first, block.count,
+            state.checkpoint.final_norm, state.config().rms_norm_eps);
+        const Tensor& piece = pieces.emplace_back(
+            state.backend->logits_of(normed, state.checkpoint.head, first, last));
         if (const int64_t at = state.backend->find_non_finite(piece); at >= 0) {
           fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
                state.checkpoint.name, block.row, block.first + at / piece.cols);

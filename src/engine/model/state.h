@@ -21,9 +21,6 @@ struct LanguageModel::State {
   ThreadPool threads;
   std::unique_ptr<Backend> backend;
   std::vector<std::vector<Stage>> layers;
-  int embedding = 0;  ///< units
-  int final_norm = 0;
-  int head = 0;  ///< the embedding where they are tied
 
   const ModelConfig& config() const { return checkpoint.config; }
   int64_t vocabulary() const { return config().vocab; }
