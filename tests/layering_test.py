@@ -40,6 +40,7 @@ HEADERS = {
     "model_config": "checkpoint",
     "statistics": "eval",
     "answers": "eval",
+    "study_table": "study",
 }
 LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")

@@ -1,7 +1,9 @@
 // The study: one SQLite file for any number of models, in which work is kept as it is done.
 //
-// Hides SQL, transactions, retries and the schema (docs/formats/study.md). WAL, so that several
-// programs can read while one writes; writers wait for each other.
+// A study opens the file, says who wrote, and keeps texts. What was measured is in tables of the
+// modules that fill them (curve_table.h, score_table.h and others), by study_table.h. Hides SQLite,
+// the wait for other programs and the schema (docs/formats/study.md). WAL: several programs can
+// read while one writes.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "ram/dtype.h"
@@ -171,21 +172,17 @@ struct TaskAnswer {
   bool operator==(const TaskAnswer&) const = default;
 };
 
-/// A text that a command wrote: what a report shows, or a command looks up again.
-struct StudyDocument {
-  std::string kind;  ///< "plan": plan.json of a folder that was run, key its
-                     ///< EvaluatedModel::digest; "curves": `analyze --csv` of a source, key its
-                     ///< fingerprint; "sweep": `sweep --json`, key fingerprint and method; "gains":
-                     ///< what measure_gains found, key all that it depends on; "text": the name
-                     ///< of a text's file, without its folders, key EvaluationKey::text
-  std::string key;
-  std::string text;
-};
-
 /// Two evaluations between which divergences are known.
 struct DivergencePair {
   EvaluationKey reference;
   EvaluationKey model;
+};
+
+/// A text that a command wrote: what a report shows, or a command looks up again.
+struct StudyDocument {
+  std::string kind;  ///< what the key and the text are: docs/formats/study.md, "document"
+  std::string key;
+  std::string text;
 };
 
 /// A program that wrote to the study.
@@ -197,21 +194,42 @@ struct RunRecord {
   int64_t last_write_ms = 0;  ///< that it last kept something; 0: not known
 };
 
+/// One thread at a time; not to be used after a fork.
 class Study {
  public:
-  /// Opens or creates; brings an older one up to date. A study that cannot be written is opened for
-  /// reading; then put throws. One thread at a time; not to be used after a fork.
+  class Statement;    // study_table.h
+  class Transaction;  // study_table.h
+
+  /// Opens or creates; brings an older one up to date. One that cannot be written is opened for
+  /// reading.
   /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a
-  ///         later version; {kWriteFailed} it is missing and cannot be created.
+  /// later
+  ///         version; {kWriteFailed} it is missing and cannot be created.
   explicit Study(const std::filesystem::path& path);
   ~Study();
   Study(Study&&) noexcept;
 
   const std::filesystem::path& path() const;
 
-  /// Says what the work written from now on was asked to do ("analyze --encoder mlx"); kept beside
-  /// it with the program's version.
+  /// Says what the work written from now on was asked to do ("analyze --encoder mlx").
   void set_options(std::string options);
+  /// Programs that wrote to the study, the first one first.
+  std::vector<RunRecord> runs();
+
+  /// @return the version of the file's schema: an older one only where the file cannot be written.
+  int64_t version() const;
+  /// @throws Error{kWriteFailed} the version is less.
+  void require_version(int64_t least) const;
+
+  /// Replaces the text of that kind and key; writes nothing if it is the same. @throws as
+  /// Transaction.
+  void put_document(const StudyDocument& document);
+  /// Replaces the text by what `change` makes of the one that is there (empty if there is none), in
+  /// one step: what another program writes meanwhile is not lost. @throws as Transaction.
+  void change_document(const std::string& kind, const std::string& key,
+                       const std::function<std::string(const std::string& text)>& change);
+  /// By key.
+  std::vector<StudyDocument> documents(const std::string& kind);
 
   /// Hashes known for a file of exactly this identity (tensor name -> digest); empty if the file is
   /// new or changed. A file is known by its absolute path; symbolic links are not resolved.
@@ -285,18 +303,6 @@ class Study {
   std::vector<EvaluationKey> evaluations();
   std::vector<DivergencePair> divergences();
 
-  /// Replaces the text of that kind and key; writes nothing if it is the same.
-  /// @throws Error{kWriteFailed} also: an older study that could not be brought up to date.
-  void put_document(const StudyDocument& document);
-  /// Replaces the text by what `change` makes of the one that is there (empty if there is none), in
-  /// one step: what another program writes meanwhile is not lost. @throws as put_document.
-  void change_document(const std::string& kind, const std::string& key,
-                       const std::function<std::string(const std::string& text)>& change);
-  /// By key.
-  std::vector<StudyDocument> documents(const std::string& kind);
-  /// Programs that wrote to the study, the first one first.
-  std::vector<RunRecord> runs();
-
   /// The tasks that were asked, by task, then model.
   std::vector<TaskRecord> tasks();
   /// The answers that are known, by question. @throws Error{kCorrupt} damaged.
@@ -304,6 +310,9 @@ class Study {
   /// Keeps some answers: all of them or, on failure, nothing. Answers that are there are replaced.
   /// @pre log-likelihoods are finite, answer and choice among them. @throws Error{kWriteFailed}
   void put_answers(const TaskRecord& task, std::span<const TaskAnswer> answers);
+
+  /// Gives the room of removed rows back to the file system. @cost as much room again for a moment.
+  void shrink();
 
  private:
   struct State;

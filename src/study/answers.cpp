@@ -3,9 +3,7 @@
 #include <cstddef>
 
 #include "ram/error.h"
-
-#include "blob.h"
-#include "state.h"
+#include "ram/study_table.h"
 
 namespace ram {
 namespace {
@@ -19,18 +17,15 @@ bool is_sound(const TaskAnswer& answer) {
          answer.choice < choices;
 }
 
-Statement& bind_key(Statement& statement, const TaskKey& key) {
-  return statement.bind(1, key.model)
-      .bind(2, key.precision)
-      .bind(3, key.task)
-      .bind(4, key.data)
-      .bind(5, key.protocol);
+Study::Statement& bind_key(Study::Statement& statement, const TaskKey& key) {
+  return statement.bind(key.model, key.precision, key.task, key.data, key.protocol);
 }
 
-int64_t find_task(Database& database, const TaskKey& key) {
-  Statement find(database,
-                 "SELECT id FROM task WHERE model = ? AND precision = ? AND task = ? AND data = ? "
-                 "AND protocol = ?");
+int64_t find_task(Study& study, const TaskKey& key) {
+  Study::Statement find(
+      study,
+      "SELECT id FROM task WHERE model = ? AND precision = ? AND task = ? AND data = ? "
+      "AND protocol = ?");
   if (!bind_key(find, key).step()) return 0;
   const int64_t row = find.number(0);
   find.reset();
@@ -41,8 +36,8 @@ int64_t find_task(Database& database, const TaskKey& key) {
 
 std::vector<TaskRecord> Study::tasks() {
   std::vector<TaskRecord> records;
-  if (!state_->has_tasks()) return records;
-  Statement find(state_->database,
+  if (version() < 4) return records;
+  Statement find(*this,
                  "SELECT model, precision, task, data, protocol, metric, questions FROM task "
                  "ORDER BY task, data, protocol, model, precision");
   while (find.step()) {
@@ -59,11 +54,11 @@ std::vector<TaskRecord> Study::tasks() {
 
 std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
   std::map<int64_t, TaskAnswer> found;
-  if (!state_->has_tasks()) return found;
-  Statement find(state_->database,
+  if (version() < 4) return found;
+  Statement find(*this,
                  "SELECT question, subject, answer, choice, cut, log_likelihoods FROM task_answer "
                  "WHERE task = ?");
-  find.bind(1, find_task(state_->database, key));
+  find.bind(find_task(*this, key));
   while (find.step()) {
     TaskAnswer answer{.question = find.number(0),
                       .group = find.text(1),
@@ -73,7 +68,7 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
                       .log_likelihoods = unpack_blob<double>(find.blob(5))};
     if (find.blob(5).size() % sizeof(double) != 0 || !is_sound(answer)) {
       fail(Code::kCorrupt, "study {}: damaged (question {} of {}); remove it to ask again",
-           state_->database.path().string(), answer.question, key.task);
+           path().string(), answer.question, key.task);
     }
     found.emplace(answer.question, std::move(answer));
   }
@@ -81,32 +76,27 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
 }
 
 void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answers) {
-  state_->require_version(4);
-  Transaction transaction(state_->database);
-  const int64_t run = state_->run_in_transaction();
-  Statement insert_task(state_->database,
+  require_version(4);
+  Transaction transaction(*this);
+  const int64_t run = transaction.run();
+  Statement insert_task(transaction,
                         "INSERT OR IGNORE INTO task "
                         "(model, precision, task, data, protocol, metric, questions, run) "
                         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-  bind_key(insert_task, task.key).bind(6, task.metric).bind(7, task.questions).bind(8, run).run();
-  const int64_t row = find_task(state_->database, task.key);
-  Statement insert(state_->database,
+  bind_key(insert_task, task.key).bind(task.metric, task.questions, run).run();
+  const int64_t row = find_task(*this, task.key);
+  Statement insert(transaction,
                    "INSERT OR REPLACE INTO task_answer "
                    "(task, question, subject, answer, choice, cut, log_likelihoods, run) "
                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const TaskAnswer& answer : answers) {
     RAM_CHECK(is_sound(answer));
-    insert.bind(1, row)
-        .bind(2, answer.question)
-        .bind(3, answer.group)
-        .bind(4, answer.answer)
-        .bind(5, answer.choice)
-        .bind(6, answer.cut)
-        .bind(7, std::span<const std::byte>(pack_blob<double>(answer.log_likelihoods)))
-        .bind(8, run)
+    insert
+        .bind(row, answer.question, answer.group, answer.answer, answer.choice, answer.cut,
+              pack_blob<double>(answer.log_likelihoods), run)
         .run();
   }
-  state_->commit(transaction, run);
+  transaction.commit();
 }
 
 }  // namespace ram

@@ -5,15 +5,14 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
-
-#include "state.h"
+#include "ram/study_table.h"
 
 namespace ram {
 namespace {
 
-int64_t number(Database& database, std::string_view sql, std::string_view first) {
-  Statement find(database, sql);
-  find.bind(1, first);
+int64_t number(Study& study, std::string_view sql, std::string_view first) {
+  Study::Statement find(study, sql);
+  find.bind(first);
   return find.step() ? find.number(0) : 0;
 }
 
@@ -38,24 +37,27 @@ constexpr std::string_view kFilesIn =
     "AS other WHERE substr(other.folder, 1, length(?1) + 1) = ?1 || '/' AND substr(path, 1, "
     "length(other.folder) + 1) = other.folder || '/')";
 
-void run_with(Database& database, std::string_view sql, std::string_view value) {
-  Statement statement(database, sql);
-  statement.bind(1, value).run();
+void run_with(Study::Transaction& transaction, std::string_view sql, std::string_view value) {
+  Study::Statement statement(transaction, sql);
+  statement.bind(value).run();
 }
 
-std::vector<std::string> digests_of(Database& database, const ModelRecord& model) {
+void exec(Study::Transaction& transaction, std::string_view sql) {
+  Study::Statement(transaction, sql).run();
+}
+
+std::vector<std::string> digests_of(Study& study, const ModelRecord& model) {
   std::vector<std::string> digests;
-  Statement find(database, kDigests);
-  find.bind(1, model.fingerprint).bind(2, model.folder);
+  Study::Statement find(study, kDigests);
+  find.bind(model.fingerprint, model.folder);
   while (find.step()) digests.push_back(find.text(0));
   return digests;
 }
 
 // Bytes of what grows with a model: curves, rows, texts. Keys and indexes come on top.
-int64_t kept_bytes(Database& database, const ModelRecord& model,
-                   std::span<const std::string> digests) {
+int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::string> digests) {
   int64_t bytes = number(
-      database,
+      study,
       fmt::format("SELECT coalesce(sum(length(part) + length(sums) + 64), 0) FROM curve WHERE "
                   "tensor_hash IN (SELECT hash FROM tensor JOIN file ON file.id = tensor.file "
                   "WHERE {})",
@@ -63,21 +65,21 @@ int64_t kept_bytes(Database& database, const ModelRecord& model,
       model.folder);
   const std::string& fingerprint = model.fingerprint;
   bytes += number(
-      database, "SELECT coalesce(sum(length(ids)), 0) FROM calibration_text WHERE fingerprint = ?",
+      study, "SELECT coalesce(sum(length(ids)), 0) FROM calibration_text WHERE fingerprint = ?",
       fingerprint);
-  bytes += number(database,
-                  "SELECT coalesce(sum(length(unit) + 120), 0) FROM probe WHERE fingerprint = ?",
-                  fingerprint);
+  bytes +=
+      number(study, "SELECT coalesce(sum(length(unit) + 120), 0) FROM probe WHERE fingerprint = ?",
+             fingerprint);
   constexpr std::string_view kDocuments =
       "SELECT coalesce(sum(length(text)), 0) FROM document WHERE instr(key, ?) > 0";
-  bytes += number(database, kDocuments, fingerprint);
+  bytes += number(study, kDocuments, fingerprint);
   for (const std::string& digest : digests) {
-    bytes += number(database, kDocuments, digest);
-    bytes += number(database,
+    bytes += number(study, kDocuments, digest);
+    bytes += number(study,
                     "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
                     "evaluation AS e ON e.id = d.model WHERE e.model = ?",
                     digest);
-    bytes += number(database,
+    bytes += number(study,
                     "SELECT coalesce(sum(length(log_likelihoods) + 40), 0) FROM task_answer AS a "
                     "JOIN task ON task.id = a.task WHERE task.model = ?",
                     digest);
@@ -88,20 +90,20 @@ int64_t kept_bytes(Database& database, const ModelRecord& model,
 }  // namespace
 
 std::vector<ModelUse> Study::model_uses() {
-  state_->require_version(4);
+  require_version(4);
   std::vector<ModelUse> uses;
   const std::vector<EvaluatedModel> evaluated = evaluated_models();
   for (ModelRecord& model : models()) {
     ModelUse use;
-    const std::vector<std::string> digests = digests_of(state_->database, model);
+    const std::vector<std::string> digests = digests_of(*this, model);
     for (const EvaluatedModel& one : evaluated) {
       if (std::find(digests.begin(), digests.end(), one.digest) != digests.end()) {
         use.evaluated.push_back(one);
       }
     }
-    use.plans = number(state_->database, "SELECT count(*) FROM build WHERE fingerprint = ?",
-                       model.fingerprint);
-    use.kept_bytes = kept_bytes(state_->database, model, digests);
+    use.plans =
+        number(*this, "SELECT count(*) FROM build WHERE fingerprint = ?", model.fingerprint);
+    use.kept_bytes = kept_bytes(*this, model, digests);
     use.model = std::move(model);
     uses.push_back(std::move(use));
   }
@@ -109,15 +111,14 @@ std::vector<ModelUse> Study::model_uses() {
 }
 
 void Study::remove_models(std::span<const std::string> fingerprints) {
-  state_->require_version(4);
+  require_version(4);
   const std::vector<ModelRecord> all = models();
   const auto goes = [&](const ModelRecord& model) {
     return std::find(fingerprints.begin(), fingerprints.end(), model.fingerprint) !=
            fingerprints.end();
   };
   {
-    Database& database = state_->database;
-    Transaction transaction(database);
+    Transaction transaction(*this);
     for (const ModelRecord& model : all) {
       if (!goes(model)) continue;
       // A changed model in the same place keeps what is known of that place.
@@ -126,32 +127,31 @@ void Study::remove_models(std::span<const std::string> fingerprints) {
       });
       const std::string folder = shared ? "" : model.folder;
       for (const std::string& digest :
-           digests_of(database, {.fingerprint = model.fingerprint, .folder = folder})) {
-        for (const std::string_view sql : kOfDigest) run_with(database, sql, digest);
+           digests_of(*this, {.fingerprint = model.fingerprint, .folder = folder})) {
+        for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
       }
-      for (const std::string_view sql : kOfFingerprint) run_with(database, sql, model.fingerprint);
+      for (const std::string_view sql : kOfFingerprint)
+        run_with(transaction, sql, model.fingerprint);
       if (shared) continue;
       // Copies of the model elsewhere go too: there is one record for all of them.
-      database.exec("DROP TABLE IF EXISTS temp.gone");
-      database.exec("CREATE TEMP TABLE gone (hash TEXT PRIMARY KEY)");
+      exec(transaction, "DROP TABLE IF EXISTS temp.gone");
+      exec(transaction, "CREATE TEMP TABLE gone (hash TEXT PRIMARY KEY)");
       run_with(
-          database,
+          transaction,
           fmt::format("INSERT OR IGNORE INTO gone SELECT hash FROM tensor JOIN file ON file.id "
                       "= tensor.file WHERE {}",
                       kFilesIn),
           folder);
-      run_with(database, fmt::format("DELETE FROM file WHERE {}", kFilesIn), folder);
-      database.exec(
-          "DELETE FROM file WHERE id IN (SELECT file FROM tensor WHERE hash IN gone) AND NOT "
-          "EXISTS (SELECT 1 FROM model WHERE substr(path, 1, length(folder) + 1) = folder || "
-          "'/')");
+      run_with(transaction, fmt::format("DELETE FROM file WHERE {}", kFilesIn), folder);
+      exec(transaction,
+           "DELETE FROM file WHERE id IN (SELECT file FROM tensor WHERE hash IN gone) AND NOT "
+           "EXISTS (SELECT 1 FROM model WHERE substr(path, 1, length(folder) + 1) = folder || "
+           "'/')");
     }
-    database.exec("DELETE FROM curve WHERE tensor_hash NOT IN (SELECT hash FROM tensor)");
+    exec(transaction, "DELETE FROM curve WHERE tensor_hash NOT IN (SELECT hash FROM tensor)");
     transaction.commit();
   }
-  // The pages are given back to the file system; the log would keep a copy of them.
-  state_->database.exec_patiently("VACUUM");
-  state_->database.exec_patiently("PRAGMA wal_checkpoint(TRUNCATE)");
+  shrink();
 }
 
 }  // namespace ram
