@@ -72,14 +72,6 @@ struct EvaluatedModel {
   bool operator==(const EvaluatedModel&) const = default;
 };
 
-/// What a study keeps of a model.
-struct ModelUse {
-  ModelRecord model;
-  std::vector<EvaluatedModel> evaluated;  ///< the model and folders made from it, as they were run
-  int64_t plans = 0;                      ///< finished folders whose bytes are known
-  int64_t kept_bytes = 0;  ///< of curves, rows and texts; what another model shares counts for both
-};
-
 /// What a row's loss depends on, besides its index.
 struct EvaluationKey {
   std::string model;      ///< EvaluatedModel::digest
@@ -252,15 +244,6 @@ class Study {
   void put_model(const ModelRecord& model);
   /// By name, then fingerprint.
   std::vector<ModelRecord> models();
-
-  /// What is kept of each model, in the order of `models`.
-  /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
-  std::vector<ModelUse> model_uses();
-  /// Removes all that is kept of these models and of folders made from them, and curves that no
-  /// known file has; then gives the room back to the file system: the file shrinks. Curves that
-  /// another model shares stay.
-  /// @throws Error{kWriteFailed} also: it needs as much room again for a moment.
-  void remove_models(std::span<const std::string> fingerprints);
 
   /// Replaces the record of that plan.
   void put_build(const BuildRecord& build);

@@ -1,14 +1,17 @@
 // What is kept of each model, and taking it away again.
+#include "ram/studies.h"
+
 #include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
 
-#include "ram/error.h"
 #include "ram/study_table.h"
 
 namespace ram {
 namespace {
+
+constexpr int64_t kVersion = 4;  // of the schema: the first that has all tables
 
 int64_t number(Study& study, std::string_view sql, std::string_view first) {
   Study::Statement find(study, sql);
@@ -89,36 +92,36 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
 
 }  // namespace
 
-std::vector<ModelUse> Study::model_uses() {
-  require_version(4);
+std::vector<ModelUse> model_uses(Study& study) {
+  study.require_version(kVersion);
   std::vector<ModelUse> uses;
-  const std::vector<EvaluatedModel> evaluated = evaluated_models();
-  for (ModelRecord& model : models()) {
+  const std::vector<EvaluatedModel> evaluated = study.evaluated_models();
+  for (ModelRecord& model : study.models()) {
     ModelUse use;
-    const std::vector<std::string> digests = digests_of(*this, model);
+    const std::vector<std::string> digests = digests_of(study, model);
     for (const EvaluatedModel& one : evaluated) {
       if (std::find(digests.begin(), digests.end(), one.digest) != digests.end()) {
         use.evaluated.push_back(one);
       }
     }
     use.plans =
-        number(*this, "SELECT count(*) FROM build WHERE fingerprint = ?", model.fingerprint);
-    use.kept_bytes = kept_bytes(*this, model, digests);
+        number(study, "SELECT count(*) FROM build WHERE fingerprint = ?", model.fingerprint);
+    use.kept_bytes = kept_bytes(study, model, digests);
     use.model = std::move(model);
     uses.push_back(std::move(use));
   }
   return uses;
 }
 
-void Study::remove_models(std::span<const std::string> fingerprints) {
-  require_version(4);
-  const std::vector<ModelRecord> all = models();
+void remove_models(Study& study, std::span<const std::string> fingerprints) {
+  study.require_version(kVersion);
+  const std::vector<ModelRecord> all = study.models();
   const auto goes = [&](const ModelRecord& model) {
     return std::find(fingerprints.begin(), fingerprints.end(), model.fingerprint) !=
            fingerprints.end();
   };
   {
-    Transaction transaction(*this);
+    Study::Transaction transaction(study);
     for (const ModelRecord& model : all) {
       if (!goes(model)) continue;
       // A changed model in the same place keeps what is known of that place.
@@ -127,7 +130,7 @@ void Study::remove_models(std::span<const std::string> fingerprints) {
       });
       const std::string folder = shared ? "" : model.folder;
       for (const std::string& digest :
-           digests_of(*this, {.fingerprint = model.fingerprint, .folder = folder})) {
+           digests_of(study, {.fingerprint = model.fingerprint, .folder = folder})) {
         for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
       }
       for (const std::string_view sql : kOfFingerprint)
@@ -151,7 +154,7 @@ void Study::remove_models(std::span<const std::string> fingerprints) {
     exec(transaction, "DELETE FROM curve WHERE tensor_hash NOT IN (SELECT hash FROM tensor)");
     transaction.commit();
   }
-  shrink();
+  study.shrink();
 }
 
 }  // namespace ram

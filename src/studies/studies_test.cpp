@@ -1,4 +1,6 @@
 // What a study keeps of each model, and that removing one leaves the others as they were.
+#include "ram/studies.h"
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -6,8 +8,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "ram/study.h"
 
 #include "support/temp_folder.h"
 
@@ -24,7 +24,7 @@ CurveKey key_of(const std::string& hash) {
   return {.tensor_hash = hash, .part = "rows 0+768 x 2048"};
 }
 
-class UsesTest : public ::testing::Test {
+class StudiesTest : public ::testing::Test {
  protected:
   // A model whose file holds `tensors` (their hashes), with one of everything that can be kept.
   void add(const std::string& name, const std::vector<std::string>& tensors) {
@@ -80,10 +80,10 @@ class UsesTest : public ::testing::Test {
   Study study_{path_};
 };
 
-TEST_F(UsesTest, AModelIsListedWithWhatBelongsToIt) {
+TEST_F(StudiesTest, AModelIsListedWithWhatBelongsToIt) {
   add("a", {"1", "2"});
   add("b", {"2", "3"});
-  const std::vector<ModelUse> uses = study_.model_uses();
+  const std::vector<ModelUse> uses = model_uses(study_);
   ASSERT_EQ(uses.size(), 2U);
   EXPECT_EQ(uses[0].model.name, "a");
   EXPECT_EQ(uses[0].plans, 1);
@@ -93,13 +93,13 @@ TEST_F(UsesTest, AModelIsListedWithWhatBelongsToIt) {
   EXPECT_EQ(uses[0].evaluated[1].digest, "out-a");
 }
 
-TEST_F(UsesTest, RemovingOneLeavesTheOtherWhole) {
+TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   add("a", {"1", "2"});
   add("b", {"2", "3"});
   const auto before =
       std::filesystem::file_size(path_) + std::filesystem::file_size(path_.string() + "-wal");
   const std::string print = "print-a";
-  study_.remove_models({&print, 1});
+  remove_models(study_, {&print, 1});
   EXPECT_LT(std::filesystem::file_size(path_), before - 100000);
   EXPECT_EQ(std::filesystem::file_size(path_.string() + "-wal"), 0U);
   ASSERT_EQ(study_.models().size(), 1U);
@@ -119,7 +119,7 @@ TEST_F(UsesTest, RemovingOneLeavesTheOtherWhole) {
   EXPECT_EQ(study_.tensor_hashes("/models/b/model.safetensors", kIdentity).size(), 2U);
 }
 
-TEST_F(UsesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
+TEST_F(StudiesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
   add("a", {"1"});
   study_.put_model({.fingerprint = "new",
                     .name = "a",
@@ -128,21 +128,21 @@ TEST_F(UsesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
                     .weights = 10,
                     .bytes = 20});
   const std::string print = "print-a";
-  study_.remove_models({&print, 1});
+  remove_models(study_, {&print, 1});
   EXPECT_EQ(study_.models().size(), 1U);
   EXPECT_TRUE(knows("1"));
   EXPECT_THAT(evaluated(),
               ElementsAre("digest-a"));  // of the place; the folder's plan was the other's
 }
 
-TEST_F(UsesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
+TEST_F(StudiesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
   const auto tensors_of = [this](const std::string& name) {
     return study_.tensor_hashes("/models/" + name + "/model.safetensors", kIdentity).size();
   };
   add("b", {"1"});
   add("b/original", {"2"});
   std::string gone = "print-b";
-  study_.remove_models({&gone, 1});
+  remove_models(study_, {&gone, 1});
   EXPECT_EQ(tensors_of("b"), 0U);
   EXPECT_EQ(tensors_of("b/original"), 1U);
   EXPECT_TRUE(knows("2"));
@@ -150,28 +150,28 @@ TEST_F(UsesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
   EXPECT_THAT(evaluated(), ElementsAre("digest-b/original", "out-b/original"));
   add("b", {"1"});
   gone = "print-b/original";
-  study_.remove_models({&gone, 1});
+  remove_models(study_, {&gone, 1});
   EXPECT_EQ(tensors_of("b"), 1U);
   EXPECT_EQ(tensors_of("b/original"), 0U);
   EXPECT_FALSE(knows("2"));
   add("b/original", {"2"});
   const std::vector<std::string> both = {"print-b", "print-b/original"};
-  study_.remove_models(both);
+  remove_models(study_, both);
   EXPECT_EQ(tensors_of("b/original"), 0U);
 }
 
-TEST_F(UsesTest, ADocumentThatIsNoJsonBelongsToNobody) {
+TEST_F(StudiesTest, ADocumentThatIsNoJsonBelongsToNobody) {
   add("a", {"1"});
   study_.put_document({.kind = "plan", .key = "broken", .text = "{not json"});
-  EXPECT_EQ(study_.model_uses().front().evaluated.size(), 2U);
+  EXPECT_EQ(model_uses(study_).front().evaluated.size(), 2U);
 }
 
-TEST_F(UsesTest, RemovingNothingRemovesCurvesThatNoFileHas) {
+TEST_F(StudiesTest, RemovingNothingRemovesCurvesThatNoFileHas) {
   add("a", {"1", "2"});
   const std::vector<TensorRecord> changed = {{.tensor = "t1", .hash = "9"}};
   study_.put("/models/a/model.safetensors", kIdentity, changed, {});
   EXPECT_TRUE(knows("1"));
-  study_.remove_models({});
+  remove_models(study_, {});
   EXPECT_FALSE(knows("1"));
   EXPECT_TRUE(knows("2"));
 }
