@@ -52,7 +52,9 @@ void read_all(const fs::path& path) {
       }
     });
     clearly([&] {
-      for (const ram::TaskRecord& task : study.tasks()) clearly([&] { study.answers(task.key); });
+      ram::AnswerTable answers(study);
+      for (const ram::TaskRecord& task : answers.tasks())
+        clearly([&] { answers.answers(task.key); });
     });
     clearly([&] { study.calibration_text("f", "spec"); });
     clearly([&] { study.probes({.fingerprint = "f", .text = "t", .disturbance = "d"}); });
@@ -84,7 +86,7 @@ void write_small(const fs::path& path) {
       .questions = 1};
   const ram::TaskAnswer answer{
       .question = 0, .group = "", .answer = 1, .choice = 0, .log_likelihoods = {-1, -2}};
-  study.put_answers(task, {&answer, 1});
+  ram::AnswerTable(study).put(task, {&answer, 1});
   const std::pair<ram::CurveKey, ram::PartCurve> curve{{.tensor_hash = "h", .part = "p"}, {}};
   const ram::TensorRecord tensor{.tensor = "x", .hash = "h"};
   study.put("file", {}, {&tensor, 1}, {&curve, 1});

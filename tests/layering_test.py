@@ -40,6 +40,7 @@ HEADERS = {
     "model_config": "checkpoint",
     "statistics": "eval",
     "answers": "eval",
+    "answer_table": "eval",
     "study_table": "study",
 }
 LINES_MOST = 500

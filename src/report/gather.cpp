@@ -64,7 +64,7 @@ Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts
     keys.emplace(std::pair(key.text, key.protocol), key);
   }
   if (!texts) {
-    for (const TaskRecord& task : study.tasks()) {
+    for (const TaskRecord& task : AnswerTable(study).tasks()) {
       seen[{"task " + task.key.task, task.key.data}].insert(task.key.model);
     }
   }
@@ -139,7 +139,7 @@ void list_left_out(Study& study, const Subject& subject,
     if (same_text) protocols[key.model].insert(key.protocol);
     if (!same_text) others[key.text].insert(key.model);
   }
-  for (const TaskRecord& task : study.tasks()) {
+  for (const TaskRecord& task : AnswerTable(study).tasks()) {
     scored[task.key.model].insert("the questions of " + task.key.task);
   }
   const std::string original = data.has_original ? data.models.front().label : "the original";

@@ -89,7 +89,7 @@ class ReportTest : public ::testing::Test {
                          .choice = right(i) ? 0 : 1,
                          .log_likelihoods = std::vector<double>(static_cast<size_t>(choices), -1)});
     }
-    study_->put_answers(
+    AnswerTable(*study_).put(
         {.key =
              {.model = model, .precision = "f32", .task = task, .data = "d", .protocol = protocol},
          .metric = "acc",

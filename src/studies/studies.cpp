@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/answer_table.h"
 #include "ram/study_table.h"
 
 namespace ram {
@@ -25,9 +26,9 @@ constexpr std::string_view kDigests =
     "WHERE kind = 'plan' AND json_valid(text) AND json_extract(text, '$.model.fingerprint') = ?1)";
 
 // Tables whose rows name an evaluated model by its digest; rows that refer to them go with them.
-constexpr std::array<std::string_view, 4> kOfDigest = {
-    "DELETE FROM evaluation WHERE model = ?", "DELETE FROM task WHERE model = ?",
-    "DELETE FROM document WHERE instr(key, ?) > 0", "DELETE FROM evaluated_model WHERE digest = ?"};
+constexpr std::array<std::string_view, 3> kOfDigest = {
+    "DELETE FROM evaluation WHERE model = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
+    "DELETE FROM evaluated_model WHERE digest = ?"};
 constexpr std::array<std::string_view, 5> kOfFingerprint = {
     "DELETE FROM build WHERE fingerprint = ?", "DELETE FROM calibration_text WHERE fingerprint = ?",
     "DELETE FROM probe WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
@@ -82,10 +83,7 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
                     "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
                     "evaluation AS e ON e.id = d.model WHERE e.model = ?",
                     digest);
-    bytes += number(study,
-                    "SELECT coalesce(sum(length(log_likelihoods) + 40), 0) FROM task_answer AS a "
-                    "JOIN task ON task.id = a.task WHERE task.model = ?",
-                    digest);
+    bytes += AnswerTable(study).bytes(digest);
   }
   return bytes;
 }
@@ -132,6 +130,7 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
       for (const std::string& digest :
            digests_of(study, {.fingerprint = model.fingerprint, .folder = folder})) {
         for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
+        AnswerTable(study).remove(transaction, digest);
       }
       for (const std::string_view sql : kOfFingerprint)
         run_with(transaction, sql, model.fingerprint);

@@ -154,7 +154,7 @@ TEST_F(RunTasks, KeepsNoAnswersOfAModelThatChangedMeanwhile) {
 TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   Study study(folder_ / "ram.db");
   const TaskRun first = run(study, 4);
-  const TaskRecord record = study.tasks().front();
+  const TaskRecord record = AnswerTable(study).tasks().front();
   // The same answers, all of them changed, as an older rule would have left them.
   Study older(folder_ / "older.db");
   TaskRecord old = record;
@@ -211,8 +211,8 @@ TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {
                      if (progress.phase == "ask" && ++shown == 4) fail(Code::kInterrupted, "now");
                    }),
                Error);
-  ASSERT_EQ(study.tasks().size(), 1U);
-  EXPECT_EQ(study.answers(study.tasks().front().key).size(), 3U);
+  ASSERT_EQ(AnswerTable(study).tasks().size(), 1U);
+  EXPECT_EQ(AnswerTable(study).answers(AnswerTable(study).tasks().front().key).size(), 3U);
   const TaskRun rest = run(study, 8);
   EXPECT_EQ(rest.models[0].tasks[0].asked, 5);
   EXPECT_EQ(rest.models[0].tasks[0].answers, whole);

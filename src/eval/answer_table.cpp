@@ -1,12 +1,15 @@
-// What models answered to a task's questions.
+// The tables of answers.
+#include "ram/answer_table.h"
+
 #include <cmath>
 #include <cstddef>
 
 #include "ram/error.h"
-#include "ram/study_table.h"
 
 namespace ram {
 namespace {
+
+constexpr int64_t kVersion = 4;  // of the schema: the first that has the tables
 
 bool is_sound(const TaskAnswer& answer) {
   const auto choices = static_cast<int64_t>(answer.log_likelihoods.size());
@@ -34,12 +37,13 @@ int64_t find_task(Study& study, const TaskKey& key) {
 
 }  // namespace
 
-std::vector<TaskRecord> Study::tasks() {
+std::vector<TaskRecord> AnswerTable::tasks() {
   std::vector<TaskRecord> records;
-  if (version() < 4) return records;
-  Statement find(*this,
-                 "SELECT model, precision, task, data, protocol, metric, questions FROM task "
-                 "ORDER BY task, data, protocol, model, precision");
+  if (study_.version() < kVersion) return records;
+  Study::Statement find(
+      study_,
+      "SELECT model, precision, task, data, protocol, metric, questions FROM task "
+      "ORDER BY task, data, protocol, model, precision");
   while (find.step()) {
     records.push_back({.key = {.model = find.text(0),
                                .precision = find.text(1),
@@ -52,13 +56,14 @@ std::vector<TaskRecord> Study::tasks() {
   return records;
 }
 
-std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
+std::map<int64_t, TaskAnswer> AnswerTable::answers(const TaskKey& key) {
   std::map<int64_t, TaskAnswer> found;
-  if (version() < 4) return found;
-  Statement find(*this,
-                 "SELECT question, subject, answer, choice, cut, log_likelihoods FROM task_answer "
-                 "WHERE task = ?");
-  find.bind(find_task(*this, key));
+  if (study_.version() < kVersion) return found;
+  Study::Statement find(
+      study_,
+      "SELECT question, subject, answer, choice, cut, log_likelihoods FROM task_answer "
+      "WHERE task = ?");
+  find.bind(find_task(study_, key));
   while (find.step()) {
     TaskAnswer answer{.question = find.number(0),
                       .group = find.text(1),
@@ -68,27 +73,27 @@ std::map<int64_t, TaskAnswer> Study::answers(const TaskKey& key) {
                       .log_likelihoods = unpack_blob<double>(find.blob(5))};
     if (find.blob(5).size() % sizeof(double) != 0 || !is_sound(answer)) {
       fail(Code::kCorrupt, "study {}: damaged (question {} of {}); remove it to ask again",
-           path().string(), answer.question, key.task);
+           study_.path().string(), answer.question, key.task);
     }
     found.emplace(answer.question, std::move(answer));
   }
   return found;
 }
 
-void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answers) {
-  require_version(4);
-  Transaction transaction(*this);
+void AnswerTable::put(const TaskRecord& task, std::span<const TaskAnswer> answers) {
+  study_.require_version(kVersion);
+  Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
-  Statement insert_task(transaction,
-                        "INSERT OR IGNORE INTO task "
-                        "(model, precision, task, data, protocol, metric, questions, run) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  Study::Statement insert_task(transaction,
+                               "INSERT OR IGNORE INTO task "
+                               "(model, precision, task, data, protocol, metric, questions, run) "
+                               "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   bind_key(insert_task, task.key).bind(task.metric, task.questions, run).run();
-  const int64_t row = find_task(*this, task.key);
-  Statement insert(transaction,
-                   "INSERT OR REPLACE INTO task_answer "
-                   "(task, question, subject, answer, choice, cut, log_likelihoods, run) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  const int64_t row = find_task(study_, task.key);
+  Study::Statement insert(transaction,
+                          "INSERT OR REPLACE INTO task_answer "
+                          "(task, question, subject, answer, choice, cut, log_likelihoods, run) "
+                          "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const TaskAnswer& answer : answers) {
     RAM_CHECK(is_sound(answer));
     insert
@@ -97,6 +102,18 @@ void Study::put_answers(const TaskRecord& task, std::span<const TaskAnswer> answ
         .run();
   }
   transaction.commit();
+}
+
+int64_t AnswerTable::bytes(const std::string& digest) {
+  if (study_.version() < kVersion) return 0;
+  Study::Statement find(study_,
+                        "SELECT coalesce(sum(length(log_likelihoods) + 40), 0) FROM task_answer AS "
+                        "a JOIN task ON task.id = a.task WHERE task.model = ?");
+  return find.bind(digest).step() ? find.number(0) : 0;
+}
+
+void AnswerTable::remove(Study::Transaction& transaction, const std::string& digest) {
+  Study::Statement(transaction, "DELETE FROM task WHERE model = ?").bind(digest).run();
 }
 
 }  // namespace ram
