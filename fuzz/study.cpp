@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "ram/calibration_table.h"
 #include "ram/report.h"
 
 #include "documents.h"
@@ -56,8 +57,10 @@ void read_all(const fs::path& path) {
       for (const ram::TaskRecord& task : answers.tasks())
         clearly([&] { answers.answers(task.key); });
     });
-    clearly([&] { study.calibration_text("f", "spec"); });
-    clearly([&] { study.probes({.fingerprint = "f", .text = "t", .disturbance = "d"}); });
+    clearly([&] { ram::CalibrationTextTable(study).find("f", "spec"); });
+    clearly([&] {
+      ram::ProbeTable(study).find({.fingerprint = "f", .text = "t", .disturbance = "d"});
+    });
     const ram::CurveKey key{.tensor_hash = "h", .part = "p"};
     clearly([&] { study.curves({&key, 1}); });
     clearly([&] { study.build("p"); });
@@ -76,10 +79,10 @@ void write_small(const fs::path& path) {
   const ram::DivergentRows divergent{
       .reference = key, .model = other, .rows = {{.row = 0, .same_top1 = 1, .kl = {0.5F, 0.25F}}}};
   study.put_rows({&rows, 1}, {&divergent, 1});
-  study.put_calibration_text(
+  ram::CalibrationTextTable(study).put(
       {.fingerprint = "f", .spec = "spec", .digest = "d", .row_length = 2, .ids = {1, 2, 3, 4}});
   const ram::ProbeRow probe{.unit = "u", .seed = 1, .row = 0, .tokens = 2, .kl_sum = 0.5};
-  study.put_probes({.fingerprint = "f", .text = "t", .disturbance = "d"}, {&probe, 1});
+  ram::ProbeTable(study).put({.fingerprint = "f", .text = "t", .disturbance = "d"}, {&probe, 1});
   const ram::TaskRecord task{
       .key = {.model = "a", .precision = "f32", .task = "choice", .data = "d", .protocol = "p"},
       .metric = "acc",

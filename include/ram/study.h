@@ -110,31 +110,6 @@ struct DivergentRows {
   std::vector<RowDivergence> rows;
 };
 
-/// A text that coefficients and moments are measured on.
-struct CalibrationRecord {
-  std::string fingerprint;  ///< of the model that it is for
-  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 3"
-  std::string digest;       ///< Hasher's, of the ids
-  int64_t row_length = 0;
-  std::vector<int32_t> ids;  ///< rows of row_length, one after another
-  bool operator==(const CalibrationRecord&) const = default;
-};
-
-/// What a disturbance did to one row of a text.
-struct ProbeKey {
-  std::string fingerprint;  ///< of the model
-  std::string text;         ///< CalibrationRecord::digest
-  std::string disturbance;  ///< "gaussian 0.08 seed 42 rule 2"
-};
-struct ProbeRow {
-  std::string unit;
-  int64_t seed = 0;
-  int64_t row = 0;
-  int64_t tokens = 0;
-  double kl_sum = 0;  ///< KL(original || disturbed), nats, over the row's tokens
-  bool operator==(const ProbeRow&) const = default;
-};
-
 /// Two evaluations between which divergences are known.
 struct DivergencePair {
   EvaluationKey reference;
@@ -239,19 +214,6 @@ class Study {
   /// Keeps a block of rows: all of it or, on failure, nothing. Rows that are there are replaced.
   /// @pre all numbers are finite. @throws Error{kWriteFailed}
   void put_rows(std::span<const EvaluatedRows> scores, std::span<const DivergentRows> divergences);
-
-  /// The text of a model made to that specification; nothing if there is none.
-  /// @throws Error{kCorrupt} damaged.
-  std::optional<CalibrationRecord> calibration_text(const std::string& fingerprint,
-                                                    const std::string& spec);
-  /// Replaces the text of that model and specification, unless this one is only the beginning of
-  /// it: another program may have written more rows of the same text.
-  void put_calibration_text(const CalibrationRecord& text);
-
-  /// All that is known of a disturbance, by unit, seed and row. @throws Error{kCorrupt} damaged.
-  std::vector<ProbeRow> probes(const ProbeKey& key);
-  /// Keeps some: all of it or, on failure, nothing. @pre all numbers are finite.
-  void put_probes(const ProbeKey& key, std::span<const ProbeRow> rows);
 
   /// Evaluations that have rows, by text, protocol, precision and model.
   std::vector<EvaluationKey> evaluations();

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ram/answer_table.h"
+#include "ram/calibration_table.h"
 #include "ram/study_table.h"
 
 namespace ram {
@@ -29,9 +30,8 @@ constexpr std::string_view kDigests =
 constexpr std::array<std::string_view, 3> kOfDigest = {
     "DELETE FROM evaluation WHERE model = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
     "DELETE FROM evaluated_model WHERE digest = ?"};
-constexpr std::array<std::string_view, 5> kOfFingerprint = {
-    "DELETE FROM build WHERE fingerprint = ?", "DELETE FROM calibration_text WHERE fingerprint = ?",
-    "DELETE FROM probe WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
+constexpr std::array<std::string_view, 3> kOfFingerprint = {
+    "DELETE FROM build WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
     "DELETE FROM model WHERE fingerprint = ?"};
 
 // Of a model's folder; what lies in the folder of another model below it is that one's.
@@ -68,12 +68,7 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
                   kFilesIn),
       model.folder);
   const std::string& fingerprint = model.fingerprint;
-  bytes += number(
-      study, "SELECT coalesce(sum(length(ids)), 0) FROM calibration_text WHERE fingerprint = ?",
-      fingerprint);
-  bytes +=
-      number(study, "SELECT coalesce(sum(length(unit) + 120), 0) FROM probe WHERE fingerprint = ?",
-             fingerprint);
+  bytes += CalibrationTextTable(study).bytes(fingerprint) + ProbeTable(study).bytes(fingerprint);
   constexpr std::string_view kDocuments =
       "SELECT coalesce(sum(length(text)), 0) FROM document WHERE instr(key, ?) > 0";
   bytes += number(study, kDocuments, fingerprint);
@@ -132,6 +127,8 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
         for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
         AnswerTable(study).remove(transaction, digest);
       }
+      CalibrationTextTable(study).remove(transaction, model.fingerprint);
+      ProbeTable(study).remove(transaction, model.fingerprint);
       for (const std::string_view sql : kOfFingerprint)
         run_with(transaction, sql, model.fingerprint);
       if (shared) continue;

@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/calibration_table.h"
+
 #include "support/temp_folder.h"
 
 namespace ram {
@@ -45,7 +47,7 @@ class StudiesTest : public ::testing::Test {
                       .bytes = 20});
     study_.put_build(
         {.fingerprint = print, .plan_hash = "plan-" + name, .file_hashes = {{"f", "h"}}});
-    study_.put_calibration_text(
+    CalibrationTextTable(study_).put(
         {.fingerprint = print, .spec = "own", .digest = "d", .row_length = 2, .ids = {1, 2}});
     study_.put_document({.kind = "curves", .key = print, .text = std::string(100000, 'x')});
     for (const std::string& digest : {"digest-" + name, "out-" + name}) {
@@ -111,8 +113,8 @@ TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   EXPECT_EQ(study_.evaluations().size(), 2U);
   EXPECT_FALSE(study_.build("plan-a"));
   EXPECT_TRUE(study_.build("plan-b"));
-  EXPECT_FALSE(study_.calibration_text("print-a", "own"));
-  EXPECT_TRUE(study_.calibration_text("print-b", "own"));
+  EXPECT_FALSE(CalibrationTextTable(study_).find("print-a", "own"));
+  EXPECT_TRUE(CalibrationTextTable(study_).find("print-b", "own"));
   EXPECT_EQ(study_.documents("curves").size(), 1U);
   EXPECT_EQ(study_.documents("plan").size(), 1U);
   EXPECT_THAT(study_.tensor_hashes("/models/a/model.safetensors", kIdentity), IsEmpty());
