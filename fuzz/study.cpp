@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "ram/build_table.h"
 #include "ram/calibration_table.h"
 #include "ram/report.h"
 
@@ -63,7 +64,7 @@ void read_all(const fs::path& path) {
     });
     const ram::CurveKey key{.tensor_hash = "h", .part = "p"};
     clearly([&] { study.curves({&key, 1}); });
-    clearly([&] { study.build("p"); });
+    clearly([&] { ram::BuildTable(study).find("p"); });
   });
 }
 

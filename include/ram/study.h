@@ -54,13 +54,6 @@ struct ModelRecord {
   bool operator==(const ModelRecord&) const = default;
 };
 
-/// A finished output folder: what verify compares it with when the source is not at hand.
-struct BuildRecord {
-  std::string fingerprint;                         ///< of the source
-  std::string plan_hash;                           ///< Hasher's digest of plan.json's text
-  std::map<std::string, std::string> file_hashes;  ///< file name -> digest
-};
-
 /// A model that was run: what its rows are kept under, and what a reader wants to know of it.
 struct EvaluatedModel {
   std::string digest;  ///< of weights, config.json and tokenizer.json; see eval.h
@@ -190,10 +183,6 @@ class Study {
   void put_model(const ModelRecord& model);
   /// By name, then fingerprint.
   std::vector<ModelRecord> models();
-
-  /// Replaces the record of that plan.
-  void put_build(const BuildRecord& build);
-  std::optional<BuildRecord> build(const std::string& plan_hash);
 
   /// The digest known for a whole file of exactly this identity; nothing if it is new or changed.
   std::optional<std::string> file_hash(const std::filesystem::path& file,

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ram/answer_table.h"
+#include "ram/build_table.h"
 #include "ram/calibration_table.h"
 #include "ram/study_table.h"
 
@@ -30,9 +31,8 @@ constexpr std::string_view kDigests =
 constexpr std::array<std::string_view, 3> kOfDigest = {
     "DELETE FROM evaluation WHERE model = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
     "DELETE FROM evaluated_model WHERE digest = ?"};
-constexpr std::array<std::string_view, 3> kOfFingerprint = {
-    "DELETE FROM build WHERE fingerprint = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
-    "DELETE FROM model WHERE fingerprint = ?"};
+constexpr std::array<std::string_view, 2> kOfFingerprint = {
+    "DELETE FROM document WHERE instr(key, ?) > 0", "DELETE FROM model WHERE fingerprint = ?"};
 
 // Of a model's folder; what lies in the folder of another model below it is that one's.
 constexpr std::string_view kFilesIn =
@@ -97,8 +97,7 @@ std::vector<ModelUse> model_uses(Study& study) {
         use.evaluated.push_back(one);
       }
     }
-    use.plans =
-        number(study, "SELECT count(*) FROM build WHERE fingerprint = ?", model.fingerprint);
+    use.plans = BuildTable(study).count(model.fingerprint);
     use.kept_bytes = kept_bytes(study, model, digests);
     use.model = std::move(model);
     uses.push_back(std::move(use));
@@ -127,6 +126,7 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
         for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
         AnswerTable(study).remove(transaction, digest);
       }
+      BuildTable(study).remove(transaction, model.fingerprint);
       CalibrationTextTable(study).remove(transaction, model.fingerprint);
       ProbeTable(study).remove(transaction, model.fingerprint);
       for (const std::string_view sql : kOfFingerprint)

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/build_table.h"
 #include "ram/calibration_table.h"
 
 #include "support/temp_folder.h"
@@ -45,7 +46,7 @@ class StudiesTest : public ::testing::Test {
                       .folder = folder,
                       .weights = 10,
                       .bytes = 20});
-    study_.put_build(
+    BuildTable(study_).put(
         {.fingerprint = print, .plan_hash = "plan-" + name, .file_hashes = {{"f", "h"}}});
     CalibrationTextTable(study_).put(
         {.fingerprint = print, .spec = "own", .digest = "d", .row_length = 2, .ids = {1, 2}});
@@ -111,8 +112,8 @@ TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   EXPECT_TRUE(knows("3"));
   EXPECT_THAT(evaluated(), ElementsAre("digest-b", "out-b"));
   EXPECT_EQ(study_.evaluations().size(), 2U);
-  EXPECT_FALSE(study_.build("plan-a"));
-  EXPECT_TRUE(study_.build("plan-b"));
+  EXPECT_FALSE(BuildTable(study_).find("plan-a"));
+  EXPECT_TRUE(BuildTable(study_).find("plan-b"));
   EXPECT_FALSE(CalibrationTextTable(study_).find("print-a", "own"));
   EXPECT_TRUE(CalibrationTextTable(study_).find("print-b", "own"));
   EXPECT_EQ(study_.documents("curves").size(), 1U);

@@ -209,29 +209,4 @@ std::vector<ModelRecord> Study::models() {
   return models;
 }
 
-void Study::put_build(const BuildRecord& build) {
-  Transaction transaction(*this);
-  const int64_t run = transaction.run();
-  Statement forget(transaction, "DELETE FROM build WHERE plan_hash = ?");
-  forget.bind(build.plan_hash).run();
-  Statement insert(transaction, "INSERT INTO build (plan_hash, fingerprint, run) VALUES (?, ?, ?)");
-  insert.bind(build.plan_hash, build.fingerprint, run).run();
-  Statement insert_file(transaction,
-                        "INSERT INTO build_file (plan_hash, name, hash) VALUES (?, ?, ?)");
-  for (const auto& [name, hash] : build.file_hashes) {
-    insert_file.bind(build.plan_hash, name, hash).run();
-  }
-  transaction.commit();
-}
-
-std::optional<BuildRecord> Study::build(const std::string& plan_hash) {
-  Statement find(*this, "SELECT fingerprint FROM build WHERE plan_hash = ?");
-  if (!find.bind(plan_hash).step()) return std::nullopt;
-  BuildRecord build{.fingerprint = find.text(0), .plan_hash = plan_hash, .file_hashes = {}};
-  find.reset();
-  Statement files(*this, "SELECT name, hash FROM build_file WHERE plan_hash = ?");
-  build.file_hashes = read_pairs(files.bind(plan_hash));
-  return build;
-}
-
 }  // namespace ram

@@ -192,7 +192,7 @@ TEST_F(StudyTest, AChangedFilesOldHashesStayUntilTheNewOnesAreKnown) {
   EXPECT_EQ(study.stale_tensor_hashes("m").at("b"), "44");
 }
 
-TEST_F(StudyTest, ModelsAndBuildsAreReplacedByTheirKey) {
+TEST_F(StudyTest, ModelsAreReplacedByTheirKey) {
   Study study(path_);
   ModelRecord model{.fingerprint = "f1", .name = "M", .model_type = "llama", .folder = "/m"};
   study.put_model(model);
@@ -203,14 +203,6 @@ TEST_F(StudyTest, ModelsAndBuildsAreReplacedByTheirKey) {
   ASSERT_EQ(study.models().size(), 2U);
   EXPECT_EQ(study.models()[0].name, "A");
   EXPECT_EQ(study.models()[1], model);
-
-  study.put_build({.fingerprint = "f1", .plan_hash = "p", .file_hashes = {{"a", "1"}, {"b", "2"}}});
-  study.put_build({.fingerprint = "f1", .plan_hash = "p", .file_hashes = {{"c", "3"}}});
-  const auto build = study.build("p");
-  ASSERT_TRUE(build.has_value());
-  EXPECT_EQ(build->fingerprint, "f1");
-  EXPECT_EQ(build->file_hashes, (std::map<std::string, std::string>{{"c", "3"}}));
-  EXPECT_FALSE(study.build("q").has_value());
 }
 
 TEST_F(StudyTest, AFileThatIsNoStudyIsRefusedAndLeftAsItIs) {
