@@ -44,13 +44,13 @@ void read_all(const fs::path& path) {
     clearly([&] { study.models(); });
     clearly([&] { study.runs(); });
     clearly([&] {
-      for (const ram::EvaluationKey& key : study.evaluations()) {
-        clearly([&] { study.row_scores(key); });
+      for (const ram::EvaluationKey& key : ram::ScoreTable(study).evaluations()) {
+        clearly([&] { ram::ScoreTable(study).scores(key); });
       }
     });
     clearly([&] {
-      for (const ram::DivergencePair& pair : study.divergences()) {
-        clearly([&] { study.row_divergences(pair.reference, pair.model); });
+      for (const ram::DivergencePair& pair : ram::ScoreTable(study).pairs()) {
+        clearly([&] { ram::ScoreTable(study).divergences(pair.reference, pair.model); });
       }
     });
     clearly([&] {
@@ -71,15 +71,17 @@ void read_all(const fs::path& path) {
 /// A study with a row in every table that holds blobs.
 void write_small(const fs::path& path) {
   ram::Study study(path);
-  study.put_evaluated_model({.digest = "a", .name = "a", .bytes = 2, .bits_per_weight = 16});
-  study.put_evaluated_model({.digest = "b", .name = "b", .bytes = 1, .bits_per_weight = 4});
+  ram::EvaluatedModelTable(study).put(
+      {.digest = "a", .name = "a", .bytes = 2, .bits_per_weight = 16});
+  ram::EvaluatedModelTable(study).put(
+      {.digest = "b", .name = "b", .bytes = 1, .bits_per_weight = 4});
   const ram::EvaluationKey key{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
   ram::EvaluationKey other = key;
   other.model = "b";
   const ram::EvaluatedRows rows{.key = key, .scores = {{.row = 0, .tokens = 2, .nll_sum = 1.5}}};
   const ram::DivergentRows divergent{
       .reference = key, .model = other, .rows = {{.row = 0, .same_top1 = 1, .kl = {0.5F, 0.25F}}}};
-  study.put_rows({&rows, 1}, {&divergent, 1});
+  ram::ScoreTable(study).put({&rows, 1}, {&divergent, 1});
   ram::CalibrationTextTable(study).put(
       {.fingerprint = "f", .spec = "spec", .digest = "d", .row_length = 2, .ids = {1, 2, 3, 4}});
   const ram::ProbeRow probe{.unit = "u", .seed = 1, .row = 0, .tokens = 2, .kl_sum = 0.5};

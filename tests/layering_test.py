@@ -40,6 +40,7 @@ HEADERS = {
     "model_config": "checkpoint",
     "statistics": "eval",
     "answers": "eval",
+    "score_table": "eval",
     "build_table": "build",
     "calibration_table": "calibrate",
     "answer_table": "eval",

@@ -54,61 +54,6 @@ struct ModelRecord {
   bool operator==(const ModelRecord&) const = default;
 };
 
-/// A model that was run: what its rows are kept under, and what a reader wants to know of it.
-struct EvaluatedModel {
-  std::string digest;  ///< of weights, config.json and tokenizer.json; see eval.h
-  std::string name;
-  std::string model_type;
-  std::string folder;
-  int64_t bytes = 0;  ///< of all files of the folder
-  double bits_per_weight = 0;
-  bool operator==(const EvaluatedModel&) const = default;
-};
-
-/// What a row's loss depends on, besides its index.
-struct EvaluationKey {
-  std::string model;      ///< EvaluatedModel::digest
-  std::string precision;  ///< "f32" or "bf16"
-  std::string text;       ///< SHA-256 of the text as read (eval.h, Text), hexadecimal
-  std::string protocol;   ///< how the text becomes rows, and the rule by which they are scored
-  auto operator<=>(const EvaluationKey&) const = default;
-};
-
-/// The loss of one row of a text.
-struct RowScore {
-  int64_t row = 0;     ///< index among all rows of the text
-  int64_t tokens = 0;  ///< that were scored
-  double nll_sum = 0;  ///< nats
-  bool operator==(const RowScore&) const = default;
-};
-
-/// How far a model's predictions lie from a reference's, in one row.
-struct RowDivergence {
-  int64_t row = 0;
-  int64_t same_top1 = 0;      ///< tokens at which both think the same token likeliest
-  double change_sum = 0;      ///< of the correct token's probability, model minus reference
-  double change_squares = 0;  ///< the same, squared
-  std::vector<float> kl;      ///< KL(reference || model) per scored token, nats
-  bool operator==(const RowDivergence&) const = default;
-};
-
-/// A block of rows, as it is kept.
-struct EvaluatedRows {
-  EvaluationKey key;
-  std::vector<RowScore> scores;
-};
-struct DivergentRows {
-  EvaluationKey reference;
-  EvaluationKey model;
-  std::vector<RowDivergence> rows;
-};
-
-/// Two evaluations between which divergences are known.
-struct DivergencePair {
-  EvaluationKey reference;
-  EvaluationKey model;
-};
-
 /// A text that a command wrote: what a report shows, or a command looks up again.
 struct StudyDocument {
   std::string kind;  ///< what the key and the text are: docs/formats/study.md, "document"
@@ -190,23 +135,6 @@ class Study {
   /// Replaces what was known of this path.
   void put_file_hash(const std::filesystem::path& file, const FileIdentity& identity,
                      const std::string& hash);
-
-  /// Replaces the record of that digest; writes nothing if it is the same.
-  void put_evaluated_model(const EvaluatedModel& model);
-  /// By name, then digest.
-  std::vector<EvaluatedModel> evaluated_models();
-
-  /// The rows that are known of an evaluation, by index. @throws Error{kCorrupt} damaged.
-  std::map<int64_t, RowScore> row_scores(const EvaluationKey& key);
-  std::map<int64_t, RowDivergence> row_divergences(const EvaluationKey& reference,
-                                                   const EvaluationKey& model);
-  /// Keeps a block of rows: all of it or, on failure, nothing. Rows that are there are replaced.
-  /// @pre all numbers are finite. @throws Error{kWriteFailed}
-  void put_rows(std::span<const EvaluatedRows> scores, std::span<const DivergentRows> divergences);
-
-  /// Evaluations that have rows, by text, protocol, precision and model.
-  std::vector<EvaluationKey> evaluations();
-  std::vector<DivergencePair> divergences();
 
   /// Gives the room of removed rows back to the file system. @cost as much room again for a moment.
   void shrink();

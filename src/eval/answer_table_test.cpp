@@ -8,7 +8,7 @@
 #include <sqlite3.h>
 
 #include "ram/error.h"
-#include "ram/machine.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 
@@ -81,7 +81,7 @@ TEST_F(AnswerTableTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
   {
     Study study(path_);
     const EvaluatedRows rows{.key = key, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
-    study.put_rows({&rows, 1}, {});
+    ScoreTable(study).put({&rows, 1}, {});
   }
   run_sql(path_,
           "ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms;"
@@ -93,7 +93,7 @@ TEST_F(AnswerTableTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
   EXPECT_EQ(study.runs()[0].last_write_ms, 0);
   AnswerTable(study).put(kTask, some_answers(0, 2));
   EXPECT_EQ(AnswerTable(study).answers(kTask.key).size(), 2U);
-  EXPECT_EQ(study.row_scores(key).size(), 1U);
+  EXPECT_EQ(ScoreTable(study).scores(key).size(), 1U);
 }
 
 TEST_F(AnswerTableTest, ADamagedAnswerIsRefused) {
@@ -114,36 +114,6 @@ TEST_F(AnswerTableTest, ADamagedAnswerIsRefused) {
       EXPECT_NE(std::string(error.what()).find("mmlu"), std::string::npos) << error.what();
     }
   }
-}
-
-TEST_F(AnswerTableTest, DocumentsAndWhatThereIsAreListed) {
-  const EvaluationKey reference{.model = "aa", .precision = "f32", .text = "t", .protocol = "p"};
-  EvaluationKey model = reference;
-  model.model = "bb";
-  {
-    Study study(path_);
-    study.set_options("compare");
-    study.put_document({.kind = "plan", .key = "bb", .text = "old"});
-    study.put_document({.kind = "plan", .key = "bb", .text = "new"});
-    study.put_document({.kind = "curves", .key = "bb", .text = "other"});
-    const EvaluatedRows rows{.key = reference, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
-    const DivergentRows apart{
-        .reference = reference, .model = model, .rows = {{.row = 1, .kl = {0.5F}}}};
-    study.put_rows({&rows, 1}, {&apart, 1});
-  }
-  Study study(path_);
-  const auto plans = study.documents("plan");
-  ASSERT_EQ(plans.size(), 1U);
-  EXPECT_EQ(plans[0].text, "new");
-  EXPECT_TRUE(study.documents("sweep").empty());
-  EXPECT_EQ(study.evaluations(), std::vector<EvaluationKey>{reference});
-  ASSERT_EQ(study.divergences().size(), 1U);
-  EXPECT_EQ(study.divergences()[0].reference, reference);
-  EXPECT_EQ(study.divergences()[0].model, model);
-  ASSERT_EQ(study.runs().size(), 1U);
-  EXPECT_EQ(study.runs()[0].options, "compare");
-  EXPECT_EQ(study.runs()[0].machine, machine_name());
-  EXPECT_GE(study.runs()[0].last_write_ms, study.runs()[0].started_ms);
 }
 
 }  // namespace

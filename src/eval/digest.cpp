@@ -132,7 +132,7 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                         .bytes = folder_bytes(checkpoint.folder),
                         .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
                                            static_cast<double>(checkpoint.weights())};
-  study.put_evaluated_model(record);
+  EvaluatedModelTable(study).put(record);
   // For reports: how the folder came about.
   if (const auto text = plan_text(checkpoint.folder / "plan.json")) {
     study.put_document({.kind = "plan", .key = record.digest, .text = *text});

@@ -39,7 +39,7 @@ bool is_better(const Subject& candidate, const Subject& than) {
 std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted,
                                      const Texts& texts) {
   std::map<EvaluationKey, std::set<std::string>> compared;
-  for (const DivergencePair& pair : study.divergences()) {
+  for (const DivergencePair& pair : ScoreTable(study).pairs()) {
     if (pair.reference.precision != "f32" || pair.reference.model == pair.model.model) continue;
     if (!wanted.empty() && !wanted.contains(pair.reference.model)) continue;
     if (!is_wanted(texts, pair.reference.text)) continue;
@@ -58,7 +58,7 @@ std::optional<Subject> find_compared(Study& study, const std::set<std::string>& 
 Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts& texts) {
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   std::map<std::pair<std::string, std::string>, EvaluationKey> keys;
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     if (key.precision != "f32" || !is_wanted(texts, key.text)) continue;
     seen[{key.text, key.protocol}].insert(key.model);
     keys.emplace(std::pair(key.text, key.protocol), key);
@@ -89,7 +89,7 @@ std::string unnamed_text(const std::string& digest) {
 
 std::map<std::string, std::string> text_names(Study& study) {
   std::map<std::string, std::string> names;
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     names.emplace(key.text, unnamed_text(key.text));
   }
   for (const StudyDocument& document : study.documents("text")) {
@@ -132,7 +132,7 @@ void list_left_out(Study& study, const Subject& subject,
   std::map<std::string, std::set<std::string>> scored;     // by model, on which texts
   std::map<std::string, std::set<std::string>> protocols;  // by model, on this text
   std::map<std::string, std::set<std::string>> others;     // by another text, which models
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     if (key.precision != "f32") continue;
     scored[key.model].insert(names.at(key.text));
     const bool same_text = subject.key && key.text == subject.key->text;
@@ -143,7 +143,7 @@ void list_left_out(Study& study, const Subject& subject,
     scored[task.key.model].insert("the questions of " + task.key.task);
   }
   const std::string original = data.has_original ? data.models.front().label : "the original";
-  for (const EvaluatedModel& record : study.evaluated_models()) {
+  for (const EvaluatedModel& record : EvaluatedModelTable(study).all()) {
     if (shown.contains(record.digest) || !scored.contains(record.digest)) continue;
     std::string why;
     const std::set<std::string>& own = protocols[record.digest];
@@ -190,7 +190,7 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     }
   }
   std::vector<ReportModel> models;
-  for (const EvaluatedModel& record : study.evaluated_models()) {
+  for (const EvaluatedModel& record : EvaluatedModelTable(study).all()) {
     if (!subject.models.contains(record.digest)) continue;
     ReportModel& model = models.emplace_back();
     model.record = record;
@@ -275,7 +275,7 @@ int64_t rule_of(const std::string& protocol) {
 ReportData gather(Study& study, const ReportOptions& options) {
   std::set<std::string> wanted;
   std::string known;
-  for (const EvaluatedModel& model : study.evaluated_models()) {
+  for (const EvaluatedModel& model : EvaluatedModelTable(study).all()) {
     if (model.name == options.model) wanted.insert(model.digest);
     known += (known.empty() ? "" : ", ") + model.name;
   }

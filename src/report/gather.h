@@ -8,6 +8,7 @@
 
 #include "ram/answers.h"
 #include "ram/report.h"
+#include "ram/score_table.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
 

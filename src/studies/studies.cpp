@@ -22,15 +22,6 @@ int64_t number(Study& study, std::string_view sql, std::string_view first) {
   return find.step() ? find.number(0) : 0;
 }
 
-// Evaluated models that belong to a source: itself, and the folders whose plan was made for it.
-constexpr std::string_view kDigests =
-    "SELECT digest FROM evaluated_model WHERE folder = ?2 OR digest IN (SELECT key FROM document "
-    "WHERE kind = 'plan' AND json_valid(text) AND json_extract(text, '$.model.fingerprint') = ?1)";
-
-// Tables whose rows name an evaluated model by its digest; rows that refer to them go with them.
-constexpr std::array<std::string_view, 3> kOfDigest = {
-    "DELETE FROM evaluation WHERE model = ?", "DELETE FROM document WHERE instr(key, ?) > 0",
-    "DELETE FROM evaluated_model WHERE digest = ?"};
 constexpr std::array<std::string_view, 2> kOfFingerprint = {
     "DELETE FROM document WHERE instr(key, ?) > 0", "DELETE FROM model WHERE fingerprint = ?"};
 
@@ -50,14 +41,6 @@ void exec(Study::Transaction& transaction, std::string_view sql) {
   Study::Statement(transaction, sql).run();
 }
 
-std::vector<std::string> digests_of(Study& study, const ModelRecord& model) {
-  std::vector<std::string> digests;
-  Study::Statement find(study, kDigests);
-  find.bind(model.fingerprint, model.folder);
-  while (find.step()) digests.push_back(find.text(0));
-  return digests;
-}
-
 // Bytes of what grows with a model: curves, rows, texts. Keys and indexes come on top.
 int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::string> digests) {
   int64_t bytes = number(
@@ -74,10 +57,7 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
   bytes += number(study, kDocuments, fingerprint);
   for (const std::string& digest : digests) {
     bytes += number(study, kDocuments, digest);
-    bytes += number(study,
-                    "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
-                    "evaluation AS e ON e.id = d.model WHERE e.model = ?",
-                    digest);
+    bytes += ScoreTable(study).bytes(digest);
     bytes += AnswerTable(study).bytes(digest);
   }
   return bytes;
@@ -88,10 +68,11 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
 std::vector<ModelUse> model_uses(Study& study) {
   study.require_version(kVersion);
   std::vector<ModelUse> uses;
-  const std::vector<EvaluatedModel> evaluated = study.evaluated_models();
+  const std::vector<EvaluatedModel> evaluated = EvaluatedModelTable(study).all();
   for (ModelRecord& model : study.models()) {
     ModelUse use;
-    const std::vector<std::string> digests = digests_of(study, model);
+    const std::vector<std::string> digests =
+        EvaluatedModelTable(study).digests_of(model.fingerprint, model.folder);
     for (const EvaluatedModel& one : evaluated) {
       if (std::find(digests.begin(), digests.end(), one.digest) != digests.end()) {
         use.evaluated.push_back(one);
@@ -122,9 +103,11 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
       });
       const std::string folder = shared ? "" : model.folder;
       for (const std::string& digest :
-           digests_of(study, {.fingerprint = model.fingerprint, .folder = folder})) {
-        for (const std::string_view sql : kOfDigest) run_with(transaction, sql, digest);
+           EvaluatedModelTable(study).digests_of(model.fingerprint, folder)) {
+        ScoreTable(study).remove(transaction, digest);
         AnswerTable(study).remove(transaction, digest);
+        run_with(transaction, "DELETE FROM document WHERE instr(key, ?) > 0", digest);
+        EvaluatedModelTable(study).remove(transaction, digest);
       }
       BuildTable(study).remove(transaction, model.fingerprint);
       CalibrationTextTable(study).remove(transaction, model.fingerprint);

@@ -52,15 +52,16 @@ class StudiesTest : public ::testing::Test {
         {.fingerprint = print, .spec = "own", .digest = "d", .row_length = 2, .ids = {1, 2}});
     study_.put_document({.kind = "curves", .key = print, .text = std::string(100000, 'x')});
     for (const std::string& digest : {"digest-" + name, "out-" + name}) {
-      study_.put_evaluated_model({.digest = digest,
-                                  .name = digest,
-                                  .model_type = "llama",
-                                  .folder = digest.starts_with("out") ? "/out/" + name : folder,
-                                  .bytes = 5,
-                                  .bits_per_weight = 4});
+      EvaluatedModelTable(study_).put(
+          {.digest = digest,
+           .name = digest,
+           .model_type = "llama",
+           .folder = digest.starts_with("out") ? "/out/" + name : folder,
+           .bytes = 5,
+           .bits_per_weight = 4});
       const EvaluationKey key{.model = digest, .precision = "f32", .text = "t", .protocol = "p"};
       const EvaluatedRows rows{.key = key, .scores = {{.row = 0, .tokens = 2, .nll_sum = 1}}};
-      study_.put_rows({&rows, 1}, {});
+      ScoreTable(study_).put({&rows, 1}, {});
     }
     study_.put_document({.kind = "plan",
                          .key = "out-" + name,
@@ -69,7 +70,8 @@ class StudiesTest : public ::testing::Test {
 
   std::vector<std::string> evaluated() {
     std::vector<std::string> names;
-    for (const EvaluatedModel& model : study_.evaluated_models()) names.push_back(model.digest);
+    for (const EvaluatedModel& model : EvaluatedModelTable(study_).all())
+      names.push_back(model.digest);
     return names;
   }
 
@@ -111,7 +113,7 @@ TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   EXPECT_TRUE(knows("2"));  // b has it too
   EXPECT_TRUE(knows("3"));
   EXPECT_THAT(evaluated(), ElementsAre("digest-b", "out-b"));
-  EXPECT_EQ(study_.evaluations().size(), 2U);
+  EXPECT_EQ(ScoreTable(study_).evaluations().size(), 2U);
   EXPECT_FALSE(BuildTable(study_).find("plan-a"));
   EXPECT_TRUE(BuildTable(study_).find("plan-b"));
   EXPECT_FALSE(CalibrationTextTable(study_).find("print-a", "own"));

@@ -209,4 +209,31 @@ std::vector<ModelRecord> Study::models() {
   return models;
 }
 
+std::optional<std::string> Study::file_hash(const fs::path& file, const FileIdentity& identity) {
+  if (version() < 2) return std::nullopt;
+  Statement find(*this,
+                 "SELECT hash FROM file_hash JOIN file ON file.id = file_hash.file WHERE path = ? "
+                 "AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ? AND device = ?");
+  find.bind(path_key(file));
+  if (!bind_identity(find, identity).step()) return std::nullopt;
+  std::string hash = find.text(0);
+  find.reset();
+  return hash;
+}
+
+void Study::put_file_hash(const fs::path& file, const FileIdentity& identity,
+                          const std::string& hash) {
+  require_version(2);
+  Transaction transaction(*this);
+  const int64_t run = transaction.run();
+  const std::string path = path_key(file);
+  const int64_t row = file_row(transaction, path, identity);
+  Statement forget(transaction,
+                   "DELETE FROM file_hash WHERE file IN (SELECT id FROM file WHERE path = ?)");
+  forget.bind(path).run();
+  Statement insert(transaction, "INSERT INTO file_hash (file, hash, run) VALUES (?, ?, ?)");
+  insert.bind(row, hash, run).run();
+  transaction.commit();
+}
+
 }  // namespace ram

@@ -2,9 +2,7 @@
 // eyes, and an old study that cannot be brought up to date.
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <functional>
-#include <limits>
 #include <string>
 #include <thread>
 
@@ -172,37 +170,6 @@ TEST_F(Programs, AnOldStudyThatCannotBeWrittenRefusesDocuments) {
   chmod(folder_.path().c_str(), 0755);
   if (status == 77) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
   EXPECT_EQ(status, 0);
-}
-
-TEST_F(Programs, ADivergenceThatIsNotFiniteIsDamage) {
-  const EvaluationKey a{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
-  const EvaluationKey b{.model = "b", .precision = "f32", .text = "t", .protocol = "p"};
-  {
-    Study study(path_);
-    const RowScore score{.row = 0, .tokens = 2, .nll_sum = 1};
-    const RowDivergence row{
-        .row = 0, .same_top1 = 1, .change_sum = 0.5, .change_squares = 0.25, .kl = {0.5F, 0.25F}};
-    const std::vector<EvaluatedRows> scores = {{.key = a, .scores = {score}},
-                                               {.key = b, .scores = {score}}};
-    const std::vector<DivergentRows> rows = {{.reference = a, .model = b, .rows = {row}}};
-    study.put_rows(scores, rows);
-    EXPECT_EQ(study.row_divergences(a, b).size(), 1U);
-  }
-  // A NaN, an infinity; NULL is what SQLite makes of a NaN.
-  for (const char* damage :
-       {"UPDATE divergence_row SET kl = x'0000C07F0000803E'",
-        "UPDATE divergence_row SET kl = x'0000807F0000803E'",
-        "UPDATE divergence_row SET kl = x'0000003F0000803E', change_sum = 9e999",
-        "UPDATE divergence_row SET change_sum = 0, change_squares = -9e999"}) {
-    sql(damage);
-    Study study(path_);
-    try {
-      (void)study.row_divergences(a, b);
-      ADD_FAILURE() << damage;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), Code::kCorrupt) << damage;
-    }
-  }
 }
 
 }  // namespace

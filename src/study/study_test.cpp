@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "ram/error.h"
+#include "ram/machine.h"
 
 #include "support/temp_folder.h"
 
@@ -441,6 +442,25 @@ TEST_F(StudyTest, EveryRowSaysWhichProgramMadeItAndWhatWasAsked) {
   sqlite3_close(db);
   const std::string row = "ram " RAM_VERSION "|analyze --encoder mlx;";
   EXPECT_EQ(answer, row + row);
+}
+
+TEST_F(StudyTest, DocumentsAndRunsAreListed) {
+  {
+    Study study(path_);
+    study.set_options("compare");
+    study.put_document({.kind = "plan", .key = "bb", .text = "old"});
+    study.put_document({.kind = "plan", .key = "bb", .text = "new"});
+    study.put_document({.kind = "curves", .key = "bb", .text = "other"});
+  }
+  Study study(path_);
+  const auto plans = study.documents("plan");
+  ASSERT_EQ(plans.size(), 1U);
+  EXPECT_EQ(plans[0].text, "new");
+  EXPECT_TRUE(study.documents("sweep").empty());
+  ASSERT_EQ(study.runs().size(), 1U);
+  EXPECT_EQ(study.runs()[0].options, "compare");
+  EXPECT_EQ(study.runs()[0].machine, machine_name());
+  EXPECT_GE(study.runs()[0].last_write_ms, study.runs()[0].started_ms);
 }
 
 }  // namespace

@@ -183,7 +183,7 @@ TEST_F(RunTasks, AnswersThatAnotherProgramRemovedAreNoDefect) {
   other.put_model({.fingerprint = "f",
                    .name = "demo",
                    .model_type = "llama",
-                   .folder = study.evaluated_models().front().folder,
+                   .folder = EvaluatedModelTable(study).all().front().folder,
                    .weights = 1,
                    .bytes = 1});
   const std::vector<std::string> prints = {"f"};

@@ -1,17 +1,19 @@
-// What models lost on texts, row by row, and how far they lie from their reference.
+// The tables of folders that were run, of losses and of divergences.
+#include "ram/score_table.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <string_view>
+#include <utility>
 
 #include "ram/error.h"
-#include "ram/study_table.h"
-
-#include "files.h"
 
 namespace ram {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr int64_t kVersion = 2;       // of the schema: the first that has the tables
+constexpr int64_t kPlansVersion = 4;  // that has plans of folders as documents
 
 Study::Statement& bind_key(Study::Statement& statement, const EvaluationKey& key) {
   return statement.bind(key.model, key.precision, key.text, key.protocol);
@@ -44,44 +46,17 @@ int64_t make_evaluation(Study& study, Study::Transaction& transaction, const Eva
 
 }  // namespace
 
-std::optional<std::string> Study::file_hash(const fs::path& file, const FileIdentity& identity) {
-  if (version() < 2) return std::nullopt;
-  Statement find(*this,
-                 "SELECT hash FROM file_hash JOIN file ON file.id = file_hash.file WHERE path = ? "
-                 "AND size = ? AND mtime_ns = ? AND ctime_ns = ? AND inode = ? AND device = ?");
-  find.bind(path_key(file));
-  if (!bind_identity(find, identity).step()) return std::nullopt;
-  std::string hash = find.text(0);
-  find.reset();
-  return hash;
-}
-
-void Study::put_file_hash(const fs::path& file, const FileIdentity& identity,
-                          const std::string& hash) {
-  require_version(2);
-  Transaction transaction(*this);
-  const int64_t run = transaction.run();
-  const std::string path = path_key(file);
-  const int64_t row = file_row(transaction, path, identity);
-  Statement forget(transaction,
-                   "DELETE FROM file_hash WHERE file IN (SELECT id FROM file WHERE path = ?)");
-  forget.bind(path).run();
-  Statement insert(transaction, "INSERT INTO file_hash (file, hash, run) VALUES (?, ?, ?)");
-  insert.bind(row, hash, run).run();
-  transaction.commit();
-}
-
-void Study::put_evaluated_model(const EvaluatedModel& model) {
-  for (const EvaluatedModel& known : evaluated_models()) {
+void EvaluatedModelTable::put(const EvaluatedModel& model) {
+  for (const EvaluatedModel& known : all()) {
     if (known == model) return;
   }
-  require_version(2);
-  Transaction transaction(*this);
+  study_.require_version(kVersion);
+  Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
-  Statement insert(transaction,
-                   "INSERT OR REPLACE INTO evaluated_model "
-                   "(digest, name, model_type, folder, bytes, bits_per_weight, run) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?)");
+  Study::Statement insert(transaction,
+                          "INSERT OR REPLACE INTO evaluated_model "
+                          "(digest, name, model_type, folder, bytes, bits_per_weight, run) "
+                          "VALUES (?, ?, ?, ?, ?, ?, ?)");
   insert
       .bind(model.digest, model.name, model.model_type, model.folder, model.bytes,
             model.bits_per_weight, run)
@@ -89,12 +64,12 @@ void Study::put_evaluated_model(const EvaluatedModel& model) {
   transaction.commit();
 }
 
-std::vector<EvaluatedModel> Study::evaluated_models() {
+std::vector<EvaluatedModel> EvaluatedModelTable::all() {
   std::vector<EvaluatedModel> models;
-  if (version() < 2) return models;
-  Statement find(*this,
-                 "SELECT digest, name, model_type, folder, bytes, bits_per_weight "
-                 "FROM evaluated_model ORDER BY name, digest");
+  if (study_.version() < kVersion) return models;
+  Study::Statement find(study_,
+                        "SELECT digest, name, model_type, folder, bytes, bits_per_weight "
+                        "FROM evaluated_model ORDER BY name, digest");
   while (find.step()) {
     models.push_back({.digest = find.text(0),
                       .name = find.text(1),
@@ -106,29 +81,48 @@ std::vector<EvaluatedModel> Study::evaluated_models() {
   return models;
 }
 
-std::map<int64_t, RowScore> Study::row_scores(const EvaluationKey& key) {
+std::vector<std::string> EvaluatedModelTable::digests_of(const std::string& fingerprint,
+                                                         const std::string& folder) {
+  std::vector<std::string> digests;
+  if (study_.version() < kPlansVersion) return digests;
+  Study::Statement find(
+      study_,
+      "SELECT digest FROM evaluated_model WHERE folder = ? OR digest IN (SELECT key FROM document "
+      "WHERE kind = 'plan' AND json_valid(text) AND json_extract(text, '$.model.fingerprint') = "
+      "?)");
+  find.bind(folder, fingerprint);
+  while (find.step()) digests.push_back(find.text(0));
+  return digests;
+}
+
+void EvaluatedModelTable::remove(Study::Transaction& transaction, const std::string& digest) {
+  Study::Statement(transaction, "DELETE FROM evaluated_model WHERE digest = ?").bind(digest).run();
+}
+
+std::map<int64_t, RowScore> ScoreTable::scores(const EvaluationKey& key) {
   std::map<int64_t, RowScore> found;
-  if (version() < 2) return found;
-  Statement find(*this, "SELECT row, tokens, nll_sum FROM evaluation_row WHERE evaluation = ?");
-  find.bind(find_evaluation(*this, key));
+  if (study_.version() < kVersion) return found;
+  Study::Statement find(study_,
+                        "SELECT row, tokens, nll_sum FROM evaluation_row WHERE evaluation = ?");
+  find.bind(find_evaluation(study_, key));
   while (find.step()) {
     const RowScore score{.row = find.number(0), .tokens = find.number(1), .nll_sum = find.real(2)};
     if (score.tokens < 1 || !std::isfinite(score.nll_sum)) {
-      fail_damaged(*this, "loss", score.row);
+      fail_damaged(study_, "loss", score.row);
     }
     found.emplace(score.row, score);
   }
   return found;
 }
 
-std::map<int64_t, RowDivergence> Study::row_divergences(const EvaluationKey& reference,
-                                                        const EvaluationKey& model) {
+std::map<int64_t, RowDivergence> ScoreTable::divergences(const EvaluationKey& reference,
+                                                         const EvaluationKey& model) {
   std::map<int64_t, RowDivergence> found;
-  if (version() < 2) return found;
-  Statement find(*this,
-                 "SELECT row, same_top1, change_sum, change_squares, kl FROM divergence_row "
-                 "WHERE reference = ? AND model = ?");
-  find.bind(find_evaluation(*this, reference), find_evaluation(*this, model));
+  if (study_.version() < kVersion) return found;
+  Study::Statement find(study_,
+                        "SELECT row, same_top1, change_sum, change_squares, kl FROM divergence_row "
+                        "WHERE reference = ? AND model = ?");
+  find.bind(find_evaluation(study_, reference), find_evaluation(study_, model));
   while (find.step()) {
     RowDivergence row{.row = find.number(0),
                       .same_top1 = find.number(1),
@@ -141,36 +135,37 @@ std::map<int64_t, RowDivergence> Study::row_divergences(const EvaluationKey& ref
         std::all_of(row.kl.begin(), row.kl.end(), [](float kl) { return std::isfinite(kl); });
     if (find.blob(4).size() % sizeof(float) != 0 || row.same_top1 < 0 || row.same_top1 > tokens ||
         !finite) {
-      fail_damaged(*this, "divergence", row.row);
+      fail_damaged(study_, "divergence", row.row);
     }
     found.emplace(row.row, std::move(row));
   }
   return found;
 }
 
-void Study::put_rows(std::span<const EvaluatedRows> scores,
+void ScoreTable::put(std::span<const EvaluatedRows> scores,
                      std::span<const DivergentRows> divergences) {
-  require_version(2);
-  Transaction transaction(*this);
+  study_.require_version(kVersion);
+  Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
-  Statement insert(transaction,
-                   "INSERT OR REPLACE INTO evaluation_row (evaluation, row, tokens, nll_sum, run) "
-                   "VALUES (?, ?, ?, ?, ?)");
+  Study::Statement insert(
+      transaction,
+      "INSERT OR REPLACE INTO evaluation_row (evaluation, row, tokens, nll_sum, run) "
+      "VALUES (?, ?, ?, ?, ?)");
   for (const EvaluatedRows& block : scores) {
-    const int64_t evaluation = make_evaluation(*this, transaction, block.key);
+    const int64_t evaluation = make_evaluation(study_, transaction, block.key);
     for (const RowScore& score : block.scores) {
       RAM_CHECK(std::isfinite(score.nll_sum));
       insert.bind(evaluation, score.row, score.tokens, score.nll_sum, run).run();
     }
   }
-  Statement insert_divergence(
+  Study::Statement insert_divergence(
       transaction,
       "INSERT OR REPLACE INTO divergence_row "
       "(reference, model, row, same_top1, change_sum, change_squares, kl, run) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   for (const DivergentRows& block : divergences) {
-    const int64_t reference = make_evaluation(*this, transaction, block.reference);
-    const int64_t model = make_evaluation(*this, transaction, block.model);
+    const int64_t reference = make_evaluation(study_, transaction, block.reference);
+    const int64_t model = make_evaluation(study_, transaction, block.model);
     for (const RowDivergence& row : block.rows) {
       RAM_CHECK(std::isfinite(row.change_sum) && std::isfinite(row.change_squares));
       insert_divergence
@@ -182,13 +177,14 @@ void Study::put_rows(std::span<const EvaluatedRows> scores,
   transaction.commit();
 }
 
-std::vector<EvaluationKey> Study::evaluations() {
+std::vector<EvaluationKey> ScoreTable::evaluations() {
   std::vector<EvaluationKey> keys;
-  if (version() < 2) return keys;
-  Statement find(*this,
-                 "SELECT model, precision, text, protocol FROM evaluation WHERE EXISTS (SELECT 1 "
-                 "FROM evaluation_row WHERE evaluation = id) ORDER BY text, protocol, precision, "
-                 "model");
+  if (study_.version() < kVersion) return keys;
+  Study::Statement find(
+      study_,
+      "SELECT model, precision, text, protocol FROM evaluation WHERE EXISTS (SELECT 1 "
+      "FROM evaluation_row WHERE evaluation = id) ORDER BY text, protocol, precision, "
+      "model");
   while (find.step()) {
     keys.push_back({.model = find.text(0),
                     .precision = find.text(1),
@@ -198,11 +194,11 @@ std::vector<EvaluationKey> Study::evaluations() {
   return keys;
 }
 
-std::vector<DivergencePair> Study::divergences() {
+std::vector<DivergencePair> ScoreTable::pairs() {
   std::vector<DivergencePair> pairs;
-  if (version() < 2) return pairs;
-  Statement find(
-      *this,
+  if (study_.version() < kVersion) return pairs;
+  Study::Statement find(
+      study_,
       "SELECT r.model, r.precision, r.text, r.protocol, m.model, m.precision, m.text, "
       "m.protocol FROM (SELECT DISTINCT reference, model FROM divergence_row) AS d "
       "JOIN evaluation AS r ON r.id = d.reference JOIN evaluation AS m ON m.id = d.model "
@@ -217,6 +213,18 @@ std::vector<DivergencePair> Study::divergences() {
     pairs.push_back({.reference = key(0), .model = key(4)});
   }
   return pairs;
+}
+
+int64_t ScoreTable::bytes(const std::string& digest) {
+  if (study_.version() < kVersion) return 0;
+  Study::Statement find(study_,
+                        "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
+                        "evaluation AS e ON e.id = d.model WHERE e.model = ?");
+  return find.bind(digest).step() ? find.number(0) : 0;
+}
+
+void ScoreTable::remove(Study::Transaction& transaction, const std::string& digest) {
+  Study::Statement(transaction, "DELETE FROM evaluation WHERE model = ?").bind(digest).run();
 }
 
 }  // namespace ram
