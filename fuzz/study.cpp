@@ -16,9 +16,13 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "ram/answer_table.h"
 #include "ram/build_table.h"
 #include "ram/calibration_table.h"
+#include "ram/curve_table.h"
 #include "ram/report.h"
+#include "ram/score_table.h"
+#include "ram/studies.h"
 
 #include "documents.h"
 #include "refusal.h"
@@ -41,7 +45,8 @@ void read_all(const fs::path& path) {
   clearly([&] {
     ram::Study study(path);
     clearly([&] { ram::make_report(study, {.study = "ram.db"}); });
-    clearly([&] { study.models(); });
+    clearly([&] { ram::model_uses(study); });
+    clearly([&] { ram::ModelTable(study).all(); });
     clearly([&] { study.runs(); });
     clearly([&] {
       for (const ram::EvaluationKey& key : ram::ScoreTable(study).evaluations()) {
@@ -63,7 +68,7 @@ void read_all(const fs::path& path) {
       ram::ProbeTable(study).find({.fingerprint = "f", .text = "t", .disturbance = "d"});
     });
     const ram::CurveKey key{.tensor_hash = "h", .part = "p"};
-    clearly([&] { study.curves({&key, 1}); });
+    clearly([&] { ram::CurveTable(study).curves({&key, 1}); });
     clearly([&] { ram::BuildTable(study).find("p"); });
   });
 }
@@ -95,7 +100,7 @@ void write_small(const fs::path& path) {
   ram::AnswerTable(study).put(task, {&answer, 1});
   const std::pair<ram::CurveKey, ram::PartCurve> curve{{.tensor_hash = "h", .part = "p"}, {}};
   const ram::TensorRecord tensor{.tensor = "x", .hash = "h"};
-  study.put("file", {}, {&tensor, 1}, {&curve, 1});
+  ram::CurveTable(study).put("file", {}, {&tensor, 1}, {&curve, 1});
 }
 
 /// Puts the blob into every column that holds one.

@@ -39,6 +39,7 @@ HEADERS = {
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "statistics": "eval",
+    "curve_table": "curve",
     "answers": "eval",
     "score_table": "eval",
     "build_table": "build",

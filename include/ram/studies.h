@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ram/curve_table.h"
 #include "ram/score_table.h"
 #include "ram/study.h"
 

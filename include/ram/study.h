@@ -9,50 +9,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "ram/dtype.h"
-#include "ram/file.h"
-#include "ram/quant.h"
-
 namespace ram {
-
-/// What names a measured matrix: content, not place. Two models that share a tensor share its
-/// curve.
-struct CurveKey {
-  std::string tensor_hash;  ///< Hasher's digest of the whole source tensor
-  std::string part;  ///< which part of it and its shape, as "rows 0+768 x 2048"; see curve.cpp
-  DType source = DType::kBF16;
-  DType dtype = DType::kBF16;
-  Encoder encoder = Encoder::kMlx;
-  auto operator<=>(const CurveKey&) const = default;
-};
-
-/// A curve: sums over one part, for the formats that its rows allow.
-struct PartCurve {
-  uint32_t formats = 0;  ///< bit i for kAffineFormats[i]
-  Distortion distortion;
-};
-
-struct TensorRecord {
-  std::string tensor;  ///< name in the file
-  std::string hash;
-};
-
-struct ModelRecord {
-  std::string fingerprint;
-  std::string name;
-  std::string model_type;
-  std::string folder;
-  int64_t weights = 0;
-  int64_t bytes = 0;
-  bool operator==(const ModelRecord&) const = default;
-};
 
 /// A text that a command wrote: what a report shows, or a command looks up again.
 struct StudyDocument {
@@ -107,34 +68,9 @@ class Study {
   /// By key.
   std::vector<StudyDocument> documents(const std::string& kind);
 
-  /// Hashes known for a file of exactly this identity (tensor name -> digest); empty if the file is
-  /// new or changed. A file is known by its absolute path; symbolic links are not resolved.
-  std::map<std::string, std::string> tensor_hashes(const std::filesystem::path& file,
-                                                   const FileIdentity& identity);
-  /// Hashes known for this path under any identity: what a changed file held before.
-  std::map<std::string, std::string> stale_tensor_hashes(const std::filesystem::path& file);
-
-  /// Curves that are known, of those asked for.
-  std::map<CurveKey, PartCurve> curves(std::span<const CurveKey> keys);
-
-  /// Keeps what was measured: all of it or, on failure, nothing. A tensor's hash replaces what was
-  /// known of that name in this path, under whatever identity.
-  /// @throws Error{kWriteFailed} disk full, or another writer held the study for longer than 60 s.
-  void put(const std::filesystem::path& file, const FileIdentity& identity,
-           std::span<const TensorRecord> tensors,
-           std::span<const std::pair<CurveKey, PartCurve>> curves);
-
-  /// Replaces the record of that fingerprint; writes nothing if it is the same.
-  void put_model(const ModelRecord& model);
-  /// By name, then fingerprint.
-  std::vector<ModelRecord> models();
-
-  /// The digest known for a whole file of exactly this identity; nothing if it is new or changed.
-  std::optional<std::string> file_hash(const std::filesystem::path& file,
-                                       const FileIdentity& identity);
-  /// Replaces what was known of this path.
-  void put_file_hash(const std::filesystem::path& file, const FileIdentity& identity,
-                     const std::string& hash);
+  /// @return bytes of the texts whose key holds `name`, a digest.
+  int64_t document_bytes(const std::string& name);
+  void remove_documents(Transaction& transaction, const std::string& name);
 
   /// Gives the room of removed rows back to the file system. @cost as much room again for a moment.
   void shrink();

@@ -112,7 +112,7 @@ TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
   {
     Study study(path);
     EXPECT_FALSE(known_curves(open(), study, {}));
-    EXPECT_TRUE(study.models().empty()) << "asking writes nothing";
+    EXPECT_TRUE(ModelTable(study).all().empty()) << "asking writes nothing";
     const ModelCurves measured = run(study);
     const std::optional<ModelCurves> known = known_curves(open(), study, {});
     ASSERT_TRUE(known);
@@ -156,7 +156,7 @@ TEST_F(CurveTest, AChangedTensorIsNoticedAndOnlyItIsMeasuredAgain) {
     EXPECT_EQ(same(first.units[u].pooled, second.units[u].pooled), !changed)
         << before.units[u].name;
   }
-  EXPECT_EQ(study.models().size(), 2U);
+  EXPECT_EQ(ModelTable(study).all().size(), 2U);
 }
 
 TEST_F(CurveTest, AnotherDtypeOrEncoderIsMeasuredForItself) {
@@ -283,7 +283,7 @@ TEST_F(CurveTest, AFileThatChangesDuringTheRunIsAnErrorAndNothingFalseIsKept) {
   const Error error = error_of([&] { analyze(checkpoint, study, {}, change); });
   EXPECT_EQ(error.code(), Code::kCorrupt);
   EXPECT_NE(std::string(error.what()).find("changed while"), std::string::npos);
-  EXPECT_TRUE(study.models().empty());
+  EXPECT_TRUE(ModelTable(study).all().empty());
   expect_same(run(study), run_fresh());
 }
 

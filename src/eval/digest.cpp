@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ram/cancellation.h"
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
@@ -88,7 +89,8 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   int64_t total = 0;
   std::vector<const InputFile*> unknown;
   for (const InputFile& file : checkpoint.files) {
-    const std::optional<std::string> known = study.file_hash(file.path(), file.identity());
+    const std::optional<std::string> known =
+        FileHashTable(study).find(file.path(), file.identity());
     if (known) {
       hashes[file.path().filename().string()] = *known;
     } else {
@@ -99,7 +101,7 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   int64_t done = 0;
   for (const InputFile* file : unknown) {
     const std::string hash = hash_file(*file, done, total, progress);
-    study.put_file_hash(file->path(), file->identity(), hash);
+    FileHashTable(study).put(file->path(), file->identity(), hash);
     hashes[file->path().filename().string()] = hash;
     done += file->size();
   }

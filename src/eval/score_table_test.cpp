@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/file.h"
 
@@ -122,22 +123,6 @@ TEST_F(ScoreTableTest, BlocksAddUpAndARowIsReplaced) {
   EXPECT_EQ(found.at(2).nll_sum, 1);
 }
 
-TEST_F(ScoreTableTest, AFilesDigestHoldsForThatIdentityOnly) {
-  Study study(path_);
-  study.put_file_hash("m/model.safetensors", kIdentity, "h1");
-  EXPECT_EQ(study.file_hash("m/../m/model.safetensors", kIdentity), "h1");
-  FileIdentity changed = kIdentity;
-  changed.mtime_ns += 1;
-  EXPECT_FALSE(study.file_hash("m/model.safetensors", changed).has_value());
-  study.put_file_hash("m/model.safetensors", changed, "h2");
-  EXPECT_EQ(study.file_hash("m/model.safetensors", changed), "h2");
-  EXPECT_FALSE(study.file_hash("m/model.safetensors", kIdentity).has_value());
-  // Tensors of the file do not take its digest away.
-  const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  study.put("m/model.safetensors", changed, tensors, {});
-  EXPECT_EQ(study.file_hash("m/model.safetensors", changed), "h2");
-}
-
 TEST_F(ScoreTableTest, AModelIsKeptUnderItsDigest) {
   Study study(path_);
   EvaluatedModel model{.digest = "aa",
@@ -155,11 +140,14 @@ TEST_F(ScoreTableTest, AModelIsKeptUnderItsDigest) {
 
 TEST_F(ScoreTableTest, AnOlderStudyIsBroughtUpToDateAndLosesNothing) {
   const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  { Study(path_).put("m", kIdentity, tensors, {}); }
+  {
+    Study study(path_);
+    CurveTable(study).put("m", kIdentity, tensors, {});
+  }
   make_version_1(path_);
   {
     Study study(path_);
-    EXPECT_EQ(study.tensor_hashes("m", kIdentity).at("t"), "h");
+    EXPECT_EQ(CurveTable(study).tensor_hashes("m", kIdentity).at("t"), "h");
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
     ScoreTable(study).put({&block, 1}, {});
   }
@@ -169,7 +157,10 @@ TEST_F(ScoreTableTest, AnOlderStudyIsBroughtUpToDateAndLosesNothing) {
 
 TEST_F(ScoreTableTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
   const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  { Study(path_).put("m", kIdentity, tensors, {}); }
+  {
+    Study study(path_);
+    CurveTable(study).put("m", kIdentity, tensors, {});
+  }
   make_version_1(path_);
   chmod(path_.c_str(), 0444);
   chmod(folder_.path().c_str(), 0555);
@@ -178,8 +169,9 @@ TEST_F(ScoreTableTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
     constexpr uid_t kNobody = 65534;
     if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(77);
     Study study(path_);
-    if (!ScoreTable(study).scores(kModel).empty() || study.file_hash("m", kIdentity)) _exit(1);
-    if (study.tensor_hashes("m", kIdentity).size() != 1) _exit(2);
+    if (!ScoreTable(study).scores(kModel).empty() || FileHashTable(study).find("m", kIdentity))
+      _exit(1);
+    if (CurveTable(study).tensor_hashes("m", kIdentity).size() != 1) _exit(2);
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
     const Error error = error_of([&] { ScoreTable(study).put({&block, 1}, {}); });
     _exit(error.code() == Code::kWriteFailed ? 0 : 3);

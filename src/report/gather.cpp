@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/text.h"
 
@@ -230,7 +231,7 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
     if (model.plan) fingerprint = model.plan->fingerprint;
   }
   if (fingerprint.empty()) {
-    for (const ModelRecord& record : study.models()) {
+    for (const ModelRecord& record : ModelTable(study).all()) {
       if (options.model.empty() || record.name == options.model) fingerprint = record.fingerprint;
     }
   }

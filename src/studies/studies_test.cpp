@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/answer_table.h"
 #include "ram/build_table.h"
 #include "ram/calibration_table.h"
 
@@ -19,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 constexpr FileIdentity kIdentity{
     .size = 10, .mtime_ns = 20, .ctime_ns = 30, .inode = 4, .device = 5};
@@ -38,14 +40,14 @@ class StudiesTest : public ::testing::Test {
       records.push_back({.tensor = "t" + hash, .hash = hash});
       curves.emplace_back(key_of(hash), PartCurve{});
     }
-    study_.put(folder + "/model.safetensors", kIdentity, records, curves);
+    CurveTable(study_).put(folder + "/model.safetensors", kIdentity, records, curves);
     const std::string print = "print-" + name;
-    study_.put_model({.fingerprint = print,
-                      .name = name,
-                      .model_type = "llama",
-                      .folder = folder,
-                      .weights = 10,
-                      .bytes = 20});
+    ModelTable(study_).put({.fingerprint = print,
+                            .name = name,
+                            .model_type = "llama",
+                            .folder = folder,
+                            .weights = 10,
+                            .bytes = 20});
     BuildTable(study_).put(
         {.fingerprint = print, .plan_hash = "plan-" + name, .file_hashes = {{"f", "h"}}});
     CalibrationTextTable(study_).put(
@@ -77,7 +79,22 @@ class StudiesTest : public ::testing::Test {
 
   bool knows(const std::string& hash) {
     const CurveKey key = key_of(hash);
-    return study_.curves({&key, 1}).size() == 1;
+    return CurveTable(study_).curves({&key, 1}).size() == 1;
+  }
+
+  std::vector<std::string> all_tables() {
+    std::vector<std::string> names;
+    Study::Statement find(study_, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+    while (find.step()) names.push_back(find.text(0));
+    return names;
+  }
+  std::vector<std::string> filled_tables() {
+    std::vector<std::string> names;
+    for (const std::string& name : all_tables()) {
+      Study::Statement row(study_, fmt::format("SELECT 1 FROM {} LIMIT 1", name));
+      if (row.step()) names.push_back(name);
+    }
+    return names;
   }
 
   testing::TempFolder folder_;
@@ -107,8 +124,8 @@ TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   remove_models(study_, {&print, 1});
   EXPECT_LT(std::filesystem::file_size(path_), before - 100000);
   EXPECT_EQ(std::filesystem::file_size(path_.string() + "-wal"), 0U);
-  ASSERT_EQ(study_.models().size(), 1U);
-  EXPECT_EQ(study_.models().front().name, "b");
+  ASSERT_EQ(ModelTable(study_).all().size(), 1U);
+  EXPECT_EQ(ModelTable(study_).all().front().name, "b");
   EXPECT_FALSE(knows("1"));
   EXPECT_TRUE(knows("2"));  // b has it too
   EXPECT_TRUE(knows("3"));
@@ -120,21 +137,22 @@ TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {
   EXPECT_TRUE(CalibrationTextTable(study_).find("print-b", "own"));
   EXPECT_EQ(study_.documents("curves").size(), 1U);
   EXPECT_EQ(study_.documents("plan").size(), 1U);
-  EXPECT_THAT(study_.tensor_hashes("/models/a/model.safetensors", kIdentity), IsEmpty());
-  EXPECT_EQ(study_.tensor_hashes("/models/b/model.safetensors", kIdentity).size(), 2U);
+  EXPECT_THAT(CurveTable(study_).tensor_hashes("/models/a/model.safetensors", kIdentity),
+              IsEmpty());
+  EXPECT_EQ(CurveTable(study_).tensor_hashes("/models/b/model.safetensors", kIdentity).size(), 2U);
 }
 
 TEST_F(StudiesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
   add("a", {"1"});
-  study_.put_model({.fingerprint = "new",
-                    .name = "a",
-                    .model_type = "llama",
-                    .folder = "/models/a",
-                    .weights = 10,
-                    .bytes = 20});
+  ModelTable(study_).put({.fingerprint = "new",
+                          .name = "a",
+                          .model_type = "llama",
+                          .folder = "/models/a",
+                          .weights = 10,
+                          .bytes = 20});
   const std::string print = "print-a";
   remove_models(study_, {&print, 1});
-  EXPECT_EQ(study_.models().size(), 1U);
+  EXPECT_EQ(ModelTable(study_).all().size(), 1U);
   EXPECT_TRUE(knows("1"));
   EXPECT_THAT(evaluated(),
               ElementsAre("digest-a"));  // of the place; the folder's plan was the other's
@@ -142,7 +160,9 @@ TEST_F(StudiesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
 
 TEST_F(StudiesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
   const auto tensors_of = [this](const std::string& name) {
-    return study_.tensor_hashes("/models/" + name + "/model.safetensors", kIdentity).size();
+    return CurveTable(study_)
+        .tensor_hashes("/models/" + name + "/model.safetensors", kIdentity)
+        .size();
   };
   add("b", {"1"});
   add("b/original", {"2"});
@@ -174,11 +194,41 @@ TEST_F(StudiesTest, ADocumentThatIsNoJsonBelongsToNobody) {
 TEST_F(StudiesTest, RemovingNothingRemovesCurvesThatNoFileHas) {
   add("a", {"1", "2"});
   const std::vector<TensorRecord> changed = {{.tensor = "t1", .hash = "9"}};
-  study_.put("/models/a/model.safetensors", kIdentity, changed, {});
+  CurveTable(study_).put("/models/a/model.safetensors", kIdentity, changed, {});
   EXPECT_TRUE(knows("1"));
   remove_models(study_, {});
   EXPECT_FALSE(knows("1"));
   EXPECT_TRUE(knows("2"));
+}
+
+TEST_F(StudiesTest, AModelThatIsRemovedLeavesARowInNoTable) {
+  add("a", {"1", "2"});
+  const EvaluationKey original{
+      .model = "digest-a", .precision = "f32", .text = "t", .protocol = "p"};
+  EvaluationKey folder = original;
+  folder.model = "out-a";
+  const DivergentRows apart{.reference = original, .model = folder, .rows = {{.kl = {0.5F}}}};
+  ScoreTable(study_).put({}, {&apart, 1});
+  const TaskAnswer answer{.answer = 1, .choice = 0, .log_likelihoods = {-1, -2}};
+  AnswerTable(study_).put(
+      {.key =
+           {.model = "out-a", .precision = "f32", .task = "choice", .data = "d", .protocol = "p"},
+       .metric = "acc",
+       .questions = 1},
+      {&answer, 1});
+  const ProbeRow probe{.unit = "u", .tokens = 2, .kl_sum = 0.5};
+  ProbeTable(study_).put({.fingerprint = "print-a", .text = "t", .disturbance = "d"}, {&probe, 1});
+  FileHashTable(study_).put("/models/a/model.safetensors", kIdentity, "h");
+  // A table that is added has to be filled here, and to be removed by remove_models.
+  EXPECT_THAT(
+      filled_tables(),
+      UnorderedElementsAre("build", "build_file", "calibration_text", "curve", "divergence_row",
+                           "document", "evaluated_model", "evaluation", "evaluation_row", "file",
+                           "file_hash", "model", "probe", "run", "task", "task_answer", "tensor"));
+  EXPECT_EQ(all_tables().size(), filled_tables().size());
+  const std::string print = "print-a";
+  remove_models(study_, {&print, 1});
+  EXPECT_THAT(filled_tables(), ElementsAre("run"));
 }
 
 }  // namespace

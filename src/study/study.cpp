@@ -98,6 +98,17 @@ std::vector<StudyDocument> Study::documents(const std::string& kind) {
   return found;
 }
 
+int64_t Study::document_bytes(const std::string& name) {
+  if (version() < kDocumentsVersion) return 0;
+  Statement find(*this,
+                 "SELECT coalesce(sum(length(text)), 0) FROM document WHERE instr(key, ?) > 0");
+  return find.bind(name).step() ? find.number(0) : 0;
+}
+
+void Study::remove_documents(Transaction& transaction, const std::string& name) {
+  Statement(transaction, "DELETE FROM document WHERE instr(key, ?) > 0").bind(name).run();
+}
+
 std::vector<RunRecord> Study::runs() {
   std::vector<RunRecord> found;
   const bool machines = version() >= kMachinesVersion;
