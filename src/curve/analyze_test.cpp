@@ -101,9 +101,9 @@ TEST_F(CurveTest, ASecondRunReadsNothing) {
   EXPECT_EQ(stats_.bytes_read, 0);
   EXPECT_EQ(stats_.tensors_measured, 0);
   EXPECT_EQ(stats_.tensors_known, tensors);
-  ASSERT_EQ(again.models().size(), 1U);
-  EXPECT_EQ(again.models()[0].fingerprint, first.fingerprint);
-  EXPECT_EQ(again.models()[0].weights, open().weights());
+  ASSERT_EQ(ModelTable(again).all().size(), 1U);
+  EXPECT_EQ(ModelTable(again).all()[0].fingerprint, first.fingerprint);
+  EXPECT_EQ(ModelTable(again).all()[0].weights, open().weights());
 }
 
 TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {

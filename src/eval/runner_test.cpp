@@ -227,16 +227,12 @@ TEST_F(RunnerTest, RowsThatAnotherProgramRemovedAreNoDefect) {
   const OpenedModel model = open_model(RAM_SOURCE_DIR "/models/demo", study_, {});
   models_[0].model = &model;
   models_[0].key.model = model.record.digest;
-  other.put_model({.fingerprint = "f",
-                   .name = "demo",
-                   .model_type = "llama",
-                   .folder = model.record.folder,
-                   .weights = 1,
-                   .bytes = 1});
-  const std::vector<std::string> prints = {"f"};
   int shown = 0;
   const ProgressFn remove = [&](const Progress&) {
-    if (++shown == 2) other.remove_models(prints);
+    if (++shown != 2) return;
+    Study::Transaction transaction(other);
+    ScoreTable(other).remove(transaction, model.record.digest);
+    transaction.commit();
   };
   complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 4), remove);
   lost([&] { collect(text_, models_[0], study_); });
