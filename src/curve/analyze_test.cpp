@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include "ram/curve_table.h"
 #include "ram/dtype.h"
 #include "ram/file.h"
 #include "ram/progress.h"

@@ -13,6 +13,7 @@
 #include "ram/hash.h"
 #include "ram/json.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 
 namespace ram {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ram/answer_table.h"
 #include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/text.h"

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "ram/score_table.h"
+
 #include "subject.h"
 
 namespace ram {

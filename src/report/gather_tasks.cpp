@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "ram/answer_table.h"
+
 #include "subject.h"
 
 namespace ram {

@@ -7,6 +7,8 @@
 #include "ram/answer_table.h"
 #include "ram/build_table.h"
 #include "ram/calibration_table.h"
+#include "ram/curve_table.h"
+#include "ram/score_table.h"
 #include "ram/study_table.h"
 
 namespace ram {

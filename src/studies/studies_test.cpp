@@ -12,6 +12,8 @@
 #include "ram/answer_table.h"
 #include "ram/build_table.h"
 #include "ram/calibration_table.h"
+#include "ram/curve_table.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/answer_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"

@@ -8,9 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/answer_table.h"
 #include "ram/error.h"
 #include "ram/json.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 #include "ram/tasks.h"
 
 #include "support/temp_folder.h"
