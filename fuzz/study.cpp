@@ -60,8 +60,9 @@ void read_all(const fs::path& path) {
     });
     clearly([&] {
       ram::AnswerTable answers(study);
-      for (const ram::TaskRecord& task : answers.tasks())
+      for (const ram::TaskRecord& task : answers.tasks()) {
         clearly([&] { answers.answers(task.key); });
+      }
     });
     clearly([&] { ram::CalibrationTextTable(study).find("f", "spec"); });
     clearly([&] {

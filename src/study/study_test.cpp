@@ -1,13 +1,13 @@
 // The study: what is kept is found again, exactly; other files, other versions and full disks are
 // told apart.
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <csignal>
 #include <fstream>
 #include <functional>
-#include <limits>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
