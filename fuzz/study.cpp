@@ -16,8 +16,14 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "ram/answer_table.h"
+#include "ram/build_table.h"
+#include "ram/calibration_table.h"
+#include "ram/curve_table.h"
 #include "ram/report.h"
 #include "ram/results.h"
+#include "ram/score_table.h"
+#include "ram/studies.h"
 
 #include "documents.h"
 #include "refusal.h"
@@ -40,55 +46,63 @@ void read_all(const fs::path& path) {
   clearly([&] {
     ram::Study study(path);
     clearly([&] { ram::make_report(study, {.study = "ram.db"}); });
-    clearly([&] { study.models(); });
+    clearly([&] { ram::model_uses(study); });
+    clearly([&] { ram::ModelTable(study).all(); });
     clearly([&] { study.runs(); });
     clearly([&] {
-      for (const ram::EvaluationKey& key : study.evaluations()) {
-        clearly([&] { study.row_scores(key); });
+      for (const ram::EvaluationKey& key : ram::ScoreTable(study).evaluations()) {
+        clearly([&] { ram::ScoreTable(study).scores(key); });
       }
     });
     clearly([&] {
-      for (const ram::DivergencePair& pair : study.divergences()) {
-        clearly([&] { study.row_divergences(pair.reference, pair.model); });
+      for (const ram::DivergencePair& pair : ram::ScoreTable(study).pairs()) {
+        clearly([&] { ram::ScoreTable(study).divergences(pair.reference, pair.model); });
       }
     });
     clearly([&] {
-      for (const ram::TaskRecord& task : study.tasks()) clearly([&] { study.answers(task.key); });
+      ram::AnswerTable answers(study);
+      for (const ram::TaskRecord& task : answers.tasks()) {
+        clearly([&] { answers.answers(task.key); });
+      }
     });
-    clearly([&] { study.calibration_text("f", "spec"); });
-    clearly([&] { study.probes({.fingerprint = "f", .text = "t", .disturbance = "d"}); });
+    clearly([&] { ram::CalibrationTextTable(study).find("f", "spec"); });
+    clearly([&] {
+      ram::ProbeTable(study).find({.fingerprint = "f", .text = "t", .disturbance = "d"});
+    });
     const ram::CurveKey key{.tensor_hash = "h", .part = "p"};
-    clearly([&] { study.curves({&key, 1}); });
-    clearly([&] { study.build("p"); });
+    clearly([&] { ram::CurveTable(study).curves({&key, 1}); });
+    clearly([&] { ram::BuildTable(study).find("p"); });
   });
 }
 
 /// A study with a row in every table that holds blobs.
 void write_small(const fs::path& path) {
   ram::Study study(path);
-  study.put_evaluated_model({.digest = "a", .name = "a", .bytes = 2, .bits_per_weight = 16});
-  study.put_evaluated_model({.digest = "b", .name = "b", .bytes = 1, .bits_per_weight = 4});
+  ram::EvaluatedModelTable(study).put(
+      {.digest = "a", .name = "a", .bytes = 2, .bits_per_weight = 16});
+  ram::EvaluatedModelTable(study).put(
+      {.digest = "b", .name = "b", .bytes = 1, .bits_per_weight = 4});
   const ram::EvaluationKey key{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
   ram::EvaluationKey other = key;
   other.model = "b";
   const ram::EvaluatedRows rows{.key = key, .scores = {{.row = 0, .tokens = 2, .nll_sum = 1.5}}};
   const ram::DivergentRows divergent{
       .reference = key, .model = other, .rows = {{.row = 0, .same_top1 = 1, .kl = {0.5F, 0.25F}}}};
-  study.put_rows({&rows, 1}, {&divergent, 1});
-  study.put_calibration_text(
+  ram::ScoreTable(study).put({&rows, 1}, {&divergent, 1});
+  ram::CalibrationTextTable(study).put(
       {.fingerprint = "f", .spec = "spec", .digest = "d", .row_length = 2, .ids = {1, 2, 3, 4}});
   const ram::ProbeRow probe{.unit = "u", .seed = 1, .row = 0, .tokens = 2, .kl_sum = 0.5};
-  study.put_probes({.fingerprint = "f", .text = "t", .disturbance = "d"}, {&probe, 1});
+  ram::ProbeTable(study).put({.fingerprint = "f", .text = "t", .disturbance = "d"}, {&probe, 1});
   const ram::TaskRecord task{
       .key = {.model = "a", .precision = "f32", .task = "choice", .data = "d", .protocol = "p"},
       .metric = "acc",
       .questions = 1};
   const ram::TaskAnswer answer{
       .question = 0, .group = "", .answer = 1, .choice = 0, .log_likelihoods = {-1, -2}};
-  study.put_answers(task, {&answer, 1});
+  ram::AnswerTable(study).put(task, {&answer, 1});
   const std::pair<ram::CurveKey, ram::PartCurve> curve{{.tensor_hash = "h", .part = "p"}, {}};
   const ram::TensorRecord tensor{.tensor = "x", .hash = "h"};
-  study.put("file", {}, {&tensor, 1}, {&curve, 1});
+  ram::CurveTable(study).put("file", {}, {&tensor, 1}, {&curve, 1});
 }
 
 /// Puts the blob into every column that holds one.

@@ -54,7 +54,13 @@ HEADERS = {
     "outputs": "command_line",
     "study_place": "command_line",
     "table": "command_line",
+    "curve_table": "curve",
     "answers": "eval",
+    "score_table": "eval",
+    "build_table": "build",
+    "calibration_table": "calibrate",
+    "answer_table": "eval",
+    "study_table": "study",
 }
 LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "ram/answer_table.h"
 #include "ram/statistics.h"
-#include "ram/study.h"
 
 namespace ram {
 

@@ -79,7 +79,7 @@ ModelCurves analyze(const Checkpoint& checkpoint, Study& study, const AnalyzeOpt
 
 /// @return what analyze would, if the study knows all of it and no file has changed since; reads no
 /// weight and writes nothing.
-/// @throws what Study::curves throws.
+/// @throws what CurveTable::curves throws.
 std::optional<ModelCurves> known_curves(const Checkpoint& checkpoint, Study& study,
                                         const AnalyzeOptions& options);
 

@@ -13,6 +13,7 @@
 
 #include "ram/engine.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
 #include "ram/tokenizer.h"

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/build_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/file.h"
@@ -173,7 +174,8 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   BuildRecord record = {
       .fingerprint = plan.fingerprint, .plan_hash = build_key(plan), .file_hashes = {}};
   // A study that cannot be written shows now and not when all is done.
-  if (!study.build(record.plan_hash)) study.put_build(record);
+  BuildTable builds(study);
+  if (!builds.find(record.plan_hash)) builds.put(record);
   record.file_hashes = write_files(checkpoint, plan, layout, staging, options, progress);
   // Once more: hours may have passed since OUT was looked at, and somebody may have put a file
   // there.
@@ -182,7 +184,7 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   checkpoint.check_unchanged();
   // Before the rename: a record without a folder does no harm, a folder without one cannot be
   // verified without its source.
-  study.put_build(record);
+  builds.put(record);
   staging.publish();
 }
 

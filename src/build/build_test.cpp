@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/build_table.h"
 #include "ram/progress.h"
 
 #include "test_support.h"
@@ -275,7 +276,7 @@ TEST(Build, TheStudyKnowsTheFilesOfABuild) {
   Made made({.hidden = 64});
   const Plan plan = made.plan();
   made.build(plan, made.root / "out");
-  const auto record = made.study->build(hash_text(render_plan(plan)));
+  const auto record = BuildTable(*made.study).find(hash_text(render_plan(plan)));
   ASSERT_TRUE(record);
   EXPECT_EQ(record->fingerprint, plan.fingerprint);
   for (const auto& [name, text] : contents(made.root / "out")) {

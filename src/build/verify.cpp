@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "ram/build.h"
+#include "ram/build_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/hash.h"
@@ -76,7 +77,7 @@ std::optional<BuildRecord> record_of(const FolderView& view, Study& study) {
   const std::vector<fs::path> path = {view.out / "plan.json"};
   const std::string digest = file_digests(path, 1).front();
   for (const std::string& key : {build_key(*view.plan), hash_text(view.plan_text)}) {
-    std::optional<BuildRecord> record = study.build(key);
+    std::optional<BuildRecord> record = BuildTable(study).find(key);
     if (!record) continue;
     // A build that never ended has no hashes, and the same plan may have been built elsewhere
     // since, with other carried files.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "ram/build_table.h"
 #include "ram/json.h"
 
 #include "file_digest.h"
@@ -222,7 +223,7 @@ TEST_F(Verify, AFolderOfAnEarlierRamIsWholeWithItsOwnColumns) {
     const std::vector<fs::path> path = {out / name};
     record.file_hashes[name] = file_digests(path, 1).front();
   }
-  made->study->put_build(record);
+  BuildTable(*made->study).put(record);
   EXPECT_TRUE(with_study().contents_known);
   EXPECT_THAT(with_both().problems, IsEmpty());
   poke(locate(std::string(kUnit) + ".weight").begin, "?");

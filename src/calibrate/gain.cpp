@@ -5,8 +5,6 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <optional>
-#include <sstream>
 
 #include <fmt/format.h>
 
@@ -19,6 +17,7 @@
 #include "ram/size.h"
 #include "ram/thread.h"
 
+#include "gain_table.h"
 #include "moments.h"
 #include "units.h"
 
@@ -30,9 +29,6 @@ constexpr int64_t kSampledRows = 128;
 constexpr int64_t kSampledParts = 4;
 constexpr std::array<int, 6> kBits = {2, 3, 4, 5, 6, 8};
 constexpr std::array<int, 3> kGroups = {32, 64, 128};
-
-/// By format; 0: not measured.
-using Ratios = std::array<double, kFormatCount>;
 
 /// Every number of bits, with groups that change from unit to unit and from bits to bits: so all
 /// formats come up equally often, and no unit is measured at all of them.
@@ -59,17 +55,17 @@ class GainMeter {
         units_(units),
         text_(text),
         options_(options),
-        study_(study),
         progress_(progress),
         pool_(model.options().threads),
-        key_(fmt::format("{} {} {} {} shrink {} damping {} rule 1", fingerprint, text.digest,
-                         encoder_name(options.encoder), weight_dtype_name(options.dtype),
-                         options.shrink_tokens, options.feedback.damping)) {
+        table_(study,
+               fmt::format("{} {} {} {} shrink {} damping {} rule 1", fingerprint, text.digest,
+                           encoder_name(options.encoder), weight_dtype_name(options.dtype),
+                           options.shrink_tokens, options.feedback.damping)) {
     RAM_CHECK(options.encoder == Encoder::kFeedback);
     recall();
   }
 
-  std::vector<Ratios> run() {
+  std::vector<GainRatios> run() {
     std::map<int, std::vector<int>> by_layer;
     bool all = true;
     for (const int unit : units_) {
@@ -87,7 +83,7 @@ class GainMeter {
       for (const int unit : by_layer[-1]) measure_outside(unit, base);
       keep();
     }
-    std::vector<Ratios> ratios(checkpoint_.units.size());
+    std::vector<GainRatios> ratios(checkpoint_.units.size());
     for (const int unit : units_) ratios[static_cast<size_t>(unit)] = known_.at(unit);
     return ratios;
   }
@@ -182,7 +178,7 @@ class GainMeter {
   }
 
   void settle(int unit) {
-    Ratios& ratios = known_[unit];
+    GainRatios& ratios = known_[unit];
     const auto found = sums_.find(unit);
     if (found == sums_.end()) return;  // no token came to it
     for (size_t f = 0; f < kFormatCount; ++f) {
@@ -193,59 +189,22 @@ class GainMeter {
     sums_.erase(found);
   }
 
-  /// Lines of a document: each a unit's name and its ratios.
-  static std::map<std::string, Ratios> parse(const std::string& text) {
-    std::map<std::string, Ratios> found;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-      std::istringstream words(line);
-      std::string name;
-      words >> name;
-      Ratios ratios = {};
-      bool whole = true;
-      for (double& ratio : ratios) {
-        std::string word;
-        words >> word;
-        const std::optional<double> value = parse_number(word);
-        whole = whole && value;
-        ratio = value.value_or(0);
-      }
-      if (whole) found[name] = ratios;
-    }
-    return found;
-  }
-
   void recall() {
     std::map<std::string, int> wanted;
     for (const int unit : units_) wanted[checkpoint_.units[static_cast<size_t>(unit)].name] = unit;
-    for (const StudyDocument& document : study_.documents(kKind)) {
-      if (document.key != key_) continue;
-      for (const auto& [name, ratios] : parse(document.text)) {
-        if (const auto unit = wanted.find(name); unit != wanted.end())
-          known_[unit->second] = ratios;
-      }
+    for (const auto& [name, ratios] : table_.find()) {
+      if (const auto unit = wanted.find(name); unit != wanted.end()) known_[unit->second] = ratios;
     }
   }
 
-  /// Adds what is known here to what is kept: other runs had other units.
   void keep() {
     checkpoint_.check_unchanged();
-    study_.change_document(kKind, key_, [this](const std::string& kept) {
-      std::map<std::string, Ratios> all = parse(kept);
-      for (const auto& [unit, ratios] : known_) {
-        all[checkpoint_.units[static_cast<size_t>(unit)].name] = ratios;
-      }
-      std::string text;
-      for (const auto& [name, ratios] : all) {
-        text += name;
-        for (const double ratio : ratios) text += fmt::format(" {}", ratio);
-        text += '\n';
-      }
-      return text;
-    });
+    std::map<std::string, GainRatios> gains;
+    for (const auto& [unit, ratios] : known_) {
+      gains[checkpoint_.units[static_cast<size_t>(unit)].name] = ratios;
+    }
+    table_.put(gains);
   }
-
-  static constexpr const char* kKind = "gains";
 
   struct Sums {
     double encoded = 0;  // squared error of outputs, over what inputs without directions amplify
@@ -257,12 +216,11 @@ class GainMeter {
   std::span<const int> units_;
   const CalibrationText& text_;
   const CompressOptions& options_;
-  Study& study_;
   const ProgressFn& progress_;
   ThreadPool pool_;
-  std::string key_;
+  GainTable table_;
   std::map<int, std::vector<Sums>> sums_;  // by unit, then format
-  std::map<int, Ratios> known_;            // by unit
+  std::map<int, GainRatios> known_;        // by unit
 };
 
 /// Three digits, so that a plan is read and its length hardly changes.
@@ -272,7 +230,7 @@ double rounded(double value) {
 
 /// Least squares of the logarithms: a term of the unit plus one of the format, by turns.
 EncoderGains factored(const Checkpoint& checkpoint, std::span<const int> units,
-                      std::span<const Ratios> ratios) {
+                      std::span<const GainRatios> ratios) {
   constexpr int kTurns = 100;
   std::map<int, double> own;
   std::vector<double> formats(kFormatCount);

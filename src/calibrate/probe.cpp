@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/calibration_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
@@ -63,7 +64,7 @@ class Prober {
     for (size_t u = 0; u < checkpoint_.units.size(); ++u) {
       names[checkpoint_.units[u].name] = static_cast<int>(u);
     }
-    for (const ProbeRow& row : study.probes(key_)) {
+    for (const ProbeRow& row : ProbeTable(study).find(key_)) {
       const auto unit = names.find(row.unit);
       if (unit == names.end() || row.row >= std::ssize(text.rows)) continue;
       known_[{unit->second, static_cast<int>(row.seed), row.row}] = row.kl_sum;
@@ -279,7 +280,7 @@ class Prober {
   void keep() {
     if (fresh_.empty()) return;
     checkpoint_.check_unchanged();
-    study_.put_probes(key_, fresh_);
+    ProbeTable(study_).put(key_, fresh_);
     fresh_.clear();
   }
 

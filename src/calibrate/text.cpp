@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ram/calibrate.h"
+#include "ram/calibration_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
@@ -65,7 +66,7 @@ void keep(Study& study, const Checkpoint& model, const std::string& fingerprint,
                            .row_length = length,
                            .ids = {}};
   for (const TokenRow& row : text.rows) record.ids.insert(record.ids.end(), row.begin(), row.end());
-  study.put_calibration_text(record);
+  CalibrationTextTable(study).put(record);
 }
 
 /// Ids that stand for text, which a row may start with.
@@ -172,7 +173,7 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
   const std::vector<TokenId> starts =
       use.random_start ? ordinary_ids(tokenizer, config) : std::vector<TokenId>();
   CalibrationText text{.spec = text_spec("own", config, options), .digest = {}, .rows = {}};
-  if (const auto known = study.calibration_text(fingerprint, text.spec)) {
+  if (const auto known = CalibrationTextTable(study).find(fingerprint, text.spec)) {
     for (auto at = known->ids.begin(); at != known->ids.end(); at += known->row_length) {
       text.rows.emplace_back(at, at + known->row_length);
     }

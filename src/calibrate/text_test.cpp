@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "ram/calibrate.h"
+#include "ram/calibration_table.h"
 #include "ram/error.h"
 #include "ram/progress.h"
 #include "ram/random.h"
@@ -144,7 +145,7 @@ TEST_F(OwnText, OfAModelThatChangedMeanwhileIsNotKept) {
   };
   EXPECT_THROW(own_text(model, tokenizer_, "f", options_, study, touch), Error);
   const std::string spec = text_spec("own", model.checkpoint().config, options_);
-  EXPECT_FALSE(study.calibration_text("f", spec).has_value());
+  EXPECT_FALSE(CalibrationTextTable(study).find("f", spec).has_value());
 }
 
 TEST(CalibrationTexts, OfAFileAreSpreadOverItAndKnowItsHash) {

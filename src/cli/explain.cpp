@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
@@ -32,7 +33,7 @@ std::string find_model(const Common& common, const Options& options, const Plan&
   if (!options.model.empty()) return options.model;
   std::optional<Study> study = open_existing_study(common);
   if (study) {
-    for (const ModelRecord& model : study->models()) {
+    for (const ModelRecord& model : ModelTable(*study).all()) {
       if (model.fingerprint == plan.fingerprint) return model.folder;
     }
   }

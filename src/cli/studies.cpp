@@ -1,4 +1,6 @@
 // ram studies: what the study keeps, of which models, and taking it away again.
+#include "ram/studies.h"
+
 #include <filesystem>
 #include <system_error>
 
@@ -85,7 +87,7 @@ int remove_models(const Common& common, const Options& options) {
   if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
   std::optional<Study> study = open_existing_study(common);
   if (!study) fail(Code::kMissing, "study {}: not there, nothing to remove", common.study);
-  const std::vector<ModelUse> uses = study->model_uses();
+  const std::vector<ModelUse> uses = model_uses(*study);
   std::vector<std::string> fingerprints;
   std::vector<std::string> names;
   const auto add = [&](const ModelUse& use) {
@@ -97,7 +99,7 @@ int remove_models(const Common& common, const Options& options) {
     if (options.unused && !is_there(use.model.folder)) add(use);
   }
   const int64_t before = study_bytes(common);
-  study->remove_models(fingerprints);
+  ram::remove_models(*study, fingerprints);
   const int64_t after = study_bytes(common);
   if (common.json) {
     const Json document = {
@@ -122,7 +124,7 @@ int studies(const Common& common, const Options& options) {
   if (options.unused) fail(Code::kUsage, "--unused goes with rm: ram studies rm --unused");
   if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
   std::optional<Study> study = open_existing_study(common);
-  const std::vector<ModelUse> uses = study ? study->model_uses() : std::vector<ModelUse>();
+  const std::vector<ModelUse> uses = study ? model_uses(*study) : std::vector<ModelUse>();
   if (common.json) {
     print_document(common, list_json(common, uses));
   } else if (study) {

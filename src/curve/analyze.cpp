@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ram/curve.h"
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/hash.h"
 #include "ram/progress.h"
@@ -92,8 +93,9 @@ void Analysis::look_up_hashes() {
   std::vector<FileHashes> hashes(checkpoint_.files.size());
   for (size_t f = 0; f < hashes.size(); ++f) {
     const InputFile& file = checkpoint_.files[f];
-    if (!options_.rehash) hashes[f].trusted = study_.tensor_hashes(file.path(), file.identity());
-    hashes[f].stale = study_.stale_tensor_hashes(file.path());
+    if (!options_.rehash)
+      hashes[f].trusted = CurveTable(study_).tensor_hashes(file.path(), file.identity());
+    hashes[f].stale = CurveTable(study_).stale_tensor_hashes(file.path());
   }
   for (size_t use = 0; use < uses_.size(); ++use) {
     const SourceTensor& source = checkpoint_.tensors[static_cast<size_t>(uses_[use].tensor)];
@@ -118,7 +120,7 @@ void Analysis::look_up_curves(const std::vector<size_t>& uses) {
     }
     ends.push_back(all.size());
   }
-  const std::map<CurveKey, PartCurve> found = study_.curves(all);
+  const std::map<CurveKey, PartCurve> found = CurveTable(study_).curves(all);
   size_t next = 0;
   for (size_t i = 0; i < uses.size(); ++i) {
     Knowledge& known = known_[uses[i]];
@@ -266,12 +268,12 @@ std::vector<UnitCurve> Analysis::unit_curves() const {
 void Analysis::put_model(const std::string& fingerprint) {
   std::error_code ignored;
   const std::filesystem::path folder = std::filesystem::absolute(checkpoint_.folder, ignored);
-  study_.put_model({.fingerprint = fingerprint,
-                    .name = checkpoint_.name,
-                    .model_type = checkpoint_.model_type,
-                    .folder = (ignored ? checkpoint_.folder : folder).string(),
-                    .weights = checkpoint_.weights(),
-                    .bytes = checkpoint_.bytes()});
+  ModelTable(study_).put({.fingerprint = fingerprint,
+                          .name = checkpoint_.name,
+                          .model_type = checkpoint_.model_type,
+                          .folder = (ignored ? checkpoint_.folder : folder).string(),
+                          .weights = checkpoint_.weights(),
+                          .bytes = checkpoint_.bytes()});
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include "ram/curve_table.h"
 #include "ram/dtype.h"
 #include "ram/file.h"
 #include "ram/progress.h"
@@ -101,9 +102,9 @@ TEST_F(CurveTest, ASecondRunReadsNothing) {
   EXPECT_EQ(stats_.bytes_read, 0);
   EXPECT_EQ(stats_.tensors_measured, 0);
   EXPECT_EQ(stats_.tensors_known, tensors);
-  ASSERT_EQ(again.models().size(), 1U);
-  EXPECT_EQ(again.models()[0].fingerprint, first.fingerprint);
-  EXPECT_EQ(again.models()[0].weights, open().weights());
+  ASSERT_EQ(ModelTable(again).all().size(), 1U);
+  EXPECT_EQ(ModelTable(again).all()[0].fingerprint, first.fingerprint);
+  EXPECT_EQ(ModelTable(again).all()[0].weights, open().weights());
 }
 
 TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
@@ -112,7 +113,7 @@ TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
   {
     Study study(path);
     EXPECT_FALSE(known_curves(open(), study, {}));
-    EXPECT_TRUE(study.models().empty()) << "asking writes nothing";
+    EXPECT_TRUE(ModelTable(study).all().empty()) << "asking writes nothing";
     const ModelCurves measured = run(study);
     const std::optional<ModelCurves> known = known_curves(open(), study, {});
     ASSERT_TRUE(known);
@@ -156,7 +157,7 @@ TEST_F(CurveTest, AChangedTensorIsNoticedAndOnlyItIsMeasuredAgain) {
     EXPECT_EQ(same(first.units[u].pooled, second.units[u].pooled), !changed)
         << before.units[u].name;
   }
-  EXPECT_EQ(study.models().size(), 2U);
+  EXPECT_EQ(ModelTable(study).all().size(), 2U);
 }
 
 TEST_F(CurveTest, AnotherDtypeOrEncoderIsMeasuredForItself) {
@@ -283,7 +284,7 @@ TEST_F(CurveTest, AFileThatChangesDuringTheRunIsAnErrorAndNothingFalseIsKept) {
   const Error error = error_of([&] { analyze(checkpoint, study, {}, change); });
   EXPECT_EQ(error.code(), Code::kCorrupt);
   EXPECT_NE(std::string(error.what()).find("changed while"), std::string::npos);
-  EXPECT_TRUE(study.models().empty());
+  EXPECT_TRUE(ModelTable(study).all().empty());
   expect_same(run(study), run_fresh());
 }
 

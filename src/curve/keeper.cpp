@@ -61,7 +61,7 @@ void Keeper::commit_pending() {
       if (changed == nullptr) changed = &file;
     }
     try {
-      study_.put(file.path(), file.identity(), pending.tensors, pending.curves);
+      CurveTable(study_).put(file.path(), file.identity(), pending.tensors, pending.curves);
     } catch (...) {
       study_failed_ = true;
       throw;

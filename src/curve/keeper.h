@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ram/checkpoint.h"
-#include "ram/study.h"
+#include "ram/curve_table.h"
 
 namespace ram {
 
@@ -31,7 +31,8 @@ class Keeper {
   /// Puts all that was added into the study. Hashes of a file that has changed since it was opened
   /// are dropped: they would name content that no file has. Curves are kept, they name content, and
   /// so is all that belongs to other files.
-  /// @throws Error{kCorrupt} a file has changed since it was opened; and what Study::put throws.
+  /// @throws Error{kCorrupt} a file has changed since it was opened; and what CurveTable::put
+  /// throws.
   void commit();
 
   /// commit for when another error is on its way: never throws, and does not try the study again

@@ -27,7 +27,7 @@ class KeeperTest : public CurveTest {
         .tensor_hash = hash, .part = "rows 0+1 x 1", .source = DType::kBF16, .dtype = DType::kBF16};
   }
   static size_t hashes(Study& study, const InputFile& file) {
-    return study.tensor_hashes(file.path(), file.identity()).size();
+    return CurveTable(study).tensor_hashes(file.path(), file.identity()).size();
   }
 };
 
@@ -48,13 +48,13 @@ TEST_F(KeeperTest, AChangedFileCostsTheOthersNothing) {
     EXPECT_EQ(hashes(study, checkpoint.files[static_cast<size_t>(1 - changed)]), 1U) << changed;
     EXPECT_EQ(hashes(study, checkpoint.files[static_cast<size_t>(changed)]), 0U) << changed;
     const std::vector<CurveKey> keys = {key("hash0"), key("hash1")};
-    EXPECT_EQ(study.curves(keys).size(), 2U);
+    EXPECT_EQ(CurveTable(study).curves(keys).size(), 2U);
     // Another worker finishes meanwhile: that is kept too, when the error is on its way.
     const int other = tensor_of(checkpoint, 1 - changed);
     keeper.add(other, "later", {{key("later"), PartCurve{}}}, 1);
     keeper.commit_on_error();
     const std::vector<CurveKey> later = {key("later")};
-    EXPECT_EQ(study.curves(later).size(), 1U);
+    EXPECT_EQ(CurveTable(study).curves(later).size(), 1U);
   }
 }
 

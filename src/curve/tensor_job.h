@@ -15,8 +15,8 @@
 
 #include "ram/checkpoint.h"
 #include "ram/curve.h"
+#include "ram/curve_table.h"
 #include "ram/file.h"
-#include "ram/study.h"
 
 #include "uses.h"
 

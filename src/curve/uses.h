@@ -9,8 +9,8 @@
 
 #include "ram/checkpoint.h"
 #include "ram/curve.h"
+#include "ram/curve_table.h"
 #include "ram/quant.h"
-#include "ram/study.h"
 
 namespace ram {
 

@@ -7,11 +7,13 @@
 #include <fmt/format.h>
 
 #include "ram/cancellation.h"
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
 #include "ram/json.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 
 namespace ram {
 namespace {
@@ -88,7 +90,8 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   int64_t total = 0;
   std::vector<const InputFile*> unknown;
   for (const InputFile& file : checkpoint.files) {
-    const std::optional<std::string> known = study.file_hash(file.path(), file.identity());
+    const std::optional<std::string> known =
+        FileHashTable(study).find(file.path(), file.identity());
     if (known) {
       hashes[file.path().filename().string()] = *known;
     } else {
@@ -99,7 +102,7 @@ std::string model_digest(const Checkpoint& checkpoint, Study& study, const Progr
   int64_t done = 0;
   for (const InputFile* file : unknown) {
     const std::string hash = hash_file(*file, done, total, progress);
-    study.put_file_hash(file->path(), file->identity(), hash);
+    FileHashTable(study).put(file->path(), file->identity(), hash);
     hashes[file->path().filename().string()] = hash;
     done += file->size();
   }
@@ -132,7 +135,7 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                         .bytes = folder_bytes(checkpoint.folder),
                         .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
                                            static_cast<double>(checkpoint.weights())};
-  study.put_evaluated_model(record);
+  EvaluatedModelTable(study).put(record);
   // For reports: how the folder came about.
   if (const auto text = plan_text(checkpoint.folder / "plan.json")) {
     study.put_document({.kind = "plan", .key = record.digest, .text = *text});

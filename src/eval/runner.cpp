@@ -59,8 +59,8 @@ struct Known {
 std::vector<Known> look_up(std::span<const Scored> models, Study& study) {
   std::vector<Known> known;
   for (size_t m = 0; m < models.size(); ++m) {
-    Known entry{.scores = study.row_scores(models[m].key), .divergences = {}};
-    if (m > 0) entry.divergences = study.row_divergences(models[0].key, models[m].key);
+    Known entry{.scores = ScoreTable(study).scores(models[m].key), .divergences = {}};
+    if (m > 0) entry.divergences = ScoreTable(study).divergences(models[0].key, models[m].key);
     known.push_back(std::move(entry));
   }
   return known;
@@ -93,7 +93,7 @@ void score_block(const TextRows& text, std::span<const size_t> positions,
     evaluated.push_back(std::move(block));
     if (m > 0) divergent.push_back(std::move(apart));
   }
-  study.put_rows(evaluated, divergent);
+  ScoreTable(study).put(evaluated, divergent);
 }
 
 /// Models that lack the same rows are scored together: the reference is then run once for them.
@@ -222,7 +222,7 @@ int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Stud
 }
 
 Perplexity collect(const TextRows& text, const Scored& scored, Study& study) {
-  const std::map<int64_t, RowScore> known = study.row_scores(scored.key);
+  const std::map<int64_t, RowScore> known = ScoreTable(study).scores(scored.key);
   Perplexity perplexity;
   perplexity.model = scored.model->record;
   perplexity.precision = scored.precision;
@@ -263,7 +263,8 @@ Losses Perplexity::losses(std::vector<double>& nll_sums, std::vector<int64_t>& t
 
 Divergence collect_divergence(const TextRows& text, const Scored& reference, const Scored& scored,
                               Study& study) {
-  const std::map<int64_t, RowDivergence> known = study.row_divergences(reference.key, scored.key);
+  const std::map<int64_t, RowDivergence> known =
+      ScoreTable(study).divergences(reference.key, scored.key);
   std::vector<double> kl;
   Divergence result;
   int64_t same = 0;

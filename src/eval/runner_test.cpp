@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 
@@ -127,8 +128,8 @@ class RunnerTest : public ::testing::Test {
 TEST_F(RunnerTest, LossesAndDivergencesAreTheirDefinitions) {
   EXPECT_EQ(complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 4), {}), 0);
   for (size_t m = 0; m < models_.size(); ++m) {
-    const auto scores = study_.row_scores(models_[m].key);
-    const auto divergences = study_.row_divergences(models_[0].key, models_[m].key);
+    const auto scores = ScoreTable(study_).scores(models_[m].key);
+    const auto divergences = ScoreTable(study_).divergences(models_[0].key, models_[m].key);
     ASSERT_EQ(scores.size(), text_.rows.size());
     ASSERT_EQ(divergences.size(), m == 0 ? 0 : text_.rows.size());
     for (size_t r = 0; r < text_.rows.size(); ++r) {
@@ -160,9 +161,9 @@ TEST_F(RunnerTest, TheNumbersDoNotDependOnTheBlocks) {
   Study other(folder_ / "other.db");
   complete_rows(text_, models_, other, made_up_runner(calls_, models_, 1000), {});
   for (const Scored& scored : models_) {
-    EXPECT_EQ(study_.row_scores(scored.key), other.row_scores(scored.key));
-    EXPECT_EQ(study_.row_divergences(models_[0].key, scored.key),
-              other.row_divergences(models_[0].key, scored.key));
+    EXPECT_EQ(ScoreTable(study_).scores(scored.key), ScoreTable(other).scores(scored.key));
+    EXPECT_EQ(ScoreTable(study_).divergences(models_[0].key, scored.key),
+              ScoreTable(other).divergences(models_[0].key, scored.key));
   }
 }
 
@@ -176,20 +177,20 @@ TEST_F(RunnerTest, WhatTheStudyHoldsIsNotComputedAgain) {
   complete_rows(text_, more, study_, made_up_runner(calls_, more, 4), {});
   EXPECT_EQ(calls_.made, before.made + 1);
   EXPECT_EQ(calls_.models.back(), 2U);
-  EXPECT_EQ(study_.row_divergences(more[0].key, more[3].key).size(), 11U);
+  EXPECT_EQ(ScoreTable(study_).divergences(more[0].key, more[3].key).size(), 11U);
 }
 
 TEST_F(RunnerTest, AnInterruptedRunLosesNoFinishedBlock) {
   calls_.fail_after_rows = 7;
   EXPECT_THROW(complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 3), {}),
                Error);
-  EXPECT_EQ(study_.row_scores(models_[0].key).size(), 6U);
+  EXPECT_EQ(ScoreTable(study_).scores(models_[0].key).size(), 6U);
   calls_ = {};
   EXPECT_EQ(complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 3), {}), 6);
   EXPECT_EQ(calls_.rows, 5);
   Study other(folder_ / "other.db");
   complete_rows(text_, models_, other, made_up_runner(calls_, models_, 3), {});
-  EXPECT_EQ(study_.row_scores(models_[2].key), other.row_scores(models_[2].key));
+  EXPECT_EQ(ScoreTable(study_).scores(models_[2].key), ScoreTable(other).scores(models_[2].key));
 }
 
 TEST_F(RunnerTest, ManyModelsAreRunAFewAtATime) {
@@ -197,7 +198,7 @@ TEST_F(RunnerTest, ManyModelsAreRunAFewAtATime) {
   complete_rows(text_, models, study_, made_up_runner(calls_, models, 100), {});
   for (const size_t at_once : calls_.models) EXPECT_LE(at_once, 5U);
   for (size_t m = 1; m < models.size(); ++m) {
-    EXPECT_EQ(study_.row_divergences(models[0].key, models[m].key).size(), 11U);
+    EXPECT_EQ(ScoreTable(study_).divergences(models[0].key, models[m].key).size(), 11U);
   }
 }
 
@@ -227,16 +228,12 @@ TEST_F(RunnerTest, RowsThatAnotherProgramRemovedAreNoDefect) {
   const OpenedModel model = open_model(RAM_SOURCE_DIR "/models/demo", study_, {});
   models_[0].model = &model;
   models_[0].key.model = model.record.digest;
-  other.put_model({.fingerprint = "f",
-                   .name = "demo",
-                   .model_type = "llama",
-                   .folder = model.record.folder,
-                   .weights = 1,
-                   .bytes = 1});
-  const std::vector<std::string> prints = {"f"};
   int shown = 0;
   const ProgressFn remove = [&](const Progress&) {
-    if (++shown == 2) other.remove_models(prints);
+    if (++shown != 2) return;
+    Study::Transaction transaction(other);
+    ScoreTable(other).remove(transaction, model.record.digest);
+    transaction.commit();
   };
   complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 4), remove);
   lost([&] { collect(text_, models_[0], study_); });
@@ -258,7 +255,7 @@ TEST(EngineRunner, GivesNoRowsOfAModelThatChangedMeanwhile) {
     std::filesystem::last_write_time(copy / "model.safetensors", std::filesystem::file_time_type());
   };
   EXPECT_THROW(complete_rows(text, {&scored, 1}, study, make, touch), Error);
-  EXPECT_TRUE(study.row_scores(scored.key).empty());
+  EXPECT_TRUE(ScoreTable(study).scores(scored.key).empty());
 }
 
 }  // namespace

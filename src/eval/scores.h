@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ram/engine.h"
-#include "ram/study.h"
+#include "ram/score_table.h"
 
 #include "logit_sums.h"
 

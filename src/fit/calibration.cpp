@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/calibration_table.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/file.h"
@@ -58,11 +59,11 @@ CalibrationText make_text(LanguageModel& model, const std::string& fingerprint,
           : random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
                         options);
   // So that nothing is scored on it later (refuse_overlap).
-  study.put_calibration_text({.fingerprint = fingerprint,
-                              .spec = text.spec,
-                              .digest = text.digest,
-                              .row_length = std::ssize(text.rows.front()),
-                              .ids = joined(text.rows)});
+  CalibrationTextTable(study).put({.fingerprint = fingerprint,
+                                   .spec = text.spec,
+                                   .digest = text.digest,
+                                   .row_length = std::ssize(text.rows.front()),
+                                   .ids = joined(text.rows)});
   return text;
 }
 

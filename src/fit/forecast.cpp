@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/calibration_table.h"
 #include "ram/curve.h"
 #include "ram/fit.h"
 #include "ram/quant.h"
@@ -113,9 +114,9 @@ void add_calibration(const Checkpoint& checkpoint, Study* study, const FitReques
     const auto curves =
         known_curves(checkpoint, *study, {.encoder = Encoder::kMlx, .dtype = request.dtype});
     const auto origin = parse_calibration(request.calibration);
-    const auto known = curves && origin
-                           ? study->calibration_text(curves->fingerprint, calibration_spec(*origin))
-                           : std::nullopt;
+    const auto known = curves && origin ? CalibrationTextTable(*study).find(
+                                              curves->fingerprint, calibration_spec(*origin))
+                                        : std::nullopt;
     const bool all = known && std::ssize(known->ids) == calibration.rows.rows * known->row_length;
     work.write_text = !all;
   }

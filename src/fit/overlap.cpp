@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/calibration_table.h"
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/fit.h"
@@ -95,7 +96,7 @@ void refuse_overlap(std::span<const std::string> models, const fs::path& text, S
           text.string(), model);
     }
     const std::string spec = calibration_spec(*parse_calibration(calibration));
-    const auto known = study.calibration_text(plan.fingerprint, spec);
+    const auto known = CalibrationTextTable(study).find(plan.fingerprint, spec);
     if (!known) continue;
     const Tokenizer tokenizer = Tokenizer::open(folder);
     const std::unordered_set<uint64_t> runs = runs_of(*known, tokenizer);

@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ram/answer_table.h"
+#include "ram/curve_table.h"
 #include "ram/error.h"
 #include "ram/text.h"
 
@@ -39,7 +41,7 @@ bool is_better(const Subject& candidate, const Subject& than) {
 std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted,
                                      const Texts& texts) {
   std::map<EvaluationKey, std::set<std::string>> compared;
-  for (const DivergencePair& pair : study.divergences()) {
+  for (const DivergencePair& pair : ScoreTable(study).pairs()) {
     if (pair.reference.precision != "f32" || pair.reference.model == pair.model.model) continue;
     if (!wanted.empty() && !wanted.contains(pair.reference.model)) continue;
     if (!is_wanted(texts, pair.reference.text)) continue;
@@ -58,13 +60,13 @@ std::optional<Subject> find_compared(Study& study, const std::set<std::string>& 
 Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts& texts) {
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   std::map<std::pair<std::string, std::string>, EvaluationKey> keys;
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     if (key.precision != "f32" || !is_wanted(texts, key.text)) continue;
     seen[{key.text, key.protocol}].insert(key.model);
     keys.emplace(std::pair(key.text, key.protocol), key);
   }
   if (!texts) {
-    for (const TaskRecord& task : study.tasks()) {
+    for (const TaskRecord& task : AnswerTable(study).tasks()) {
       seen[{"task " + task.key.task, task.key.data}].insert(task.key.model);
     }
   }
@@ -89,7 +91,7 @@ std::string unnamed_text(const std::string& digest) {
 
 std::map<std::string, std::string> text_names(Study& study) {
   std::map<std::string, std::string> names;
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     names.emplace(key.text, unnamed_text(key.text));
   }
   for (const StudyDocument& document : study.documents("text")) {
@@ -132,18 +134,18 @@ void list_left_out(Study& study, const Subject& subject,
   std::map<std::string, std::set<std::string>> scored;     // by model, on which texts
   std::map<std::string, std::set<std::string>> protocols;  // by model, on this text
   std::map<std::string, std::set<std::string>> others;     // by another text, which models
-  for (const EvaluationKey& key : study.evaluations()) {
+  for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     if (key.precision != "f32") continue;
     scored[key.model].insert(names.at(key.text));
     const bool same_text = subject.key && key.text == subject.key->text;
     if (same_text) protocols[key.model].insert(key.protocol);
     if (!same_text) others[key.text].insert(key.model);
   }
-  for (const TaskRecord& task : study.tasks()) {
+  for (const TaskRecord& task : AnswerTable(study).tasks()) {
     scored[task.key.model].insert("the questions of " + task.key.task);
   }
   const std::string original = data.has_original ? data.models.front().label : "the original";
-  for (const EvaluatedModel& record : study.evaluated_models()) {
+  for (const EvaluatedModel& record : EvaluatedModelTable(study).all()) {
     if (shown.contains(record.digest) || !scored.contains(record.digest)) continue;
     std::string why;
     const std::set<std::string>& own = protocols[record.digest];
@@ -190,7 +192,7 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     }
   }
   std::vector<ReportModel> models;
-  for (const EvaluatedModel& record : study.evaluated_models()) {
+  for (const EvaluatedModel& record : EvaluatedModelTable(study).all()) {
     if (!subject.models.contains(record.digest)) continue;
     ReportModel& model = models.emplace_back();
     model.record = record;
@@ -230,7 +232,7 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
     if (model.plan) fingerprint = model.plan->fingerprint;
   }
   if (fingerprint.empty()) {
-    for (const ModelRecord& record : study.models()) {
+    for (const ModelRecord& record : ModelTable(study).all()) {
       if (options.model.empty() || record.name == options.model) fingerprint = record.fingerprint;
     }
   }
@@ -277,7 +279,7 @@ int64_t rule_of(const std::string& protocol) {
 ReportData gather(Study& study, const ReportOptions& options) {
   std::set<std::string> wanted;
   std::string known;
-  for (const EvaluatedModel& model : study.evaluated_models()) {
+  for (const EvaluatedModel& model : EvaluatedModelTable(study).all()) {
     if (model.name == options.model) wanted.insert(model.digest);
     known += (known.empty() ? "" : ", ") + model.name;
   }

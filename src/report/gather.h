@@ -9,6 +9,7 @@
 #include "ram/answers.h"
 #include "ram/report.h"
 #include "ram/results.h"
+#include "ram/score_table.h"
 #include "ram/statistics.h"
 #include "ram/study.h"
 

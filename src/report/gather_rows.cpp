@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "ram/score_table.h"
+
 #include "subject.h"
 
 namespace ram {
@@ -109,7 +111,7 @@ void gather_rows(Study& study, const Subject& subject, ReportData& data) {
   std::vector<Scores> scores;
   scores.reserve(data.models.size());
   for (const ReportModel& model : data.models) {
-    scores.push_back(study.row_scores(key_of(model.record.digest)));
+    scores.push_back(ScoreTable(study).scores(key_of(model.record.digest)));
   }
   const bool original = data.has_original && !scores.front().empty();
   std::set<int64_t> used;
@@ -135,7 +137,7 @@ void gather_rows(Study& study, const Subject& subject, ReportData& data) {
     model.partial = model.rows.size() < data.rows.size();
     if (m == 0 || !original) continue;
     model.difference = difference_of(model, data.models.front());
-    add_divergence(model, study.row_divergences(*subject.key, key_of(model.record.digest)));
+    add_divergence(model, ScoreTable(study).divergences(*subject.key, key_of(model.record.digest)));
   }
   for (const int64_t row : data.rows) {
     for (const Scores& own : scores) {
@@ -147,7 +149,7 @@ void gather_rows(Study& study, const Subject& subject, ReportData& data) {
   }
   EvaluationKey rounded = *subject.key;
   rounded.precision = "bf16";
-  const auto floor_rows = study.row_divergences(*subject.key, rounded);
+  const auto floor_rows = ScoreTable(study).divergences(*subject.key, rounded);
   const auto taken = take(floor_rows, data.rows);
   if (!taken.empty()) data.noise_floor = mean_kl(taken).delta;
   find_dominated(data.models);

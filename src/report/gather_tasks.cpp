@@ -5,6 +5,8 @@
 #include <set>
 #include <tuple>
 
+#include "ram/answer_table.h"
+
 #include "subject.h"
 
 namespace ram {
@@ -34,7 +36,7 @@ std::map<Group, std::vector<TaskRecord>> group_tasks(Study& study, ReportData& d
   for (const ReportModel& model : data.models) labels[model.record.digest] = model.label;
   std::map<Group, std::pair<int64_t, std::vector<TaskRecord>>> latest;
   std::map<Group, std::vector<TaskRecord>> older;
-  for (TaskRecord& record : study.tasks()) {
+  for (TaskRecord& record : AnswerTable(study).tasks()) {
     if (!labels.contains(record.key.model)) continue;
     const Group group = {.task = record.key.task,
                          .data = record.key.data,
@@ -146,7 +148,7 @@ void gather_tasks(Study& study, const ReportOptions& options, ReportData& data) 
     for (size_t m = 0; m < data.models.size(); ++m) {
       for (const TaskRecord& record : records) {
         if (record.key.model != data.models[m].record.digest) continue;
-        Answers answers = study.answers(record.key);
+        Answers answers = AnswerTable(study).answers(record.key);
         if (answers.empty()) continue;
         if (task.models.empty()) task.record = record;
         task.models.push_back(m);

@@ -77,7 +77,7 @@ TEST_F(ReportTest, RowsOfTheOriginalThatNoFolderHasAreNotUsed) {
   for (int64_t row = 10; row < 90; ++row) {
     more.scores.push_back({.row = row, .tokens = 3, .nll_sum = 9});
   }
-  study_->put_rows({&more, 1}, {});
+  ScoreTable(*study_).put({&more, 1}, {});
   const ReportData data = gather(*study_, {});
   EXPECT_EQ(data.rows, first_rows(10));
   EXPECT_FALSE(model_of(data, "a").partial);
@@ -89,14 +89,14 @@ TEST_F(ReportTest, WhatSharesNoRowOrAnotherTextIsListed) {
   name_model("rows", "other-rows", 450);
   const EvaluatedRows rows{.key = key_of("rows"),
                            .scores = {{.row = 7, .tokens = 3, .nll_sum = 1}}};
-  study_->put_rows({&rows, 1}, {});
+  ScoreTable(*study_).put({&rows, 1}, {});
   const DivergentRows apart{
       .reference = key_of("original"), .model = key_of("rows"), .rows = {{.row = 7, .kl = {1}}}};
-  study_->put_rows({}, {&apart, 1});
+  ScoreTable(*study_).put({}, {&apart, 1});
   name_model("alone", "alone", 460);
   const EvaluatedRows own{.key = key_of("alone"),
                           .scores = {{.row = 0, .tokens = 3, .nll_sum = 1}}};
-  study_->put_rows({&own, 1}, {});
+  ScoreTable(*study_).put({&own, 1}, {});
   name_model("away", "away", 470);
   compare("original", "away", first_rows(4), 3.1, 0.1F, "0123456789abcdef");
   name_model("asked", "asked", 480);
@@ -239,7 +239,7 @@ TEST_F(ReportTest, AnySubsetOfAStudyMakesAPage) {
         } else {
           EvaluatedRows own{.key = key_of(digest, "f32", text), .scores = {}};
           for (const int64_t row : rows) own.scores.push_back({row, 3, 3.5});
-          study_->put_rows({&own, 1}, {});
+          ScoreTable(*study_).put({&own, 1}, {});
         }
       }
       if (chance(trial % 2 == 0 ? 90 : 50)) {

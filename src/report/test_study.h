@@ -9,8 +9,10 @@
 
 #include <gtest/gtest.h>
 
+#include "ram/answer_table.h"
 #include "ram/error.h"
 #include "ram/report.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 
@@ -35,12 +37,12 @@ inline std::string plan_text(const std::string& method, int64_t bytes) {
 class ReportTest : public ::testing::Test {
  protected:
   void name_model(const std::string& digest, const std::string& name, int64_t bytes) {
-    study_->put_evaluated_model({.digest = digest,
-                                 .name = name,
-                                 .model_type = "llama",
-                                 .folder = "/secret/place/" + name,
-                                 .bytes = bytes,
-                                 .bits_per_weight = static_cast<double>(bytes) / 100});
+    EvaluatedModelTable(*study_).put({.digest = digest,
+                                      .name = name,
+                                      .model_type = "llama",
+                                      .folder = "/secret/place/" + name,
+                                      .bytes = bytes,
+                                      .bits_per_weight = static_cast<double>(bytes) / 100});
   }
   void add_model(const std::string& digest, const std::string& name, int64_t bytes,
                  const std::vector<double>& nll) {
@@ -49,7 +51,7 @@ class ReportTest : public ::testing::Test {
     for (size_t i = 0; i < nll.size(); ++i) {
       rows.scores.push_back({.row = static_cast<int64_t>(10 * i), .tokens = 3, .nll_sum = nll[i]});
     }
-    study_->put_rows({&rows, 1}, {});
+    ScoreTable(*study_).put({&rows, 1}, {});
   }
   void add_divergence(const std::string& digest, float kl, const std::string& precision = "f32") {
     DivergentRows apart{
@@ -57,7 +59,7 @@ class ReportTest : public ::testing::Test {
     for (int64_t row = 0; row < 4; ++row) {
       apart.rows.push_back({.row = 10 * row, .same_top1 = 2, .kl = {kl, kl, kl + 1e-3F}});
     }
-    study_->put_rows({}, {&apart, 1});
+    ScoreTable(*study_).put({}, {&apart, 1});
   }
   /// A folder compared with the original on rows of one text, each with that loss and divergence.
   void compare(const std::string& reference, const std::string& digest,
@@ -74,7 +76,7 @@ class ReportTest : public ::testing::Test {
       originals.scores.push_back({.row = row, .tokens = 3, .nll_sum = 3 + wave / 2});
       apart.rows.push_back({.row = row, .same_top1 = 2, .kl = {kl, kl, kl * 1.1F}});
     }
-    study_->put_rows(std::vector{scores, originals}, {&apart, 1});
+    ScoreTable(*study_).put(std::vector{scores, originals}, {&apart, 1});
   }
   /// Answers to questions from `first` on, right where `right` says so.
   void answer(const std::string& model, const std::string& task, int64_t first, int64_t count,
@@ -89,7 +91,7 @@ class ReportTest : public ::testing::Test {
                          .choice = right(i) ? 0 : 1,
                          .log_likelihoods = std::vector<double>(static_cast<size_t>(choices), -1)});
     }
-    study_->put_answers(
+    AnswerTable(*study_).put(
         {.key =
              {.model = model, .precision = "f32", .task = task, .data = "d", .protocol = protocol},
          .metric = "acc",

@@ -35,7 +35,7 @@ class VerdictTest : public ReportTest {
       originals.scores.push_back({.row = row, .tokens = 1, .nll_sum = 3});
       apart.rows.push_back({.row = row, .same_top1 = 1, .kl = {0.1F}});
     }
-    study_->put_rows(std::vector{rows, originals}, {&apart, 1});
+    ScoreTable(*study_).put(std::vector{rows, originals}, {&apart, 1});
   }
 };
 
@@ -163,7 +163,7 @@ TEST_F(VerdictTest, LossesWithinTheOriginalsRoundingTellNothing) {
     for (int64_t row = 0; row < 60; ++row) {
       own.rows.push_back({.row = row, .same_top1 = 1, .kl = {kl}});
     }
-    study_->put_rows({}, {&own, 1});
+    ScoreTable(*study_).put({}, {&own, 1});
     return verdict_of(*study_);
   };
   EXPECT_THAT(rounding(0.06F), HasSubstr("losses tell")) << "0.1 is more than 1.5 floors";

@@ -2,6 +2,7 @@
 #include "schema.h"
 
 #include "ram/error.h"
+#include "ram/scoped.h"
 
 namespace ram {
 namespace {
@@ -128,7 +129,8 @@ void create_schema(Database& database) {
   // Before any table, and outside a transaction; where the file system cannot do it, SQLite stays
   // with its rollback journal, and readers wait for writers.
   database.exec_patiently("PRAGMA journal_mode = WAL");
-  Transaction transaction(database);
+  database.begin();
+  const AtScopeExit rollback([&] { database.rollback(); });
   if (!is_empty(database)) return;  // another program was faster
   database.exec(kVersion1);
   database.exec(kVersion2);
@@ -137,19 +139,20 @@ void create_schema(Database& database) {
   database.exec(kVersion5);
   database.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
-  transaction.commit();
+  database.commit();
 }
 
 // One program does it, the others then see that it is done.
 void upgrade(Database& database) {
-  Transaction transaction(database);
+  database.begin();
+  const AtScopeExit rollback([&] { database.rollback(); });
   const int64_t version = check_schema(database);
   if (version < 2) database.exec(kVersion2);
   if (version < 3) database.exec(kVersion3);
   if (version < 4) database.exec(kVersion4);
   if (version < 5) database.exec(kVersion5);
   database.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
-  transaction.commit();
+  database.commit();
 }
 
 }  // namespace

@@ -7,6 +7,10 @@
 
 namespace ram {
 
+/// The first version that has the table `document`, and the columns `machine` and `last_write_ms`.
+inline constexpr int64_t kDocumentsVersion = 4;
+inline constexpr int64_t kMachinesVersion = 5;
+
 /// Creates the tables of an empty file; brings an older one up to date, unless it cannot be
 /// written.
 /// @return the version of the schema that the file has now: evaluations are there from 2 on,

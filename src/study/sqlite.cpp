@@ -13,6 +13,7 @@
 
 #include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/study_table.h"
 
 namespace ram {
 namespace {
@@ -158,8 +159,14 @@ void Database::exec_patiently(const std::string& sql) {
   }
 }
 
+void Database::rollback() noexcept {
+  if (sqlite3_get_autocommit(handle_) == 0) {
+    sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+}
+
 int64_t Database::number(const std::string& sql) {
-  Statement statement(*this, sql);
+  Study::Statement statement(*this, sql);
   if (!statement.step()) fail_with(SQLITE_CORRUPT, sql);
   const int64_t value = statement.number(0);
   statement.reset();
@@ -207,96 +214,6 @@ void Database::fail_with(int rc, std::string_view doing) const {
     default:
       fail(Code::kInternal, "study {}: {} (code {}, while {})", path, detail, rc, doing);
   }
-}
-
-Statement::Statement(Database& database, std::string_view sql) : database_(database) {
-  check(sqlite3_prepare_v3(database.handle(), sql.data(), static_cast<int>(sql.size()),
-                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr));
-}
-
-Statement::~Statement() {
-  sqlite3_finalize(handle_);
-}
-
-Statement& Statement::bind(int index, int64_t value) {
-  check(sqlite3_bind_int64(handle_, index, value));
-  return *this;
-}
-
-Statement& Statement::bind(int index, double value) {
-  check(sqlite3_bind_double(handle_, index, value));
-  return *this;
-}
-
-Statement& Statement::bind(int index, std::string_view text) {
-  // A null pointer would bind NULL.
-  check(sqlite3_bind_text64(handle_, index, text.empty() ? "" : text.data(), text.size(),
-                            SQLITE_TRANSIENT, SQLITE_UTF8));
-  return *this;
-}
-
-Statement& Statement::bind(int index, std::span<const std::byte> bytes) {
-  check(sqlite3_bind_blob64(handle_, index, bytes.data(), bytes.size(), SQLITE_TRANSIENT));
-  return *this;
-}
-
-bool Statement::step() {
-  const int rc = sqlite3_step(handle_);
-  if (rc == SQLITE_ROW) return true;
-  sqlite3_reset(handle_);
-  if (rc != SQLITE_DONE) check(rc);
-  return false;
-}
-
-void Statement::run() {
-  while (step()) {
-  }
-}
-
-void Statement::reset() {
-  sqlite3_reset(handle_);
-}
-
-int64_t Statement::number(int column) const {
-  return sqlite3_column_int64(handle_, column);
-}
-
-double Statement::real(int column) const {
-  return sqlite3_column_double(handle_, column);
-}
-
-std::string Statement::text(int column) const {
-  const unsigned char* text = sqlite3_column_text(handle_, column);
-  if (text == nullptr) return {};
-  const int bytes = sqlite3_column_bytes(handle_, column);
-  return {reinterpret_cast<const char*>(text), static_cast<size_t>(bytes)};
-}
-
-std::span<const std::byte> Statement::blob(int column) const {
-  const void* bytes = sqlite3_column_blob(handle_, column);
-  const int size = sqlite3_column_bytes(handle_, column);
-  return {static_cast<const std::byte*>(bytes), static_cast<size_t>(size)};
-}
-
-void Statement::check(int rc) const {
-  if (rc == SQLITE_OK) return;
-  const char* sql = handle_ != nullptr ? sqlite3_sql(handle_) : "preparing a statement";
-  database_.fail_with(rc, sql);
-}
-
-// IMMEDIATE: the wait for another writer happens here, where nothing is lost by it, and not half
-// way.
-Transaction::Transaction(Database& database) : database_(database) {
-  database_.exec_patiently("BEGIN IMMEDIATE");
-}
-
-Transaction::~Transaction() {
-  if (open_) sqlite3_exec(database_.handle(), "ROLLBACK", nullptr, nullptr, nullptr);
-}
-
-void Transaction::commit() {
-  database_.exec("COMMIT");
-  open_ = false;
 }
 
 }  // namespace ram

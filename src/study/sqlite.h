@@ -1,11 +1,9 @@
-// A thin layer over SQLite's C interface: one connection, its statements and transactions, and
-// every failure turned into an Error with a code. Knows no table.
+// A thin layer over SQLite's C interface: one connection, and every failure turned into an Error
+// with a code. Knows no table.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -39,6 +37,15 @@ class Database {
   void exec_patiently(const std::string& sql);
   /// @return the first column of the first row.
   int64_t number(const std::string& sql);
+  /// @return the id of the row that was inserted last.
+  int64_t last_row() const { return sqlite3_last_insert_rowid(handle_); }
+
+  /// Begins a write transaction, as exec_patiently: the wait for another writer happens here, where
+  /// nothing is lost by it, and not half way.
+  void begin() { exec_patiently("BEGIN IMMEDIATE"); }
+  void commit() { exec("COMMIT"); }
+  /// Takes back what was written since begin; nothing after commit. Never fails.
+  void rollback() noexcept;
 
   /// Throws the Error for a result code; `doing` completes "while ...".
   [[noreturn]] void fail_with(int rc, std::string_view doing) const;
@@ -51,53 +58,6 @@ class Database {
   std::filesystem::path path_;
   sqlite3* handle_ = nullptr;
   bool read_only_ = false;
-};
-
-/// A prepared statement; bind all parameters (from 1), then step.
-class Statement {
- public:
-  Statement(Database& database, std::string_view sql);
-  ~Statement();
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  Statement& bind(int index, int64_t value);
-  Statement& bind(int index, double value);           ///< NaN would be stored as NULL: keep it out
-  Statement& bind(int index, std::string_view text);  ///< copied
-  Statement& bind(int index, std::span<const std::byte> bytes);  ///< copied
-
-  /// @return whether there is a row. After the last one the statement is reset for its next use.
-  bool step();
-  /// Runs a statement that returns no rows.
-  void run();
-  /// Forgets the rows not read yet.
-  void reset();
-
-  int64_t number(int column) const;
-  double real(int column) const;
-  std::string text(int column) const;
-  std::span<const std::byte> blob(int column) const;  ///< valid until the next step
-
- private:
-  void check(int rc) const;
-
-  Database& database_;
-  sqlite3_stmt* handle_ = nullptr;
-};
-
-/// A write transaction: all of it, or nothing if it is destroyed before commit.
-class Transaction {
- public:
-  explicit Transaction(Database& database);
-  ~Transaction();
-  Transaction(const Transaction&) = delete;
-  Transaction& operator=(const Transaction&) = delete;
-
-  void commit();
-
- private:
-  Database& database_;
-  bool open_ = true;
 };
 
 }  // namespace ram

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/answer_table.h"
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/eval.h"
@@ -84,7 +85,7 @@ Missing find_missing(const TaskData& task, const Asked& model, Precision precisi
                              .metric = std::string(task.info.metric),
                              .questions = task.total},
                   .questions = {}};
-  const std::map<int64_t, TaskAnswer> known = study.answers(missing.record.key);
+  const std::map<int64_t, TaskAnswer> known = AnswerTable(study).answers(missing.record.key);
   for (const TaskQuestion& question : task.questions) {
     if (!known.contains(question.index)) missing.questions.push_back(&question);
   }
@@ -112,7 +113,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
     if (answers.empty()) return;
     // The record names the model by what it held when it was opened.
     checkpoint.check_unchanged();
-    study.put_answers(missing.record, answers);
+    AnswerTable(study).put(missing.record, answers);
     answers.clear();
   };
   try {
@@ -143,7 +144,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
 }
 
 TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, Study& study) {
-  const std::map<int64_t, TaskAnswer> known = study.answers(key);
+  const std::map<int64_t, TaskAnswer> known = AnswerTable(study).answers(key);
   std::vector<TaskAnswer> answers;
   for (const TaskQuestion& question : task.questions) {
     const auto found = known.find(question.index);

@@ -8,9 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ram/answer_table.h"
 #include "ram/error.h"
 #include "ram/json.h"
 #include "ram/progress.h"
+#include "ram/score_table.h"
 #include "ram/tasks.h"
 
 #include "support/temp_folder.h"
@@ -154,7 +156,7 @@ TEST_F(RunTasks, KeepsNoAnswersOfAModelThatChangedMeanwhile) {
 TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   Study study(folder_ / "ram.db");
   const TaskRun first = run(study, 4);
-  const TaskRecord record = study.tasks().front();
+  const TaskRecord record = AnswerTable(study).tasks().front();
   // The same answers, all of them changed, as an older rule would have left them.
   Study older(folder_ / "older.db");
   TaskRecord old = record;
@@ -163,7 +165,7 @@ TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   old.key.protocol = old.key.protocol.substr(0, rule) + "rule 0";
   std::vector<TaskAnswer> answers = first.models[0].tasks[0].answers;
   for (TaskAnswer& answer : answers) answer.log_likelihoods.front() = -1e6;
-  older.put_answers(old, answers);
+  AnswerTable(older).put(old, answers);
   int shown = 0;
   EXPECT_THROW(run(older, 4,
                    [&](const Progress& progress) {
@@ -173,23 +175,20 @@ TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   const TaskRun again = run(older, 4);
   EXPECT_EQ(again.models[0].tasks[0].asked, 2) << "two were kept, and none of the old ones taken";
   EXPECT_EQ(again.models[0].tasks[0].answers, first.models[0].tasks[0].answers);
-  EXPECT_EQ(older.answers(old.key).size(), 4U) << "what was is left alone";
+  EXPECT_EQ(AnswerTable(older).answers(old.key).size(), 4U) << "what was is left alone";
 }
 
 TEST_F(RunTasks, AnswersThatAnotherProgramRemovedAreNoDefect) {
   Study study(folder_ / "ram.db");
   run(study, 4);
   Study other(folder_ / "ram.db");
-  other.put_model({.fingerprint = "f",
-                   .name = "demo",
-                   .model_type = "llama",
-                   .folder = study.evaluated_models().front().folder,
-                   .weights = 1,
-                   .bytes = 1});
-  const std::vector<std::string> prints = {"f"};
+  const std::string digest = EvaluatedModelTable(study).all().front().digest;
   bool removed = false;
   const auto remove = [&](const Progress& progress) {
-    if (progress.phase == "ask" && !std::exchange(removed, true)) other.remove_models(prints);
+    if (progress.phase != "ask" || std::exchange(removed, true)) return;
+    Study::Transaction transaction(other);
+    AnswerTable(other).remove(transaction, digest);
+    transaction.commit();
   };
   try {
     run(study, 6, remove);
@@ -211,8 +210,8 @@ TEST_F(RunTasks, GoesOnWhereItWasInterruptedWithTheSameAnswers) {
                      if (progress.phase == "ask" && ++shown == 4) fail(Code::kInterrupted, "now");
                    }),
                Error);
-  ASSERT_EQ(study.tasks().size(), 1U);
-  EXPECT_EQ(study.answers(study.tasks().front().key).size(), 3U);
+  ASSERT_EQ(AnswerTable(study).tasks().size(), 1U);
+  EXPECT_EQ(AnswerTable(study).answers(AnswerTable(study).tasks().front().key).size(), 3U);
   const TaskRun rest = run(study, 8);
   EXPECT_EQ(rest.models[0].tasks[0].asked, 5);
   EXPECT_EQ(rest.models[0].tasks[0].answers, whole);

@@ -1,6 +1,7 @@
-// Evaluations in the study: what is kept is found again bit for bit, under its key only; older
+// The tables of evaluations: what is kept is found again bit for bit, under its key only; older
 // studies are brought up to date.
-#include <csignal>
+#include "ram/score_table.h"
+
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -9,8 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ram/curve_table.h"
 #include "ram/error.h"
-#include "ram/study.h"
+#include "ram/file.h"
 
 #include "support/temp_folder.h"
 
@@ -70,74 +72,58 @@ void make_version_1(const fs::path& path) {
           "DROP TABLE probe; PRAGMA user_version = 1");
 }
 
-class EvaluationsTest : public ::testing::Test {
+class ScoreTableTest : public ::testing::Test {
  protected:
   testing::TempFolder folder_;
   fs::path path_ = folder_ / "ram.db";
 };
 
-TEST_F(EvaluationsTest, RowsComeBackBitForBitFromAReopenedStudy) {
+TEST_F(ScoreTableTest, RowsComeBackBitForBitFromAReopenedStudy) {
   const std::vector<RowScore> scores = scores_of(0, 5);
   const std::vector<RowDivergence> rows = {divergence_of(3), divergence_of(4)};
   {
     Study study(path_);
     const EvaluatedRows block{.key = kModel, .scores = scores};
     const DivergentRows divergent{.reference = kReference, .model = kModel, .rows = rows};
-    study.put_rows({&block, 1}, {&divergent, 1});
+    ScoreTable(study).put({&block, 1}, {&divergent, 1});
   }
   Study study(path_);
-  const auto found = study.row_scores(kModel);
+  const auto found = ScoreTable(study).scores(kModel);
   ASSERT_EQ(found.size(), 5U);
   for (const RowScore& score : scores) EXPECT_EQ(found.at(score.row), score);
-  const auto divergences = study.row_divergences(kReference, kModel);
+  const auto divergences = ScoreTable(study).divergences(kReference, kModel);
   ASSERT_EQ(divergences.size(), 2U);
   for (const RowDivergence& row : rows) EXPECT_EQ(divergences.at(row.row), row);
-  EXPECT_TRUE(study.row_divergences(kModel, kReference).empty());
-  EXPECT_TRUE(study.row_scores(kReference).empty());
+  EXPECT_TRUE(ScoreTable(study).divergences(kModel, kReference).empty());
+  EXPECT_TRUE(ScoreTable(study).scores(kReference).empty());
 }
 
-TEST_F(EvaluationsTest, AnotherModelPrecisionTextOrProtocolIsAnotherEvaluation) {
+TEST_F(ScoreTableTest, AnotherModelPrecisionTextOrProtocolIsAnotherEvaluation) {
   Study study(path_);
   const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
-  study.put_rows({&block, 1}, {});
+  ScoreTable(study).put({&block, 1}, {});
   for (std::string EvaluationKey::*field : {&EvaluationKey::model, &EvaluationKey::precision,
                                             &EvaluationKey::text, &EvaluationKey::protocol}) {
     EvaluationKey other = kModel;
     other.*field += "x";
-    EXPECT_TRUE(study.row_scores(other).empty());
+    EXPECT_TRUE(ScoreTable(study).scores(other).empty());
   }
-  EXPECT_EQ(study.row_scores(kModel).size(), 3U);
+  EXPECT_EQ(ScoreTable(study).scores(kModel).size(), 3U);
 }
 
-TEST_F(EvaluationsTest, BlocksAddUpAndARowIsReplaced) {
+TEST_F(ScoreTableTest, BlocksAddUpAndARowIsReplaced) {
   Study study(path_);
   EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
-  study.put_rows({&block, 1}, {});
+  ScoreTable(study).put({&block, 1}, {});
   block.scores = scores_of(2, 3);
   block.scores.front().nll_sum = 1;
-  study.put_rows({&block, 1}, {});
-  const auto found = study.row_scores(kModel);
+  ScoreTable(study).put({&block, 1}, {});
+  const auto found = ScoreTable(study).scores(kModel);
   EXPECT_EQ(found.size(), 5U);
   EXPECT_EQ(found.at(2).nll_sum, 1);
 }
 
-TEST_F(EvaluationsTest, AFilesDigestHoldsForThatIdentityOnly) {
-  Study study(path_);
-  study.put_file_hash("m/model.safetensors", kIdentity, "h1");
-  EXPECT_EQ(study.file_hash("m/../m/model.safetensors", kIdentity), "h1");
-  FileIdentity changed = kIdentity;
-  changed.mtime_ns += 1;
-  EXPECT_FALSE(study.file_hash("m/model.safetensors", changed).has_value());
-  study.put_file_hash("m/model.safetensors", changed, "h2");
-  EXPECT_EQ(study.file_hash("m/model.safetensors", changed), "h2");
-  EXPECT_FALSE(study.file_hash("m/model.safetensors", kIdentity).has_value());
-  // Tensors of the file do not take its digest away.
-  const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  study.put("m/model.safetensors", changed, tensors, {});
-  EXPECT_EQ(study.file_hash("m/model.safetensors", changed), "h2");
-}
-
-TEST_F(EvaluationsTest, AModelIsKeptUnderItsDigest) {
+TEST_F(ScoreTableTest, AModelIsKeptUnderItsDigest) {
   Study study(path_);
   EvaluatedModel model{.digest = "aa",
                        .name = "m",
@@ -145,29 +131,36 @@ TEST_F(EvaluationsTest, AModelIsKeptUnderItsDigest) {
                        .folder = "here",
                        .bytes = 5,
                        .bits_per_weight = 4.5};
-  study.put_evaluated_model(model);
+  EvaluatedModelTable(study).put(model);
   model.folder = "elsewhere";
-  study.put_evaluated_model(model);
-  ASSERT_EQ(study.evaluated_models().size(), 1U);
-  EXPECT_EQ(study.evaluated_models().front(), model);
+  EvaluatedModelTable(study).put(model);
+  ASSERT_EQ(EvaluatedModelTable(study).all().size(), 1U);
+  EXPECT_EQ(EvaluatedModelTable(study).all().front(), model);
 }
 
-TEST_F(EvaluationsTest, AnOlderStudyIsBroughtUpToDateAndLosesNothing) {
+TEST_F(ScoreTableTest, AnOlderStudyIsBroughtUpToDateAndLosesNothing) {
   const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  { Study(path_).put("m", kIdentity, tensors, {}); }
+  {
+    Study study(path_);
+    CurveTable(study).put("m", kIdentity, tensors, {});
+  }
   make_version_1(path_);
   {
     Study study(path_);
-    EXPECT_EQ(study.tensor_hashes("m", kIdentity).at("t"), "h");
+    EXPECT_EQ(CurveTable(study).tensor_hashes("m", kIdentity).at("t"), "h");
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
-    study.put_rows({&block, 1}, {});
+    ScoreTable(study).put({&block, 1}, {});
   }
-  EXPECT_EQ(Study(path_).row_scores(kModel).size(), 3U);
+  Study study(path_);
+  EXPECT_EQ(ScoreTable(study).scores(kModel).size(), 3U);
 }
 
-TEST_F(EvaluationsTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
+TEST_F(ScoreTableTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
   const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
-  { Study(path_).put("m", kIdentity, tensors, {}); }
+  {
+    Study study(path_);
+    CurveTable(study).put("m", kIdentity, tensors, {});
+  }
   make_version_1(path_);
   chmod(path_.c_str(), 0444);
   chmod(folder_.path().c_str(), 0555);
@@ -176,10 +169,11 @@ TEST_F(EvaluationsTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
     constexpr uid_t kNobody = 65534;
     if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(77);
     Study study(path_);
-    if (!study.row_scores(kModel).empty() || study.file_hash("m", kIdentity)) _exit(1);
-    if (study.tensor_hashes("m", kIdentity).size() != 1) _exit(2);
+    if (!ScoreTable(study).scores(kModel).empty() || FileHashTable(study).find("m", kIdentity))
+      _exit(1);
+    if (CurveTable(study).tensor_hashes("m", kIdentity).size() != 1) _exit(2);
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
-    const Error error = error_of([&] { study.put_rows({&block, 1}, {}); });
+    const Error error = error_of([&] { ScoreTable(study).put({&block, 1}, {}); });
     _exit(error.code() == Code::kWriteFailed ? 0 : 3);
   }
   int status = 0;
@@ -189,7 +183,7 @@ TEST_F(EvaluationsTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
   EXPECT_EQ(status, 0);
 }
 
-TEST_F(EvaluationsTest, ProgramsThatUpgradeOneStudyAtTheSameTimeAllSucceed) {
+TEST_F(ScoreTableTest, ProgramsThatUpgradeOneStudyAtTheSameTimeAllSucceed) {
   { Study study(path_); }
   make_version_1(path_);
   constexpr int kPrograms = 4;
@@ -197,7 +191,8 @@ TEST_F(EvaluationsTest, ProgramsThatUpgradeOneStudyAtTheSameTimeAllSucceed) {
     if (fork() != 0) continue;
     try {
       const EvaluatedRows block{.key = kModel, .scores = scores_of(c * 10, 10)};
-      Study(path_).put_rows({&block, 1}, {});
+      Study study(path_);
+      ScoreTable(study).put({&block, 1}, {});
       _exit(0);
     } catch (...) {
       _exit(1);
@@ -208,22 +203,71 @@ TEST_F(EvaluationsTest, ProgramsThatUpgradeOneStudyAtTheSameTimeAllSucceed) {
     ASSERT_GT(wait(&status), 0);
     EXPECT_EQ(status, 0);
   }
-  EXPECT_EQ(Study(path_).row_scores(kModel).size(), 40U);
+  Study study(path_);
+  EXPECT_EQ(ScoreTable(study).scores(kModel).size(), 40U);
 }
 
-TEST_F(EvaluationsTest, DamagedRowsAreCorrupt) {
+TEST_F(ScoreTableTest, DamagedRowsAreCorrupt) {
   {
     Study study(path_);
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 1)};
     const DivergentRows divergent{
         .reference = kReference, .model = kModel, .rows = {divergence_of(0)}};
-    study.put_rows({&block, 1}, {&divergent, 1});
+    ScoreTable(study).put({&block, 1}, {&divergent, 1});
   }
+  Study study(path_);
+  ScoreTable table(study);
   run_sql(path_, "UPDATE divergence_row SET kl = x'0000'");
-  EXPECT_EQ(error_of([&] { Study(path_).row_divergences(kReference, kModel); }).code(),
-            Code::kCorrupt);
+  EXPECT_EQ(error_of([&] { table.divergences(kReference, kModel); }).code(), Code::kCorrupt);
   run_sql(path_, "UPDATE evaluation_row SET tokens = 0");
-  EXPECT_EQ(error_of([&] { Study(path_).row_scores(kModel); }).code(), Code::kCorrupt);
+  EXPECT_EQ(error_of([&] { table.scores(kModel); }).code(), Code::kCorrupt);
+}
+
+TEST_F(ScoreTableTest, ADivergenceThatIsNotFiniteIsDamage) {
+  const EvaluationKey a{.model = "a", .precision = "f32", .text = "t", .protocol = "p"};
+  const EvaluationKey b{.model = "b", .precision = "f32", .text = "t", .protocol = "p"};
+  {
+    Study study(path_);
+    const RowScore score{.row = 0, .tokens = 2, .nll_sum = 1};
+    const RowDivergence row{
+        .row = 0, .same_top1 = 1, .change_sum = 0.5, .change_squares = 0.25, .kl = {0.5F, 0.25F}};
+    const std::vector<EvaluatedRows> scores = {{.key = a, .scores = {score}},
+                                               {.key = b, .scores = {score}}};
+    const std::vector<DivergentRows> rows = {{.reference = a, .model = b, .rows = {row}}};
+    ScoreTable(study).put(scores, rows);
+    EXPECT_EQ(ScoreTable(study).divergences(a, b).size(), 1U);
+  }
+  // A NaN, an infinity; NULL is what SQLite makes of a NaN.
+  for (const char* damage :
+       {"UPDATE divergence_row SET kl = x'0000C07F0000803E'",
+        "UPDATE divergence_row SET kl = x'0000807F0000803E'",
+        "UPDATE divergence_row SET kl = x'0000003F0000803E', change_sum = 9e999",
+        "UPDATE divergence_row SET change_sum = 0, change_squares = -9e999"}) {
+    run_sql(path_, damage);
+    Study study(path_);
+    try {
+      (void)ScoreTable(study).divergences(a, b);
+      ADD_FAILURE() << damage;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::kCorrupt) << damage;
+    }
+  }
+}
+
+TEST_F(ScoreTableTest, WhatThereIsIsListed) {
+  {
+    Study study(path_);
+    const EvaluatedRows rows{.key = kReference, .scores = scores_of(1, 1)};
+    const DivergentRows apart{
+        .reference = kReference, .model = kModel, .rows = {{.row = 1, .kl = {0.5F}}}};
+    ScoreTable(study).put({&rows, 1}, {&apart, 1});
+  }
+  Study study(path_);
+  EXPECT_EQ(ScoreTable(study).evaluations(), std::vector<EvaluationKey>{kReference});
+  const std::vector<DivergencePair> pairs = ScoreTable(study).pairs();
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].reference, kReference);
+  EXPECT_EQ(pairs[0].model, kModel);
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
-// Answers in the study: found again bit for bit, under their key only; older studies are brought up
-// to date; a damaged one is refused.
+// The tables of answers: found again bit for bit, under their key only; older studies are brought
+// up to date; a damaged one is refused.
+#include "ram/answer_table.h"
+
+#include <filesystem>
+
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
 #include "ram/error.h"
-#include "ram/file.h"
-#include "ram/machine.h"
-#include "ram/study.h"
+#include "ram/score_table.h"
 
 #include "support/temp_folder.h"
 
@@ -43,102 +45,75 @@ void run_sql(const fs::path& path, const char* sql) {
   sqlite3_close(db);
 }
 
-class AnswersTest : public ::testing::Test {
+class AnswerTableTest : public ::testing::Test {
  protected:
   testing::TempFolder folder_;
   fs::path path_ = folder_ / "ram.db";
 };
 
-TEST_F(AnswersTest, ComeBackBitForBitFromAReopenedStudyAndAddUp) {
+TEST_F(AnswerTableTest, ComeBackBitForBitFromAReopenedStudyAndAddUp) {
   {
     Study study(path_);
-    study.put_answers(kTask, some_answers(0, 5));
-    study.put_answers(kTask, some_answers(4, 3));
+    AnswerTable(study).put(kTask, some_answers(0, 5));
+    AnswerTable(study).put(kTask, some_answers(4, 3));
   }
   Study study(path_);
-  const auto found = study.answers(kTask.key);
+  const auto found = AnswerTable(study).answers(kTask.key);
   ASSERT_EQ(found.size(), 7U);
   for (const TaskAnswer& answer : some_answers(0, 7)) EXPECT_EQ(found.at(answer.question), answer);
-  ASSERT_EQ(study.tasks().size(), 1U);
-  EXPECT_EQ(study.tasks().front(), kTask);
+  ASSERT_EQ(AnswerTable(study).tasks().size(), 1U);
+  EXPECT_EQ(AnswerTable(study).tasks().front(), kTask);
 }
 
-TEST_F(AnswersTest, AreFoundUnderTheirKeyOnly) {
+TEST_F(AnswerTableTest, AreFoundUnderTheirKeyOnly) {
   Study study(path_);
-  study.put_answers(kTask, some_answers(0, 3));
+  AnswerTable(study).put(kTask, some_answers(0, 3));
   for (std::string TaskKey::*field :
        {&TaskKey::model, &TaskKey::precision, &TaskKey::task, &TaskKey::data, &TaskKey::protocol}) {
     TaskKey other = kTask.key;
     other.*field += "x";
-    EXPECT_TRUE(study.answers(other).empty());
+    EXPECT_TRUE(AnswerTable(study).answers(other).empty());
   }
 }
 
-TEST_F(AnswersTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
+TEST_F(AnswerTableTest, AnOlderStudyIsBroughtUpToDateAndKeepsWhatItHolds) {
   const EvaluationKey key{.model = "aa", .precision = "f32", .text = "t", .protocol = "p"};
   {
     Study study(path_);
     const EvaluatedRows rows{.key = key, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
-    study.put_rows({&rows, 1}, {});
+    ScoreTable(study).put({&rows, 1}, {});
   }
   run_sql(path_,
           "ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms;"
           "DROP TABLE document; DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
   Study study(path_);
-  EXPECT_TRUE(study.tasks().empty());
+  EXPECT_TRUE(AnswerTable(study).tasks().empty());
   ASSERT_EQ(study.runs().size(), 1U);
   EXPECT_EQ(study.runs()[0].machine, "");
   EXPECT_EQ(study.runs()[0].last_write_ms, 0);
-  study.put_answers(kTask, some_answers(0, 2));
-  EXPECT_EQ(study.answers(kTask.key).size(), 2U);
-  EXPECT_EQ(study.row_scores(key).size(), 1U);
+  AnswerTable(study).put(kTask, some_answers(0, 2));
+  EXPECT_EQ(AnswerTable(study).answers(kTask.key).size(), 2U);
+  EXPECT_EQ(ScoreTable(study).scores(key).size(), 1U);
 }
 
-TEST_F(AnswersTest, ADamagedAnswerIsRefused) {
-  { Study(path_).put_answers(kTask, some_answers(0, 2)); }
+TEST_F(AnswerTableTest, ADamagedAnswerIsRefused) {
+  {
+    Study study(path_);
+    AnswerTable(study).put(kTask, some_answers(0, 2));
+  }
   for (const char* sql :
        {"UPDATE task_answer SET choice = 4", "UPDATE task_answer SET choice = 0, answer = -1",
         "UPDATE task_answer SET answer = 0, log_likelihoods = x'00'"}) {
     run_sql(path_, sql);
     Study study(path_);
     try {
-      study.answers(kTask.key);
+      AnswerTable(study).answers(kTask.key);
       ADD_FAILURE() << sql;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::kCorrupt);
       EXPECT_NE(std::string(error.what()).find("mmlu"), std::string::npos) << error.what();
     }
   }
-}
-
-TEST_F(AnswersTest, DocumentsAndWhatThereIsAreListed) {
-  const EvaluationKey reference{.model = "aa", .precision = "f32", .text = "t", .protocol = "p"};
-  EvaluationKey model = reference;
-  model.model = "bb";
-  {
-    Study study(path_);
-    study.set_options("compare");
-    study.put_document({.kind = "plan", .key = "bb", .text = "old"});
-    study.put_document({.kind = "plan", .key = "bb", .text = "new"});
-    study.put_document({.kind = "curves", .key = "bb", .text = "other"});
-    const EvaluatedRows rows{.key = reference, .scores = {{.row = 1, .tokens = 3, .nll_sum = 2}}};
-    const DivergentRows apart{
-        .reference = reference, .model = model, .rows = {{.row = 1, .kl = {0.5F}}}};
-    study.put_rows({&rows, 1}, {&apart, 1});
-  }
-  Study study(path_);
-  const auto plans = study.documents("plan");
-  ASSERT_EQ(plans.size(), 1U);
-  EXPECT_EQ(plans[0].text, "new");
-  EXPECT_TRUE(study.documents("sweep").empty());
-  EXPECT_EQ(study.evaluations(), std::vector<EvaluationKey>{reference});
-  ASSERT_EQ(study.divergences().size(), 1U);
-  EXPECT_EQ(study.divergences()[0].reference, reference);
-  EXPECT_EQ(study.divergences()[0].model, model);
-  ASSERT_EQ(study.runs().size(), 1U);
-  EXPECT_EQ(study.runs()[0].options, "compare");
-  EXPECT_EQ(study.runs()[0].machine, machine_name());
-  EXPECT_GE(study.runs()[0].last_write_ms, study.runs()[0].started_ms);
 }
 
 }  // namespace

@@ -1,0 +1,33 @@
+// What a study keeps of each model, over all tables, and taking it away again.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ram/curve_table.h"
+#include "ram/score_table.h"
+#include "ram/study.h"
+
+namespace ram {
+
+/// What a study keeps of a model.
+struct ModelUse {
+  ModelRecord model;
+  std::vector<EvaluatedModel> evaluated;  ///< the model and folders made from it, as they were run
+  int64_t plans = 0;                      ///< finished folders whose bytes are known
+  int64_t kept_bytes = 0;  ///< of curves, rows and texts; what another model shares counts for both
+};
+
+/// @return what is kept of each model, by name, then fingerprint.
+/// @throws Error{kWriteFailed} an older study that could not be brought up to date.
+std::vector<ModelUse> model_uses(Study& study);
+
+/// Removes all that is kept of these models and of folders made from them, and curves that no known
+/// file has; then gives the room back to the file system: the file shrinks. Curves that another
+/// model shares stay.
+/// @throws Error{kWriteFailed} also: it needs as much room again for a moment.
+void remove_models(Study& study, std::span<const std::string> fingerprints);
+
+}  // namespace ram

@@ -1,0 +1,99 @@
+// What is kept of each model, and taking it away again.
+#include "ram/studies.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ram/answer_table.h"
+#include "ram/build_table.h"
+#include "ram/calibration_table.h"
+#include "ram/curve_table.h"
+#include "ram/score_table.h"
+#include "ram/study_table.h"
+
+namespace ram {
+namespace {
+
+constexpr int64_t kVersion = 4;  // of the schema: the first that has all tables
+
+// Bytes of what grows with a model: curves, rows, texts. Keys and indexes come on top.
+int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::string> digests) {
+  const std::string& fingerprint = model.fingerprint;
+  int64_t bytes = CurveTable(study).bytes(model.folder);
+  bytes += CalibrationTextTable(study).bytes(fingerprint) + ProbeTable(study).bytes(fingerprint);
+  bytes += study.document_bytes(fingerprint);
+  for (const std::string& digest : digests) {
+    bytes += ScoreTable(study).bytes(digest) + AnswerTable(study).bytes(digest);
+    bytes += study.document_bytes(digest);
+  }
+  return bytes;
+}
+
+// What is kept under a model's fingerprint and under the digests of its folders.
+void remove_model(Study& study, Study::Transaction& transaction, const std::string& fingerprint,
+                  std::span<const std::string> digests) {
+  for (const std::string& digest : digests) {
+    ScoreTable(study).remove(transaction, digest);
+    AnswerTable(study).remove(transaction, digest);
+    study.remove_documents(transaction, digest);
+    EvaluatedModelTable(study).remove(transaction, digest);
+  }
+  BuildTable(study).remove(transaction, fingerprint);
+  CalibrationTextTable(study).remove(transaction, fingerprint);
+  ProbeTable(study).remove(transaction, fingerprint);
+  study.remove_documents(transaction, fingerprint);
+  ModelTable(study).remove(transaction, fingerprint);
+}
+
+}  // namespace
+
+std::vector<ModelUse> model_uses(Study& study) {
+  study.require_version(kVersion);
+  std::vector<ModelUse> uses;
+  const std::vector<EvaluatedModel> evaluated = EvaluatedModelTable(study).all();
+  for (ModelRecord& model : ModelTable(study).all()) {
+    ModelUse use;
+    const std::vector<std::string> digests =
+        EvaluatedModelTable(study).digests_of(model.fingerprint, model.folder);
+    for (const EvaluatedModel& one : evaluated) {
+      if (std::find(digests.begin(), digests.end(), one.digest) != digests.end()) {
+        use.evaluated.push_back(one);
+      }
+    }
+    use.plans = BuildTable(study).count(model.fingerprint);
+    use.kept_bytes = kept_bytes(study, model, digests);
+    use.model = std::move(model);
+    uses.push_back(std::move(use));
+  }
+  return uses;
+}
+
+void remove_models(Study& study, std::span<const std::string> fingerprints) {
+  study.require_version(kVersion);
+  const std::vector<ModelRecord> all = ModelTable(study).all();
+  const auto goes = [&](const ModelRecord& model) {
+    return std::find(fingerprints.begin(), fingerprints.end(), model.fingerprint) !=
+           fingerprints.end();
+  };
+  {
+    Study::Transaction transaction(study);
+    CurveTable curves(study);
+    for (const ModelRecord& model : all) {
+      if (!goes(model)) continue;
+      // A changed model in the same place keeps what is known of that place.
+      const bool shared = std::any_of(all.begin(), all.end(), [&](const ModelRecord& other) {
+        return !goes(other) && other.folder == model.folder;
+      });
+      const std::string folder = shared ? "" : model.folder;
+      remove_model(study, transaction, model.fingerprint,
+                   EvaluatedModelTable(study).digests_of(model.fingerprint, folder));
+      // Copies of the model elsewhere go too: there is one record for all of them.
+      if (!shared) curves.remove_files(transaction, folder);
+    }
+    curves.remove_unused(transaction);
+    transaction.commit();
+  }
+  study.shrink();
+}
+
+}  // namespace ram
