@@ -34,6 +34,7 @@ HEADERS = {
     "file": "base",
     "text": "base",
     "file_fault": "base",
+    "mount": "base",
     "json": "base",
     "simd_targets": "base",
     "mlx_layout": "checkpoint",

@@ -8,12 +8,15 @@
 #include <optional>
 #include <system_error>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ram/build.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/mount.h"
 #include "ram/plan.h"
 #include "ram/text.h"
 
@@ -133,6 +136,30 @@ std::string edited_file(const fs::path& folder, const Plan& plan) {
     if (now != digest) return name;
   }
   return "";
+}
+
+/// OUT is replaced by a rename, which the system refuses to some.
+/// @throws Error{kUsage} something is mounted there; {kWriteFailed} it is not this user's to move.
+void check_movable(const fs::path& out) {
+  if (is_mount_point(out)) {
+    fail(
+        Code::kUsage,
+        "{} is a mount point, which cannot be replaced: give the name of a new folder in it, as {}",
+        out.string(), (out / "model").string());
+  }
+  if (faccessat(AT_FDCWD, out.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    fail_errno(true, "cannot replace", out.string(), errno);
+  }
+  // In a folder as /tmp only the owner renames.
+  struct stat own = {};
+  struct stat above = {};
+  const uid_t user = geteuid();
+  if (user == 0 || stat(out.c_str(), &own) != 0 || stat(out.parent_path().c_str(), &above) != 0) {
+    return;
+  }
+  if ((above.st_mode & S_ISVTX) != 0 && own.st_uid != user && above.st_uid != user) {
+    fail_errno(true, "cannot replace, as it is another user's", out.string(), EPERM);
+  }
 }
 
 /// A text of this folder as the layout has it: plan.json's digests are not known there.
@@ -273,6 +300,15 @@ void check_writable(const OutPlace& place) {
   if (access(parent.c_str(), W_OK | X_OK) != 0) {
     fail_errno(true, "cannot create the output in", parent.string(), errno);
   }
+  const bool apart =
+      fs::exists(place.work) && (is_mount_point(place.work) ||
+                                 file_identity(place.work).device != file_identity(parent).device);
+  if (apart) {
+    fail(Code::kWriteFailed,
+         "{} is on another file system than {}, so that nothing can be renamed from one to the "
+         "other: remove it, or give another name",
+         place.work.string(), parent.string());
+  }
 }
 
 void check_replaceable(const fs::path& out, const std::string& found, bool force) {
@@ -306,6 +342,7 @@ void check_replaceable(const fs::path& out, const std::string& found, bool force
   if (!error && lies_in(here, out)) {
     fail(Code::kUsage, "{} holds the current folder: go elsewhere to replace it", out.string());
   }
+  check_movable(out);
 }
 
 }  // namespace ram
