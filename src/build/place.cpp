@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <system_error>
 
@@ -205,9 +206,10 @@ std::string other_files(const fs::path& out, const FolderLayout& layout) {
 
 /// @return what the bytes tell; empty if nothing differs. Carried files are compared with the
 /// source's, which may have changed; shards with what plan.json says of them, which is_rendered has
-/// checked. One thread keeps up with a disk.
+/// checked.
 /// @pre names and sizes are the layout's.
-std::string other_bytes(const fs::path& out, const FolderLayout& layout) {
+std::string other_bytes(const fs::path& out, const FolderLayout& layout, int threads,
+                        const ProgressFn& progress) {
   for (const RenderedFile& file : layout.rendered) {
     if (!is_rendered(out / file.name, file)) return file.name + " differs";
   }
@@ -217,9 +219,18 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout) {
     if (digests[0] != digests[1]) return file.name + " differs";
   }
   const Plan plan = parse_plan(read_text_file(out / "plan.json", kLargestPlan), "plan.json");
+  int64_t read = 0;
+  int64_t total = 0;
+  for (const Shard& shard : layout.shards) total += shard.bytes;
+  std::mutex reading;
+  const auto done = [&](int64_t bytes) {
+    const std::lock_guard lock(reading);
+    read += bytes;
+    if (progress) progress({.phase = "compare", .done_bytes = read, .total_bytes = total});
+  };
   for (const Shard& shard : layout.shards) {
     const std::vector<fs::path> path = {out / shard.name};
-    if (file_digests(path, 1).front() != plan.file_hashes.at(shard.name)) {
+    if (file_digests(path, threads, done).front() != plan.file_hashes.at(shard.name)) {
       return shard.name + " is not what was written";
     }
   }
@@ -279,11 +290,12 @@ void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
   }
 }
 
-std::string difference(const fs::path& out, const FolderLayout& layout) {
+std::string difference(const fs::path& out, const FolderLayout& layout, int threads,
+                       const ProgressFn& progress) {
   if (!fs::is_directory(out)) return "it is not a folder";
   try {
     const std::string found = other_files(out, layout);
-    return found.empty() ? other_bytes(out, layout) : found;
+    return found.empty() ? other_bytes(out, layout, threads, progress) : found;
   } catch (const fs::filesystem_error& error) {
     return "it cannot be read: " + error.code().message();
   }

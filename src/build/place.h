@@ -6,6 +6,7 @@
 
 #include "ram/checkpoint.h"
 #include "ram/mlx_layout.h"
+#include "ram/progress.h"
 
 namespace ram {
 
@@ -23,9 +24,11 @@ void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out)
 
 /// @return what keeps `out` from being this layout ("config.json differs"); empty if nothing does:
 ///         then every byte of it is as it was written. @pre out exists.
+/// @param progress phase "compare", in bytes of shards.
 /// @cost  reads all of `out` where names, sizes and texts are the layout's.
 /// @throws Error{kMissing} a file cannot be read; {kInterrupted}
-std::string difference(const std::filesystem::path& out, const FolderLayout& layout);
+std::string difference(const std::filesystem::path& out, const FolderLayout& layout, int threads,
+                       const ProgressFn& progress);
 
 /// @throws Error{kUsage} `out` is no folder. @pre out exists.
 void check_folder(const std::filesystem::path& out);

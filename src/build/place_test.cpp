@@ -182,6 +182,21 @@ TEST_F(Place, AFolderWithADamagedByteIsNotThereAlready) {
   EXPECT_TRUE(contents(out) == good);
 }
 
+TEST_F(Place, ReadingAFolderThatIsThereIsShown) {
+  made.build(plan, out);
+  int64_t shown = 0;
+  int64_t total = 0;
+  const BuildOutcome outcome = made.build(plan, out, [&](const Progress& progress) {
+    EXPECT_EQ(progress.phase, "compare");
+    EXPECT_GT(progress.done_bytes, shown);
+    shown = progress.done_bytes;
+    total = progress.total_bytes;
+  });
+  EXPECT_EQ(outcome, BuildOutcome::kAlreadyThere);
+  EXPECT_EQ(shown, static_cast<int64_t>(fs::file_size(out / "model.safetensors")));
+  EXPECT_EQ(total, shown);
+}
+
 TEST_F(Place, ASourceWhoseCarriedFileChangedGivesAnotherFolder) {
   made.build(plan, out);
   flip(made.source / "tokenizer.json", 5);
