@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/size.h"
+#include "ram/tokenizer.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -220,6 +221,7 @@ int gptq(const Common& common, const Options& options) {
   fs::create_directories(options.out, failed);
   if (failed) fail_errno(true, "cannot create", options.out, failed.value());
   const Checkpoint checkpoint = Checkpoint::open(options.model);
+  (void)Tokenizer::open(checkpoint.folder);  // which the text needs
   std::vector<Made> made;
   {
     Experiment experiment(common, options, checkpoint);

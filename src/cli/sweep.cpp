@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/tokenizer.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -101,6 +102,7 @@ int sweep_command(const Common& common, const Options& options) {
   PlanRequest request = resolve(planning, checkpoint);
   const FitResources resources = fit_resources(common, needs_calibration(request));
   check_calibration(common, checkpoint, calibration, request, resources);
+  if (options.measured.sizes > 0) (void)Tokenizer::open(checkpoint.folder);  // which the text needs
   if (needs_calibration(request) && options.measured.sizes > 0) {
     refuse_same_text("--calibration", options.calibration.text, options.measured.text.text);
   }

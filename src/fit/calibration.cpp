@@ -17,6 +17,7 @@
 #include "ram/tokenizer.h"
 
 #include "events.h"
+#include "places.h"
 
 namespace ram {
 
@@ -84,6 +85,14 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
   if (room < missing) store.remove_others();
 }
 
+/// Whether a request may leave the model as it is, which is known when its curves are.
+bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) {
+  const auto bits = static_cast<double>(dtype_bits(request.dtype));
+  const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
+  return (request.budget_bytes && static_cast<double>(*request.budget_bytes) >= bytes) ||
+         (request.bits_per_weight && *request.bits_per_weight >= bits);
+}
+
 /// The engine takes a checkpoint of its own, which must be the one that the fingerprint is of.
 Checkpoint open_again(const Checkpoint& checkpoint) {
   Checkpoint again = Checkpoint::open(checkpoint.folder.string());
@@ -102,6 +111,17 @@ CalibrationMemory calibration_memory(const Checkpoint& checkpoint, const EngineO
                                      const CalibrationRequest& calibration) {
   return share_memory(checkpoint, engine.memory_bytes, engine.threads, calibration.rows.rows,
                       calibration.rows.length);
+}
+
+void check_calibration_inputs(const Checkpoint& checkpoint, const EngineOptions& engine,
+                              const CalibrationRequest& calibration, const PlanRequest& request) {
+  if (!needs_calibration(request)) return;
+  calibration_memory(checkpoint, engine, calibration);
+  need_files_for(0, std::ssize(checkpoint.files), kStudyFiles);
+  // With room for all of it the model is most likely not run.
+  if (calibration.text == "random" || has_room_for_all(checkpoint, request)) return;
+  const Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
+  if (calibration.own()) text_beginning(tokenizer, checkpoint.config);
 }
 
 void announce_calibration(const Checkpoint& checkpoint, const CalibrationRequest& calibration,
