@@ -44,20 +44,34 @@ bool goes_in_turn(const CalibrationRequest& calibration, Encoder encoder) {
   return calibration.sequential && encoder == Encoder::kFeedback;
 }
 
+/// @return one more than the largest id that random text draws: no rows of the embedding that only
+/// fill it up, where a tokenizer tells which these are. Without one all ids do.
+int64_t known_ids(const Checkpoint& checkpoint, const FitEvents& events) {
+  const int64_t all = checkpoint.config.vocab;
+  std::error_code error;
+  const fs::file_status file = fs::status(checkpoint.folder / "tokenizer.json", error);
+  if (file.type() == fs::file_type::not_found) return all;
+  try {
+    return std::min<int64_t>(Tokenizer::open(checkpoint.folder).id_end(), all);
+  } catch (const Error& unusable) {
+    note(events, fmt::format("random text is drawn from all {} ids of the model: {}", all,
+                             unusable.what()));
+    return all;
+  }
+}
+
 CalibrationText make_text(LanguageModel& model, const std::string& fingerprint,
                           const CalibrationRequest& calibration, Study& study,
                           const FitEvents& events) {
   enter_stage(events, "write text");
   const CalibrationTextOptions& options = calibration.rows;
-  const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
+  const fs::path& folder = model.checkpoint().folder;
   if (calibration.own()) {
-    return own_text(model, tokenizer, fingerprint, options, study, events.progress);
+    return own_text(model, Tokenizer::open(folder), fingerprint, options, study, events.progress);
   }
-  CalibrationText text =
-      calibration.file()
-          ? file_text(calibration.text, tokenizer, options)
-          : random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
-                        options);
+  CalibrationText text = calibration.file()
+                             ? file_text(calibration.text, Tokenizer::open(folder), options)
+                             : random_text(known_ids(model.checkpoint(), events), options);
   // So that nothing is scored on it later (refuse_overlap).
   study.put_calibration_text({.fingerprint = fingerprint,
                               .spec = text.spec,
