@@ -105,6 +105,21 @@ class Limits(Limited):
                 self.assertFalse((self.folder / "none.db").exists(), (files, err))
         self.assertTrue(said)
 
+    def test_a_study_that_cannot_be_opened_is_no_study_that_cannot_be_written(self):
+        if harness.sanitized():
+            self.skipTest("the sanitizer's own checks open files")
+        cut_into_shards(harness.write_model(self.folder / "model"), 8)
+        self.assertEqual(self.ram("analyze", "model").status, 0)  # a study that is there, with a log
+        said = 0
+        for files in range(4, 64):
+            status, err = self.limited(resource.RLIMIT_NOFILE, files, "sweep", "model")
+            if status == 0:
+                break
+            self.assertEqual(status, MISSING, (files, err))
+            said += "limit" in err
+        self.assertEqual(status, 0)
+        self.assertGreater(said, 2)
+
     def test_a_soft_limit_on_open_files_is_raised(self):
         def lower():
             resource.setrlimit(resource.RLIMIT_NOFILE,
