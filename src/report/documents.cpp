@@ -7,6 +7,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/number.h"
 #include "ram/text.h"
 
@@ -41,9 +42,9 @@ std::vector<std::string> csv_fields(std::string_view line) {
   return fields;
 }
 
-Json tree_of(const StudyDocument& document, const std::string& study) {
+JsonTree tree_of(const StudyDocument& document, const std::string& study) {
   try {
-    return parse_json(document.text, "JSON");
+    return JsonTree(parse_json(document.text, "JSON"));
   } catch (const Error& error) {
     fail_damaged(document, study, error.what());
   }
@@ -64,7 +65,8 @@ bool parse(const std::string& text, double& value) {
 
 ReportPlan read_plan_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     ReportPlan plan{.method = json.at("method").get<std::string>(),
                     .encoder = json.at("encoder").get<std::string>(),
                     .calibration = json.value("request", Json::object()).value("calibration", ""),
@@ -90,7 +92,8 @@ ReportPlan read_plan_document(const StudyDocument& document, const std::string& 
 
 ReportSweep read_sweep_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     ReportSweep sweep{.method = json.at("method").get<std::string>(),
                       .fingerprint = document.key.substr(0, document.key.find(' ')),
                       .points = {},
@@ -110,7 +113,8 @@ ReportSweep read_sweep_document(const StudyDocument& document, const std::string
 
 ReportNoise read_noise_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     const auto harm_of = [](const auto& number) {
       return ReportNoise::Harm{.kl = number("kl"),
                                .delta_nll = number("delta_nll"),
@@ -145,7 +149,8 @@ ReportFeedback read_gptq_document(const StudyDocument& document, const std::stri
       return ends.is_null() ? Interval{end(ends), end(ends)}
                             : Interval{end(ends.at(0)), end(ends.at(1))};
     };
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     ReportFeedback feedback;
     for (const Json& one : json.at("variants")) {
       ReportFeedback::Variant variant{.folder = one.at("folder").get<std::string>(),
@@ -172,7 +177,8 @@ ReportFeedback read_gptq_document(const StudyDocument& document, const std::stri
 ReportMeasuredSweep read_measured_sweep_document(const StudyDocument& document,
                                                  const std::string& study) {
   try {
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     const auto number = [&](const char* key) { return json.at(key).get<double>(); };
     ReportMeasuredSweep sweep{.method = document.key.substr(document.key.find(' ') + 1),
                               .points = {},
