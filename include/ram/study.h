@@ -201,6 +201,7 @@ class Study {
  public:
   /// Opens or creates; brings an older one up to date. A study that cannot be written is opened for
   /// reading; then put throws. One thread at a time; not to be used after a fork.
+  /// @param path empty: kept in memory, and nowhere when the object goes.
   /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a
   ///         later version; {kWriteFailed} it is missing and cannot be created.
   explicit Study(const std::filesystem::path& path);
