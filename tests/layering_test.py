@@ -35,6 +35,7 @@ HEADERS = {
     "file": "base",
     "text": "base",
     "file_fault": "base",
+    "mount": "base",
     "json": "base",
     "simd_targets": "base",
     "mlx_layout": "checkpoint",

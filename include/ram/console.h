@@ -78,8 +78,10 @@ void print_data(const Common& common, std::string_view text);
 void print_document(const Common& common, const Json& document);
 
 /// @return all of stdin, which may be a terminal at which nobody types.
-/// @throws Error{kInterrupted}; {kMissing} it cannot be read.
-std::string read_input(const Common& common);
+/// @throws Error{kInterrupted}; {kMissing} it cannot be read; {kUsage} it has more than `most`
+/// bytes,
+///         of which no more are read.
+std::string read_input(const Common& common, int64_t most);
 
 /// Writes to stderr. If that fails there is nobody to tell.
 void say(const Common& common, std::string_view text);

@@ -102,6 +102,14 @@ CalibrationRequest calibration_of(const Plan& plan, const std::string& file);
 CalibrationMemory calibration_memory(const Checkpoint& checkpoint, const EngineOptions& engine,
                                      const CalibrationRequest& calibration);
 
+/// Refuses at once what running the model would be refused for after the long work: too little
+/// memory, too few files that may be open, a text that needs a tokenizer where the model has none
+/// or one that is not handled. Nothing where a request needs no calibration.
+/// @throws as calibration_memory, Tokenizer::open and text_beginning; Error{kMissing} the files.
+/// @cost   reads tokenizer.json.
+void check_calibration_inputs(const Checkpoint& checkpoint, const EngineOptions& engine,
+                              const CalibrationRequest& calibration, const PlanRequest& request);
+
 /// What running the model found, as far as it came.
 struct CalibrationFindings {
   CalibrationText text;

@@ -12,14 +12,18 @@ namespace ram {
 /// @cost recursive: for trees of parse_json, whose depth is bounded.
 void clear_json(nlohmann::json& tree) noexcept;
 
-/// A tree that may be large, taken apart by clear_json.
+/// What was read from a file, which may be large: taken apart by clear_json.
 class JsonTree {
  public:
   explicit JsonTree(nlohmann::json tree) noexcept : tree_(std::move(tree)) {}
   ~JsonTree() { clear_json(tree_); }
-  JsonTree(const JsonTree&) = delete;
-  JsonTree& operator=(const JsonTree&) = delete;
+  JsonTree(JsonTree&&) noexcept = default;
+  JsonTree& operator=(JsonTree&& other) noexcept {
+    std::swap(tree_, other.tree_);  // what was here goes with the other
+    return *this;
+  }
   const nlohmann::json& operator*() const { return tree_; }
+  const nlohmann::json* operator->() const { return &tree_; }
 
  private:
   nlohmann::json tree_;

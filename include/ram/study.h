@@ -39,6 +39,7 @@ class Study {
 
   /// Opens or creates; brings an older one up to date. One that cannot be written is opened for
   /// reading.
+  /// @param path empty: kept in memory, and nowhere when the object goes.
   /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a
   /// later
   ///         version; {kWriteFailed} it is missing and cannot be created.

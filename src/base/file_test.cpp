@@ -13,6 +13,7 @@
 
 #include "ram/error.h"
 #include "ram/file_fault.h"
+#include "ram/mount.h"
 
 namespace ram {
 namespace {
@@ -204,6 +205,15 @@ TEST_F(FileTest, ExchangedFoldersHaveEachOthersContent) {
 TEST_F(FileTest, FreeSpaceIsKnownForAPlaceThatDoesNotExistYet) {
   EXPECT_GT(free_bytes(folder_ / "not" / "there"), 0);
 }
+
+#if defined(__linux__)
+TEST_F(FileTest, AMountPointIsTold) {
+  EXPECT_TRUE(is_mount_point("/proc"));
+  EXPECT_FALSE(is_mount_point(folder_));
+  EXPECT_FALSE(is_mount_point("/proc/self"));
+  EXPECT_FALSE(is_mount_point(folder_ / "none"));
+}
+#endif
 
 }  // namespace
 }  // namespace ram

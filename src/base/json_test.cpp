@@ -74,6 +74,23 @@ TEST(ParseJson, EndsWithoutMemoryAsAnyOtherCall) {
   EXPECT_EXIT(parse_with_little_memory(), ::testing::ExitedWithCode(3), "");
 }
 
+// With no memory left at all: the list's own destructor would ask for some, and end the program.
+void end_a_tree_without_memory() {
+  {
+    JsonTree tree(parse_json("[" + repeated("[1],", 1'000'000) + "1]", "a.json"));
+    JsonTree moved = std::move(tree);
+    JsonTree assigned((Json()));
+    assigned = std::move(moved);
+    const rlimit limit = {.rlim_cur = 1, .rlim_max = 1};
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  std::_Exit(3);
+}
+
+TEST(JsonTree, EndsWithoutMemory) {
+  EXPECT_EXIT(end_a_tree_without_memory(), ::testing::ExitedWithCode(3), "");
+}
+
 #endif
 
 TEST(JsonTree, IsTakenApartWholly) {

@@ -160,11 +160,12 @@ std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, con
 }
 
 /// True if OUT is this already; throws if it is something else that stays.
-bool check_out(const OutPlace& place, const FolderLayout& layout, bool force) {
+bool check_out(const OutPlace& place, const FolderLayout& layout, const BuildOptions& options,
+               const ProgressFn& progress) {
   if (!fs::exists(place.out)) return false;
-  const std::string found = difference(place.out, layout);
+  const std::string found = difference(place.out, layout, options.threads, progress);
   if (found.empty()) return true;
-  check_replaceable(place.out, found, force);
+  check_replaceable(place.out, found, options.force);
   return false;
 }
 
@@ -210,7 +211,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   check_apart(checkpoint, place.out);
   const FolderLayout layout = layout_plan(checkpoint, plan, options.max_shard_bytes);
   RAM_CHECK(layout.total_bytes() == plan.total_bytes);
-  if (check_out(place, layout, options.force)) {
+  if (check_out(place, layout, options, progress)) {
     remove_leftovers(place);
     return BuildOutcome::kAlreadyThere;
   }
@@ -218,7 +219,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   Staging staging(place, key_of(checkpoint, layout));
   try {
     // Another program may have finished while we came to the lock.
-    if (check_out(place, layout, options.force)) {
+    if (check_out(place, layout, options, progress)) {
       staging.discard();
       return BuildOutcome::kAlreadyThere;
     }

@@ -2,6 +2,7 @@
 // there whole or not at all, and the next run goes on.
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <utility>
@@ -42,7 +43,8 @@ pid_t start_child(const Action& action) {
     action();
   } catch (const Error& error) {
     status = static_cast<int>(error.code());
-    fmt::print(stderr, "{}\n", error.what());
+    // Not fmt::print: it throws where a limit on files has stopped the file that stderr goes to.
+    std::fputs(fmt::format("{}\n", error.what()).c_str(), stderr);
   } catch (...) {
     status = kOtherFailure;
   }

@@ -8,6 +8,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 
 #include "walk.h"
 
@@ -62,17 +63,19 @@ void read_plan(FolderView& view, Problems& problems) {
   });
 }
 
-std::optional<Json> read_json(const FolderView& view, const std::string& name, Problems& problems) {
+std::optional<JsonTree> read_json(const FolderView& view, const std::string& name,
+                                  Problems& problems) {
   if (!view.files.contains(name)) {
     problems.add("{}: missing", name);
     return std::nullopt;
   }
-  std::optional<Json> json;
+  std::optional<JsonTree> json;
   noting(problems, [&] {
-    json = parse_json(read_text_file(view.out / name, kMaxJsonBytes), name, {.non_finite = true});
+    json.emplace(
+        parse_json(read_text_file(view.out / name, kMaxJsonBytes), name, {.non_finite = true}));
   });
   if (!json) return std::nullopt;
-  if (!json->is_object()) {
+  if (!(*json)->is_object()) {
     problems.add("{}: not a JSON object", name);
     return std::nullopt;
   }
@@ -97,10 +100,13 @@ void read_shard(FolderView& view, const std::string& name, Problems& problems) {
 }
 
 void check_index(const FolderView& view, Problems& problems) {
-  const std::optional<Json> index = read_json(view, kIndexName, problems);
+  const std::optional<JsonTree> index = read_json(view, kIndexName, problems);
   if (!index) return;
-  const Json map = index->value("weight_map", Json());
-  if (!map.is_object()) return problems.add("{}: no weight_map", kIndexName);
+  const auto entry = (*index)->find("weight_map");
+  if (entry == (*index)->end() || !entry->is_object()) {
+    return problems.add("{}: no weight_map", kIndexName);
+  }
+  const Json& map = *entry;
   for (const auto& [tensor, shard] : map.items()) {
     const std::string name = shard.is_string() ? shard.get<std::string>() : shard.dump();
     const FoundTensor* found = view.find(tensor);
@@ -115,7 +121,7 @@ void check_index(const FolderView& view, Problems& problems) {
   }
   int64_t bytes = 0;
   for (const auto& [tensor, found] : view.tensors) bytes += found.info.bytes();
-  const Json metadata = index->value("metadata", Json());
+  const Json metadata = (*index)->value("metadata", Json());
   if (!metadata.is_object() || metadata.value("total_size", Json()) != Json(bytes)) {
     problems.add("{}: total_size is not {}", kIndexName, bytes);
   }
@@ -249,11 +255,13 @@ std::vector<FoundUnit> check_tensors(const FolderView& view, Problems& problems)
 }
 
 void check_config(const FolderView& view, Problems& problems) {
-  const std::optional<Json> config = read_json(view, "config.json", problems);
+  const std::optional<JsonTree> config = read_json(view, "config.json", problems);
   if (!config) return;
-  const Json quantization = config->value("quantization", Json::object());
+  const JsonTree own((*config)->value("quantization", Json::object()));
+  const JsonTree other((*config)->value("quantization_config", Json::object()));
+  const Json& quantization = *own;
   if (!quantization.is_object()) return problems.add("config.json: quantization is no object");
-  if (config->value("quantization_config", Json::object()) != quantization) {
+  if (*other != quantization) {
     problems.add("config.json: quantization_config differs from quantization");
   }
   std::set<std::string> known;

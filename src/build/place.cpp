@@ -5,15 +5,19 @@
 #include <array>
 #include <cerrno>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <system_error>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ram/build.h"
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/mount.h"
 #include "ram/plan.h"
 #include "ram/text.h"
 
@@ -135,6 +139,30 @@ std::string edited_file(const fs::path& folder, const Plan& plan) {
   return "";
 }
 
+/// OUT is replaced by a rename, which the system refuses to some.
+/// @throws Error{kUsage} something is mounted there; {kWriteFailed} it is not this user's to move.
+void check_movable(const fs::path& out) {
+  if (is_mount_point(out)) {
+    fail(
+        Code::kUsage,
+        "{} is a mount point, which cannot be replaced: give the name of a new folder in it, as {}",
+        out.string(), (out / "model").string());
+  }
+  if (faccessat(AT_FDCWD, out.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    fail_errno(true, "cannot replace", out.string(), errno);
+  }
+  // In a folder as /tmp only the owner renames.
+  struct stat own = {};
+  struct stat above = {};
+  const uid_t user = geteuid();
+  if (user == 0 || stat(out.c_str(), &own) != 0 || stat(out.parent_path().c_str(), &above) != 0) {
+    return;
+  }
+  if ((above.st_mode & S_ISVTX) != 0 && own.st_uid != user && above.st_uid != user) {
+    fail_errno(true, "cannot replace, as it is another user's", out.string(), EPERM);
+  }
+}
+
 /// A text of this folder as the layout has it: plan.json's digests are not known there.
 bool is_rendered(const fs::path& path, const RenderedFile& file) {
   std::string text = read_text_file(path, static_cast<int64_t>(file.text.size()));
@@ -178,9 +206,10 @@ std::string other_files(const fs::path& out, const FolderLayout& layout) {
 
 /// @return what the bytes tell; empty if nothing differs. Carried files are compared with the
 /// source's, which may have changed; shards with what plan.json says of them, which is_rendered has
-/// checked. One thread keeps up with a disk.
+/// checked.
 /// @pre names and sizes are the layout's.
-std::string other_bytes(const fs::path& out, const FolderLayout& layout) {
+std::string other_bytes(const fs::path& out, const FolderLayout& layout, int threads,
+                        const ProgressFn& progress) {
   for (const RenderedFile& file : layout.rendered) {
     if (!is_rendered(out / file.name, file)) return file.name + " differs";
   }
@@ -190,9 +219,18 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout) {
     if (digests[0] != digests[1]) return file.name + " differs";
   }
   const Plan plan = parse_plan(read_text_file(out / "plan.json", kLargestPlan), "plan.json");
+  int64_t read = 0;
+  int64_t total = 0;
+  for (const Shard& shard : layout.shards) total += shard.bytes;
+  std::mutex reading;
+  const auto done = [&](int64_t bytes) {
+    const std::lock_guard lock(reading);
+    read += bytes;
+    if (progress) progress({.phase = "compare", .done_bytes = read, .total_bytes = total});
+  };
   for (const Shard& shard : layout.shards) {
     const std::vector<fs::path> path = {out / shard.name};
-    if (file_digests(path, 1).front() != plan.file_hashes.at(shard.name)) {
+    if (file_digests(path, threads, done).front() != plan.file_hashes.at(shard.name)) {
       return shard.name + " is not what was written";
     }
   }
@@ -252,11 +290,12 @@ void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
   }
 }
 
-std::string difference(const fs::path& out, const FolderLayout& layout) {
+std::string difference(const fs::path& out, const FolderLayout& layout, int threads,
+                       const ProgressFn& progress) {
   if (!fs::is_directory(out)) return "it is not a folder";
   try {
     const std::string found = other_files(out, layout);
-    return found.empty() ? other_bytes(out, layout) : found;
+    return found.empty() ? other_bytes(out, layout, threads, progress) : found;
   } catch (const fs::filesystem_error& error) {
     return "it cannot be read: " + error.code().message();
   }
@@ -272,6 +311,15 @@ void check_writable(const OutPlace& place) {
   while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
   if (access(parent.c_str(), W_OK | X_OK) != 0) {
     fail_errno(true, "cannot create the output in", parent.string(), errno);
+  }
+  const bool apart =
+      fs::exists(place.work) && (is_mount_point(place.work) ||
+                                 file_identity(place.work).device != file_identity(parent).device);
+  if (apart) {
+    fail(Code::kWriteFailed,
+         "{} is on another file system than {}, so that nothing can be renamed from one to the "
+         "other: remove it, or give another name",
+         place.work.string(), parent.string());
   }
 }
 
@@ -306,6 +354,7 @@ void check_replaceable(const fs::path& out, const std::string& found, bool force
   if (!error && lies_in(here, out)) {
     fail(Code::kUsage, "{} holds the current folder: go elsewhere to replace it", out.string());
   }
+  check_movable(out);
 }
 
 }  // namespace ram

@@ -6,6 +6,7 @@
 
 #include "ram/checkpoint.h"
 #include "ram/mlx_layout.h"
+#include "ram/progress.h"
 
 namespace ram {
 
@@ -23,20 +24,23 @@ void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out)
 
 /// @return what keeps `out` from being this layout ("config.json differs"); empty if nothing does:
 ///         then every byte of it is as it was written. @pre out exists.
+/// @param progress phase "compare", in bytes of shards.
 /// @cost  reads all of `out` where names, sizes and texts are the layout's.
 /// @throws Error{kMissing} a file cannot be read; {kInterrupted}
-std::string difference(const std::filesystem::path& out, const FolderLayout& layout);
+std::string difference(const std::filesystem::path& out, const FolderLayout& layout, int threads,
+                       const ProgressFn& progress);
 
 /// @throws Error{kUsage} `out` is no folder. @pre out exists.
 void check_folder(const std::filesystem::path& out);
 
-/// @throws Error{kWriteFailed} no folder can be made at this place.
+/// @throws Error{kWriteFailed} no folder can be made at this place, or not be renamed to it.
 void check_writable(const OutPlace& place);
 
 /// @param found what difference() said.
 /// @throws Error{kUsage} unless `force` is set and `out` is empty, or was written by ram and holds
 ///         nothing else: a file that ram did not write, or one beside the weights that was edited,
-///         is never lost (the message names it); what cannot be read is not replaced.
+///         is never lost (the message names it); what cannot be read is not replaced, nor where
+///         something is mounted; {kWriteFailed} the system would not let it be renamed.
 void check_replaceable(const std::filesystem::path& out, const std::string& found, bool force);
 
 }  // namespace ram

@@ -4,7 +4,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/mount.h>
+#endif
 
 #include "test_support.h"
 
@@ -175,6 +182,21 @@ TEST_F(Place, AFolderWithADamagedByteIsNotThereAlready) {
   EXPECT_TRUE(contents(out) == good);
 }
 
+TEST_F(Place, ReadingAFolderThatIsThereIsShown) {
+  made.build(plan, out);
+  int64_t shown = 0;
+  int64_t total = 0;
+  const BuildOutcome outcome = made.build(plan, out, [&](const Progress& progress) {
+    EXPECT_EQ(progress.phase, "compare");
+    EXPECT_GT(progress.done_bytes, shown);
+    shown = progress.done_bytes;
+    total = progress.total_bytes;
+  });
+  EXPECT_EQ(outcome, BuildOutcome::kAlreadyThere);
+  EXPECT_EQ(shown, static_cast<int64_t>(fs::file_size(out / "model.safetensors")));
+  EXPECT_EQ(total, shown);
+}
+
 TEST_F(Place, ASourceWhoseCarriedFileChangedGivesAnotherFolder) {
   made.build(plan, out);
   flip(made.source / "tokenizer.json", 5);
@@ -183,6 +205,100 @@ TEST_F(Place, ASourceWhoseCarriedFileChangedGivesAnotherFolder) {
   made.options.force = true;
   EXPECT_EQ(made.build(plan, out), BuildOutcome::kWritten);
   EXPECT_EQ(text_of(out / "tokenizer.json"), text_of(made.source / "tokenizer.json"));
+}
+
+#if defined(__linux__)
+constexpr int kNoMounts = 77;
+
+/// Runs an action in a child that has mounts of its own, which need no root there.
+/// @return its exit status: 0 if the action returns true; kNoMounts where the system has no such
+/// thing for this user.
+template <typename Action>
+int with_a_folder_mounted(const fs::path& folder, const fs::path& at, const Action& action) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 ||
+        mount(folder.c_str(), at.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+      _exit(kNoMounts);
+    }
+    try {
+      _exit(action() ? 0 : 1);
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "{}\n", error.what());
+    }
+    _exit(2);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(Place, AFolderAtWhichSomethingIsMountedIsRefusedBeforeWork) {
+  const fs::path volume = made.root / "volume";
+  fs::create_directory(out);
+  for (const bool written : {false, true}) {
+    if (written) made.build(plan, volume);
+    if (!written) fs::create_directory(volume);
+    const int status = with_a_folder_mounted(volume, out, [&] {
+      try {
+        check_place(*made.checkpoint, out, true);
+      } catch (const Error& error) {
+        const std::string said = error.what();
+        return error.code() == Code::kUsage && said.find("is a mount point") != said.npos &&
+               said.find((out / "model").string()) != said.npos;
+      }
+      return false;
+    });
+    if (status == kNoMounts) GTEST_SKIP() << "skipped: this user cannot mount";
+    EXPECT_EQ(status, 0) << written;
+    if (!written) fs::remove(volume);
+  }
+  EXPECT_EQ(check_place(*made.checkpoint, out, true), OutState::kThere);
+}
+
+TEST_F(Place, AWorkFolderThatIsMountedIsRefusedBeforeWork) {
+  const fs::path work = made.root / ".out.ram-partial";
+  const fs::path elsewhere = made.root / "elsewhere";
+  fs::create_directory(work);
+  fs::create_directory(elsewhere);
+  const int status = with_a_folder_mounted(elsewhere, work, [&] {
+    try {
+      check_place(*made.checkpoint, out, false);
+    } catch (const Error& error) {
+      return error.code() == Code::kWriteFailed &&
+             std::string(error.what()).find(work.string()) != std::string::npos;
+    }
+    return false;
+  });
+  if (status == kNoMounts) GTEST_SKIP() << "skipped: this user cannot mount";
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(check_place(*made.checkpoint, out, false), OutState::kBegun);
+}
+#endif
+
+TEST_F(Place, AFolderThatThisUserCannotMoveIsRefusedBeforeWork) {
+  made.build(plan, out);
+  {
+    const AsNobody nobody(made.root.path());
+    const Checkpoint mine = Checkpoint::open(made.source.string());
+    EXPECT_EQ(check_place(mine, out, true), OutState::kThere);
+    fs::permissions(out, fs::perms::owner_read | fs::perms::owner_exec);
+    const Error error = error_of([&] { check_place(mine, out, true); });
+    EXPECT_EQ(error.code(), Code::kWriteFailed) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(out.string()));
+    fs::permissions(out, fs::perms::all);
+  }
+  if (geteuid() != 0) GTEST_SKIP() << "skipped: another user's folder needs root";
+  EXPECT_EQ(chown(made.root.path().c_str(), 0, 0), 0);
+  EXPECT_EQ(chown(out.c_str(), 0, 0), 0);
+  EXPECT_EQ(chmod(made.root.path().c_str(), S_ISVTX | 0777), 0);
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(seteuid(kNobody), 0);
+  const Checkpoint mine = Checkpoint::open(made.source.string());
+  const Error error = error_of([&] { check_place(mine, out, true); });
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_EQ(error.code(), Code::kWriteFailed) << error.what();
+  EXPECT_THAT(error.what(), HasSubstr("another user"));
 }
 
 TEST_F(Place, ClutterThatCannotBeReadIsNotRead) {

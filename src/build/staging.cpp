@@ -6,6 +6,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 
 namespace ram {
 namespace {
@@ -113,7 +114,8 @@ void Staging::read_state() {
   // A damaged state file is ignored. One that cannot be read (too many files are open, no memory)
   // may describe hours of work.
   try {
-    const auto state = parse_json(read_text_file(path, kMaxStateBytes), path.string());
+    const JsonTree tree(parse_json(read_text_file(path, kMaxStateBytes), path.string()));
+    const nlohmann::json& state = *tree;
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;
     for (const auto& [name, file] : state.at("files").items()) {
       // It would be a file elsewhere, or another one's name for the system.

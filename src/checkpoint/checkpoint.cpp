@@ -12,6 +12,7 @@
 
 #include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/json_tree.h"
 
 #include "card.h"
 #include "config.h"
@@ -210,8 +211,8 @@ void note_links(const std::filesystem::path& folder, const std::vector<std::stri
 
 /// Where config.json itself, and not a family's default, gives other ids.
 void note_other_end(Checkpoint& checkpoint, const std::vector<int32_t>& ids) {
-  const nlohmann::json config = parse_json(checkpoint.config_json, "config.json", kAsPython);
-  const std::vector<int32_t> others = read_eos_ids(config, "config.json");
+  const JsonTree config(parse_json(checkpoint.config_json, "config.json", kAsPython));
+  const std::vector<int32_t> others = read_eos_ids(*config, "config.json");
   if (others.empty() || std::set(others.begin(), others.end()) == std::set(ids.begin(), ids.end()))
     return;
   checkpoint.notes.push_back(
@@ -228,9 +229,9 @@ void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& c
   if (!std::filesystem::exists(path, error)) return;
   const std::string file = path.string();
   try {
-    const nlohmann::json json = parse_json(read_text_file(path, kMaxConfigBytes), file, kAsPython);
-    if (!json.is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
-    std::vector<int32_t> ids = read_eos_ids(json, file);
+    const JsonTree json(parse_json(read_text_file(path, kMaxConfigBytes), file, kAsPython));
+    if (!json->is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
+    std::vector<int32_t> ids = read_eos_ids(*json, file);
     if (ids.empty()) return;
     note_other_end(checkpoint, ids);
     checkpoint.config.eos_ids = std::move(ids);

@@ -10,6 +10,7 @@
 
 #include "ram/dtype.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/model_config.h"
 
 #include "families.h"
@@ -18,6 +19,11 @@
 namespace ram {
 
 struct ParsedConfig {
+  ParsedConfig() = default;
+  ~ParsedConfig() { clear_json(spelled); }
+  ParsedConfig(ParsedConfig&&) noexcept = default;
+  ParsedConfig& operator=(ParsedConfig&&) = delete;
+
   const Family* family = nullptr;
   /// All but tied_head, which the files decide too; eos_ids are config.json's.
   ModelConfig model;

@@ -14,6 +14,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json_tree.h"
 #include "ram/safetensors.h"
 
 #include "foreign.h"
@@ -175,8 +176,8 @@ std::string whole_without_index(const std::vector<std::string>& files, bool read
 
 ShardList read_index(const ModelFolder& folder) {
   const fs::path path = folder.path / kIndexName;
-  const nlohmann::json index =
-      parse_json(read_text_file(path, kMaxIndexBytes), path.string(), kAsPython);
+  const JsonTree tree(parse_json(read_text_file(path, kMaxIndexBytes), path.string(), kAsPython));
+  const nlohmann::json& index = *tree;
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object() || map->empty()) {
     fail(Code::kCorrupt, "no weight_map: an object of tensor and file names is expected ({})",

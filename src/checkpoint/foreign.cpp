@@ -14,6 +14,7 @@
 
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json_tree.h"
 #include "ram/text.h"
 
 #include "folder.h"
@@ -64,8 +65,8 @@ std::string first_with(const std::vector<Entry>& entries,
 std::string base_of_adapter(const fs::path& folder) {
   try {
     const std::string file = (folder / "adapter_config.json").string();
-    const nlohmann::json json =
-        parse_json(read_text_file(file, kMaxAdapterConfigBytes), file, kAsPython);
+    const JsonTree tree(parse_json(read_text_file(file, kMaxAdapterConfigBytes), file, kAsPython));
+    const nlohmann::json& json = *tree;
     for (const char* key : {"base_model_name_or_path", "model"}) {
       if (json.is_object() && json.contains(key) && json[key].is_string()) {
         return printable(json[key].get<std::string>());

@@ -87,7 +87,7 @@ void check_calibration(const Common& common, const Checkpoint& checkpoint,
                        const FitResources& resources) {
   if (!needs_calibration(request)) return;
   if (calibration.file()) check_text_size(common, "--calibration", calibration.text);
-  calibration_memory(checkpoint, resources.engine, calibration);
+  check_calibration_inputs(checkpoint, resources.engine, calibration, request);
 }
 
 FitResources fit_resources(const Common& common, bool runs_model) {

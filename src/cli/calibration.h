@@ -28,9 +28,9 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments);
 /// @throws Error{kUsage} a value out of range; {kMissing} no such file.
 CalibrationRequest calibration_request(const Common& common, const CalibrationArguments& arguments);
 
-/// Refuses at once a calibration file that takes too much of the memory, and too little memory to
-/// run the model in; nothing where the request does not need it.
-/// @throws Error{kUsage}
+/// Refuses at once a calibration file that takes too much of the memory, and what
+/// check_calibration_inputs refuses; nothing where the request does not need it.
+/// @throws Error{kUsage}; as check_calibration_inputs
 void check_calibration(const Common& common, const Checkpoint& checkpoint,
                        const CalibrationRequest& calibration, const PlanRequest& request,
                        const FitResources& resources);

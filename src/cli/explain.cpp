@@ -210,12 +210,29 @@ int explain_some(const Common& common, const Plan& plan, const std::vector<std::
   return kDone;
 }
 
+// The study spares the measuring, and nothing else is asked of it: where it cannot be used, all is
+// measured for this once.
+Curves curves_of(const Common& common, const Checkpoint& checkpoint, const Plan& plan) {
+  std::string reason;
+  try {
+    Study study = open_study(common, "explain");
+    return measure_for(common, checkpoint, study, plan.method, plan.dtype, false);
+  } catch (const Error& error) {
+    if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
+    reason = error.what();
+  }
+  Study none{std::filesystem::path()};  // kept nowhere
+  // Where the model is to blame, this fails alike.
+  Curves curves = measure_for(common, checkpoint, none, plan.method, plan.dtype, false);
+  note(common, fmt::format("the study was not used: {}", reason));
+  return curves;
+}
+
 int explain(const Common& common, const Options& options) {
   threads(common);
   const Plan edited = read_plan(options.plan);
   const Checkpoint checkpoint = Checkpoint::open(find_model(common, options, edited));
-  Study study = open_study(common, "explain");
-  const Curves curves = measure_for(common, checkpoint, study, edited.method, edited.dtype, false);
+  const Curves curves = curves_of(common, checkpoint, edited);
   const PlanInput input = curves.input(checkpoint);
   const std::string file = plan_file(options.plan).string();
   const Plan plan = complete_plan(input, edited, file, OverBudget::kReturn);

@@ -6,6 +6,7 @@
 #include "ram/experiments.h"
 #include "ram/results.h"
 #include "ram/study_place.h"
+#include "ram/tokenizer.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -52,6 +53,7 @@ int gptq(const Common& common, const Options& options) {
   refuse_same_text("--real", options.real_text, options.text.text);
   refuse_same_text("--calibration", options.calibration.text, options.text.text);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
+  (void)Tokenizer::open(checkpoint.folder);  // which the text needs
   Study study = open_study(common, "gptq");
   request.scoring = scoring_request(common, options.text, rows);
   const FeedbackExperiment found = [&] {

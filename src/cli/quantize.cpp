@@ -47,6 +47,10 @@ int quantize(const Common& common, const Options& options) {
   }
   if (budget) set_budget(edited, budget->resolve(checkpoint.bytes()));
   check_output_folder(checkpoint, edited.request, options.out, options.force);
+  if (calibrated) {
+    check_calibration(common, checkpoint, *calibrated, edited.request,
+                      fit_resources(common, /*runs_model=*/true));
+  }
   Study study = open_study(common, "quantize " + request_options(edited.request));
   const Curves curves =
       measure_for(common, checkpoint, study, edited.method, edited.dtype, options.rehash);

@@ -13,6 +13,7 @@
 #include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/table.h"
+#include "ram/tokenizer.h"
 
 #include "calibration.h"
 #include "commands.h"
@@ -133,6 +134,7 @@ int sweep_command(const Common& common, const Options& options) {
   PlanRequest request = resolve(planning, checkpoint);
   const FitResources resources = fit_resources(common, needs_calibration(request));
   check_calibration(common, checkpoint, calibration, request, resources);
+  if (options.measured > 0) (void)Tokenizer::open(checkpoint.folder);  // which the text needs
   if (needs_calibration(request) && options.measured > 0) {
     refuse_same_text("--calibration", options.calibration.text, options.text.text);
   }

@@ -1,8 +1,12 @@
 // ram tokenize: text on stdin to ids on stdout, and back. Needs tokenizer.json and nothing else.
+#include <algorithm>
 
 #include <fmt/format.h>
 
 #include "ram/checkpoint.h"
+#include "ram/error.h"
+#include "ram/machine.h"
+#include "ram/size.h"
 #include "ram/token_ids.h"
 #include "ram/tokenizer.h"
 
@@ -18,9 +22,58 @@ struct Options {
   bool special = false;
 };
 
+// Bytes of memory for a byte of text, for a byte of it that nothing cuts, and for a byte of ids.
+// @source peak resident memory on 16 MiB by four tokenizers: 3.9 to 7.2 of prose and of numbers, 23
+//         to 56 of bytes without a space, 14 to 36 of ids
+constexpr int64_t kOfText = 10;
+constexpr int64_t kOfPiece = 60;
+constexpr int64_t kOfIds = 36;
+
+int64_t memory_for_input(const Common& common) {
+  const Size all =
+      common.memory.empty() ? Size{.bytes = memory_bytes() / 2} : parse_size(common.memory);
+  if (all.share > 0) fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
+  return std::min(all.bytes, memory_limit_bytes());
+}
+
+/// A text without a space is one piece to most tokenizers, of which merging takes much more.
+void check_pieces(std::string_view text, int64_t memory) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  int64_t longest = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find_first_of(kSpace, begin), text.size());
+    longest = std::max(longest, static_cast<int64_t>(end - begin));
+    begin = end + 1;
+  }
+  if (kOfText * std::ssize(text) + kOfPiece * longest <= memory) return;
+  fail(Code::kUsage,
+       "stdin has {} without a space, which is more than {} of memory is for: give more --memory, "
+       "or cut the text",
+       format_bytes(longest), format_bytes(memory));
+}
+
+/// The ids of a long text would take several times the memory of the text if they were one line
+/// before they are written.
+void print_ids(const Common& common, const std::vector<TokenId>& ids) {
+  constexpr size_t kPiece = size_t{1} << 16;
+  const char between = common.json ? ',' : ' ';
+  fmt::memory_buffer line;
+  if (common.json) line.append(std::string_view("{\"ids\":["));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) line.push_back(between);
+    fmt::format_to(fmt::appender(line), "{}", ids[i]);
+    if (line.size() < kPiece) continue;
+    print_data(common, std::string_view(line.data(), line.size()));
+    line.clear();
+  }
+  line.append(std::string_view(common.json ? "]}\n" : "\n"));
+  print_data(common, std::string_view(line.data(), line.size()));
+}
+
 int tokenize(const Common& common, const Options& options) {
   const Tokenizer tokenizer = Tokenizer::open(find_model(options.model));
-  const std::string input = read_input(common);
+  const int64_t memory = memory_for_input(common);
+  const std::string input = read_input(common, memory / (options.decode ? kOfIds : kOfText));
   if (options.decode) {
     std::vector<TokenId> ids = parse_id_words(input, tokenizer);
     if (options.special) drop_template(tokenizer, ids);
@@ -28,19 +81,8 @@ int tokenize(const Common& common, const Options& options) {
     print_data(common, common.json ? Json{{"text", text}}.dump() + "\n" : text);
     return kDone;
   }
-  const std::vector<TokenId> ids =
-      tokenizer.encode(input, options.special ? Specials::kAdd : Specials::kNone);
-  if (common.json) {
-    print_result(common, Json{{"ids", ids}}.dump() + "\n");
-    return kDone;
-  }
-  fmt::memory_buffer line;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (i > 0) line.push_back(' ');
-    fmt::format_to(fmt::appender(line), "{}", ids[i]);
-  }
-  line.push_back('\n');
-  print_result(common, std::string_view(line.data(), line.size()));
+  check_pieces(input, memory);
+  print_ids(common, tokenizer.encode(input, options.special ? Specials::kAdd : Specials::kNone));
   return kDone;
 }
 

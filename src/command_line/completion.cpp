@@ -71,12 +71,35 @@ std::string bash_offer(const OptionInfo& option) {
 }
 
 constexpr const char* kBashFunction = R"sh(
+# Lines as they are: not split at spaces, and no pattern.
+_ram_add() {
+  local line
+  while IFS= read -r line; do COMPREPLY+=("$line"); done
+}
 _ram() {
-  local line="${COMP_LINE:0:COMP_POINT}" command="" before value prefix="" offer="" words="" word
+  local line="${COMP_LINE:0:COMP_POINT}" command="" before value="" prefix="" offer="" words="" word
+  local char quote="" begun="" i
   local -a typed
-  read -ra typed <<<"$line"
-  value="${line##*[[:space:]]}"
-  [[ -n $value ]] && unset "typed[${#typed[@]}-1]"
+  typed=()
+  # As the shell splits it: a backslash or quotes keep a space within a word.
+  for ((i = 0; i < ${#line}; ++i)); do
+    char="${line:i:1}"
+    if [[ -n $quote && $char == "$quote" ]]; then
+      quote=""
+    elif [[ $char == \\ && $quote != "'" ]]; then
+      ((++i))
+      value+="${line:i:1}" begun=1
+    elif [[ -n $quote ]]; then
+      value+="$char"
+    elif [[ $char == "'" || $char == '"' ]]; then
+      quote="$char" begun=1
+    elif [[ $char == [[:space:]] ]]; then
+      [[ -n $begun ]] && typed+=("$value")
+      value="" begun=""
+    else
+      value+="$char" begun=1
+    fi
+  done
   for word in "${typed[@]:1}"; do
     [[ $_ram_names == *" $word "* ]] && { command=$word; break; }
   done
@@ -84,24 +107,26 @@ _ram() {
   if [[ $value == --*=* ]]; then before="${value%%=*}" value="${value#*=}"; fi
   COMPREPLY=()
   if [[ -z $command ]]; then
-    COMPREPLY=($(compgen -W "$_ram_names --help --version" -- "$value"))
+    _ram_add < <(compgen -W "$_ram_names --help --version" -- "$value")
     return
   fi
   _ram_value "$command" "$before"
   if [[ -z $offer && $value == -* ]]; then
-    COMPREPLY=($(compgen -W "$(_ram_options "$command")" -- "$value"))
+    _ram_add < <(compgen -W "$(_ram_options "$command")" -- "$value")
     return
   fi
   [[ -z $offer ]] && _ram_place "$command"
   if [[ $offer == list ]]; then prefix="${value%"${value##*,}"}"; fi
-  COMPREPLY=($(compgen -P "$prefix" -W "$words" -- "${value#"$prefix"}"))
+  _ram_add < <(compgen -P "$prefix" -W "$words" -- "${value#"$prefix"}")
   if [[ $offer == models ]]; then
-    COMPREPLY+=($(compgen -W "$("${typed[0]}" completion models 2>/dev/null)" -- "$value"))
+    # Not by compgen -W, which would run what a name says.
+    while IFS= read -r word; do
+      [[ $word == "$value"* ]] && COMPREPLY+=("$word")
+    done < <("${typed[0]}" completion models 2>/dev/null)
   fi
-  local IFS=$'\n'
   case $offer in
-    files) COMPREPLY+=($(compgen -f -- "$value")) ;;
-    folders | models) COMPREPLY+=($(compgen -d -- "$value")) ;;
+    files) _ram_add < <(compgen -f -- "$value") ;;
+    folders | models) _ram_add < <(compgen -d -- "$value") ;;
   esac
   case $offer in
     files | folders | models) type compopt >/dev/null 2>&1 && compopt -o filenames 2>/dev/null ;;

@@ -11,6 +11,7 @@
 #include "ram/cancellation.h"
 #include "ram/error.h"
 #include "ram/json_text.h"
+#include "ram/size.h"
 #include "ram/text.h"
 
 namespace ram::cli {
@@ -43,7 +44,7 @@ void print_document(const Common& common, const Json& document) {
   print_result(common, json_text(document));
 }
 
-std::string read_input(const Common& common) {
+std::string read_input(const Common& common, int64_t most) {
   constexpr int kWaitMs = 200;  // Ctrl-C ends the waiting
   std::string text;
   char buffer[1 << 16];
@@ -56,6 +57,11 @@ std::string read_input(const Common& common) {
     if (count == 0) return text;
     if (count > 0) {
       text.append(buffer, static_cast<size_t>(count));
+      if (std::ssize(text) > most) {
+        fail(Code::kUsage,
+             "stdin has more than the {} that memory is for: give more --memory, or less at a time",
+             format_bytes(most));
+      }
     } else if (errno != EINTR && errno != EAGAIN) {
       fail_errno(false, "cannot read", "stdin", errno);
     }

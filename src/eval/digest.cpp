@@ -12,6 +12,7 @@
 #include "ram/eval.h"
 #include "ram/hash.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/progress.h"
 #include "ram/score_table.h"
 
@@ -31,9 +32,9 @@ std::optional<std::string> plan_text(const fs::path& path) {
   if (!fs::is_regular_file(path, ignored)) return std::nullopt;
   try {
     std::string text = read_text_file(path, kLargestPlan);
-    const nlohmann::json plan = parse_json(text, path.string());
-    return plan.is_object() && plan.contains("ram_plan") ? std::optional(std::move(text))
-                                                         : std::nullopt;
+    const JsonTree plan(parse_json(text, path.string()));
+    return plan->is_object() && plan->contains("ram_plan") ? std::optional(std::move(text))
+                                                           : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;
   }

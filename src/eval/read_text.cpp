@@ -13,6 +13,7 @@
 #include "ram/eval.h"
 #include "ram/hash.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/size.h"
 #include "ram/utf8.h"
 
@@ -81,13 +82,13 @@ void check_utf8(const fs::path& path, std::string_view text) {
        path.string(), good, static_cast<unsigned char>(text[good]));
 }
 
-Json parse_line(std::string_view text, const std::string& name) {
+JsonTree parse_line(std::string_view text, const std::string& name) {
   try {
     // Beside its text a line has a few fields; a tree of millions takes more than the text may.
     constexpr int64_t kMostValues = int64_t{1} << 20;
-    Json document =
-        parse_json(text, name, {.bytes = kLargestText, .values = kMostValues, .non_finite = true});
-    if (document.is_object()) return document;
+    JsonTree document(
+        parse_json(text, name, {.bytes = kLargestText, .values = kMostValues, .non_finite = true}));
+    if (document->is_object()) return document;
     fail(Code::kCorrupt, "{}: not a JSON object", name);
   } catch (const Error& error) {
     fail(error.code(),
@@ -107,7 +108,8 @@ std::string documents_of(const fs::path& path, std::string_view content, int64_t
     ++line;
     if (is_blank(text)) continue;
     const std::string name = fmt::format("text {} line {}", path.string(), line);
-    const Json document = parse_line(text, name);
+    const JsonTree tree = parse_line(text, name);
+    const Json& document = *tree;
     const auto found = document.find("text");
     if (found == document.end() || !found->is_string()) {
       std::vector<std::string> fields;

@@ -18,6 +18,7 @@
 #include "ram/tokenizer.h"
 
 #include "events.h"
+#include "places.h"
 
 namespace ram {
 
@@ -44,20 +45,34 @@ bool goes_in_turn(const CalibrationRequest& calibration, Encoder encoder) {
   return calibration.sequential && encoder == Encoder::kFeedback;
 }
 
+/// @return one more than the largest id that random text draws: no rows of the embedding that only
+/// fill it up, where a tokenizer tells which these are. Without one all ids do.
+int64_t known_ids(const Checkpoint& checkpoint, const FitEvents& events) {
+  const int64_t all = checkpoint.config.vocab;
+  std::error_code error;
+  const fs::file_status file = fs::status(checkpoint.folder / "tokenizer.json", error);
+  if (file.type() == fs::file_type::not_found) return all;
+  try {
+    return std::min<int64_t>(Tokenizer::open(checkpoint.folder).id_end(), all);
+  } catch (const Error& unusable) {
+    note(events, fmt::format("random text is drawn from all {} ids of the model: {}", all,
+                             unusable.what()));
+    return all;
+  }
+}
+
 CalibrationText make_text(LanguageModel& model, const std::string& fingerprint,
                           const CalibrationRequest& calibration, Study& study,
                           const FitEvents& events) {
   enter_stage(events, "write text");
   const CalibrationTextOptions& options = calibration.rows;
-  const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
+  const fs::path& folder = model.checkpoint().folder;
   if (calibration.own()) {
-    return own_text(model, tokenizer, fingerprint, options, study, events.progress);
+    return own_text(model, Tokenizer::open(folder), fingerprint, options, study, events.progress);
   }
-  CalibrationText text =
-      calibration.file()
-          ? file_text(calibration.text, tokenizer, options)
-          : random_text(std::min<int64_t>(tokenizer.id_end(), model.checkpoint().config.vocab),
-                        options);
+  CalibrationText text = calibration.file()
+                             ? file_text(calibration.text, Tokenizer::open(folder), options)
+                             : random_text(known_ids(model.checkpoint(), events), options);
   // So that nothing is scored on it later (refuse_overlap).
   CalibrationTextTable(study).put({.fingerprint = fingerprint,
                                    .spec = text.spec,
@@ -85,6 +100,14 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
   if (room < missing) store.remove_others();
 }
 
+/// Whether a request may leave the model as it is, which is known when its curves are.
+bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) {
+  const auto bits = static_cast<double>(dtype_bits(request.dtype));
+  const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
+  return (request.budget_bytes && static_cast<double>(*request.budget_bytes) >= bytes) ||
+         (request.bits_per_weight && *request.bits_per_weight >= bits);
+}
+
 /// The engine takes a checkpoint of its own, which must be the one that the fingerprint is of.
 Checkpoint open_again(const Checkpoint& checkpoint) {
   Checkpoint again = Checkpoint::open(checkpoint.folder.string());
@@ -103,6 +126,17 @@ CalibrationMemory calibration_memory(const Checkpoint& checkpoint, const EngineO
                                      const CalibrationRequest& calibration) {
   return share_memory(checkpoint, engine.memory_bytes, engine.threads, calibration.rows.rows,
                       calibration.rows.length);
+}
+
+void check_calibration_inputs(const Checkpoint& checkpoint, const EngineOptions& engine,
+                              const CalibrationRequest& calibration, const PlanRequest& request) {
+  if (!needs_calibration(request)) return;
+  calibration_memory(checkpoint, engine, calibration);
+  need_files_for(0, std::ssize(checkpoint.files), kStudyFiles);
+  // With room for all of it the model is most likely not run.
+  if (calibration.text == "random" || has_room_for_all(checkpoint, request)) return;
+  const Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
+  if (calibration.own()) text_beginning(tokenizer, checkpoint.config);
 }
 
 void announce_calibration(const Checkpoint& checkpoint, const CalibrationRequest& calibration,

@@ -93,7 +93,7 @@ std::vector<std::string> fit_stages(const PlanRequest& request,
 BuildOutcome write_folder(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                           const fs::path& out, bool force, int threads, const FitEvents& events,
                           const EncodedStore* store) {
-  need_files_for(plan.total_bytes, 0);
+  need_files_for(plan.total_bytes, 0, 0);
   BuildOptions options{.threads = threads, .force = force};
   options.note = events.note;
   if (store != nullptr) {

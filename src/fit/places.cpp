@@ -82,10 +82,14 @@ void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
 
 }  // namespace
 
-void need_files_for(int64_t folder_bytes, int64_t others) {
+void need_files_for(int64_t folder_bytes, int64_t again, int64_t others) {
   constexpr int64_t kSmallFiles = 8;
   const int64_t shards = std::max<int64_t>(1, ceil_div(folder_bytes, kMaxShardBytes));
-  need_descriptors(static_cast<int>(2 * shards + kSmallFiles + others));
+  // The model, and its twin that runs with compressed weights; of the two the model alone is still
+  // open when the folder is written.
+  const int64_t running = 2 * again;
+  const int64_t writing = again + 2 * shards;
+  need_descriptors(static_cast<int>(std::max(running, writing) + kSmallFiles + others));
 }
 
 PlanRequest as_it_is(PlanRequest request) {
@@ -101,8 +105,8 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
   const OutState state = check_place(checkpoint, out, force);
   if (state == OutState::kThere && !force) check_existing(checkpoint, request, out);
   const int64_t needed = expected_bytes(checkpoint, request);
-  constexpr int64_t kStudyFiles = 4;  // which are not open yet
-  need_files_for(needed, kStudyFiles);
+  need_files_for(needed, needs_calibration(request) ? std::ssize(checkpoint.files) : 0,
+                 kStudyFiles);
   if (state != OutState::kNew) return;  // part of what is needed may be there already
   const int64_t room = free_bytes(out);
   if (room < needed) {

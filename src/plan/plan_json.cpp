@@ -7,6 +7,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/plan.h"
 #include "ram/size.h"
 
@@ -313,10 +314,10 @@ class Reader {
 };
 
 // A plan is flat: whatever nests deeper is none.
-Json read_plan(std::string_view text, const Reader& reader, const std::string& file) {
+JsonTree read_plan(std::string_view text, const Reader& reader, const std::string& file) {
   constexpr int kDeepest = 16;
   try {
-    return parse_json(text, file, {.depth = kDeepest});
+    return JsonTree(parse_json(text, file, {.depth = kDeepest}));
   } catch (const Error& error) {
     reader.bad(error.what());
   }
@@ -352,7 +353,8 @@ std::string render_plan(const Plan& plan) {
 
 Plan parse_plan(std::string_view text, const std::string& file) {
   const Reader reader(file);
-  const Json json = read_plan(text, reader, file);
+  const JsonTree tree = read_plan(text, reader, file);
+  const Json& json = *tree;
   if (!json.is_object() || !json.contains("ram_plan")) reader.bad("not a plan (no \"ram_plan\")");
   const int64_t version = reader.count(json, "ram_plan");
   if (version != kPlanVersion) {

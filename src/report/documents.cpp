@@ -2,6 +2,7 @@
 #include "documents.h"
 
 #include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/text.h"
 
 namespace ram {
@@ -9,9 +10,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-Json tree_of(const StudyDocument& document, const std::string& study) {
+JsonTree tree_of(const StudyDocument& document, const std::string& study) {
   try {
-    return parse_json(document.text, "JSON");
+    return JsonTree(parse_json(document.text, "JSON"));
   } catch (const Error& error) {
     fail_damaged(document, study, error.what());
   }
@@ -27,7 +28,8 @@ void fail_damaged(const StudyDocument& document, const std::string& study,
 
 ReportPlan read_plan_document(const StudyDocument& document, const std::string& study) {
   try {
-    const Json json = tree_of(document, study);
+    const JsonTree tree = tree_of(document, study);
+    const Json& json = *tree;
     ReportPlan plan{.method = json.at("method").get<std::string>(),
                     .encoder = json.at("encoder").get<std::string>(),
                     .calibration = json.value("request", Json::object()).value("calibration", ""),

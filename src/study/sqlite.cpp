@@ -13,6 +13,7 @@
 
 #include "ram/cancellation.h"
 #include "ram/error.h"
+#include "ram/file.h"
 #include "ram/study_table.h"
 
 namespace ram {
@@ -72,12 +73,25 @@ bool is_read_failure(int rc) {
 }  // namespace
 
 Database::Database(fs::path path) : path_(std::move(path)) {
+  if (path_.empty()) {
+    try {
+      open(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    } catch (...) {
+      sqlite3_close(handle_);
+      throw;
+    }
+    return;
+  }
   std::error_code error;
   const fs::file_status status = fs::status(path_, error);
   const bool exists = fs::exists(status);
   if (exists && !fs::is_regular_file(status)) {
     fail(Code::kMissing, "study {}: not a file; name one with --study", path_.string());
   }
+  // SQLite takes a log that it cannot open for a folder that cannot be written, and opens that log
+  // late: the file, its log, the log's index, and what it opens for a moment.
+  constexpr int kFiles = 4;
+  need_descriptors(kFiles);
   try {
     open(path_.string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     open_readable();
@@ -177,7 +191,14 @@ void Database::fail_with(int rc, std::string_view doing) const {
   const std::string path = path_.string();
   const char* reason = sqlite3_errstr(rc);
   const char* detail = handle_ != nullptr ? sqlite3_errmsg(handle_) : reason;
-  switch (rc & 0xff) {
+  const int primary = rc & 0xff;
+  if (primary == SQLITE_CANTOPEN || primary == SQLITE_IOERR) {
+    const int error_number = handle_ != nullptr ? sqlite3_system_errno(handle_) : 0;
+    if (error_number == EMFILE || error_number == ENFILE) {
+      fail_errno(false, "cannot open files of the study", path, error_number);
+    }
+  }
+  switch (primary) {
     case SQLITE_NOMEM:
       throw std::bad_alloc();
     case SQLITE_NOTADB:

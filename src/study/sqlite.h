@@ -20,7 +20,8 @@ class Database {
   /// Opens for reading and writing, creating the file if missing; for reading only where it cannot
   /// be written. Changes nothing in a file that exists.
   /// @throws Error{kMissing} unreadable; {kCorrupt} no SQLite file; {kWriteFailed} cannot be
-  /// created.
+  /// created, or too few files may be open.
+  /// @param path empty: in memory alone.
   explicit Database(std::filesystem::path path);
   ~Database();
   Database(const Database&) = delete;

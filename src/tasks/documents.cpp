@@ -10,6 +10,7 @@
 
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/json.h"
 #include "ram/size.h"
 #include "ram/text.h"
 
@@ -141,10 +142,10 @@ void Document::reject(const std::string& what) const {
 }
 
 const Json& Document::at(const char* field) const {
-  const auto found = content_.find(field);
-  if (found != content_.end()) return *found;
+  const auto found = content_->find(field);
+  if (found != content_->end()) return *found;
   std::string there;
-  for (const auto& [name, value] : content_.items()) there += (there.empty() ? "" : ", ") + name;
+  for (const auto& [name, value] : content_->items()) there += (there.empty() ? "" : ", ") + name;
   reject(fmt::format("no field '{}' (there are: {})", field, there));
 }
 
@@ -190,29 +191,28 @@ Document Document::inner(const char* field) const {
   if (!value.is_object()) {
     reject(fmt::format("field '{}' is of type {}, not an object", field, type_of(value)));
   }
-  return {value, file_, line_, index_};
+  return {JsonTree(value), file_, line_, index_};
 }
 
 std::string Document::text_or(const char* field, std::string otherwise) const {
-  const auto found = content_.find(field);
-  if (found == content_.end() || found->is_null()) return otherwise;
+  const auto found = content_->find(field);
+  if (found == content_->end() || found->is_null()) return otherwise;
   if (found->is_number_integer()) return std::to_string(found->get<int64_t>());
   return text(field);
 }
 
 namespace {
 
-Json parse_line(std::string_view text, const std::string& file, int64_t line) {
+JsonTree parse_line(std::string_view text, const std::string& file, int64_t line) {
   constexpr const char* kExpected = "a data file has one JSON object on each line";
   const std::string where = fmt::format("{} line {}", file, line);
-  Json parsed;
   try {
-    parsed = parse_json(text, where);
+    JsonTree parsed(parse_json(text, where));
+    if (parsed->is_object()) return parsed;
   } catch (const Error& error) {
     fail(error.code(), "{}; {}", error.what(), kExpected);
   }
-  if (!parsed.is_object()) fail(Code::kCorrupt, "{}: not a JSON object; {}", where, kExpected);
-  return parsed;
+  fail(Code::kCorrupt, "{}: not a JSON object; {}", where, kExpected);
 }
 
 }  // namespace
@@ -228,8 +228,8 @@ DocumentFile read_documents(const fs::path& path, DataMemory& memory) {
   std::string text;
   for (int64_t line = 1; lines.next(text); ++line) {
     if (text.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    Json parsed = parse_line(text, file.path, line);
-    memory.take(bytes_of(parsed) + static_cast<int64_t>(sizeof(Document) + file.path.size()),
+    JsonTree parsed = parse_line(text, file.path, line);
+    memory.take(bytes_of(*parsed) + static_cast<int64_t>(sizeof(Document) + file.path.size()),
                 file.path);
     file.documents.emplace_back(std::move(parsed), file.path, line, std::ssize(file.documents));
   }

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "ram/json.h"
+#include "ram/json_tree.h"
 
 namespace ram {
 
@@ -29,7 +29,7 @@ class DataMemory {
 /// One line of a data file. What it returns is checked; errors name file, line and field.
 class Document {
  public:
-  Document(nlohmann::json content, std::string file, int64_t line, int64_t index)
+  Document(JsonTree content, std::string file, int64_t line, int64_t index)
       : content_(std::move(content)), file_(std::move(file)), line_(line), index_(index) {}
 
   /// @throws Error{kCorrupt} from all of these: missing, or of another type.
@@ -45,13 +45,13 @@ class Document {
 
   int64_t index() const { return index_; }
   /// The same for documents of the same content, and for no others.
-  std::string identity() const { return content_.dump(); }
+  std::string identity() const { return content_->dump(); }
   [[noreturn]] void reject(const std::string& what) const;
 
  private:
   const nlohmann::json& at(const char* field) const;
 
-  nlohmann::json content_;
+  JsonTree content_;
   std::string file_;
   int64_t line_;
   int64_t index_;

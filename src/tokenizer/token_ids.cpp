@@ -6,6 +6,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 
 namespace ram {
 namespace {
@@ -16,7 +17,8 @@ constexpr JsonLimits kLimits = {.bytes = kMostIdBytes, .depth = 2, .values = int
 }  // namespace
 
 std::vector<std::vector<TokenId>> parse_id_rows(std::string_view json, const std::string& file) {
-  const nlohmann::json document = parse_json(json, file, kLimits);
+  const JsonTree tree(parse_json(json, file, kLimits));
+  const nlohmann::json& document = *tree;
   if (!document.is_array() || document.empty()) {
     fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", file);
   }

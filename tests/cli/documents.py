@@ -101,7 +101,7 @@ class Completion(harness.ProgramTest):
         done = subprocess.run(["bash", "--norc", "-c", script, "bash", line], cwd=self.folder,
                               env=self.env, capture_output=True, text=True, check=False)
         self.assertEqual(done.stderr, "", line)
-        return set(done.stdout.split())
+        return set(filter(None, done.stdout.split("\n")))
 
     def test_ids_of_the_cache(self):
         ran = self.ram("completion", "models", env=self.env)
@@ -130,6 +130,34 @@ class Completion(harness.ProgramTest):
         self.assertEqual(self.offered("ram --json studies "), {"rm"})
         self.assertEqual(self.offered("ram completion "), {"bash", "zsh", "fish", "man", "models"})
         self.assertIn("--budget", self.offered("ram fit x --b"))
+
+    def test_bash_takes_names_as_they_are(self):
+        for name in ("my model", "my other model", "a*b", "axb", "[x]", 'say "hi"', "it's"):
+            (self.folder / name).mkdir()
+        (self.folder / "folder" / "q r.txt").write_text("x")
+        (self.folder / "f[1].txt").write_text("x")
+        both = {"my model", "my other model"}
+        self.assertEqual(self.offered("ram fit my"), both)
+        for line in (r"ram fit my\ ", 'ram fit "my ', "ram fit 'my "):
+            self.assertEqual(self.offered(line), both, line)
+        self.assertEqual(self.offered(r"ram fit my\ m"), {"my model"})
+        self.assertEqual(self.offered("ram fit a"), {"a*b", "axb"})
+        self.assertEqual(self.offered(r"ram fit a\*"), {"a*b"})
+        self.assertEqual(self.offered("ram fit ["), {"[x]"})
+        self.assertEqual(self.offered(r'ram fit "say \"'), {'say "hi"'})
+        self.assertEqual(self.offered(r"ram fit it\'"), {"it's"})
+        self.assertEqual(self.offered("ram analyze x --csv f"), {"file.txt", "folder", "f[1].txt"})
+        self.assertEqual(self.offered(r"ram analyze x --csv=folder/q\ "), {"folder/q r.txt"})
+        # A word that was typed before, with a space in it, is one word.
+        self.assertEqual(self.offered("ram fit 'my model' --method=s"), {"squared"})
+
+    def test_bash_runs_nothing_that_a_name_says(self):
+        name = "models--Org--$(>run)"
+        snapshot = self.folder / "hub" / name / "snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        self.offered("ram fit Org/")
+        self.assertFalse((self.folder / "run").exists())
 
     def test_fish_and_zsh_accept_their_scripts(self):
         for shell, check in (("fish", ["--no-execute"]), ("zsh", ["-n"])):

@@ -11,12 +11,25 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
+from calibration import LITTLE, CalibrationTest  # noqa: E402
 
 DEMO = pathlib.Path(__file__).parent.parent.parent / "models" / "demo"
 USAGE, MISSING, WRITE_FAILED = 2, 3, 7
 
 
-class Limits(harness.ProgramTest):
+def cut_into_shards(model, count):
+    """The weights of a model, in as many files."""
+    tensors = harness.read_safetensors(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    files = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
+    located = {name: files[i * count // len(tensors)] for i, name in enumerate(tensors)}
+    for file in files:
+        harness.write_safetensors(model / file, {name: tensor for name, tensor in tensors.items()
+                                                 if located[name] == file})
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": located}))
+
+
+class Limited(harness.ProgramTest):
     def limited(self, limit, value, *arguments):
         """Status and stderr of the program under a limit of its own."""
 
@@ -32,6 +45,8 @@ class Limits(harness.ProgramTest):
                             (done.returncode, err))
         return done.returncode, err
 
+
+class Limits(Limited):
     def left(self):
         return sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("ram.db"))
 
@@ -90,6 +105,21 @@ class Limits(harness.ProgramTest):
                 self.assertFalse((self.folder / "none.db").exists(), (files, err))
         self.assertTrue(said)
 
+    def test_a_study_that_cannot_be_opened_is_no_study_that_cannot_be_written(self):
+        if harness.sanitized():
+            self.skipTest("the sanitizer's own checks open files")
+        cut_into_shards(harness.write_model(self.folder / "model"), 8)
+        self.assertEqual(self.ram("analyze", "model").status, 0)  # a study that is there, with a log
+        said = 0
+        for files in range(4, 64):
+            status, err = self.limited(resource.RLIMIT_NOFILE, files, "sweep", "model")
+            if status == 0:
+                break
+            self.assertEqual(status, MISSING, (files, err))
+            said += "limit" in err
+        self.assertEqual(status, 0)
+        self.assertGreater(said, 2)
+
     def test_a_soft_limit_on_open_files_is_raised(self):
         def lower():
             resource.setrlimit(resource.RLIMIT_NOFILE,
@@ -99,6 +129,31 @@ class Limits(harness.ProgramTest):
                               env=harness.environment(), timeout=harness.TIMEOUT_S,
                               preexec_fn=lower)
         self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class FilesOfARun(CalibrationTest, Limited):
+    def test_shards_that_are_opened_again_are_counted_before_work(self):
+        if harness.sanitized():
+            self.skipTest("the sanitizer's own checks open files")
+        cut_into_shards(self.model, 12)
+        said = []
+        for files in range(12, 80):
+            status, err = self.limited(resource.RLIMIT_NOFILE, files, "fit", self.model, "--effort",
+                                       "best", "--budget", 360_000, "-o", "out", *LITTLE,
+                                       "--study", "none.db")
+            if status == 0:
+                break
+            self.assertEqual(status, MISSING, err)
+            self.assertFalse((self.folder / "none.db").exists(), (files, err))
+            if "more files" in err:
+                said.append(files)
+        self.assertEqual(status, 0)
+        self.assertIn(36, said)
+        # What plans without writing is told so as well.
+        status, err = self.limited(resource.RLIMIT_NOFILE, 30, "plan", self.model, "--method",
+                                   "measured", "--budget", 360_000, *LITTLE, "--study", "other.db")
+        self.assertEqual(status, MISSING, err)
+        self.assertFalse((self.folder / "other.db").exists(), err)
 
 
 if __name__ == "__main__":

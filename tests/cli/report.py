@@ -194,6 +194,27 @@ class Report(harness.ProgramTest):
         self.assertEqual(ran.status, MISSING, ran)
         self.assertIn("heldout.txt, other.txt", ran.err)
 
+    def test_two_at_once_on_one_output_leave_the_page_of_one(self):
+        self.ram_ok("sweep", DEMO, "--points", 4)
+        # They name the study as it was typed, so that the pages differ.
+        alone = set()
+        for study in ("ram.db", "./ram.db"):
+            self.ram_ok("report", "-o", "alone.html", "--study", study)
+            alone.add((self.folder / "alone.html").read_bytes())
+        self.assertEqual(len(alone), 2)
+        before = sorted(os.listdir(self.folder))
+        for _ in range(5):
+            both = [subprocess.Popen([harness.PROGRAM, "report", "-o", "both.html", "--study", study, "--quiet"],
+                                     cwd=self.folder, env=harness.environment(), stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.PIPE) for study in ("ram.db", "./ram.db")]
+            for one in both:
+                err = one.communicate(timeout=harness.TIMEOUT_S)[1]
+                self.assertEqual((one.returncode, err), (0, b""))
+            self.assertIn((self.folder / "both.html").read_bytes(), alone)
+            (self.folder / "both.html").unlink()
+        self.assertEqual(sorted(name for name in os.listdir(self.folder) if not name.startswith("ram.db-")),
+                         [name for name in before if not name.startswith("ram.db-")])
+
     def test_sections_without_data_name_the_command_that_fills_them(self):
         self.ram_ok("sweep", DEMO, "--points", 4)
         text, _ = self.page()

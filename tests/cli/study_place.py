@@ -108,6 +108,27 @@ class Place(harness.ProgramTest):
             self.assert_refused(named, 4, "junk.db")
         self.assertEqual((self.folder / "junk.db").read_text(), "junk")
 
+    def test_explain_needs_no_study_where_the_model_is_named(self):
+        self.assertEqual(self.ram("fit", "model", "--bpw", "5", "-o", "out").status, 0)
+        good = self.ram("explain", "out", "--model", "model")
+        self.assertEqual((good.status, good.err), (0, ""))
+        whole = (self.folder / "ram.db").read_bytes()
+        (self.folder / "junk.db").write_text("junk")
+        # Its first page tells of tables that the others do not hold.
+        (self.folder / "damaged.db").write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+        for name in ("junk.db", "damaged.db", "no/folder/ram.db"):
+            ran = self.here("explain", "out", "--model", "model", RAM_STUDY=name)
+            self.assertEqual((ran.status, ran.out), (0, good.out), ran)
+            self.assertEqual(ran.err.count("the study was not used: "), 1, ran)
+            self.assertIn(name.split("/")[-1], ran.err)
+            named = self.here("explain", "out", "--model", "model", "--study", name)
+            self.assertIn(named.status, (4, 7), named)
+        self.assertEqual((self.folder / "junk.db").read_text(), "junk")
+        # What is wrong with the model is said of the model.
+        (self.folder / "model" / "model.safetensors").write_bytes(b"")
+        ran = self.here("explain", "out", "--model", "model", RAM_STUDY="junk.db")
+        self.assert_refused(ran, 4, "model.safetensors")
+
     def test_a_home_that_cannot_be_written(self):
         (self.folder / "file").write_text("x")
         ran = self.here("analyze", "model", home=self.folder / "file" / "home")

@@ -76,6 +76,39 @@ class Tokenize(harness.ProgramTest):
                                        "--decode", "--json")
         self.assertEqual((status, json.loads(out)), (0, {"text": "a b"}))
 
+    def test_more_than_memory_is_for_is_one_line_and_is_not_read_to_its_end(self):
+        small = b"a b " * 1000
+        for special in ((), ("--decode",)):
+            data = small if not special else b"1 2 " * 1000
+            self.refused(USAGE, data, "llama2", "--memory", "32KiB", *special, says=("stdin", "--memory"))
+            self.assertEqual(self.tokenize(data, "llama2", "--memory", "1MiB", *special)[0], 0)
+        self.refused(USAGE, b"a" * 20_000, "llama2", "--memory", "1MiB", says=("without a space", "--memory"))
+        endless = subprocess.Popen(["yes", "some words"], stdout=subprocess.PIPE)
+        try:
+            done = subprocess.run([harness.PROGRAM, "tokenize", "llama2", "--memory", "64MiB"], cwd=self.folder,
+                                  stdin=endless.stdout, capture_output=True, env=harness.environment(),
+                                  check=False, timeout=harness.TIMEOUT_S)
+        finally:
+            endless.kill()
+            endless.wait()
+            endless.stdout.close()
+        self.assertEqual((done.returncode, done.stdout), (USAGE, b""), done.stderr)
+
+    def test_a_large_file_that_is_no_tokenizer_is_not_read(self):
+        path = self.folder / "llama2" / "tokenizer.json"
+        with open(path, "r+b") as file:
+            file.truncate((64 << 20) + 1)
+        self.refused(CORRUPT, b"a", "llama2", says=("tokenizer.json", "expected at most"))
+
+    def test_ids_of_a_text_of_many_pieces_are_one_line(self):
+        text = b"Some words, 123. " * 30000
+        ids = self.ids(text, "llama2")
+        self.assertGreater(len(ids), 300_000)
+        line = " ".join(map(str, ids)).encode()
+        self.assertEqual(self.tokenize(line, "llama2", "--decode")[:2], (0, text))
+        status, out, _ = self.tokenize(text, "llama2", "--json")
+        self.assertEqual((status, out), (0, json.dumps({"ids": ids}, separators=(",", ":")).encode() + b"\n"))
+
     def test_empty_input_gives_empty_output(self):
         self.assertEqual(self.tokenize(b"", "llama2")[:2], (0, b"\n"))
         self.assertEqual(self.tokenize(b" \n", "llama2", "--decode")[:2], (0, b""))

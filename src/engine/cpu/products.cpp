@@ -6,10 +6,12 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 #include <tuple>
 #include <vector>
 
 #include <oneapi/dnnl/dnnl.hpp>
+#include <sys/mman.h>
 
 #include "ram/error.h"
 #include "ram/thread.h"
@@ -29,8 +31,40 @@ const dnnl::engine& cpu() {
   return kEngine;
 }
 
+/// oneDNN (2.6 seen) does not look at all that it is given when it makes things: without memory it
+/// ends the program. So it is asked for before, by one thread at a time; what takes memory
+/// elsewhere meanwhile can still be in the way.
+/// @throws std::bad_alloc
+template <typename Make>
+auto made_with_memory(const Make& make) {
+  constexpr size_t kEnough = size_t{16} << 20;  // of code and tables, many times over
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  // Of the system: the heap may have room that code cannot be in.
+  void* room = mmap(nullptr, kEnough, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+  if (room == MAP_FAILED) throw std::bad_alloc();
+  munmap(room, kEnough);
+  return make();
+}
+
+/// What oneDNN says of memory, as all else here says it.
+[[noreturn]] void fail_as(const dnnl::error& error) {
+  if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+  throw error;
+}
+
+/// As use_one_openmp_thread, whose library ends the program too where a thread's first call finds
+/// no memory.
+void prepare_thread() {
+  thread_local const bool prepared = made_with_memory([] {
+    use_one_openmp_thread();
+    return true;
+  });
+  (void)prepared;
+}
+
 dnnl::stream& this_stream() {
-  thread_local dnnl::stream stream(cpu());
+  thread_local dnnl::stream stream = made_with_memory([] { return dnnl::stream(cpu()); });
   return stream;
 }
 
@@ -75,25 +109,31 @@ struct Products::State {
     size_t scratchpad = 0;
   };
 
+  struct Packer {
+    dnnl::reorder primitive;
+    size_t scratchpad = 0;
+  };
+
   bool bf16 = false;   // the processor multiplies bf16
   bool tiled = false;  // by tiles.h
   std::mutex mutex;
   std::map<std::pair<int64_t, int64_t>, Desc> layouts;
   std::map<Key, std::shared_ptr<const Entry>> entries;
+  std::map<std::pair<int64_t, int64_t>, std::shared_ptr<const Packer>> packers;
 
   Type type() const { return bf16 ? Type::bf16 : Type::f32; }
 
   /// @pre mutex held.
   const Desc& layout(int64_t n, int64_t k) {
-    const auto [at, fresh] = layouts.try_emplace({n, k});
-    if (fresh) {
-      use_one_openmp_thread();
-      at->second =
-          matmul_desc(Desc({kRowBlock, k}, type(), Tag::ab), Desc({k, n}, type(), Tag::any),
-                      Desc({kRowBlock, n}, Type::f32, Tag::ab))
-              .weights_desc();
-    }
-    return at->second;
+    const auto known = layouts.find({n, k});
+    if (known != layouts.end()) return known->second;
+    prepare_thread();
+    const Desc made = made_with_memory([&] {
+      return matmul_desc(Desc({kRowBlock, k}, type(), Tag::ab), Desc({k, n}, type(), Tag::any),
+                         Desc({kRowBlock, n}, Type::f32, Tag::ab))
+          .weights_desc();
+    });
+    return layouts.emplace(std::pair(n, k), made).first->second;
   }
 
   std::shared_ptr<const Entry> entry(int64_t rows, int64_t n, int64_t k) {
@@ -103,19 +143,40 @@ struct Products::State {
       const Desc x({rows, k}, type(), Tag::ab);
       const Desc w = layout(n, k);
       const Desc y({rows, n}, Type::f32, Tag::ab);
-      const auto made = matmul_desc(x, w, y);
-      entry = std::make_shared<Entry>(
-          Entry{dnnl::matmul(made), x, w, y, made.scratchpad_desc().get_size()});
+      entry = made_with_memory([&] {
+        const auto made = matmul_desc(x, w, y);
+        return std::make_shared<Entry>(
+            Entry{dnnl::matmul(made), x, w, y, made.scratchpad_desc().get_size()});
+      });
     }
     return entry;
   }
+
+  /// Made once, and not by every thread for every matrix: it takes memory to make.
+  std::shared_ptr<const Packer> packer(int64_t n, int64_t k, const dnnl::memory& from,
+                                       const dnnl::memory& to) {
+    const std::lock_guard lock(mutex);
+    auto& packer = packers[{n, k}];
+    if (!packer) {
+      packer = made_with_memory([&] {
+        dnnl::primitive_attr attributes;
+        attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+        const dnnl::reorder::primitive_desc made(from, to, attributes);
+        return std::make_shared<Packer>(
+            Packer{dnnl::reorder(made), made.scratchpad_desc().get_size()});
+      });
+    }
+    return packer;
+  }
 };
 
-Products::Products(Precision precision) : state_(std::make_unique<State>()) {
+Products::Products(Precision precision) try : state_(std::make_unique<State>()) {
   // What DNNL_VERBOSE asks for would go to stdout, into what the program prints there.
   dnnl_set_verbose(0);
   state_->bf16 = precision == Precision::kBF16 && processor_has_bf16();
-  state_->tiled = !state_->bf16 && !lays_out_weights();
+  state_->tiled = !state_->bf16 && !made_with_memory(lays_out_weights);
+} catch (const dnnl::error& error) {
+  fail_as(error);
 }
 
 Products::~Products() = default;
@@ -124,18 +185,20 @@ bool Products::wants_bf16() const {
   return state_->bf16;
 }
 
-int64_t Products::packed_bytes(int64_t n, int64_t k) {
+int64_t Products::packed_bytes(int64_t n, int64_t k) try {
   if (state_->tiled) return tiled_floats(n, k) * 4;
   const std::lock_guard lock(state_->mutex);
   return static_cast<int64_t>(state_->layout(n, k).get_size());
+} catch (const dnnl::error& error) {
+  fail_as(error);
 }
 
-void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packed) {
+void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packed) try {
   if (state_->tiled) {
     tile_weights(weights, k, 1, n, k, reinterpret_cast<float*>(packed));
     return;
   }
-  use_one_openmp_thread();
+  prepare_thread();
   Desc layout;
   {
     const std::lock_guard lock(state_->mutex);
@@ -144,11 +207,18 @@ void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packe
   // [n, k] row-major is [k, n] with the first axis fastest. oneDNN does not write through `from`.
   dnnl::memory from(Desc({k, n}, Type::f32, Tag::ba), cpu(), const_cast<float*>(weights));
   dnnl::memory to(layout, cpu(), packed);
-  dnnl::reorder(from, to).execute(this_stream(), from, to);
+  const auto packer = state_->packer(n, k, from, to);
+  thread_local ThreadBuffer scratch;
+  const dnnl::memory scratchpad(Desc({static_cast<int64_t>(packer->scratchpad)}, Type::u8, Tag::a),
+                                cpu(), scratch.at_least(packer->scratchpad + 64));
+  packer->primitive.execute(
+      this_stream(), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, scratchpad}});
   this_stream().wait();
+} catch (const dnnl::error& error) {
+  fail_as(error);
 }
 
-void Products::multiply(const Product& product) {
+void Products::multiply(const Product& product) try {
   RAM_CHECK(product.rows >= 1 && product.rows <= kRowBlock);
   if (state_->tiled) {
     multiply_tiled({.x = product.x,
@@ -163,7 +233,7 @@ void Products::multiply(const Product& product) {
                     .y_stride = product.y_stride});
     return;
   }
-  use_one_openmp_thread();
+  prepare_thread();
   thread_local ThreadBuffer scratch;
   thread_local ThreadBuffer dense;
   const int64_t rows = padded_rows(product.rows);
@@ -192,6 +262,8 @@ void Products::multiply(const Product& product) {
     std::memcpy(product.y + i * product.y_stride, out + i * product.n,
                 static_cast<size_t>(product.n) * 4);
   }
+} catch (const dnnl::error& error) {
+  fail_as(error);
 }
 
 }  // namespace ram

@@ -1,14 +1,21 @@
 #include "cpu/products.h"
 
 #include <cmath>
+#include <fstream>
+#include <new>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ram/thread.h"
 
 #include "cpu/buffer.h"
 #include "cpu/kernels.h"
+#include "support/sanitizers.h"
 #include "support/tiny_model.h"
 
 namespace ram {
@@ -110,6 +117,54 @@ TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
   const auto b = multiply(exact, Packed(exact, w, n, k), x, 100, n, k);
   for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4);
 }
+
+#if !RAM_SANITIZED && defined(__linux__)
+// oneDNN does not look at all that the system gives it: a small room for addresses must not end the
+// program. @return 0: all is packed, 3: refused for memory.
+int pack_within(rlim_t room) {
+  const int64_t sizes[] = {64, 96, 160, 256, 320, 33, 130, 72};
+  constexpr int64_t kMost = 320 * 320;
+  const auto weights = random_values(kMost, 1);
+  const int64_t count = std::ssize(sizes) * std::ssize(sizes);
+  std::vector<std::vector<float>> packed(static_cast<size_t>(count),
+                                         std::vector<float>(static_cast<size_t>(2 * kMost)));
+  ThreadPool pool(3);
+  pool.run(3, [](int64_t, int) {});
+  std::ifstream statm("/proc/self/statm");
+  rlim_t pages = 0;
+  statm >> pages;
+  const rlim_t most = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + room;
+  const rlimit limit = {.rlim_cur = most, .rlim_max = most};
+  setrlimit(RLIMIT_AS, &limit);
+  try {
+    Products products(Precision::kF32);
+    pool.run(count, [&](int64_t i, int) {
+      const int64_t n = sizes[i % std::ssize(sizes)];
+      const int64_t k = sizes[i / std::ssize(sizes)];
+      if (products.packed_bytes(n, k) > 8 * kMost) return;
+      products.pack(weights.data(), n, k,
+                    reinterpret_cast<std::byte*>(packed[static_cast<size_t>(i)].data()));
+    });
+  } catch (const std::bad_alloc&) {
+    return 3;
+  }
+  return 0;
+}
+
+TEST(Products, PackingWithoutMemoryIsRefused) {
+  int refused = 0;
+  for (rlim_t room = 0; room <= rlim_t{64} << 20; room += rlim_t{1} << 20) {
+    const pid_t child = fork();
+    if (child == 0) _exit(pack_within(room));
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status)) << room << ": signal " << WTERMSIG(status);
+    ASSERT_THAT(WEXITSTATUS(status), ::testing::AnyOf(0, 3)) << room;
+    refused += WEXITSTATUS(status) == 3 ? 1 : 0;
+  }
+  EXPECT_GT(refused, 0);
+}
+#endif
 
 }  // namespace
 }  // namespace ram

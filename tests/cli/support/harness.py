@@ -95,6 +95,16 @@ def write_safetensors(path, tensors):
             file.write(data)
 
 
+def read_safetensors(path):
+    """What write_safetensors takes."""
+    data = pathlib.Path(path).read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    values = data[8 + length:]
+    return {name: (entry["dtype"], entry["shape"], values[slice(*entry["data_offsets"])])
+            for name, entry in header.items() if name != "__metadata__"}
+
+
 def tiny_tensors(hidden=64, layers=2, intermediate=128, vocab=96, experts=0, dtype="BF16", seed=1):
     shapes = {"model.embed_tokens.weight": [vocab, hidden]}
     for i in range(layers):
