@@ -6,6 +6,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_tree.h"
 
 namespace ram {
 
@@ -15,7 +16,8 @@ namespace ram {
 template <typename Take>
 auto take_json(const std::string& text, const Take& take) {
   try {
-    return take(parse_json(text, "JSON"));
+    const JsonTree tree(parse_json(text, "JSON"));
+    return take(*tree);
   } catch (const nlohmann::json::exception& error) {
     fail(Code::kCorrupt, "{}", error.what());
   }
