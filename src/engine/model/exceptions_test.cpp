@@ -67,6 +67,7 @@ TEST_P(Exceptions, AnObserverThatThrowsIsNotAskedAgain) {
         if (++*counter == at) throw Stop();
       };
       EXPECT_THROW(model_.run_layers(hidden, 0, model_.layers(), observe), Stop) << at;
+      for (const Matrix& row : hidden) EXPECT_EQ(row.rows(), 0);
     }
     // Freed: whatever would still call it is found by the sanitizers.
     const int seen = *calls;

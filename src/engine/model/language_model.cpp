@@ -1,6 +1,6 @@
 // Opening a model, and taking blocks of rows through its layers.
 #include <algorithm>
-#include <string>
+#include <utility>
 
 #include "ram/cancellation.h"
 #include "ram/error.h"
@@ -54,7 +54,7 @@ std::vector<Sequence> LanguageModel::State::sequences_of(HiddenRows& rows) {
   sequences.reserve(rows.size());
   for (Matrix& row : rows) {
     RAM_CHECK(row.cols() == config().hidden);
-    sequences.emplace_back().hidden = backend->upload(std::move(row));
+    sequences.emplace_back().hidden = backend->upload(std::exchange(row, {}));
   }
   return sequences;
 }
