@@ -1,8 +1,7 @@
 // A model folder as one table: tensors of whatever names and shards become units with roles, named
 // as mlx_lm names its modules. Everything above this module speaks of units and roles only.
 //
-// Adding a family: a row in src/checkpoint/families.cpp (names to roles), and, where its tensors
-// are stored in another shape than mlx_lm's, a Reshape there.
+// Adding a family: a file in src/checkpoint/families/ (docs/architecture.md).
 #pragma once
 
 #include <cstddef>
@@ -124,6 +123,8 @@ enum class Quantized : uint8_t {
   kAccept,  ///< in MLX's affine format: a finished folder of ours, of mlx_lm or of others
 };
 
+struct Family;  // src/checkpoint/family.h
+
 class Checkpoint {
  public:
   /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
@@ -142,10 +143,11 @@ class Checkpoint {
   /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
   /// the folder's last component, as printable() has it.
   std::string name;
-  std::filesystem::path folder;  ///< where it is, symbolic links of the cache not resolved
-  std::string model_type;        ///< as config.json says
-  std::string config_json;       ///< config.json's text
-  ModelConfig config;            ///< what the forward pass needs of config.json
+  std::filesystem::path folder;    ///< where it is, symbolic links of the cache not resolved
+  std::string model_type;          ///< as config.json says
+  const Family* family = nullptr;  ///< the row of that model_type; null: made by hand
+  std::string config_json;         ///< config.json's text
+  ModelConfig config;              ///< what the forward pass needs of config.json
   int layers = 0;
   bool tied_embeddings = false;
   std::optional<DType> torch_dtype;   ///< of config.json (or dtype), if it is a weight dtype

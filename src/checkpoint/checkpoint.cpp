@@ -18,6 +18,7 @@
 #include "folder.h"
 #include "foreign.h"
 #include "json_text.h"
+#include "open_checkpoint.h"
 #include "side_files.h"
 #include "table.h"
 
@@ -144,18 +145,29 @@ void compare_index(const ShardList& shards, const std::vector<SourceTensor>& ten
   if (wrong > 1) notes.back() += fmt::format("; it is wrong about {} more", wrong - 1);
 }
 
+/// The weight of the embedding or of the head, or null.
+const SourceTensor* find_weight(const Family& family, Role role,
+                                const std::vector<SourceTensor>& tensors) {
+  for (const std::string& name : weight_names(family, role)) {
+    const SourceTensor* tensor = find_tensor(tensors, name);
+    if (tensor != nullptr) return tensor;
+  }
+  return nullptr;
+}
+
 /// config.json ties the head to the embedding, and the files hold a head: one that differs is the
 /// model's, and config.json is wrong.
 /// @source transformers 5.24, modeling_utils.py, `tie_weights`: unequal ones are not tied. mlx_lm
 /// 0.32.2 drops the head, so config.json of the output says that it is not tied.
 void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
                  const std::vector<SourceTensor>& tensors, std::vector<std::string>& notes) {
-  const SourceTensor* head = find_tensor(tensors, "lm_head.weight");
-  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  const SourceTensor* head = find_weight(*config.family, Role::kHead, tensors);
+  const SourceTensor* embedding = find_weight(*config.family, Role::kEmbedding, tensors);
   if (config.tied != true || head == nullptr || embedding == nullptr) return;
   if (config.stored.any()) {
     // A folder that mlx_lm alone reads is what mlx_lm makes of it.
-    notes.emplace_back("tie_word_embeddings is true: lm_head.weight is passed over, as by mlx_lm");
+    notes.push_back(fmt::format("tie_word_embeddings is true: {} is passed over, as by mlx_lm",
+                                head->info.name));
     return;
   }
   if (same_values(files, *head, *embedding)) {
@@ -164,10 +176,10 @@ void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
     return;
   }
   config.tied = false;
-  notes.emplace_back(
-      "tie_word_embeddings is true, and lm_head.weight differs from model.embed_tokens.weight: the "
-      "head of the files is used, as by transformers 5, and a finished folder says that it is not "
-      "tied");
+  notes.push_back(fmt::format(
+      "tie_word_embeddings is true, and {} differs from {}: the head of the files is used, as by "
+      "transformers 5, and a finished folder says that it is not tied",
+      head->info.name, embedding->info.name));
 }
 
 /// Two keys of config.json name the dtype, and the files have one of their own.
@@ -175,7 +187,7 @@ std::optional<DType> settle_dtype(const ParsedConfig& config,
                                   const std::vector<SourceTensor>& tensors,
                                   std::vector<std::string>& notes) {
   if (config.dtypes.empty()) return std::nullopt;
-  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  const SourceTensor* embedding = find_weight(*config.family, Role::kEmbedding, tensors);
   const std::optional<DType> stored =
       embedding != nullptr ? std::optional(embedding->info.dtype) : std::nullopt;
   DType chosen = config.dtypes.front();
@@ -294,6 +306,11 @@ std::optional<Role> parse_role(std::string_view name) {
 }
 
 Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized) {
+  return open_checkpoint(folder_or_id, quantized, families());
+}
+
+Checkpoint open_checkpoint(const std::string& folder_or_id, Quantized quantized,
+                           FamilyTable families) {
   const ModelFolder folder = find_model_folder(folder_or_id);
   const std::filesystem::path config_path = folder.path / "config.json";
   std::error_code error;
@@ -307,7 +324,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   checkpoint.folder = folder.path;
   note_files(checkpoint);
   checkpoint.config_json = read_text_file(config_path, kMaxConfigBytes);
-  ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
+  ParsedConfig config =
+      parse_config(checkpoint.config_json, config_path.string(), quantized, families);
+  checkpoint.family = config.family;
   checkpoint.model_type = config.model.model_type;
   checkpoint.layers = static_cast<int>(config.model.layers);
   ShardList shards = find_shards(folder);

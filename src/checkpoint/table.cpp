@@ -47,27 +47,29 @@ class Builder {
         used_(tensors.size(), false) {}
 
   UnitTable build() {
-    const bool has_head = find("lm_head.weight") >= 0;
+    const std::vector<std::string> heads = weight_names(*config_.family, Role::kHead);
+    const bool has_head = std::any_of(heads.begin(), heads.end(),
+                                      [&](const std::string& name) { return find(name) >= 0; });
     // If the config does not say, transformers expects a separate head, and mlx_lm mostly none.
     table_.tied = config_.tied.value_or(!has_head && config_.family->may_be_tied);
     if (table_.tied && !config_.family->may_be_tied) {
       fail(Code::kUnsupported,
-           "tie_word_embeddings is true, and the files hold no lm_head.weight: mlx_lm's {} model "
+           "tie_word_embeddings is true, and the files hold no {}: mlx_lm's {} model "
            "needs a head of its own ({})",
-           config_.family->model_type, folder_);
+           heads.front(), config_.family->model_type, folder_);
     }
     add_blocks(config_.family->before, -1);
     for (int64_t layer = 0; layer < config_.model.layers; ++layer) {
       add_blocks(config_.family->layer, static_cast<int>(layer));
     }
     add_blocks(config_.family->after, -1);
-    drop_or_refuse_the_rest();
+    drop_or_refuse_the_rest(heads);
     return std::move(table_);
   }
 
  private:
-  void add_blocks(const std::vector<std::span<const ModuleRow>>& blocks, int layer) {
-    for (const auto& block : blocks) {
+  void add_blocks(std::span<const ModuleRows> blocks, int layer) {
+    for (const ModuleRows& block : blocks) {
       for (const ModuleRow& row : block) {
         if (applies(row.when, layer)) add_unit(row, layer);
       }
@@ -99,14 +101,12 @@ class Builder {
     unit.cols = config_.size(row.cols);
     unit.quantizable = row.kind != Kind::kVector;
     unit.uniform_rule = row.uniform_rule;
-    const std::string own = unit.tensor;
-    const Source whole = {own, Layout::kWhole};
-    const auto sources = row.sources.empty() ? std::span(&whole, 1) : row.sources;
-    const auto present = std::find_if(sources.begin(), sources.end(), [&](const Source& source) {
-      return find(tensor_name(source, layer, 0)) >= 0;
-    });
+    const std::vector<NamedSource> sources = sources_of(*config_.family, row);
+    const auto present = std::find_if(
+        sources.begin(), sources.end(),
+        [&](const NamedSource& source) { return find(tensor_name(source, layer, 0)) >= 0; });
     // Where none is there, taking the first names what is missing.
-    const Source& source = present == sources.end() ? sources.front() : *present;
+    const NamedSource& source = present == sources.end() ? sources.front() : *present;
     unit.stored = stored_format(unit, tensor_name(source, layer, 0));
     take(source, row.kind, layer, unit);
     if (row.kind == Kind::kVector) {
@@ -117,8 +117,8 @@ class Builder {
       unit.shape = {static_cast<int64_t>(unit.parts.size()), unit.rows, unit.cols};
     }
     if (has_bias(row.bias)) {
-      const std::string name = unit.name + ".bias";
-      unit.carried.push_back({take_tensor(name, {unit.rows}), name});
+      unit.carried.push_back(
+          {take_tensor(bias_name(row, layer), {unit.rows}), unit.name + ".bias"});
     }
     table_.units.push_back(std::move(unit));
   }
@@ -158,7 +158,7 @@ class Builder {
   }
 
   /// Fills the unit's parts from one source. A new Layout is a case here.
-  void take(const Source& source, Kind kind, int layer, Unit& unit) {
+  void take(const NamedSource& source, Kind kind, int layer, Unit& unit) {
     const int64_t experts = config_.model.experts;
     const auto name = [&](int64_t expert) { return tensor_name(source, layer, expert); };
     const auto add_parts = [&](Part part, int64_t count, int64_t stride) {
@@ -273,11 +273,13 @@ class Builder {
            (bias == Bias::kIfMlpBias && config_.mlp_bias);
   }
 
-  void drop_or_refuse_the_rest() {
+  void drop_or_refuse_the_rest(const std::vector<std::string>& heads) {
     for (size_t i = 0; i < tensors_.size(); ++i) {
       if (used_[i]) continue;
       const std::string& name = tensors_[i].info.name;
-      if (!is_derived_tensor(name) && !(table_.tied && name == "lm_head.weight")) {
+      const bool tied_head =
+          table_.tied && std::find(heads.begin(), heads.end(), name) != heads.end();
+      if (!is_derived_tensor(name) && !tied_head) {
         fail(Code::kUnsupported,
              "tensor {} has no place in a {} of {} layers as config.json describes "
              "it: mlx_lm would not load it; remove it or correct config.json ({})",
@@ -287,8 +289,19 @@ class Builder {
     }
   }
 
-  std::string tensor_name(const Source& source, int layer, int64_t expert) const {
+  static std::string tensor_name(const NamedSource& source, int layer, int64_t expert) {
     return with_number(with_number(source.name, "{l}", layer), "{e}", expert);
+  }
+
+  /// The first that is there, else the first.
+  std::string bias_name(const ModuleRow& row, int layer) const {
+    std::string first;
+    for (const std::string_view path : file_paths(*config_.family, row.module)) {
+      std::string name = with_number(path, "{l}", layer) + ".bias";
+      if (find(name) >= 0) return name;
+      if (first.empty()) first = std::move(name);
+    }
+    return first;
   }
 
   const TensorInfo& info(int tensor) const { return tensors_.at(static_cast<size_t>(tensor)).info; }
