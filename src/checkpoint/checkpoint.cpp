@@ -284,16 +284,18 @@ int64_t element_bytes(const Unit& unit) {
   return dtype_bits(unit.dtype) / 8;
 }
 
-/// Of one row of a unit that is stored quantized.
-int64_t code_row_bytes(const Unit& unit) {
-  return unit.cols / 8 * unit.stored->bits;
-}
-
-int64_t scale_row_bytes(const Unit& unit) {
-  return unit.cols / unit.stored->group_size * element_bytes(unit);
-}
-
 }  // namespace
+
+bool is_rows(const Part& part, int64_t cols) {
+  return part.storage == Storage::kPlain && part.below.empty() && part.view.row_step == cols &&
+         part.view.col_step == 1 && (cols == 0 || part.view.first % cols == 0);
+}
+
+std::vector<int> other_tensors(const Part& part) {
+  std::vector<int> others = part.below;
+  if (part.storage != Storage::kPlain) others.push_back(part.scales);
+  return others;
+}
 
 std::string_view role_name(Role role) {
   return kRoleNames.at(static_cast<size_t>(role));
@@ -404,55 +406,6 @@ int64_t Checkpoint::bytes() const {
     }
   }
   return total;
-}
-
-void Checkpoint::read_rows(const Unit& unit, int part, int64_t row, int64_t count,
-                           std::byte* out) const {
-  RAM_CHECK(!unit.stored);
-  RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const int64_t row_bytes = unit.cols * element_bytes(unit);
-  switch (from.reshape) {
-    case Reshape::kRows:
-      read_tensor(from.tensor, (from.first_row + row) * row_bytes,
-                  {out, static_cast<size_t>(count * row_bytes)});
-      return;
-  }
-  RAM_CHECK(false);
-}
-
-void Checkpoint::read_encoded_rows(const Unit& unit, int part, int64_t row, int64_t count,
-                                   uint32_t* codes, std::byte* scales, std::byte* biases) const {
-  RAM_CHECK(unit.stored);
-  RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const int64_t first = from.first_row + row;
-  const auto read = [&](int tensor, int64_t row_bytes, std::byte* out) {
-    read_tensor(tensor, first * row_bytes, {out, static_cast<size_t>(count * row_bytes)});
-  };
-  read(from.tensor, code_row_bytes(unit), reinterpret_cast<std::byte*>(codes));
-  read(from.scales, scale_row_bytes(unit), scales);
-  read(from.biases, scale_row_bytes(unit), biases);
-}
-
-void Checkpoint::prefetch_rows(const Unit& unit, int part, int64_t row, int64_t count) const {
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const auto prefetch = [&](int index, int64_t row_bytes) {
-    const SourceTensor& tensor = tensors.at(static_cast<size_t>(index));
-    files.at(static_cast<size_t>(tensor.file))
-        .prefetch(tensor.info.begin + (from.first_row + row) * row_bytes, count * row_bytes);
-  };
-  if (!unit.stored) return prefetch(from.tensor, unit.cols * element_bytes(unit));
-  prefetch(from.tensor, code_row_bytes(unit));
-  prefetch(from.scales, scale_row_bytes(unit));
-  prefetch(from.biases, scale_row_bytes(unit));
-}
-
-void Checkpoint::read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const {
-  const SourceTensor& source = tensors.at(static_cast<size_t>(tensor));
-  const auto size = static_cast<int64_t>(out.size());
-  RAM_CHECK(offset >= 0 && offset <= source.info.bytes() - size);
-  files.at(static_cast<size_t>(source.file)).read(source.info.begin + offset, out);
 }
 
 }  // namespace ram

@@ -26,11 +26,11 @@ std::vector<std::string_view> file_paths(const Family& family, std::string_view 
 std::vector<NamedSource> sources_of(const Family& family, const ModuleRow& row) {
   std::vector<NamedSource> sources;
   for (const Source& source : row.sources) {
-    sources.push_back({std::string(source.name), source.layout});
+    sources.push_back({std::string(source.name), source.steps});
   }
   if (!sources.empty()) return sources;
   for (const std::string_view path : file_paths(family, row.module)) {
-    sources.push_back({std::string(path) + ".weight", Layout::kWhole});
+    sources.push_back({std::string(path) + ".weight"});
   }
   return sources;
 }

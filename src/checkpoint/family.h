@@ -16,6 +16,7 @@
 #include "ram/quant.h"
 
 #include "keys.h"
+#include "layout.h"
 
 namespace ram {
 
@@ -34,21 +35,18 @@ enum class Dim : uint8_t {
   kExperts,       ///< num_experts or num_local_experts
 };
 
-/// Where the matrices of a module lie in the tensors of the files. With R x C the module's matrix
-/// and E the number of experts. A family whose tensors need more (transposed, split by head, FP8
-/// blocks) gets a value here and a Reshape in ram/checkpoint.h that reads it.
-enum class Layout : uint8_t {
-  kWhole,         ///< one tensor [R, C], or [C] for a vector
-  kPerExpert,     ///< E tensors [R, C]; "{e}" in the name is the expert
-  kStacked,       ///< one tensor [E, R, C]
-  kPackedFirst,   ///< one tensor [E, 2R, C]: of each expert the first R rows
-  kPackedSecond,  ///< ... the last R rows
+/// A step of a layout, in sizes of the model.
+struct Step {
+  StepKind kind = StepKind::kSlice;
+  Dim others = Dim::kNone;  ///< kFirstRows, kLastRows: the rows that are not the part's
 };
 
-/// One way that files store a module's weight. "{l}" in the name is the layer.
+/// One way that files store a module's weight. "{l}" in the name is the layer; with "{e}", the
+/// part, every part has a tensor of its own. The steps lead from a tensor to the part's matrix, and
+/// say thereby what shape the tensor must have; none: it is the matrix.
 struct Source {
   std::string_view name;
-  Layout layout = Layout::kWhole;
+  std::span<const Step> steps = {};
 };
 
 enum class Kind : uint8_t {
@@ -133,7 +131,7 @@ const Family* find_family(FamilyTable families, std::string_view model_type);
 /// One way that files may store a module's weight, by its full name.
 struct NamedSource {
   std::string name;  ///< "{l}" and "{e}" as in Source
-  Layout layout = Layout::kWhole;
+  std::span<const Step> steps = {};
 };
 
 /// @return the ways in which files may store a module's weight; the first that is there counts.

@@ -14,6 +14,7 @@
 #include "ram/error.h"
 
 #include "keys.h"
+#include "layout.h"
 
 namespace ram {
 namespace {
@@ -157,35 +158,21 @@ class Builder {
     return format;
   }
 
-  /// Fills the unit's parts from one source. A new Layout is a case here.
+  /// Fills the unit's parts from one source.
   void take(const NamedSource& source, Kind kind, int layer, Unit& unit) {
-    const int64_t experts = config_.model.experts;
-    const auto name = [&](int64_t expert) { return tensor_name(source, layer, expert); };
-    const auto add_parts = [&](Part part, int64_t count, int64_t stride) {
-      for (int64_t i = 0; i < count; ++i, part.first_row += stride) unit.parts.push_back(part);
-    };
-    switch (source.layout) {
-      case Layout::kWhole: {
-        std::vector<int64_t> shape = {unit.rows, unit.cols};
-        if (kind == Kind::kVector) shape.erase(shape.begin());
-        add_parts(take_part(name(0), shape, unit), 1, 0);
-        break;
-      }
-      case Layout::kPerExpert:
-        for (int64_t e = 0; e < experts; ++e) {
-          add_parts(take_part(name(e), {unit.rows, unit.cols}, unit), 1, 0);
-        }
-        break;
-      case Layout::kStacked:
-        add_parts(take_part(name(0), {experts, unit.rows, unit.cols}, unit), experts, unit.rows);
-        break;
-      case Layout::kPackedFirst:
-      case Layout::kPackedSecond: {
-        Part part = take_part(name(0), {experts, 2 * unit.rows, unit.cols}, unit);
-        if (source.layout == Layout::kPackedSecond) part.first_row = unit.rows;
-        add_parts(part, experts, 2 * unit.rows);
-        break;
-      }
+    const int64_t parts = kind == Kind::kStack ? config_.model.experts : 1;
+    std::vector<SizedStep> steps;
+    for (const auto& [step, others] : source.steps) steps.push_back({step, config_.size(others)});
+    const TensorLayout layout(std::move(steps), parts, unit.rows, unit.cols);
+    std::vector<int64_t> shape = layout.shape();
+    if (kind == Kind::kVector) shape.erase(shape.begin());
+    const bool one_each = source.name.find("{e}") != std::string::npos;
+    Part taken;
+    for (int64_t p = 0; p < parts; ++p) {
+      if (p == 0 || one_each) taken = take_part(tensor_name(source, layer, p), shape, unit);
+      taken.view = layout.view(one_each ? 0 : p);
+      if (unit.stored && !is_rows(taken, unit.cols)) refuse_reshaped(unit);
+      unit.parts.push_back(taken);
     }
     const auto weights = [&](const Part& part) -> const TensorInfo& {
       return info(unit.stored ? part.scales : part.tensor);
@@ -199,6 +186,12 @@ class Builder {
            weights(part).name, dtype_name(weights(part).dtype), weights(unit.parts.front()).name,
            dtype_name(unit.dtype), folder_);
     }
+  }
+
+  [[noreturn]] void refuse_reshaped(const Unit& unit) const {
+    fail(Code::kUnsupported,
+         "{} is quantized, and its tensors are not shaped as mlx_lm's: not supported ({})",
+         unit.name, folder_);
   }
 
   /// The tensor of this name, or the three that it is stored in. Where config.json calls it

@@ -108,22 +108,27 @@ constexpr std::array<ModuleRow, 3> dense_mlp(Bias bias, When when) {
 inline constexpr auto kMlp = dense_mlp(Bias::kNever, When::kAlways);
 inline constexpr auto kMlpOfDenseLayers = dense_mlp(Bias::kNever, When::kDenseLayer);
 
+// Layouts of experts: one tensor [E, R, C], or [E, 2R, C] with two projections.
+inline constexpr std::array kStacked = {Step{StepKind::kSlice}};
+inline constexpr std::array kFirstOfPacked = {Step{StepKind::kSlice}, Step{StepKind::kFirstHalf}};
+inline constexpr std::array kSecondOfPacked = {Step{StepKind::kSlice}, Step{StepKind::kSecondHalf}};
+
 // Experts one by one as on the hub, packed as transformers 5 may save them, or stacked as
 // mlx_lm.convert without -q writes them.
 inline constexpr std::array<Source, 3> kGateSources = {{
-    {"model.layers.{l}.mlp.experts.{e}.gate_proj.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.gate_up_proj", Layout::kPackedFirst},
-    {"model.layers.{l}.mlp.switch_mlp.gate_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.mlp.experts.{e}.gate_proj.weight"},
+    {"model.layers.{l}.mlp.experts.gate_up_proj", kFirstOfPacked},
+    {"model.layers.{l}.mlp.switch_mlp.gate_proj.weight", kStacked},
 }};
 inline constexpr std::array<Source, 3> kUpSources = {{
-    {"model.layers.{l}.mlp.experts.{e}.up_proj.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.gate_up_proj", Layout::kPackedSecond},
-    {"model.layers.{l}.mlp.switch_mlp.up_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.mlp.experts.{e}.up_proj.weight"},
+    {"model.layers.{l}.mlp.experts.gate_up_proj", kSecondOfPacked},
+    {"model.layers.{l}.mlp.switch_mlp.up_proj.weight", kStacked},
 }};
 inline constexpr std::array<Source, 3> kDownSources = {{
-    {"model.layers.{l}.mlp.experts.{e}.down_proj.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.down_proj", Layout::kStacked},
-    {"model.layers.{l}.mlp.switch_mlp.down_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.mlp.experts.{e}.down_proj.weight"},
+    {"model.layers.{l}.mlp.experts.down_proj", kStacked},
+    {"model.layers.{l}.mlp.switch_mlp.down_proj.weight", kStacked},
 }};
 
 inline constexpr std::array kExperts = {

@@ -7,23 +7,23 @@ namespace {
 
 // Mixtral's block has a name of its own, except in what transformers 5 packs.
 constexpr std::array<Source, 2> kRouterSources = {{
-    {"model.layers.{l}.block_sparse_moe.gate.weight", Layout::kWhole},
-    {"model.layers.{l}.mlp.gate.weight", Layout::kWhole},
+    {"model.layers.{l}.block_sparse_moe.gate.weight"},
+    {"model.layers.{l}.mlp.gate.weight"},
 }};
 constexpr std::array<Source, 3> kW1Sources = {{
-    {"model.layers.{l}.block_sparse_moe.experts.{e}.w1.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.gate_up_proj", Layout::kPackedFirst},
-    {"model.layers.{l}.block_sparse_moe.switch_mlp.gate_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.block_sparse_moe.experts.{e}.w1.weight"},
+    {"model.layers.{l}.mlp.experts.gate_up_proj", kFirstOfPacked},
+    {"model.layers.{l}.block_sparse_moe.switch_mlp.gate_proj.weight", kStacked},
 }};
 constexpr std::array<Source, 3> kW3Sources = {{
-    {"model.layers.{l}.block_sparse_moe.experts.{e}.w3.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.gate_up_proj", Layout::kPackedSecond},
-    {"model.layers.{l}.block_sparse_moe.switch_mlp.up_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.block_sparse_moe.experts.{e}.w3.weight"},
+    {"model.layers.{l}.mlp.experts.gate_up_proj", kSecondOfPacked},
+    {"model.layers.{l}.block_sparse_moe.switch_mlp.up_proj.weight", kStacked},
 }};
 constexpr std::array<Source, 3> kW2Sources = {{
-    {"model.layers.{l}.block_sparse_moe.experts.{e}.w2.weight", Layout::kPerExpert},
-    {"model.layers.{l}.mlp.experts.down_proj", Layout::kStacked},
-    {"model.layers.{l}.block_sparse_moe.switch_mlp.down_proj.weight", Layout::kStacked},
+    {"model.layers.{l}.block_sparse_moe.experts.{e}.w2.weight"},
+    {"model.layers.{l}.mlp.experts.down_proj", kStacked},
+    {"model.layers.{l}.block_sparse_moe.switch_mlp.down_proj.weight", kStacked},
 }};
 
 constexpr std::array kBlock = {
