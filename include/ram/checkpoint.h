@@ -57,7 +57,7 @@ struct View {
 
 /// How files hold a part's elements. A new format is a value here and a case in
 /// src/checkpoint/elements.cpp. All but kPlain are read as bf16 (Unit::dtype).
-enum class Storage : uint8_t {
+enum class StorageFormat : uint8_t {
   kPlain,  ///< in Unit::dtype
   /// F8_E4M3 [rows, cols]; `scales`: F32 or BF16 [ceil(rows / 128), ceil(cols / 128)], a factor for
   /// every block of 128 x 128. The product in float32, rounded to bf16.
@@ -74,7 +74,7 @@ struct Part {
   int scales =
       -1;  ///< index into Checkpoint::tensors: of `storage`, or the groups' of Unit::stored
   int biases = -1;  ///< the same, of the groups' biases
-  Storage storage = Storage::kPlain;
+  StorageFormat storage = StorageFormat::kPlain;
   /// Indices into Checkpoint::tensors, of tensors whose elements follow those of `tensor`: the view
   /// is of all of them, one below another. @pre kPlain.
   std::vector<int> below = {};

@@ -94,7 +94,7 @@ void BlockEncoder::run(const Block& block) {
   View rows = part.view;
   rows.first += block.row * rows.row_step;
   check_finite(info, unit.dtype, unit.cols, rows,
-               part.storage == Storage::kPlain ? info.shape.back() : unit.cols);
+               part.storage == StorageFormat::kPlain ? info.shape.back() : unit.cols);
   const UnitFormat& format = formats_[static_cast<size_t>(block.unit)];
   if (!format) return cast(unit.dtype, block.count * unit.cols);
   const int64_t groups = block.count * (unit.cols / format->group_size);

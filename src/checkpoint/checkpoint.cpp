@@ -287,13 +287,13 @@ int64_t element_bytes(const Unit& unit) {
 }  // namespace
 
 bool is_rows(const Part& part, int64_t cols) {
-  return part.storage == Storage::kPlain && part.below.empty() && part.view.row_step == cols &&
+  return part.storage == StorageFormat::kPlain && part.below.empty() && part.view.row_step == cols &&
          part.view.col_step == 1 && (cols == 0 || part.view.first % cols == 0);
 }
 
 std::vector<int> other_tensors(const Part& part) {
   std::vector<int> others = part.below;
-  if (part.storage != Storage::kPlain) others.push_back(part.scales);
+  if (part.storage != StorageFormat::kPlain) others.push_back(part.scales);
   return others;
 }
 

@@ -1,5 +1,5 @@
-// Storage formats of sources. Each case says which bytes a run of elements needs; that is all that
-// a new format takes here.
+// StorageFormat formats of sources. Each case says which bytes a run of elements needs; that is all
+// that a new format takes here.
 #include "elements.h"
 
 #include <algorithm>
@@ -84,7 +84,7 @@ void ElementReader::in_each_tensor(int64_t begin, int64_t count, Fn fn) const {
 
 void ElementReader::read(int64_t begin, int64_t count, std::byte* out) {
   switch (part_.storage) {
-    case Storage::kPlain: {
+    case StorageFormat::kPlain: {
       const int64_t width = dtype_bits(unit_.dtype) / 8;
       in_each_tensor(begin, count, [&](int tensor, int64_t first, int64_t here) {
         checkpoint_.read_tensor(tensor, first * width, {out, static_cast<size_t>(here * width)});
@@ -92,12 +92,12 @@ void ElementReader::read(int64_t begin, int64_t count, std::byte* out) {
       });
       return;
     }
-    case Storage::kFp8Blocks:
-    case Storage::kMxfp4:
+    case StorageFormat::kFp8Blocks:
+    case StorageFormat::kMxfp4:
       RAM_CHECK(unit_.dtype == DType::kBF16 && part_.below.empty());
       for (int64_t done = 0; done < count; done += kPieceElements) {
         const int64_t piece = std::min(kPieceElements, count - done);
-        if (part_.storage == Storage::kFp8Blocks) {
+        if (part_.storage == StorageFormat::kFp8Blocks) {
           read_fp8(begin + done, piece, out + 2 * done);
         } else {
           read_mxfp4(begin + done, piece, out + 2 * done);
@@ -162,15 +162,15 @@ void ElementReader::prefetch(int64_t begin, int64_t count) const {
         .prefetch(source.info.begin + first, size);
   };
   switch (part_.storage) {
-    case Storage::kPlain: {
+    case StorageFormat::kPlain: {
       const int64_t width = dtype_bits(unit_.dtype) / 8;
       return in_each_tensor(begin, count, [&](int tensor, int64_t first, int64_t here) {
         bytes(tensor, first * width, here * width);
       });
     }
-    case Storage::kFp8Blocks:
+    case StorageFormat::kFp8Blocks:
       return bytes(part_.tensor, begin, count);  // the scales are a few pages
-    case Storage::kMxfp4:
+    case StorageFormat::kMxfp4:
       return bytes(part_.tensor, begin / 2, count / 2 + 1);
   }
 }

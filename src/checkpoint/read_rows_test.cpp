@@ -332,7 +332,7 @@ TEST(Fp8Blocks, EveryCodeTimesAScaleIsWhatTorchMakesOfIt) {
     const TensorFile tensors({{"w", DType::kF8E4M3, {1, 256}, as_bytes(all_codes())},
                               {"w_scale_inv", DType::kF32, {1, 2}, as_bytes(scales)}});
     Unit unit = unit_of(TensorLayout({}, 1, 1, 256), 1, 1, 256, DType::kBF16);
-    unit.parts[0].storage = Storage::kFp8Blocks;
+    unit.parts[0].storage = StorageFormat::kFp8Blocks;
     unit.parts[0].scales = 1;
     expect_bf16(read<uint16_t>(tensors.checkpoint, unit, 0, 0, 1), line);
   }
@@ -374,7 +374,7 @@ TEST(Fp8Blocks, EachElementHasTheScaleOfItsBlock) {
         const int64_t r = across_too ? cols : rows;
         const int64_t c = across_too ? rows : cols;
         Unit unit = unit_of(TensorLayout(steps, 1, r, c), 1, r, c, DType::kBF16);
-        unit.parts[0].storage = Storage::kFp8Blocks;
+        unit.parts[0].storage = StorageFormat::kFp8Blocks;
         unit.parts[0].scales = 1;
         for (const auto& [row, count] : {std::pair<int64_t, int64_t>{0, r}, {r / 3, 1}}) {
           const auto found = read<uint16_t>(file.checkpoint, unit, 0, row, count);
@@ -406,7 +406,7 @@ TEST(Mxfp4, EveryCodeTimesAScaleIsWhatTorchMakesOfIt) {
     const TensorFile tensors({{"blocks", DType::kU8, {1, 1, 16}, as_bytes(codes)},
                               {"scales", DType::kU8, {1, 1}, {static_cast<std::byte>(scale)}}});
     Unit unit = unit_of(TensorLayout({}, 1, 1, 32), 1, 1, 32, DType::kBF16);
-    unit.parts[0].storage = Storage::kMxfp4;
+    unit.parts[0].storage = StorageFormat::kMxfp4;
     unit.parts[0].scales = 1;
     std::vector<uint16_t> found = read<uint16_t>(tensors.checkpoint, unit, 0, 0, 1);
     EXPECT_TRUE(std::equal(found.begin(), found.begin() + 16, found.begin() + 16));
@@ -436,7 +436,7 @@ TEST(Mxfp4, BlocksAreDecodedBeforeTheSteps) {
         kCols);
     Unit unit = unit_of(layout, kExperts, kRows, kCols, DType::kBF16);
     for (Part& part : unit.parts) {
-      part.storage = Storage::kMxfp4;
+      part.storage = StorageFormat::kMxfp4;
       part.scales = 1;
     }
     for (int e = 0; e < kExperts; ++e) {

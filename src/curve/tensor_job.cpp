@@ -216,7 +216,7 @@ Distortion TensorJob::measure(size_t place, const std::byte* weights, int64_t co
 void TensorJob::check_rows_finite(const RowBlock& rows, const std::byte* weights) const {
   const Unit& unit = unit_of(rows.place);
   const Part& part = unit.parts[static_cast<size_t>(use_.parts[rows.place].part)];
-  if (part.storage == Storage::kPlain && part.below.empty()) return;
+  if (part.storage == StorageFormat::kPlain && part.below.empty()) return;
   const int64_t found = find_non_finite(weights, unit.dtype, rows.rows * unit.cols, options_.dtype);
   if (found < 0) return;
   float value = 0;

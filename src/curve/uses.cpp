@@ -16,13 +16,13 @@ namespace {
 
 constexpr int kRule = 1;
 
-std::string_view storage_name(Storage storage) {
+std::string_view storage_name(StorageFormat storage) {
   switch (storage) {
-    case Storage::kPlain:
+    case StorageFormat::kPlain:
       return "view";
-    case Storage::kFp8Blocks:
+    case StorageFormat::kFp8Blocks:
       return "fp8 128x128";
-    case Storage::kMxfp4:
+    case StorageFormat::kMxfp4:
       return "mxfp4";
   }
   RAM_CHECK(false);
