@@ -287,8 +287,9 @@ int64_t element_bytes(const Unit& unit) {
 }  // namespace
 
 bool is_rows(const Part& part, int64_t cols) {
-  return part.storage == StorageFormat::kPlain && part.below.empty() && part.view.row_step == cols &&
-         part.view.col_step == 1 && (cols == 0 || part.view.first % cols == 0);
+  return part.storage == StorageFormat::kPlain && part.below.empty() &&
+         part.view.row_step == cols && part.view.col_step == 1 &&
+         (cols == 0 || part.view.first % cols == 0);
 }
 
 std::vector<int> other_tensors(const Part& part) {
@@ -398,9 +399,16 @@ int64_t Checkpoint::weights() const {
 int64_t Checkpoint::bytes() const {
   int64_t total = 0;
   for (const Unit& unit : units) {
-    const auto parts = static_cast<int64_t>(unit.parts.size());
-    total += unit.stored ? encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype)
-                         : unit.weights() * element_bytes(unit);
+    std::set<int> decoded;
+    for (const Part& part : unit.parts) {
+      if (part.storage != StorageFormat::kPlain) {
+        decoded.insert({part.tensor, part.scales});
+      } else {
+        total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
+                             : unit.part_weights() * element_bytes(unit);
+      }
+    }
+    for (const int tensor : decoded) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
     for (const Carried& carried : unit.carried) {
       total += tensors.at(static_cast<size_t>(carried.tensor)).info.bytes();
     }

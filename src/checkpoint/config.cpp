@@ -282,7 +282,9 @@ void spell_heads(Json& config, const Family& family, const std::string& file) {
 bool family_uses(const Family& family, Dim dim) {
   for (const auto& block : family.layer) {
     for (const ModuleRow& row : block) {
-      if (row.rows == dim || row.cols == dim) return true;
+      if (row.rows == dim || row.cols == dim || (row.kind == Kind::kStack && row.parts == dim)) {
+        return true;
+      }
     }
   }
   return false;

@@ -43,8 +43,7 @@ struct ParsedConfig {
 ///         source that is already quantized (where that is refused), a setting that mlx_lm would
 ///         not follow.
 ParsedConfig parse_config(std::string_view text, const std::string& file,
-                          Quantized quantized = Quantized::kRefuse,
-                          FamilyTable known = families());
+                          Quantized quantized = Quantized::kRefuse, FamilyTable known = families());
 
 /// What the forward pass needs, from a config that has all keys (ParsedConfig::spelled) and whose
 /// sizes are read. @throws Error{kCorrupt} a value missing or absurd; {kUnsupported} another kind

@@ -51,7 +51,7 @@ struct Source {
 
 enum class Kind : uint8_t {
   kMatrix,  ///< Linear or Embedding: may be quantized
-  kStack,   ///< all experts of one projection, one stacked linear in mlx_lm: may be quantized
+  kStack,   ///< matrices in one stacked linear of mlx_lm (experts, heads): may be quantized
   kVector,  ///< a norm's weight: never
 };
 
@@ -66,6 +66,7 @@ struct ModuleRow {
   Kind kind = Kind::kMatrix;
   Dim rows = Dim::kNone;
   Dim cols = Dim::kNone;
+  Dim parts = Dim::kExperts;  ///< kStack: how many matrices
   Bias bias = Bias::kNever;
   When when = When::kAlways;
   /// The first whose tensor is there counts; empty: "<module>.weight", whole (see FileName).
@@ -74,8 +75,7 @@ struct ModuleRow {
 };
 
 /// Where the files call a module otherwise than mlx_lm does: its weight is "<file>.weight", its
-/// bias
-/// "<file>.bias". Files with mlx_lm's names are read too.
+/// bias "<file>.bias". Files with mlx_lm's names are read too.
 struct FileName {
   std::string_view module;  ///< as in ModuleRow
   std::string_view file;    ///< "{l}" is the layer

@@ -12,7 +12,9 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
+#include "ram/size.h"
 
+#include "elements.h"
 #include "keys.h"
 #include "layout.h"
 
@@ -109,7 +111,7 @@ class Builder {
     // Where none is there, taking the first names what is missing.
     const NamedSource& source = present == sources.end() ? sources.front() : *present;
     unit.stored = stored_format(unit, tensor_name(source, layer, 0));
-    take(source, row.kind, layer, unit);
+    take(source, row, layer, unit);
     if (row.kind == Kind::kVector) {
       unit.shape = {unit.cols};
     } else if (row.kind == Kind::kMatrix) {
@@ -159,13 +161,13 @@ class Builder {
   }
 
   /// Fills the unit's parts from one source.
-  void take(const NamedSource& source, Kind kind, int layer, Unit& unit) {
-    const int64_t parts = kind == Kind::kStack ? config_.model.experts : 1;
+  void take(const NamedSource& source, const ModuleRow& row, int layer, Unit& unit) {
+    const int64_t parts = row.kind == Kind::kStack ? config_.size(row.parts) : 1;
     std::vector<SizedStep> steps;
     for (const auto& [step, others] : source.steps) steps.push_back({step, config_.size(others)});
     const TensorLayout layout(std::move(steps), parts, unit.rows, unit.cols);
     std::vector<int64_t> shape = layout.shape();
-    if (kind == Kind::kVector) shape.erase(shape.begin());
+    if (row.kind == Kind::kVector) shape.erase(shape.begin());
     const bool one_each = source.name.find("{e}") != std::string::npos;
     Part taken;
     for (int64_t p = 0; p < parts; ++p) {
@@ -177,9 +179,12 @@ class Builder {
     const auto weights = [&](const Part& part) -> const TensorInfo& {
       return info(unit.stored ? part.scales : part.tensor);
     };
-    unit.dtype = weights(unit.parts.front()).dtype;
+    const auto dtype_of = [&](const Part& part) {
+      return part.storage == StorageFormat::kPlain ? weights(part).dtype : DType::kBF16;
+    };
+    unit.dtype = dtype_of(unit.parts.front());
     for (const Part& part : unit.parts) {
-      if (weights(part).dtype == unit.dtype) continue;
+      if (dtype_of(part) == unit.dtype) continue;
       fail(Code::kUnsupported,
            "tensor {} is {} and {} is {}: experts of one projection must share "
            "one dtype ({})",
@@ -197,7 +202,12 @@ class Builder {
   /// The tensor of this name, or the three that it is stored in. Where config.json calls it
   /// quantized and it is not, the shape or the missing scales show it.
   Part take_part(const std::string& name, std::vector<int64_t> shape, const Unit& unit) {
-    if (!unit.stored) return {.tensor = take_tensor(name, shape)};
+    if (!unit.stored) {
+      const int index = find(name);
+      const bool fp8 = config_.stored.fp8_blocks() && shape.size() == 2 && index >= 0 &&
+                       info(index).dtype == DType::kF8E4M3;
+      return fp8 ? take_fp8(name, shape) : Part{.tensor = take_tensor(name, shape)};
+    }
     shape.back() = unit.cols / 32 * unit.stored->bits;
     Part part = {.tensor = take_tensor(name, shape, DType::kU32)};
     shape.back() = unit.cols / unit.stored->group_size;
@@ -209,6 +219,14 @@ class Builder {
       fail(Code::kCorrupt, "tensor {} is {} and {} is {}: they share one dtype ({})", scales.name,
            dtype_name(scales.dtype), biases.name, dtype_name(biases.dtype), folder_);
     }
+    return part;
+  }
+
+  Part take_fp8(const std::string& name, const std::vector<int64_t>& shape) {
+    Part part = {.tensor = take_tensor(name, shape, DType::kF8E4M3)};
+    part.scales = take_tensor(name + "_scale_inv",
+                              {ceil_div(shape[0], kFp8Block), ceil_div(shape[1], kFp8Block)});
+    part.storage = StorageFormat::kFp8Blocks;
     return part;
   }
 
@@ -335,6 +353,7 @@ void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<Sou
     for (const auto& [ending, who] : kMarks) {
       if (!tensor.info.name.ends_with(ending)) continue;
       if (ending == kMarks.front().ending && stored.any()) continue;
+      if (ending == ".weight_scale_inv" && stored.fp8_blocks()) continue;
       fail(Code::kUnsupported, "tensor {} shows that the model is already quantized ({}): {} ({})",
            printable(tensor.info.name), who,
            refuses ? "give the original, unquantized model"
