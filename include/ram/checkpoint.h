@@ -1,8 +1,7 @@
 // A model folder as one table: tensors of whatever names and shards become units with roles, named
 // as mlx_lm names its modules. Everything above this module speaks of units and roles only.
 //
-// Adding a family: a row in src/checkpoint/families.cpp (names to roles), and, where its tensors
-// are stored in another shape than mlx_lm's, a Reshape there.
+// Adding a family: a file in src/checkpoint/families/ (docs/architecture.md).
 #pragma once
 
 #include <cstddef>
@@ -46,21 +45,53 @@ struct SourceTensor {
   int file = 0;  ///< index into Checkpoint::files
 };
 
-/// How the rows of a part are found in its source tensor. This is where a family's own reshaping
-/// lives: a new one is a value here, a case in Checkpoint::read_rows and prefetch_rows, and a
-/// Layout for the families' rows that use it (src/checkpoint/families.h).
-enum class Reshape : uint8_t {
-  kRows,  ///< rows [first_row, first_row + rows) of the tensor seen as [elements / cols, cols]
+/// Where a matrix lies among the elements of a part's tensors, counted from 0 in the order of the
+/// file: element (r, c) is number first + r * row_step + c * col_step. Whatever a family does to
+/// its tensors (split, halve, take every other row, transpose) comes to one view
+/// (src/checkpoint/layout.h).
+struct View {
+  int64_t first = 0;
+  int64_t row_step = 0;
+  int64_t col_step = 1;
+};
+
+/// How files hold a part's elements. A new format is a value here and a case in
+/// src/checkpoint/elements.cpp. All but kPlain are read as bf16 (Unit::dtype).
+enum class StorageFormat : uint8_t {
+  kPlain,  ///< in Unit::dtype
+  /// F8_E4M3 [rows, cols]; `scales`: F32 or BF16 [ceil(rows / 128), ceil(cols / 128)], a factor for
+  /// every block of 128 x 128. The product in float32, rounded to bf16.
+  kFp8Blocks,
+  /// U8 [..., cols / 32, 16], two E2M1 codes a byte, the even element in the low half; `scales`: U8
+  /// [..., cols / 32], E8M0. Exact in bf16.
+  kMxfp4,
 };
 
 /// One matrix of a unit: a whole tensor, or a slice of a packed one (one expert).
 struct Part {
   int tensor = 0;  ///< index into Checkpoint::tensors; of the codes, where the unit is stored so
-  Reshape reshape = Reshape::kRows;
-  int64_t first_row = 0;
-  int scales = -1;  ///< index into Checkpoint::tensors; -1: stored unquantized
+  View view = {};
+  int scales =
+      -1;  ///< index into Checkpoint::tensors: of `storage`, or the groups' of Unit::stored
   int biases = -1;  ///< the same, of the groups' biases
+  StorageFormat storage = StorageFormat::kPlain;
+  /// Indices into Checkpoint::tensors, of tensors whose elements follow those of `tensor`: the view
+  /// is of all of them, one below another. @pre kPlain.
+  std::vector<int> below = {};
 };
+
+/// @return the view of rows [first_row, ...) of a tensor seen as [elements / cols, cols].
+constexpr View rows_view(int64_t first_row, int64_t cols) {
+  return {.first = first_row * cols, .row_step = cols, .col_step = 1};
+}
+
+/// @return true if a part of `cols` columns is a range of rows of one tensor in a weight dtype, or
+/// of codes: its bytes lie in the file as read_rows gives them.
+bool is_rows(const Part& part, int64_t cols);
+
+/// @return indices into Checkpoint::tensors: what the values of a part depend on beside
+/// Part::tensor. Nothing for a unit that is stored in MLX's format.
+std::vector<int> other_tensors(const Part& part);
 
 /// A tensor that travels with a unit unquantized: the layer's own bias.
 struct Carried {
@@ -78,7 +109,8 @@ struct Unit {
   int64_t rows = 0;  ///< of each part; 1 for a vector
   int64_t cols = 0;
   std::vector<int64_t> shape;  ///< unquantized: [rows, cols], [parts, rows, cols] or [cols]
-  DType dtype = DType::kBF16;  ///< of the source; where it is quantized, of scales and biases
+  /// Of the source; where MLX's format holds it, of scales and biases; bf16 for other storage.
+  DType dtype = DType::kBF16;
   /// The format that the files hold it in; nothing: unquantized, as in every source of a plan.
   std::optional<AffineFormat> stored;
   /// mlx_lm can hold this module quantized (a Linear, an Embedding or a stacked expert linear).
@@ -124,6 +156,8 @@ enum class Quantized : uint8_t {
   kAccept,  ///< in MLX's affine format: a finished folder of ours, of mlx_lm or of others
 };
 
+struct Family;  // src/checkpoint/family.h
+
 class Checkpoint {
  public:
   /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
@@ -142,10 +176,11 @@ class Checkpoint {
   /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
   /// the folder's last component, as printable() has it.
   std::string name;
-  std::filesystem::path folder;  ///< where it is, symbolic links of the cache not resolved
-  std::string model_type;        ///< as config.json says
-  std::string config_json;       ///< config.json's text
-  ModelConfig config;            ///< what the forward pass needs of config.json
+  std::filesystem::path folder;    ///< where it is, symbolic links of the cache not resolved
+  std::string model_type;          ///< as config.json says
+  const Family* family = nullptr;  ///< the row of that model_type; null: made by hand
+  std::string config_json;         ///< config.json's text
+  ModelConfig config;              ///< what the forward pass needs of config.json
   int layers = 0;
   bool tied_embeddings = false;
   std::optional<DType> torch_dtype;   ///< of config.json (or dtype), if it is a weight dtype
@@ -180,7 +215,7 @@ class Checkpoint {
   int64_t weights() const;  ///< elements of all units' tensors, carried ones included
   int64_t bytes() const;    ///< of the same, as stored in the source
 
-  /// Reads rows [row, row + count) of one part, in the source's dtype, row-major.
+  /// Reads rows [row, row + count) of one part, in unit.dtype, row-major, however it is stored.
   /// @param out room for count * unit.cols elements.
   /// @pre   unit.stored is nothing.
   /// @throws Error{kCorrupt} the file ends before (it changed since it was opened).

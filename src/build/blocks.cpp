@@ -83,13 +83,18 @@ void BlockEncoder::run(const Block& block) {
     const Carried& carried = unit.carried[static_cast<size_t>(block.carried)];
     const TensorInfo& info = carried_source(*checkpoint_, block).info;
     checkpoint_->read_tensor(carried.tensor, block.row * element_bytes(info.dtype), source_);
-    check_finite(block, info, info.dtype, std::max<int64_t>(1, info.elements()), 0);
+    // Cut by elements and shown as one row.
+    const int64_t elements = std::max<int64_t>(1, info.elements());
+    check_finite(info, info.dtype, elements, {.first = block.row, .row_step = elements}, elements);
     return cast(info.dtype, block.count);
   }
   checkpoint_->read_rows(unit, block.part, block.row, block.count, source_.data());
   const Part& part = unit.parts[static_cast<size_t>(block.part)];
-  check_finite(block, checkpoint_->tensors[static_cast<size_t>(part.tensor)].info, unit.dtype,
-               unit.cols, part.first_row + block.row);
+  const TensorInfo& info = checkpoint_->tensors[static_cast<size_t>(part.tensor)].info;
+  View rows = part.view;
+  rows.first += block.row * rows.row_step;
+  check_finite(info, unit.dtype, unit.cols, rows,
+               part.storage == StorageFormat::kPlain ? info.shape.back() : unit.cols);
   const UnitFormat& format = formats_[static_cast<size_t>(block.unit)];
   if (!format) return cast(unit.dtype, block.count * unit.cols);
   const int64_t groups = block.count * (unit.cols / format->group_size);
@@ -121,20 +126,18 @@ std::span<const std::byte> BlockEncoder::bytes(Piece piece) const {
   return std::as_bytes(std::span(codes_));
 }
 
-void BlockEncoder::check_finite(const Block& block, const TensorInfo& info, DType source,
-                                int64_t cols, int64_t first_row) const {
+void BlockEncoder::check_finite(const TensorInfo& info, DType source, int64_t cols,
+                                const View& view, int64_t width) const {
   const int64_t count = static_cast<int64_t>(source_.size()) / element_bytes(source);
   const int64_t at = find_non_finite(source_.data(), source, count, dtype_);
   if (at < 0) return;
-  // A carried tensor is cut by elements and shown as one row.
-  const int64_t row = carried_ ? 0 : first_row + at / cols;
-  const int64_t col = carried_ ? block.row + at : at % cols;
+  const int64_t element = view.first + at / cols * view.row_step + at % cols * view.col_step;
   float value = 0;
   to_f32(source_.data() + at * element_bytes(source), source, 1, &value);
   fail(Code::kCorrupt,
        "tensor {}: row {}, column {} is {} as {}: a weight must be finite; fetch the model again, "
        "or use --dtype bf16 if it is only too large",
-       info.name, row, col, value, weight_dtype_name(dtype_));
+       info.name, element / width, element % width, value, weight_dtype_name(dtype_));
 }
 
 void BlockEncoder::cast(DType source, int64_t count) {

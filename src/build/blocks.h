@@ -59,8 +59,9 @@ class BlockEncoder {
   std::span<const std::byte> source() const { return source_; }
 
  private:
-  void check_finite(const Block& block, const TensorInfo& info, DType source, int64_t cols,
-                    int64_t first_row) const;
+  /// @param cols of what was read, whose elements are at `view` of a tensor of rows of `width`.
+  void check_finite(const TensorInfo& info, DType source, int64_t cols, const View& view,
+                    int64_t width) const;
   void cast(DType source, int64_t count);
 
   const Checkpoint* checkpoint_;

@@ -62,7 +62,7 @@ std::map<std::string, std::string> expected_tensors(const Made& made, const Plan
     const UnitFormat format = plan.units[u].format;
     for (const Part& part : unit.parts) {
       std::vector<float> values = values_of(made, part.tensor);
-      const auto first = values.begin() + part.first_row * unit.cols;
+      const auto first = values.begin() + part.view.first;
       values = {first, first + unit.part_weights()};
       const std::string plain = cast(values, unit.dtype, plan.dtype);
       if (!format) {

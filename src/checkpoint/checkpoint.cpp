@@ -19,6 +19,7 @@
 #include "folder.h"
 #include "foreign.h"
 #include "json_text.h"
+#include "open_checkpoint.h"
 #include "side_files.h"
 #include "table.h"
 
@@ -145,18 +146,29 @@ void compare_index(const ShardList& shards, const std::vector<SourceTensor>& ten
   if (wrong > 1) notes.back() += fmt::format("; it is wrong about {} more", wrong - 1);
 }
 
+/// The weight of the embedding or of the head, or null.
+const SourceTensor* find_weight(const Family& family, Role role,
+                                const std::vector<SourceTensor>& tensors) {
+  for (const std::string& name : weight_names(family, role)) {
+    const SourceTensor* tensor = find_tensor(tensors, name);
+    if (tensor != nullptr) return tensor;
+  }
+  return nullptr;
+}
+
 /// config.json ties the head to the embedding, and the files hold a head: one that differs is the
 /// model's, and config.json is wrong.
 /// @source transformers 5.24, modeling_utils.py, `tie_weights`: unequal ones are not tied. mlx_lm
 /// 0.32.2 drops the head, so config.json of the output says that it is not tied.
 void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
                  const std::vector<SourceTensor>& tensors, std::vector<std::string>& notes) {
-  const SourceTensor* head = find_tensor(tensors, "lm_head.weight");
-  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  const SourceTensor* head = find_weight(*config.family, Role::kHead, tensors);
+  const SourceTensor* embedding = find_weight(*config.family, Role::kEmbedding, tensors);
   if (config.tied != true || head == nullptr || embedding == nullptr) return;
   if (config.stored.any()) {
     // A folder that mlx_lm alone reads is what mlx_lm makes of it.
-    notes.emplace_back("tie_word_embeddings is true: lm_head.weight is passed over, as by mlx_lm");
+    notes.push_back(fmt::format("tie_word_embeddings is true: {} is passed over, as by mlx_lm",
+                                head->info.name));
     return;
   }
   if (same_values(files, *head, *embedding)) {
@@ -165,10 +177,10 @@ void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
     return;
   }
   config.tied = false;
-  notes.emplace_back(
-      "tie_word_embeddings is true, and lm_head.weight differs from model.embed_tokens.weight: the "
-      "head of the files is used, as by transformers 5, and a finished folder says that it is not "
-      "tied");
+  notes.push_back(fmt::format(
+      "tie_word_embeddings is true, and {} differs from {}: the head of the files is used, as by "
+      "transformers 5, and a finished folder says that it is not tied",
+      head->info.name, embedding->info.name));
 }
 
 /// Two keys of config.json name the dtype, and the files have one of their own.
@@ -176,7 +188,7 @@ std::optional<DType> settle_dtype(const ParsedConfig& config,
                                   const std::vector<SourceTensor>& tensors,
                                   std::vector<std::string>& notes) {
   if (config.dtypes.empty()) return std::nullopt;
-  const SourceTensor* embedding = find_tensor(tensors, "model.embed_tokens.weight");
+  const SourceTensor* embedding = find_weight(*config.family, Role::kEmbedding, tensors);
   const std::optional<DType> stored =
       embedding != nullptr ? std::optional(embedding->info.dtype) : std::nullopt;
   DType chosen = config.dtypes.front();
@@ -273,16 +285,19 @@ int64_t element_bytes(const Unit& unit) {
   return dtype_bits(unit.dtype) / 8;
 }
 
-/// Of one row of a unit that is stored quantized.
-int64_t code_row_bytes(const Unit& unit) {
-  return unit.cols / 8 * unit.stored->bits;
-}
-
-int64_t scale_row_bytes(const Unit& unit) {
-  return unit.cols / unit.stored->group_size * element_bytes(unit);
-}
-
 }  // namespace
+
+bool is_rows(const Part& part, int64_t cols) {
+  return part.storage == StorageFormat::kPlain && part.below.empty() &&
+         part.view.row_step == cols && part.view.col_step == 1 &&
+         (cols == 0 || part.view.first % cols == 0);
+}
+
+std::vector<int> other_tensors(const Part& part) {
+  std::vector<int> others = part.below;
+  if (part.storage != StorageFormat::kPlain) others.push_back(part.scales);
+  return others;
+}
 
 std::string_view role_name(Role role) {
   return kRoleNames.at(static_cast<size_t>(role));
@@ -295,6 +310,11 @@ std::optional<Role> parse_role(std::string_view name) {
 }
 
 Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized) {
+  return open_checkpoint(folder_or_id, quantized, families());
+}
+
+Checkpoint open_checkpoint(const std::string& folder_or_id, Quantized quantized,
+                           FamilyTable families) {
   const ModelFolder folder = find_model_folder(folder_or_id);
   const std::filesystem::path config_path = folder.path / "config.json";
   std::error_code error;
@@ -308,7 +328,9 @@ Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized
   checkpoint.folder = folder.path;
   note_files(checkpoint);
   checkpoint.config_json = read_text_file(config_path, kMaxConfigBytes);
-  ParsedConfig config = parse_config(checkpoint.config_json, config_path.string(), quantized);
+  ParsedConfig config =
+      parse_config(checkpoint.config_json, config_path.string(), quantized, families);
+  checkpoint.family = config.family;
   checkpoint.model_type = config.model.model_type;
   checkpoint.layers = static_cast<int>(config.model.layers.size());
   ShardList shards = find_shards(folder);
@@ -381,63 +403,21 @@ int64_t Checkpoint::weights() const {
 int64_t Checkpoint::bytes() const {
   int64_t total = 0;
   for (const Unit& unit : units) {
-    const auto parts = static_cast<int64_t>(unit.parts.size());
-    total += unit.stored ? encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype)
-                         : unit.weights() * element_bytes(unit);
+    std::set<int> decoded;
+    for (const Part& part : unit.parts) {
+      if (part.storage != StorageFormat::kPlain) {
+        decoded.insert({part.tensor, part.scales});
+      } else {
+        total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
+                             : unit.part_weights() * element_bytes(unit);
+      }
+    }
+    for (const int tensor : decoded) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
     for (const Carried& carried : unit.carried) {
       total += tensors.at(static_cast<size_t>(carried.tensor)).info.bytes();
     }
   }
   return total;
-}
-
-void Checkpoint::read_rows(const Unit& unit, int part, int64_t row, int64_t count,
-                           std::byte* out) const {
-  RAM_CHECK(!unit.stored);
-  RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const int64_t row_bytes = unit.cols * element_bytes(unit);
-  switch (from.reshape) {
-    case Reshape::kRows:
-      read_tensor(from.tensor, (from.first_row + row) * row_bytes,
-                  {out, static_cast<size_t>(count * row_bytes)});
-      return;
-  }
-  RAM_CHECK(false);
-}
-
-void Checkpoint::read_encoded_rows(const Unit& unit, int part, int64_t row, int64_t count,
-                                   uint32_t* codes, std::byte* scales, std::byte* biases) const {
-  RAM_CHECK(unit.stored);
-  RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const int64_t first = from.first_row + row;
-  const auto read = [&](int tensor, int64_t row_bytes, std::byte* out) {
-    read_tensor(tensor, first * row_bytes, {out, static_cast<size_t>(count * row_bytes)});
-  };
-  read(from.tensor, code_row_bytes(unit), reinterpret_cast<std::byte*>(codes));
-  read(from.scales, scale_row_bytes(unit), scales);
-  read(from.biases, scale_row_bytes(unit), biases);
-}
-
-void Checkpoint::prefetch_rows(const Unit& unit, int part, int64_t row, int64_t count) const {
-  const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const auto prefetch = [&](int index, int64_t row_bytes) {
-    const SourceTensor& tensor = tensors.at(static_cast<size_t>(index));
-    files.at(static_cast<size_t>(tensor.file))
-        .prefetch(tensor.info.begin + (from.first_row + row) * row_bytes, count * row_bytes);
-  };
-  if (!unit.stored) return prefetch(from.tensor, unit.cols * element_bytes(unit));
-  prefetch(from.tensor, code_row_bytes(unit));
-  prefetch(from.scales, scale_row_bytes(unit));
-  prefetch(from.biases, scale_row_bytes(unit));
-}
-
-void Checkpoint::read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const {
-  const SourceTensor& source = tensors.at(static_cast<size_t>(tensor));
-  const auto size = static_cast<int64_t>(out.size());
-  RAM_CHECK(offset >= 0 && offset <= source.info.bytes() - size);
-  files.at(static_cast<size_t>(source.file)).read(source.info.begin + offset, out);
 }
 
 }  // namespace ram

@@ -19,18 +19,18 @@ namespace {
 
 using Json = nlohmann::json;
 
-const Family& family_of(const Json& config, const std::string& file) {
+const Family& family_of(const Json& config, FamilyTable families, const std::string& file) {
   const auto at = config.find("model_type");
   if (at == config.end() || !at->is_string()) {
     fail(Code::kCorrupt,
          "model_type is missing or no string: a config.json of a model names it ({})", file);
   }
   const auto model_type = at->get<std::string>();
-  const Family* family = find_family(model_type);
+  const Family* family = find_family(families, model_type);
   if (family == nullptr) {
     std::string known;
-    for (const Family& row : families())
-      known += (known.empty() ? "" : ", ") + std::string(row.model_type);
+    for (const Family* one : families)
+      known += (known.empty() ? "" : ", ") + std::string(one->model_type);
     fail(Code::kUnsupported, "model_type '{}' is not supported: {} are ({})", printable(model_type),
          known, file);
   }
@@ -38,7 +38,7 @@ const Family& family_of(const Json& config, const std::string& file) {
 }
 
 void fill_defaults(Json& config, const Family& family) {
-  const Json defaults = parse_json(family.defaults, "families.cpp");
+  const Json defaults = parse_json(family.defaults, "a family's defaults");
   for (const auto& [key, value] : defaults.items()) {
     // null heads mean as many as there are query heads, which is not the default number.
     if (key == "num_key_value_heads" && config.contains(key)) continue;
@@ -54,7 +54,7 @@ bool means_the_same(std::string_view key, const Json& found, const Json& wanted)
 }
 
 void refuse_what_mlx_ignores(const Json& config, const Family& family, const std::string& file) {
-  const Json fixed = parse_json(family.fixed, "families.cpp");
+  const Json fixed = parse_json(family.fixed, "a family's fixed keys");
   for (const auto& [key, value] : fixed.items()) {
     if (!config.contains(key) || config[key].is_null() || means_the_same(key, config[key], value)) {
       continue;
@@ -84,7 +84,7 @@ constexpr std::array<ObeyedKey, 4> kObeyedKeys = {
      {"text_config", "mlx_lm would take number formats from it"},
      {"vision_config", "mlx_lm.convert leaves it out too"}}};
 
-void drop_what_only_mlx_obeys(ParsedConfig& config, const std::string& file) {
+void drop_what_only_mlx_obeys(ParsedConfig& config) {
   Json& spelled = config.spelled;
   for (const auto& [key, why] : kObeyedKeys) {
     const auto at = spelled.find(key);
@@ -96,26 +96,6 @@ void drop_what_only_mlx_obeys(ParsedConfig& config, const std::string& file) {
     }
     spelled.erase(at);
   }
-  // @source mlx_lm 0.32.2, models/mixtral.py: its positions know the theta alone
-  if (config.family->model_type == "mixtral" && !spelled["rope_scaling"].is_null()) {
-    config.notes.emplace_back(
-        "config.json stretches positions (rope_scaling), which mlx_lm's mixtral model does not do");
-  }
-  // mlx_lm's llama model makes a layer for each entry, looks for one of full attention, and lets
-  // the others slide; transformers' llama knows none of it, and its mistral lets all layers slide.
-  const bool llama = config.family->model_type == "llama";
-  const bool mistral = config.family->model_type == "mistral";
-  const Json* types = Keys(spelled, file).find("layer_types");
-  if (types == nullptr || (!llama && !mistral)) return;
-  const int64_t layers = Keys(spelled, file).integer("num_hidden_layers", 1, kMaxLayers);
-  const bool fits = types->is_array() && types->size() == static_cast<size_t>(layers);
-  const auto full = fits ? std::count(types->begin(), types->end(), Json("full_attention")) : 0;
-  if (llama ? full == layers : full > 0) return;
-  config.notes.push_back(fmt::format(
-      "config.json sets layer_types; the finished folder leaves it out: transformers' {} model "
-      "computes without it, and mlx_lm would {}",
-      config.family->model_type, full > 0 ? "let some layers slide" : "refuse the folder"));
-  spelled.erase("layer_types");
 }
 
 /// None of these families rotates a part of a head only; transformers 5 would for some rope types,
@@ -198,7 +178,7 @@ void note_other_rope(const Json& config, std::vector<std::string>& notes) {
 Json choose_theta(const std::vector<Json>& thetas, const Family& family,
                   std::vector<std::string>& notes) {
   Json theta = thetas.empty() ? Json() : thetas.front();
-  if (theta.is_null()) theta = parse_json(family.defaults, "families.cpp")["rope_theta"];
+  if (theta.is_null()) theta = parse_json(family.defaults, "a family's defaults")["rope_theta"];
   for (const Json& other : thetas) {
     if (other == theta || other.is_null()) continue;
     notes.push_back(
@@ -299,37 +279,12 @@ void spell_heads(Json& config, const Family& family, const std::string& file) {
   }
 }
 
-std::vector<bool> expert_layers(const Keys& keys, const Family& family, int64_t layers,
-                                const std::string& file) {
-  const auto count = static_cast<size_t>(layers);
-  if (family.sparsity == Sparsity::kDense) return std::vector<bool>(count, false);
-  std::vector<bool> sparse(count, true);
-  if (family.sparsity == Sparsity::kAll) return sparse;
-  // @source transformers 5.23, models/qwen3_moe/modeling_qwen3_moe.py, Qwen3MoeDecoderLayer
-  const int64_t step = keys.integer("decoder_sparse_step", 1, kMaxLayers);
-  for (int64_t i = 0; i < layers; ++i) sparse[static_cast<size_t>(i)] = (i + 1) % step == 0;
-  const Json* dense = keys.find("mlp_only_layers");
-  if (dense != nullptr && !dense->is_array()) {
-    fail(Code::kCorrupt, "mlp_only_layers is {}: a list of layers is allowed ({})",
-         Keys::text_of(*dense), file);
-  }
-  for (const Json& layer : dense != nullptr ? *dense : Json::array()) {
-    sparse[static_cast<size_t>(keys.in_range("mlp_only_layers", layer, 0, layers - 1))] = false;
-  }
-  if (family.sparsity == Sparsity::kAllInMlx &&
-      std::count(sparse.begin(), sparse.end(), false) > 0) {
-    fail(Code::kUnsupported,
-         "mlp_only_layers or decoder_sparse_step make some layers dense: mlx_lm's "
-         "{} model has experts in every layer ({})",
-         family.model_type, file);
-  }
-  return sparse;
-}
-
 bool family_uses(const Family& family, Dim dim) {
   for (const auto& block : family.layer) {
     for (const ModuleRow& row : block) {
-      if (row.rows == dim || row.cols == dim) return true;
+      if (row.rows == dim || row.cols == dim || (row.kind == Kind::kStack && row.parts == dim)) {
+        return true;
+      }
     }
   }
   return false;
@@ -401,14 +356,15 @@ void note_other_quantization(const Json& spelled, std::vector<std::string>& note
 
 }  // namespace
 
-ParsedConfig parse_config(std::string_view text, const std::string& file, Quantized quantized) {
+ParsedConfig parse_config(std::string_view text, const std::string& file, Quantized quantized,
+                          FamilyTable known) {
   ParsedConfig config;
   config.spelled = parse_json(text, file, kAsPython);
   Json& spelled = config.spelled;
   if (!spelled.is_object()) {
     fail(Code::kCorrupt, "{} where a JSON object is expected ({})", Keys::text_of(spelled), file);
   }
-  const Family& family = family_of(spelled, file);
+  const Family& family = family_of(spelled, known, file);
   config.family = &family;
   config.stored = StoredFormats::parse(spelled, quantized, file);
   if (config.stored.any()) note_other_quantization(spelled, config.notes);
@@ -416,19 +372,23 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
   refuse_what_mlx_ignores(spelled, family, file);
   spell_rope(spelled, family, file, config.notes);
   spell_heads(spelled, family, file);
-  if (family.sparsity != Sparsity::kDense) spell_experts(spelled, file);
+  if (family.expert_layers != nullptr) spell_experts(spelled, file);
   for (const char* key : {"quantization", "quantization_config", "_name_or_path"})
     spelled.erase(key);
 
-  drop_what_only_mlx_obeys(config, file);
+  drop_what_only_mlx_obeys(config);
+  if (family.settle != nullptr) family.settle(spelled, config.notes, file);
 
   const Keys keys(spelled, file);
   config.model.model_type = family.model_type;
   const int64_t layers = keys.integer("num_hidden_layers", 1, kMaxLayers);
   read_sizes(config, keys, family);
-  for (const bool sparse : expert_layers(keys, family, layers, file)) {
+  const std::vector<bool> sparse = family.expert_layers != nullptr
+                                       ? family.expert_layers(keys, layers, file)
+                                       : std::vector<bool>(static_cast<size_t>(layers));
+  for (const bool has_experts : sparse) {
     LayerConfig& layer = config.model.layers.emplace_back();
-    if (sparse) layer.experts.emplace();  // read_model_config says which
+    if (has_experts) layer.experts.emplace();  // read_model_config says which
   }
   config.attention_bias = keys.boolean("attention_bias", false);
   config.mlp_bias = keys.boolean("mlp_bias", false);

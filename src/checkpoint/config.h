@@ -44,11 +44,12 @@ struct ParsedConfig {
 };
 
 /// @param file named in messages.
+/// @param known the families that a model may be of.
 /// @throws Error{kCorrupt} not JSON, a key missing or absurd; {kUnsupported} unknown model_type, a
 ///         source that is already quantized (where that is refused), a setting that mlx_lm would
 ///         not follow.
 ParsedConfig parse_config(std::string_view text, const std::string& file,
-                          Quantized quantized = Quantized::kRefuse);
+                          Quantized quantized = Quantized::kRefuse, FamilyTable known = families());
 
 /// What the forward pass needs, from a config that has all keys (ParsedConfig::spelled) and whose
 /// sizes are read. @throws Error{kCorrupt} a value missing or absurd; {kUnsupported} another kind

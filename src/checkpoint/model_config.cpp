@@ -75,62 +75,6 @@ RopeConfig read_rope(const Json& parameters, int64_t max_positions, const std::s
   return rope;
 }
 
-/// Which layers slide where layer_types does not say.
-bool slides_by_default(WindowRule rule, int64_t layer, int64_t max_window_layers) {
-  switch (rule) {
-    case WindowRule::kNever:
-      return false;
-    case WindowRule::kAlways:
-    case WindowRule::kIfUsed:
-      return true;
-    case WindowRule::kLaterLayers:
-      return layer >= max_window_layers;
-    case WindowRule::kEvenEarlierLayers:
-      return layer % 2 == 0 && layer < max_window_layers;
-  }
-  RAM_CHECK(false);
-  return false;
-}
-
-/// @source transformers 5.23, models/*/configuration_*.py, `__post_init__`, and where
-/// modeling_*.py make their masks
-void read_windows(const Keys& keys, WindowRule rule, std::vector<LayerConfig>& layers,
-                  const std::string& file) {
-  const bool always = rule == WindowRule::kAlways;
-  const bool used =
-      always || (rule != WindowRule::kNever && keys.boolean("use_sliding_window", false));
-  const bool by_layer = rule == WindowRule::kLaterLayers || rule == WindowRule::kEvenEarlierLayers;
-  const Json* types = by_layer ? keys.find("layer_types") : nullptr;
-  if (types != nullptr && (!types->is_array() || types->size() != layers.size())) {
-    fail(Code::kCorrupt, "layer_types is no list of {} layers ({})", layers.size(), file);
-  }
-  const Json* window = used ? keys.find("sliding_window") : nullptr;
-  const int64_t max_window_layers = by_layer && window != nullptr && types == nullptr
-                                        ? keys.integer("max_window_layers", 0, INT64_MAX)
-                                        : 0;
-  for (size_t layer = 0; layer < layers.size(); ++layer) {
-    bool slides = window != nullptr &&
-                  slides_by_default(rule, static_cast<int64_t>(layer), max_window_layers);
-    if (types != nullptr) {
-      const Json& type = (*types)[layer];
-      slides = type == "sliding_attention";
-      if (!slides && type != "full_attention") {
-        fail(Code::kUnsupported,
-             "layer_types has {}: full_attention and sliding_attention are supported ({})",
-             Keys::text_of(type), file);
-      }
-    }
-    if (!slides) continue;
-    if (window == nullptr) {
-      fail(Code::kCorrupt,
-           "layer_types has sliding_attention, and use_sliding_window and sliding_window give no "
-           "window ({})",
-           file);
-    }
-    layers[layer].attention.window = keys.in_range("sliding_window", *window, 1, kMaxPositions);
-  }
-}
-
 /// Heads and their sizes, as every layer has them.
 AttentionConfig read_attention(const ParsedConfig& config, const std::string& file) {
   AttentionConfig attention;
@@ -186,7 +130,7 @@ std::vector<int32_t> read_eos_ids(const Json& object, const std::string& file) {
 
 void read_model_config(ParsedConfig& config, const std::string& file) {
   const Family& family = *config.family;
-  Json filled = parse_json(family.unwritten_defaults, "families.cpp");
+  Json filled = parse_json(family.unwritten_defaults, "a family's defaults");
   filled.update(config.spelled);
   const Keys keys(filled, file);
   ModelConfig& model = config.model;
@@ -210,7 +154,12 @@ void read_model_config(ParsedConfig& config, const std::string& file) {
   }
   model.rms_norm_eps = epsilon.get<double>();
   model.max_positions = keys.integer("max_position_embeddings", 1, kMaxPositions);
-  read_windows(keys, family.window, model.layers, file);
+  if (family.windows != nullptr) {
+    const std::vector<int64_t> windows = family.windows(keys, std::ssize(model.layers), file);
+    for (size_t layer = 0; layer < windows.size(); ++layer) {
+      model.layers[layer].attention.window = windows[layer];
+    }
+  }
   const RopeConfig rope =
       read_rope(config.spelled.at("rope_parameters"), model.max_positions, file);
   for (LayerConfig& layer : model.layers) layer.attention.rope = rope;

@@ -3,6 +3,7 @@
 #include "ram/error.h"
 #include "ram/safetensors.h"
 
+#include "elements.h"
 #include "keys.h"
 
 namespace ram {
@@ -17,6 +18,15 @@ constexpr int64_t kDefaultGroupSize = 64;
 /// As Python's truth, which mlx_lm asks for.
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value.empty();
+}
+
+/// FP8 in blocks of the size that is decoded, as DeepSeek, Qwen and MiniMax publish it. Scales of
+/// activations would be tensors that no family has.
+bool is_fp8_blocks(const Json& settings) {
+  if (!settings.is_object() || settings.value("quant_method", Json()) != "fp8") return false;
+  const Json activations = settings.value("activation_scheme", Json());
+  return settings.value("weight_block_size", Json()) == Json::array({kFp8Block, kFp8Block}) &&
+         (activations.is_null() || activations == "dynamic");
 }
 
 [[noreturn]] void refuse_source(const Json& value, const char* key, const std::string& file) {
@@ -73,6 +83,10 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
   for (const char* key : {"quantization", "quantization_config"}) {
     const auto at = config.find(key);
     if (at == config.end() || at->is_null() || at->empty()) continue;
+    if (std::string_view(key) == "quantization_config" && is_fp8_blocks(*at)) {
+      stored.fp8_blocks_ = true;
+      return stored;
+    }
     if (quantized == Quantized::kRefuse) refuse_source(*at, key, file);
     if (!at->is_object()) {
       fail(Code::kCorrupt, "{} is {}: an object is allowed ({})", key, Keys::text_of(*at), file);

@@ -10,20 +10,24 @@
 
 namespace ram {
 
-/// What `quantization` (or `quantization_config`) says. Empty for an unquantized model.
+/// What `quantization` (or `quantization_config`) says. Empty for an unquantized model, and for a
+/// source in FP8 blocks, whose tensors are decoded where they are read.
 class StoredFormats {
  public:
   /// Reads and checks the top level.
   /// @param config config.json.
   /// @param file   named in messages.
-  /// @throws Error{kUnsupported} quantized, and `quantized` refuses that; another program's
-  /// quantization, another mode than affine, no format of ours; {kCorrupt} not as MLX writes it.
+  /// @throws Error{kUnsupported} quantized otherwise than in FP8 blocks, and `quantized` refuses
+  /// that; another program's quantization, another mode than affine, no format of ours; {kCorrupt}
+  /// not as MLX writes it.
   static StoredFormats parse(const nlohmann::json& config, Quantized quantized,
                              const std::string& file);
 
   /// @return true if any module may be quantized.
   bool any() const { return !settings_.is_null(); }
   Quantized quantized() const { return quantized_; }
+  /// @return true for a source whose matrices may be stored as StorageFormat::kFp8Blocks.
+  bool fp8_blocks() const { return fp8_blocks_; }
 
   /// @param module mlx_lm's path.
   /// @param shapes the format that the shapes of the module's codes and scales say, where the files
@@ -37,6 +41,7 @@ class StoredFormats {
 
  private:
   Quantized quantized_ = Quantized::kRefuse;
+  bool fp8_blocks_ = false;
   nlohmann::json settings_;  // null: unquantized
   AffineFormat common_;
   std::string file_;

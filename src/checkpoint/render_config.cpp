@@ -42,8 +42,11 @@ AffineFormat commonest(std::span<const std::optional<AffineFormat>> formats) {
 std::string render_config(const Checkpoint& checkpoint,
                           std::span<const std::optional<AffineFormat>> formats, DType dtype) {
   RAM_CHECK(formats.size() == checkpoint.units.size());
-  Json config =
-      parse_config(checkpoint.config_json, (checkpoint.folder / "config.json").string()).spelled;
+  const FamilyTable known =
+      checkpoint.family != nullptr ? FamilyTable(&checkpoint.family, 1) : families();
+  Json config = parse_config(checkpoint.config_json, (checkpoint.folder / "config.json").string(),
+                             Quantized::kRefuse, known)
+                    .spelled;
   config["torch_dtype"] = torch_name(dtype);
   config["dtype"] = torch_name(dtype);
   config["tie_word_embeddings"] = checkpoint.tied_embeddings;

@@ -12,8 +12,11 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
+#include "ram/size.h"
 
+#include "elements.h"
 #include "keys.h"
+#include "layout.h"
 
 namespace ram {
 namespace {
@@ -47,14 +50,16 @@ class Builder {
         used_(tensors.size(), false) {}
 
   UnitTable build() {
-    const bool has_head = find("lm_head.weight") >= 0;
+    const std::vector<std::string> heads = weight_names(*config_.family, Role::kHead);
+    const bool has_head = std::any_of(heads.begin(), heads.end(),
+                                      [&](const std::string& name) { return find(name) >= 0; });
     // If the config does not say, transformers expects a separate head, and mlx_lm mostly none.
     table_.tied = config_.tied.value_or(!has_head && config_.family->may_be_tied);
     if (table_.tied && !config_.family->may_be_tied) {
       fail(Code::kUnsupported,
-           "tie_word_embeddings is true, and the files hold no lm_head.weight: mlx_lm's {} model "
+           "tie_word_embeddings is true, and the files hold no {}: mlx_lm's {} model "
            "needs a head of its own ({})",
-           config_.family->model_type, folder_);
+           heads.front(), config_.family->model_type, folder_);
     }
     add_blocks(config_.family->before, -1);
     for (int64_t layer = 0; layer < std::ssize(config_.model.layers); ++layer) {
@@ -63,13 +68,13 @@ class Builder {
     add_blocks(config_.family->after, -1);
     if (table_.tied) table_.head = table_.embedding;
     RAM_CHECK(table_.embedding >= 0 && table_.final_norm >= 0 && table_.head >= 0);
-    drop_or_refuse_the_rest();
+    drop_or_refuse_the_rest(heads);
     return std::move(table_);
   }
 
  private:
-  void add_blocks(const std::vector<std::span<const ModuleRow>>& blocks, int layer) {
-    for (const auto& block : blocks) {
+  void add_blocks(std::span<const ModuleRows> blocks, int layer) {
+    for (const ModuleRows& block : blocks) {
       for (const ModuleRow& row : block) {
         if (applies(row.when, layer)) add_unit(row, layer);
       }
@@ -101,16 +106,14 @@ class Builder {
     unit.cols = config_.size(row.cols);
     unit.quantizable = row.kind != Kind::kVector;
     unit.uniform_rule = row.uniform_rule;
-    const std::string own = unit.tensor;
-    const Source whole = {own, Layout::kWhole};
-    const auto sources = row.sources.empty() ? std::span(&whole, 1) : row.sources;
-    const auto present = std::find_if(sources.begin(), sources.end(), [&](const Source& source) {
-      return find(tensor_name(source, layer, 0)) >= 0;
-    });
+    const std::vector<NamedSource> sources = sources_of(*config_.family, row);
+    const auto present = std::find_if(
+        sources.begin(), sources.end(),
+        [&](const NamedSource& source) { return find(tensor_name(source, layer, 0)) >= 0; });
     // Where none is there, taking the first names what is missing.
-    const Source& source = present == sources.end() ? sources.front() : *present;
+    const NamedSource& source = present == sources.end() ? sources.front() : *present;
     unit.stored = stored_format(unit, tensor_name(source, layer, 0));
-    take(source, row.kind, layer, unit);
+    take(source, row, layer, unit);
     if (row.kind == Kind::kVector) {
       unit.shape = {unit.cols};
     } else if (row.kind == Kind::kMatrix) {
@@ -119,8 +122,8 @@ class Builder {
       unit.shape = {static_cast<int64_t>(unit.parts.size()), unit.rows, unit.cols};
     }
     if (has_bias(row.bias)) {
-      const std::string name = unit.name + ".bias";
-      unit.carried.push_back({take_tensor(name, {unit.rows}), name});
+      unit.carried.push_back(
+          {take_tensor(bias_name(row, layer), {unit.rows}), unit.name + ".bias"});
     }
     if (layer < 0) note_end(unit.role);
     table_.units.push_back(std::move(unit));
@@ -168,42 +171,31 @@ class Builder {
     return format;
   }
 
-  /// Fills the unit's parts from one source. A new Layout is a case here.
-  void take(const Source& source, Kind kind, int layer, Unit& unit) {
-    const int64_t experts = config_.size(Dim::kExperts);
-    const auto name = [&](int64_t expert) { return tensor_name(source, layer, expert); };
-    const auto add_parts = [&](Part part, int64_t count, int64_t stride) {
-      for (int64_t i = 0; i < count; ++i, part.first_row += stride) unit.parts.push_back(part);
-    };
-    switch (source.layout) {
-      case Layout::kWhole: {
-        std::vector<int64_t> shape = {unit.rows, unit.cols};
-        if (kind == Kind::kVector) shape.erase(shape.begin());
-        add_parts(take_part(name(0), shape, unit), 1, 0);
-        break;
-      }
-      case Layout::kPerExpert:
-        for (int64_t e = 0; e < experts; ++e) {
-          add_parts(take_part(name(e), {unit.rows, unit.cols}, unit), 1, 0);
-        }
-        break;
-      case Layout::kStacked:
-        add_parts(take_part(name(0), {experts, unit.rows, unit.cols}, unit), experts, unit.rows);
-        break;
-      case Layout::kPackedFirst:
-      case Layout::kPackedSecond: {
-        Part part = take_part(name(0), {experts, 2 * unit.rows, unit.cols}, unit);
-        if (source.layout == Layout::kPackedSecond) part.first_row = unit.rows;
-        add_parts(part, experts, 2 * unit.rows);
-        break;
-      }
+  /// Fills the unit's parts from one source.
+  void take(const NamedSource& source, const ModuleRow& row, int layer, Unit& unit) {
+    const int64_t parts = row.kind == Kind::kStack ? config_.size(row.parts) : 1;
+    std::vector<SizedStep> steps;
+    for (const auto& [step, others] : source.steps) steps.push_back({step, config_.size(others)});
+    const TensorLayout layout(std::move(steps), parts, unit.rows, unit.cols);
+    std::vector<int64_t> shape = layout.shape();
+    if (row.kind == Kind::kVector) shape.erase(shape.begin());
+    const bool one_each = source.name.find("{e}") != std::string::npos;
+    Part taken;
+    for (int64_t p = 0; p < parts; ++p) {
+      if (p == 0 || one_each) taken = take_part(tensor_name(source, layer, p), shape, unit);
+      taken.view = layout.view(one_each ? 0 : p);
+      if (unit.stored && !is_rows(taken, unit.cols)) refuse_reshaped(unit);
+      unit.parts.push_back(taken);
     }
     const auto weights = [&](const Part& part) -> const TensorInfo& {
       return info(unit.stored ? part.scales : part.tensor);
     };
-    unit.dtype = weights(unit.parts.front()).dtype;
+    const auto dtype_of = [&](const Part& part) {
+      return part.storage == StorageFormat::kPlain ? weights(part).dtype : DType::kBF16;
+    };
+    unit.dtype = dtype_of(unit.parts.front());
     for (const Part& part : unit.parts) {
-      if (weights(part).dtype == unit.dtype) continue;
+      if (dtype_of(part) == unit.dtype) continue;
       fail(Code::kUnsupported,
            "tensor {} is {} and {} is {}: experts of one projection must share "
            "one dtype ({})",
@@ -212,10 +204,21 @@ class Builder {
     }
   }
 
+  [[noreturn]] void refuse_reshaped(const Unit& unit) const {
+    fail(Code::kUnsupported,
+         "{} is quantized, and its tensors are not shaped as mlx_lm's: not supported ({})",
+         unit.name, folder_);
+  }
+
   /// The tensor of this name, or the three that it is stored in. Where config.json calls it
   /// quantized and it is not, the shape or the missing scales show it.
   Part take_part(const std::string& name, std::vector<int64_t> shape, const Unit& unit) {
-    if (!unit.stored) return {.tensor = take_tensor(name, shape)};
+    if (!unit.stored) {
+      const int index = find(name);
+      const bool fp8 = config_.stored.fp8_blocks() && shape.size() == 2 && index >= 0 &&
+                       info(index).dtype == DType::kF8E4M3;
+      return fp8 ? take_fp8(name, shape) : Part{.tensor = take_tensor(name, shape)};
+    }
     shape.back() = unit.cols / 32 * unit.stored->bits;
     Part part = {.tensor = take_tensor(name, shape, DType::kU32)};
     shape.back() = unit.cols / unit.stored->group_size;
@@ -227,6 +230,14 @@ class Builder {
       fail(Code::kCorrupt, "tensor {} is {} and {} is {}: they share one dtype ({})", scales.name,
            dtype_name(scales.dtype), biases.name, dtype_name(biases.dtype), folder_);
     }
+    return part;
+  }
+
+  Part take_fp8(const std::string& name, const std::vector<int64_t>& shape) {
+    Part part = {.tensor = take_tensor(name, shape, DType::kF8E4M3)};
+    part.scales = take_tensor(name + "_scale_inv",
+                              {ceil_div(shape[0], kFp8Block), ceil_div(shape[1], kFp8Block)});
+    part.storage = StorageFormat::kFp8Blocks;
     return part;
   }
 
@@ -284,11 +295,13 @@ class Builder {
            (bias == Bias::kIfMlpBias && config_.mlp_bias);
   }
 
-  void drop_or_refuse_the_rest() {
+  void drop_or_refuse_the_rest(const std::vector<std::string>& heads) {
     for (size_t i = 0; i < tensors_.size(); ++i) {
       if (used_[i]) continue;
       const std::string& name = tensors_[i].info.name;
-      if (!is_derived_tensor(name) && !(table_.tied && name == "lm_head.weight")) {
+      const bool tied_head =
+          table_.tied && std::find(heads.begin(), heads.end(), name) != heads.end();
+      if (!is_derived_tensor(name) && !tied_head) {
         fail(Code::kUnsupported,
              "tensor {} has no place in a {} of {} layers as config.json describes "
              "it: mlx_lm would not load it; remove it or correct config.json ({})",
@@ -298,8 +311,19 @@ class Builder {
     }
   }
 
-  std::string tensor_name(const Source& source, int layer, int64_t expert) const {
+  static std::string tensor_name(const NamedSource& source, int layer, int64_t expert) {
     return with_number(with_number(source.name, "{l}", layer), "{e}", expert);
+  }
+
+  /// The first that is there, else the first.
+  std::string bias_name(const ModuleRow& row, int layer) const {
+    std::string first;
+    for (const std::string_view path : file_paths(*config_.family, row.module)) {
+      std::string name = with_number(path, "{l}", layer) + ".bias";
+      if (find(name) >= 0) return name;
+      if (first.empty()) first = std::move(name);
+    }
+    return first;
   }
 
   const TensorInfo& info(int tensor) const { return tensors_.at(static_cast<size_t>(tensor)).info; }
@@ -340,6 +364,7 @@ void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<Sou
     for (const auto& [ending, who] : kMarks) {
       if (!tensor.info.name.ends_with(ending)) continue;
       if (ending == kMarks.front().ending && stored.any()) continue;
+      if (ending == ".weight_scale_inv" && stored.fp8_blocks()) continue;
       fail(Code::kUnsupported, "tensor {} shows that the model is already quantized ({}): {} ({})",
            printable(tensor.info.name), who,
            refuses ? "give the original, unquantized model"

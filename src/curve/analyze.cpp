@@ -54,6 +54,8 @@ class Analysis {
     return checkpoint_.tensors[static_cast<size_t>(uses_[use].tensor)].info;
   }
   void look_up_hashes();
+  void gather_hashes();
+  bool depends_on_others(size_t use) const;
   void look_up_curves(const std::vector<size_t>& uses);
   void pass(const std::vector<size_t>& uses, bool measure, std::string_view phase);
   void finish(TensorJob& job, size_t use);
@@ -79,6 +81,8 @@ class Analysis {
   const ProgressFn& progress_;
   const std::vector<TensorUse> uses_;
   std::vector<Knowledge> known_;  // per uses_
+  // Per tensor, of those that others' parts depend on; nothing of it changes during a pass.
+  std::vector<std::string> hashes_;
   Keeper keeper_;
   AnalyzeStats stats_;
 };
@@ -109,14 +113,33 @@ void Analysis::look_up_hashes() {
   }
 }
 
+void Analysis::gather_hashes() {
+  hashes_.assign(checkpoint_.tensors.size(), "");
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    if (uses_[use].others_need_it) {
+      hashes_[static_cast<size_t>(uses_[use].tensor)] = known_[use].hash;
+    }
+  }
+}
+
+bool Analysis::depends_on_others(size_t use) const {
+  return std::any_of(uses_[use].parts.begin(), uses_[use].parts.end(), [&](const PartUse& place) {
+    const Unit& unit = checkpoint_.units[static_cast<size_t>(place.unit)];
+    return !other_tensors(unit.parts[static_cast<size_t>(place.part)]).empty();
+  });
+}
+
 void Analysis::look_up_curves(const std::vector<size_t>& uses) {
   std::vector<CurveKey> all;
   std::vector<size_t> ends;
+  std::vector<bool> complete;
+  gather_hashes();
   for (const size_t use : uses) {
+    complete.push_back(false);
     if (!known_[use].hash.empty()) {
-      for (CurveKey& key : curve_keys(checkpoint_, uses_[use], known_[use].hash, options_)) {
-        all.push_back(std::move(key));
-      }
+      auto keys = curve_keys(checkpoint_, uses_[use], known_[use].hash, options_, hashes_);
+      for (CurveKey& key : keys.value_or(std::vector<CurveKey>())) all.push_back(std::move(key));
+      complete.back() = keys.has_value();
     }
     ends.push_back(all.size());
   }
@@ -125,7 +148,7 @@ void Analysis::look_up_curves(const std::vector<size_t>& uses) {
   for (size_t i = 0; i < uses.size(); ++i) {
     Knowledge& known = known_[uses[i]];
     known.curves.clear();
-    known.measured = !known.hash.empty();
+    known.measured = complete[i];
     for (; next < ends[i]; ++next) {
       const auto curve = found.find(all[next]);
       if (curve == found.end()) {
@@ -163,15 +186,17 @@ void Analysis::finish(TensorJob& job, size_t use) {
   Knowledge& known = known_[use];
   std::vector<std::pair<CurveKey, PartCurve>> curves;
   if (job.measures()) {
-    std::vector<CurveKey> keys = curve_keys(checkpoint_, uses_[use], result.hash, options_);
-    for (size_t k = 0; k < keys.size(); ++k) {
+    auto keys = curve_keys(checkpoint_, uses_[use], result.hash, options_, hashes_);
+    for (size_t k = 0; k < keys.value().size(); ++k) {
       // The one key of a tensor without parts says that it is finite; there is nothing to add.
-      curves.emplace_back(std::move(keys[k]), result.parts.empty() ? PartCurve{} : result.parts[k]);
+      curves.emplace_back(std::move((*keys)[k]),
+                          result.parts.empty() ? PartCurve{} : result.parts[k]);
     }
     known.curves = std::move(result.parts);
     known.measured = true;
   } else {
-    known.measured = known.measured && known.hash == result.hash;
+    const bool only_hashed = uses_[use].others_need_it && uses_[use].parts.empty();
+    known.measured = only_hashed || (known.measured && known.hash == result.hash);
   }
   known.hash = result.hash;
   known.trusted = true;
@@ -195,18 +220,23 @@ ModelCurves Analysis::run() {
   const auto start = std::chrono::steady_clock::now();
   look_up();
 
-  // What was measured once is hashed before it is measured again.
-  const std::vector<size_t> doubtful =
-      select([](const Knowledge& known) { return known.measured && !known.trusted; });
+  // What was measured once is hashed before it is measured again, and so is what other tensors'
+  // parts depend on.
+  std::vector<size_t> doubtful;
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    const bool needed = known_[use].measured || uses_[use].others_need_it;
+    if (needed && !known_[use].trusted) doubtful.push_back(use);
+  }
   pass(doubtful, false, "hash");
   std::vector<size_t> changed;
-  for (const size_t use : doubtful) {
-    if (!known_[use].measured) changed.push_back(use);
+  for (size_t use = 0; use < uses_.size(); ++use) {
+    const bool hashed = std::binary_search(doubtful.begin(), doubtful.end(), use);
+    if ((hashed && !known_[use].measured) || depends_on_others(use)) changed.push_back(use);
   }
   look_up_curves(changed);
 
   const std::vector<size_t> unmeasured =
-      select([](const Knowledge& known) { return !known.measured; });
+      select([](const Knowledge& known) { return !known.measured || !known.trusted; });
   pass(unmeasured, true, "analyze");
   keeper_.check_files();
 

@@ -52,8 +52,8 @@ std::span<std::byte> BlockBuffer::room(int64_t bytes) {
   return {memory_.get(), static_cast<size_t>(bytes_)};
 }
 
-RowReading row_reading(Reshape reshape) {
-  return reshape == Reshape::kRows ? RowReading::kWithChunks : RowReading::kByRows;
+RowReading row_reading(const Part& part, int64_t cols) {
+  return is_rows(part, cols) ? RowReading::kWithChunks : RowReading::kByRows;
 }
 
 struct TensorJob::Work {
@@ -91,11 +91,11 @@ void TensorJob::add_place(size_t part, RowReading least) {
   const Part& from = unit.parts[static_cast<size_t>(use_.parts[part].part)];
   const int64_t row_bytes = unit.cols * element_bytes(unit.dtype);
   Place& place = places_[part];
-  place.reading = std::max(least, row_reading(from.reshape));
+  place.reading = std::max(least, row_reading(from, unit.cols));
   place.first_sum = sums_;
   if (unit.part_weights() == 0) return;
   if (place.reading == RowReading::kWithChunks) {
-    place.begin = from.first_row * row_bytes;
+    place.begin = from.view.first * element_bytes(unit.dtype);
     place.end = place.begin + unit.rows * row_bytes;
     RAM_CHECK(unit.dtype == source_.info.dtype && place.end <= source_.info.bytes());
     place.sums = (place.end - 1) / kChunkBytes - place.begin / kChunkBytes + 1;
@@ -200,6 +200,7 @@ void TensorJob::run_chunk(int64_t chunk, const std::byte* bytes) {
 
 void TensorJob::run_rows(int64_t block, const std::byte* weights) {
   const RowBlock rows = row_block(block);
+  check_rows_finite(rows, weights);
   work_->sums[static_cast<size_t>(rows.sum)] =
       measure(rows.place, weights, rows.rows * unit_of(rows.place).cols);
 }
@@ -209,6 +210,23 @@ Distortion TensorJob::measure(size_t place, const std::byte* weights, int64_t co
   const Unit& unit = unit_of(place);
   return measure_distortion(weights, unit.dtype, 1, count, measured_formats(unit), options_.dtype,
                             options_.encoder);
+}
+
+/// What is decoded, or lies in other tensors, is not in the chunks that are checked.
+void TensorJob::check_rows_finite(const RowBlock& rows, const std::byte* weights) const {
+  const Unit& unit = unit_of(rows.place);
+  const Part& part = unit.parts[static_cast<size_t>(use_.parts[rows.place].part)];
+  if (part.storage == StorageFormat::kPlain && part.below.empty()) return;
+  const int64_t found = find_non_finite(weights, unit.dtype, rows.rows * unit.cols, options_.dtype);
+  if (found < 0) return;
+  float value = 0;
+  to_f32(weights + found * element_bytes(unit.dtype), unit.dtype, 1, &value);
+  fail(Code::kCorrupt,
+       "{}: row {}, column {} of part {}, which tensor {} holds, is {} as {}: weights must be "
+       "finite; fetch the file again ({})",
+       unit.name, rows.first_row + found / unit.cols, found % unit.cols,
+       use_.parts[rows.place].part, source_.info.name, value, weight_dtype_name(options_.dtype),
+       checkpoint_.files[static_cast<size_t>(source_.file)].path().string());
 }
 
 void TensorJob::check_finite(const std::byte* weights, DType source, int64_t first,

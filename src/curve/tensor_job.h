@@ -51,17 +51,17 @@ struct TensorResult {
 };
 
 /// How the rows of a part are read: as they lie in the tensor's chunks, in the same pass as the
-/// hash, or through Checkpoint::read_rows, which knows every reshaping.
+/// hash, or through Checkpoint::read_rows, which knows every view and storage.
 enum class RowReading : uint8_t { kWithChunks, kByRows };
 
-/// @return how a part of this reshaping is read.
-RowReading row_reading(Reshape reshape);
+/// @return how a part of `cols` columns is read.
+RowReading row_reading(const Part& part, int64_t cols);
 
 class TensorJob {
  public:
   /// @param use, options  must live as long as the job.
   /// @param measure  false: the tensor is hashed only.
-  /// @param least    kByRows: for tests, whatever the reshaping.
+  /// @param least    kByRows: for tests, whatever the view.
   TensorJob(const Checkpoint& checkpoint, const TensorUse& use, const AnalyzeOptions& options,
             bool measure, RowReading least = RowReading::kWithChunks);
   ~TensorJob();
@@ -115,6 +115,7 @@ class TensorJob {
   void run_chunk(int64_t chunk, const std::byte* bytes);
   void run_rows(int64_t block, const std::byte* weights);
   Distortion measure(size_t place, const std::byte* weights, int64_t count) const;
+  void check_rows_finite(const RowBlock& rows, const std::byte* weights) const;
   void check_finite(const std::byte* weights, DType source, int64_t first, int64_t count) const;
 
   const Checkpoint& checkpoint_;

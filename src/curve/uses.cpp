@@ -4,7 +4,10 @@
 #include "uses.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 #include <tuple>
+#include <utility>
 
 #include "ram/error.h"
 
@@ -13,12 +16,37 @@ namespace {
 
 constexpr int kRule = 1;
 
-// A reshaping whose rows depend on more than this one tensor needs the others' hashes here too.
-std::string part_text(const Unit& unit, const Part& part) {
-  const std::string how = part.reshape == Reshape::kRows
-                              ? "rows"
-                              : fmt::format("reshape {}", static_cast<int>(part.reshape));
-  return fmt::format("{} {}+{} x {}, rule {}", how, part.first_row, unit.rows, unit.cols, kRule);
+std::string_view storage_name(StorageFormat storage) {
+  switch (storage) {
+    case StorageFormat::kPlain:
+      return "view";
+    case StorageFormat::kFp8Blocks:
+      return "fp8 128x128";
+    case StorageFormat::kMxfp4:
+      return "mxfp4";
+  }
+  RAM_CHECK(false);
+  return "";
+}
+
+/// @param hashes of all tensors that are known, by their index. @return nothing if the part depends
+/// on one that is not.
+std::optional<std::string> part_text(const Unit& unit, const Part& part,
+                                     std::span<const std::string> hashes) {
+  if (is_rows(part, unit.cols)) {
+    return fmt::format("rows {}+{} x {}, rule {}",
+                       part.view.first / std::max<int64_t>(1, unit.cols), unit.rows, unit.cols,
+                       kRule);
+  }
+  std::string text =
+      fmt::format("{} {}+{}r+{}c, {} x {}", storage_name(part.storage), part.view.first,
+                  part.view.row_step, part.view.col_step, unit.rows, unit.cols);
+  for (const int tensor : other_tensors(part)) {
+    const auto index = static_cast<size_t>(tensor);
+    if (index >= hashes.size() || hashes[index].empty()) return std::nullopt;
+    text += ", with " + hashes[index];
+  }
+  return text + fmt::format(", rule {}", kRule);
 }
 
 }  // namespace
@@ -41,6 +69,9 @@ std::vector<TensorUse> tensor_uses(const Checkpoint& checkpoint) {
       TensorUse& tensor = use(unit.parts[p].tensor);
       if (measured) tensor.parts.push_back({static_cast<int>(u), static_cast<int>(p)});
     }
+    for (const Part& part : unit.parts) {
+      for (const int tensor : other_tensors(part)) use(tensor).others_need_it = true;
+    }
     for (const Carried& carried : unit.carried) use(carried.tensor);
   }
   std::vector<TensorUse> uses;
@@ -59,19 +90,25 @@ std::vector<TensorUse> tensor_uses(const Checkpoint& checkpoint) {
   return uses;
 }
 
-std::vector<CurveKey> curve_keys(const Checkpoint& checkpoint, const TensorUse& use,
-                                 std::string_view hash, const AnalyzeOptions& options) {
+std::optional<std::vector<CurveKey>> curve_keys(const Checkpoint& checkpoint, const TensorUse& use,
+                                                std::string_view hash,
+                                                const AnalyzeOptions& options,
+                                                std::span<const std::string> hashes) {
   const DType source = checkpoint.tensors[static_cast<size_t>(use.tensor)].info.dtype;
   std::vector<CurveKey> keys;
   for (const PartUse& part : use.parts) {
     const Unit& unit = checkpoint.units[static_cast<size_t>(part.unit)];
+    std::optional<std::string> text =
+        part_text(unit, unit.parts[static_cast<size_t>(part.part)], hashes);
+    if (!text) return std::nullopt;
     keys.push_back({.tensor_hash = std::string(hash),
-                    .part = part_text(unit, unit.parts[static_cast<size_t>(part.part)]),
-                    .source = source,
+                    .part = std::move(*text),
+                    .source = unit.dtype,
                     .dtype = options.dtype,
                     .encoder = options.encoder});
   }
-  if (keys.empty() && is_weight_dtype(source)) {
+  // Of a tensor that is decoded together with another, what it decodes to must be finite.
+  if (keys.empty() && is_weight_dtype(source) && !use.others_need_it) {
     // One spelling for both encoders: what is not quantized has nothing to do with them.
     keys.push_back({.tensor_hash = std::string(hash),
                     .part = fmt::format("finite, rule {}", kRule),

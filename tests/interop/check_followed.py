@@ -33,7 +33,7 @@ FOLLOWED = {
 }
 
 # Fields of mlx_lm's ModelArgs: the keys of config.json that a model obeys. All are read, written out
-# or refused by src/checkpoint/config.cpp and families.cpp; a new one must be looked at there.
+# or refused by src/checkpoint/config.cpp and families/; a new one must be looked at there.
 COMMON = {"model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
           "rms_norm_eps", "vocab_size", "num_key_value_heads", "rope_theta", "rope_scaling",
           "tie_word_embeddings"}  # fmt: skip
@@ -153,11 +153,11 @@ class Followed(support.InteropCase):
             key = r'''\bconfig(?:\.get\(|\[)"(\w+)"|"(\w+)" (?:not )?in config'''
             self.assertEqual(LOADER_KEYS, {a or b for a, b in re.findall(key, source)})
         for family, keys in MODEL_KEYS.items():
-            where = "the row of the family in src/checkpoint/families.cpp, and config.cpp"
+            where = "the family's file in src/checkpoint/families/, and config.cpp"
             with self.rule("mlx-lm", where, f"its {family} model obeys these keys only"):
                 arguments = importlib.import_module(f"mlx_lm.models.{family}").ModelArgs
                 self.assertEqual(keys, {field.name for field in dataclasses.fields(arguments)})
-        with self.rule("mlx-lm", "families.cpp", "a mistral is its llama model"):
+        with self.rule("mlx-lm", "families/mistral.cpp", "a mistral is its llama model"):
             self.assertEqual("llama", mlx_lm.utils.MODEL_REMAPPING["mistral"])
 
     def test_keys_that_only_mlx_lm_obeys_are_left_out(self):

@@ -1,6 +1,6 @@
 // Tiny random models of true layout for tests: every family, both spellings of config.json, every
-// way that experts are stored. Names are written out here apart from src/checkpoint/families.cpp,
-// so that the tests hold that table against something. Values depend on seed, tensor name and
+// way that experts are stored. Names are written out here apart from src/checkpoint/families/,
+// so that the tests hold those against something. Values depend on seed, tensor name and
 // position alone.
 #pragma once
 

@@ -1,0 +1,26 @@
+// Qwen3: q and k are normed per head.
+#include "families.h"
+#include "families/common.h"
+
+namespace ram {
+namespace {
+
+constexpr std::array kLayer = {ModuleRows(kInputNorm), ModuleRows(kPlainAttention),
+                               ModuleRows(kHeadNorms), ModuleRows(kPostNorm), ModuleRows(kMlp)};
+
+}  // namespace
+
+constexpr Family kQwen3 = {
+    .model_type = "qwen3",
+    .before = kBefore,
+    .layer = kLayer,
+    .after = kAfter,
+    .windows = windows_of_later_layers,
+    .own_head_dim = true,
+    .defaults = R"({"rope_theta": 10000.0, "rms_norm_eps": 1e-06, "num_key_value_heads": 32,
+                    "max_position_embeddings": 32768, "head_dim": 128})",
+    .unwritten_defaults = R"({"sliding_window": 4096, "max_window_layers": 28})",
+    .fixed = R"({"hidden_act": "silu", "attention_bias": false})",
+};
+
+}  // namespace ram
