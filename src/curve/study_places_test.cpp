@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ram/curve_table.h"
 #include "ram/error.h"
-#include "ram/study.h"
 
 #include "support/sanitizers.h"
 #include "support/temp_folder.h"
@@ -33,6 +33,11 @@ Curve curve_by(Encoder encoder, double sum_squares) {
   PartCurve curve{.formats = 1, .distortion = {}};
   curve.distortion.sum_squares = sum_squares;
   return {key, curve};
+}
+
+void put(const fs::path& path, const std::vector<Curve>& curves) {
+  Study study(path);
+  CurveTable(study).put("m.safetensors", kIdentity, {}, curves);
 }
 
 class StudyPlaces : public ::testing::Test {
@@ -71,8 +76,7 @@ TEST_F(StudyPlaces, TooFewFilesAreALimitOfTheSystemAndNoStudyThatIsOnlyRead) {
     int refused = 0;
     for (rlim_t files = 3;; ++files) {
       ASSERT_LT(files, 200U) << "never ends";
-      const int status =
-          with_files(files, [&] { Study(path_).put("m.safetensors", kIdentity, {}, curves); });
+      const int status = with_files(files, [&] { put(path_, curves); });
       if (status == 0) break;
       ++refused;
       EXPECT_EQ(status, static_cast<int>(Code::kMissing)) << there << " " << files;
@@ -89,11 +93,12 @@ TEST_F(StudyPlaces, AnEmptyNameIsAStudyThatIsKeptNowhere) {
   fs::current_path(folder_.path());
   {
     Study study{fs::path()};
-    study.put("m.safetensors", kIdentity, {}, curves);
-    EXPECT_EQ(study.curves(keys).size(), 1U);
+    CurveTable(study).put("m.safetensors", kIdentity, {}, curves);
+    EXPECT_EQ(CurveTable(study).curves(keys).size(), 1U);
   }
   EXPECT_TRUE(fs::is_empty(folder_.path()));
-  EXPECT_TRUE(Study{fs::path()}.curves(keys).empty());
+  Study study{fs::path()};
+  EXPECT_TRUE(CurveTable(study).curves(keys).empty());
   fs::current_path(before);
 }
 
@@ -101,7 +106,7 @@ TEST_F(StudyPlaces, AnEmptyNameIsAStudyThatIsKeptNowhere) {
 // another encoder.
 TEST_F(StudyPlaces, CurvesHaveTheNamesOfTheirEncodersInTheFile) {
   const std::vector<Curve> curves = {curve_by(Encoder::kMlx, 1), curve_by(Encoder::kReference, 2)};
-  Study(path_).put("m.safetensors", kIdentity, {}, curves);
+  put(path_, curves);
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
   const char* rename =
@@ -112,7 +117,7 @@ TEST_F(StudyPlaces, CurvesHaveTheNamesOfTheirEncodersInTheFile) {
   sqlite3_close(db);
   Study study(path_);
   const std::vector<CurveKey> keys = {curves[0].first, curves[1].first};
-  const auto found = study.curves(keys);
+  const auto found = CurveTable(study).curves(keys);
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found.begin()->first.encoder, Encoder::kMlx);
   EXPECT_EQ(found.begin()->second.distortion.sum_squares, 2);
