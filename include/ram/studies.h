@@ -24,6 +24,13 @@ struct ModelUse {
 /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
 std::vector<ModelUse> model_uses(Study& study);
 
+/// @return the model that was named: by its name, its folder, or six digits and more of its
+///         fingerprint.
+/// @param study what messages call the study.
+/// @throws Error{kUsage} there is none of that name, or several.
+const ModelUse& find_model_use(std::span<const ModelUse> uses, const std::string& typed,
+                               const std::string& study);
+
 /// Removes all that is kept of these models and of folders made from them, and curves that no known
 /// file has; then gives the room back to the file system: the file shrinks. Curves that another
 /// model shares stay.

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 
 #include "ram/console.h"
@@ -33,11 +32,5 @@ std::optional<Study> open_study_if_usable(const Common& common);
 
 /// @return what the study takes on disk, with its log; 0 where it is not there.
 int64_t study_bytes(const Common& common);
-
-/// @return the model that was named: by its name, its folder, or six digits and more of its
-///         fingerprint.
-/// @throws Error{kUsage} there is none of that name, or several.
-const ModelUse& find_model_use(const Common& common, std::span<const ModelUse> uses,
-                               const std::string& typed);
 
 }  // namespace ram::cli

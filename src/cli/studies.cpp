@@ -94,7 +94,7 @@ int remove_models(const Common& common, const Options& options) {
     fingerprints.push_back(use.model.fingerprint);
     names.push_back(use.model.name);
   };
-  for (const std::string& typed : options.models) add(find_model_use(common, uses, typed));
+  for (const std::string& typed : options.models) add(find_model_use(uses, typed, common.study));
   for (const ModelUse& use : uses) {
     if (options.unused && !is_there(use.model.folder)) add(use);
   }

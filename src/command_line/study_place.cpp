@@ -3,13 +3,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
-#include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "ram/error.h"
-#include "ram/suggest.h"
 
 namespace ram::cli {
 namespace {
@@ -127,35 +124,6 @@ int64_t study_bytes(const Common& common) {
     if (!error) bytes += static_cast<int64_t>(size);
   }
   return bytes;
-}
-
-const ModelUse& find_model_use(const Common& common, std::span<const ModelUse> uses,
-                               const std::string& typed) {
-  constexpr size_t kLeastDigits = 6;
-  std::vector<const ModelUse*> found;
-  std::vector<std::string> names;
-  std::error_code ignored;
-  fs::path folder = fs::absolute(typed, ignored).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  for (const ModelUse& use : uses) {
-    const bool digits = typed.size() >= kLeastDigits && use.model.fingerprint.starts_with(typed);
-    if (use.model.name == typed || digits || use.model.folder == folder.string()) {
-      found.push_back(&use);
-    }
-    names.push_back(use.model.name);
-  }
-  if (found.empty()) {
-    fail(Code::kUsage, "{}: the study {} has no such model{} (ram studies lists them)", typed,
-         common.study, did_you_mean(typed, names));
-  }
-  if (found.size() > 1) {
-    std::vector<std::string> fingerprints;
-    fingerprints.reserve(found.size());
-    for (const ModelUse* use : found) fingerprints.push_back(use->model.fingerprint);
-    fail(Code::kUsage, "{}: {} models have this name; give a fingerprint: {}", typed, found.size(),
-         fmt::join(fingerprints, ", "));
-  }
-  return *found.front();
 }
 
 }  // namespace ram::cli

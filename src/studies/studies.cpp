@@ -2,14 +2,21 @@
 #include "ram/studies.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ram/answer_table.h"
 #include "ram/build_table.h"
 #include "ram/calibration_table.h"
 #include "ram/curve_table.h"
+#include "ram/error.h"
 #include "ram/score_table.h"
 #include "ram/study_table.h"
+#include "ram/suggest.h"
 
 namespace ram {
 namespace {
@@ -94,6 +101,35 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
     transaction.commit();
   }
   study.shrink();
+}
+
+const ModelUse& find_model_use(std::span<const ModelUse> uses, const std::string& typed,
+                               const std::string& study) {
+  constexpr size_t kLeastDigits = 6;
+  std::vector<const ModelUse*> found;
+  std::vector<std::string> names;
+  std::error_code ignored;
+  std::filesystem::path folder = std::filesystem::absolute(typed, ignored).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  for (const ModelUse& use : uses) {
+    const bool digits = typed.size() >= kLeastDigits && use.model.fingerprint.starts_with(typed);
+    if (use.model.name == typed || digits || use.model.folder == folder.string()) {
+      found.push_back(&use);
+    }
+    names.push_back(use.model.name);
+  }
+  if (found.empty()) {
+    fail(Code::kUsage, "{}: the study {} has no such model{} (ram studies lists them)", typed,
+         study, did_you_mean(typed, names));
+  }
+  if (found.size() > 1) {
+    std::vector<std::string> fingerprints;
+    fingerprints.reserve(found.size());
+    for (const ModelUse* use : found) fingerprints.push_back(use->model.fingerprint);
+    fail(Code::kUsage, "{}: {} models have this name; give a fingerprint: {}", typed, found.size(),
+         fmt::join(fingerprints, ", "));
+  }
+  return *found.front();
 }
 
 }  // namespace ram
