@@ -41,8 +41,7 @@ class Study {
   /// reading.
   /// @param path empty: kept in memory, and nowhere when the object goes.
   /// @throws Error{kMissing} unreadable; {kCorrupt} no study, or damaged; {kUnsupported} made by a
-  /// later
-  ///         version; {kWriteFailed} it is missing and cannot be created.
+  ///         later version; {kWriteFailed} it is missing and cannot be created.
   explicit Study(const std::filesystem::path& path);
   ~Study();
   Study(Study&&) noexcept;

@@ -41,7 +41,8 @@ TEST(StatisticsVectors, TestsOfRanksAndPercentilesAreScipysAndNumpys) {
     expect_close(sign_test(values), test.at("sign_p").get<double>(), 1e-9);
     std::sort(values.begin(), values.end());
     for (const auto& [percent, value] : test.at("percentiles").items()) {
-      EXPECT_DOUBLE_EQ(percentile(values, parse_number(percent).value()), value.get<double>()) << percent;
+      EXPECT_DOUBLE_EQ(percentile(values, parse_number(percent).value()), value.get<double>())
+          << percent;
     }
     ++tests;
   }
