@@ -7,6 +7,7 @@
 
 #include "ram/allocate.h"
 
+#include "support/sanitizers.h"
 #include "test_problems.h"
 
 namespace ram {
@@ -170,7 +171,8 @@ TEST(SeveralLimits, leave_a_small_gap_on_the_shapes_of_a_mixture) {
   const Allocation bytes_alone = solve_knapsack(problem, budget);
   ASSERT_TRUE(bytes_alone.optimal);
   double worst = 0;
-  for (const double share : {0.95, 0.9, 0.8, 0.7}) {
+  for (const double share : {0.9, 0.95, 0.8, 0.7}) {
+    if (RAM_SANITIZED && share != 0.9) break;  // the optimized build tries all
     SCOPED_TRACE(share);
     const auto time = static_cast<int64_t>(share * static_cast<double>(bytes_alone.other[0]));
     const Limits limits = {budget, {time, kNoLimit}};
