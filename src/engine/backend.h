@@ -3,9 +3,9 @@
 // that is always there (cpu/); each operation is one that MLX has too (quantized_matmul,
 // gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
 //
-// A derivative of an operation, where one is needed, stands beside it here (linear and its product
-// with the transposed weights): a pass backward computes a stage once more from the hidden states
-// that went into it, and goes through its operations in the inverse order.
+// An operation's derivative belongs beside it in this class (for linear: the product with the
+// transposed weights). A backward pass computes a stage again from its saved input, then takes the
+// derivatives of its operations in reverse order.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ std::optional<int64_t> parse_integer(const std::string& text) {
   return value;
 }
 
-// "inf" of a curve without an error is no number of the table's format.
+// The table may hold "inf" (a curve without an error), which parse_number refuses.
 double number_or_nan(const std::string& text) {
   return parse_number(text).value_or(std::numeric_limits<double>::quiet_NaN());
 }

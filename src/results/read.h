@@ -12,7 +12,7 @@ namespace ram {
 
 /// Takes a record out of a document's JSON.
 /// @param take from the tree to the record; may throw what the library throws.
-/// @throws Error{kCorrupt} in the words of whoever found it.
+/// @throws Error{kCorrupt} with the message of the JSON reader or of `take`.
 template <typename Take>
 auto take_json(const std::string& text, const Take& take) {
   try {
