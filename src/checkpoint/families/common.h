@@ -108,6 +108,17 @@ constexpr std::array<ModuleRow, 3> dense_mlp(Bias bias, When when) {
 inline constexpr auto kMlp = dense_mlp(Bias::kNever, When::kAlways);
 inline constexpr auto kMlpOfDenseLayers = dense_mlp(Bias::kNever, When::kDenseLayer);
 
+/// The router of a layer's experts.
+/// @param uniform_rule what mlx_lm.convert -q gives it; nothing: the common format.
+constexpr std::array<ModuleRow, 1> router(std::optional<AffineFormat> uniform_rule = std::nullopt) {
+  return {{{.module = "model.layers.{l}.mlp.gate",
+            .role = Role::kRouter,
+            .rows = Dim::kExperts,
+            .cols = Dim::kHidden,
+            .when = When::kExpertLayer,
+            .uniform_rule = uniform_rule}}};
+}
+
 // Layouts of experts: one tensor [E, R, C], or [E, 2R, C] with two projections.
 inline constexpr std::array kStacked = {Step{StepKind::kSlice}};
 inline constexpr std::array kFirstOfPacked = {Step{StepKind::kSlice}, Step{StepKind::kFirstHalf}};

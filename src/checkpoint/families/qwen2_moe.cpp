@@ -7,13 +7,7 @@
 namespace ram {
 namespace {
 
-constexpr std::array kRouter = {
-    ModuleRow{.module = "model.layers.{l}.mlp.gate",
-              .role = Role::kRouter,
-              .rows = Dim::kExperts,
-              .cols = Dim::kHidden,
-              .when = When::kExpertLayer},
-};
+constexpr auto kRouter = router();
 
 // The gate in front of the shared expert decides as a router does: one wrong row, every token feels
 // it.

@@ -6,14 +6,7 @@ namespace ram {
 namespace {
 
 /// @source mlx_lm 0.32, models/qwen3_moe.py, `quant_predicate`: the router is {8, 64}
-constexpr std::array kRouter = {
-    ModuleRow{.module = "model.layers.{l}.mlp.gate",
-              .role = Role::kRouter,
-              .rows = Dim::kExperts,
-              .cols = Dim::kHidden,
-              .when = When::kExpertLayer,
-              .uniform_rule = AffineFormat{.bits = 8, .group_size = 64}},
-};
+constexpr auto kRouter = router(AffineFormat{.bits = 8, .group_size = 64});
 
 constexpr std::array kLayer = {ModuleRows(kInputNorm),        ModuleRows(kPlainAttention),
                                ModuleRows(kHeadNorms),        ModuleRows(kPostNorm),
