@@ -115,7 +115,8 @@ void parse_method_option(const PlanningArguments& arguments, PlanRequest& reques
   const bool uniform = method == Method::kUniform;
   if (!method || uniform != request.uniform.has_value()) {
     fail(Code::kUsage,
-         "--method {}: use squared, measured or ram; --uniform BITS:GROUP is a method of its own",
+         "--method {}: use squared, measured or published; --uniform BITS:GROUP is a method of its "
+         "own",
          arguments.method);
   }
   request.method = *method;
@@ -142,7 +143,7 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
   const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
     return app.add_option(name, value, help).type_name(type).group(group);
   };
-  option("--method", arguments.method, "squared|measured|ram",
+  option("--method", arguments.method, "squared|measured|published",
          "loss to minimise (default squared)");
   option("--encoder", arguments.encoder, "mlx|search|feedback",
          "encoder that writes the weights (default mlx)");

@@ -93,10 +93,18 @@ TEST(Planning, ReadsPinsPriorsMenusAndRoles) {
   EXPECT_TRUE(request.keep.empty());
 }
 
+TEST(Planning, TakesThePublishedMethodsFormerName) {
+  for (const char* name : {"published", "ram"}) {
+    PlanningArguments arguments = with_budget();
+    arguments.method = name;
+    EXPECT_EQ(parse_planning(arguments, true).request.method, Method::kPublished);
+  }
+}
+
 TEST(Planning, WhatAPlanSaysOfItsRequestCanBeTypedAgain) {
   PlanningArguments arguments;
   arguments.bpw = 4.25;
-  arguments.method = "ram";
+  arguments.method = "published";
   arguments.priors = {"head=3", "first_layer=2"};
   arguments.keep = "router,norm,head";
   arguments.min_bits = 3;

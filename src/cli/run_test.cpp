@@ -150,7 +150,7 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
     for (const char* option : {"allow-unsafe", "points", "rehash", "csv", "study"}) {
       EXPECT_THAT(ran.out, HasSubstr(option)) << shell;
     }
-    EXPECT_THAT(ran.out, HasSubstr("squared measured ram")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("squared measured published")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("2:32 ")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("embedding attention mlp")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("completion models")) << shell;

@@ -74,7 +74,7 @@ void fit_all(const Checkpoint& checkpoint, Study& study, const DemoRequest& requ
   };
   const std::vector<int64_t> budgets = budgets_of(checkpoint.bytes(), demo.min_safe_bytes);
   PlanRequest published = plan;
-  published.method = Method::kRam;
+  published.method = Method::kPublished;
   const Curves curves = measure_curves_for(checkpoint, study, published.method, plan.dtype, false,
                                            request.resources.threads, events.progress);
   published.budget_bytes =

@@ -129,7 +129,7 @@ TEST(MakePlan, APinThatMatchesNothingOrCannotBeStoredIsRefused) {
 TEST(MakePlan, ThePublishedMethodUsesItsMenuItsCurvesAndItsFirstPower) {
   const PlanningModel model(tiny_experts());
   PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
-  request.method = Method::kRam;
+  request.method = Method::kPublished;
   const Plan plan = model.plan(request).plan.value();
   EXPECT_EQ(plan.menu, (std::vector<AffineFormat>{
                            {4, 32}, {4, 64}, {4, 128}, {6, 32}, {6, 64}, {8, 64}, {8, 128}}));
