@@ -114,7 +114,7 @@ void check_finished(const FolderLayout& layout, Staging& staging, int threads,
     const auto done = [&](int64_t bytes) {
       const std::lock_guard lock(reading);
       read += bytes;
-      if (progress) progress({.phase = "check", .done_bytes = read, .total_bytes = total});
+      if (progress) progress({.phase = "check", .done = read, .total = total});
     };
     if (file_digests(path, threads, done).front() != *digest) staging.forget(shard.name);
   }

@@ -289,11 +289,11 @@ TEST(Build, ProgressEndsAtItsTotal) {
   Progress last;
   int64_t before = 0;
   made.build(made.plan(), made.root / "out", [&](const Progress& progress) {
-    EXPECT_GT(progress.done_bytes, before);
-    before = progress.done_bytes;
+    EXPECT_GT(progress.done, before);
+    before = progress.done;
     last = progress;
   });
-  EXPECT_EQ(last.done_bytes, last.total_bytes);
+  EXPECT_EQ(last.done, last.total_bytes);
   EXPECT_EQ(last.total_bytes, made.checkpoint->bytes());
 }
 

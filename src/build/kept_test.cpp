@@ -89,7 +89,7 @@ TEST_F(Kept, ATokenizerThatChangesCostsNoFinishedShard) {
   open_again();
   int64_t written = 0;
   made.build(plan, out, [&](const Progress& progress) {
-    if (progress.phase == std::string("write")) written = progress.total_bytes;
+    if (progress.phase == std::string("write")) written = progress.total;
   });
   EXPECT_EQ(written, 0);
 }

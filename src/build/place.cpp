@@ -226,7 +226,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
   const auto done = [&](int64_t bytes) {
     const std::lock_guard lock(reading);
     read += bytes;
-    if (progress) progress({.phase = "compare", .done_bytes = read, .total_bytes = total});
+    if (progress) progress({.phase = "compare", .done = read, .total = total});
   };
   for (const Shard& shard : layout.shards) {
     const std::vector<fs::path> path = {out / shard.name};

@@ -188,9 +188,9 @@ TEST_F(Place, ReadingAFolderThatIsThereIsShown) {
   int64_t total = 0;
   const BuildOutcome outcome = made.build(plan, out, [&](const Progress& progress) {
     EXPECT_EQ(progress.phase, "compare");
-    EXPECT_GT(progress.done_bytes, shown);
-    shown = progress.done_bytes;
-    total = progress.total_bytes;
+    EXPECT_GT(progress.done, shown);
+    shown = progress.done;
+    total = progress.total;
   });
   EXPECT_EQ(outcome, BuildOutcome::kAlreadyThere);
   EXPECT_EQ(shown, static_cast<int64_t>(fs::file_size(out / "model.safetensors")));

@@ -220,9 +220,9 @@ class Compressor {
     if (fresh && sink_) sink_(unit);
     if (progress_) {
       progress_({.phase = "compress",
-                 .done_bytes = done_weights_,
-                 .total_bytes = total_weights_,
-                 .unit = "weights"});
+                 .done = done_weights_,
+                 .total = total_weights_,
+                 .counted = "weights"});
     }
   }
 

@@ -311,9 +311,9 @@ TEST_F(CurveTest, ProgressGrowsToItsTotal) {
   int64_t total = 0;
   const ProgressFn look = [&](const Progress& progress) {
     EXPECT_EQ(progress.phase, "analyze");
-    EXPECT_GE(progress.done_bytes, last);
-    last = progress.done_bytes;
-    total = progress.total_bytes;
+    EXPECT_GE(progress.done, last);
+    last = progress.done;
+    total = progress.total;
   };
   analyze(open(), study, {.threads = 3}, look);
   EXPECT_EQ(last, total);

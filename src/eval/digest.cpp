@@ -51,7 +51,7 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
     file.prefetch(offset + size, kBlock);
     file.read(offset, bytes);
     hasher.update(bytes);
-    if (progress) progress({.phase = "hash", .done_bytes = done + offset, .total_bytes = total});
+    if (progress) progress({.phase = "hash", .done = done + offset, .total = total});
   }
   if (file_identity(file.path()) != file.identity()) {
     fail(Code::kCorrupt, "{}: it changed while it was read; run again when nobody writes to it",

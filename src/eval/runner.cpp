@@ -205,7 +205,7 @@ int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Stud
     for (int64_t begin = 0; begin < std::ssize(group.rows);) {
       check_interrupted();
       if (progress) {
-        progress({.phase = "evaluate", .done_bytes = done, .total_bytes = total, .unit = "tokens"});
+        progress({.phase = "evaluate", .done = done, .total = total, .counted = "tokens"});
       }
       const int64_t rest = std::ssize(group.rows) - begin;
       const int64_t size = std::min({block, runner.rows_at_once, rest});

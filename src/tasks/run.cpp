@@ -60,7 +60,7 @@ class Counter {
   Counter(int64_t total, const ProgressFn& progress) : total_(total), progress_(progress) {}
   void show() const {
     if (!progress_) return;
-    progress_({.phase = "ask", .done_bytes = done_, .total_bytes = total_, .unit = "questions"});
+    progress_({.phase = "ask", .done = done_, .total = total_, .counted = "questions"});
   }
   void count() {
     ++done_;
