@@ -43,7 +43,7 @@ std::string current_method_name(std::string_view name);
 std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference", "search", "feedback"
 std::optional<Encoder> parse_encoder(std::string_view name);
 
-/// @return the encoder whose curves a method plans with: kReference for kPublished, else kMlx.
+/// @return the encoder whose curves a method plans with: kSimulated for kPublished, else kMlx.
 Encoder planning_encoder(Method method);
 
 /// A unit's format fixed by hand. `pattern` is matched against whole unit names; `*` stands for any
@@ -176,7 +176,7 @@ struct PlanResult {
 struct PlanInput {
   const Checkpoint& checkpoint;
   const ModelCurves& stored;     ///< Encoder::kMlx
-  const ModelCurves* simulated;  ///< Encoder::kReference; needed for kPublished only
+  const ModelCurves* simulated;  ///< Encoder::kSimulated; needed for kPublished only
 };
 
 /// A unit's share in Plan::objective with its format, for the error that stands in the plan.

@@ -71,7 +71,7 @@ void affine_decode(const uint32_t* codes, const std::byte* scales, const std::by
 
 enum class Encoder : uint8_t {
   kMlx,        ///< what affine_encode stores
-  kReference,  ///< the published simulated quantizer; analysis only, nothing is stored with it
+  kSimulated,  ///< the published simulated quantizer; analysis only, nothing is stored with it
   kSearch,     ///< scales searched for what the inputs weigh (encoder.h); stored, not analyzed
   kFeedback,   ///< error feedback with the inputs' second moment (encoder.h); the same
 };
@@ -92,7 +92,7 @@ uint32_t formats_for_cols(int64_t cols);
 ///
 /// For kMlx: of what would be stored (scale and bias rounded to `dtype`), within 1e-6 relative of
 /// the encoded truth for matrices the size of a unit (a reciprocal in two floats stands in for the
-/// division). For kReference: scale and bias unrounded, s = max((hi - lo)/L, 1e-12), ties to even,
+/// division). For kSimulated: scale and bias unrounded, s = max((hi - lo)/L, 1e-12), ties to even,
 /// as published.
 ///
 /// @param weights [rows, cols] row-major, of weight dtype `source` and any alignment, cast to
@@ -103,7 +103,7 @@ uint32_t formats_for_cols(int64_t cols);
 /// machine.
 ///         squared_error is infinite where a group's stored scale is (weights of both signs beyond
 ///         1.7e38), and 0 for formats not asked for.
-/// @pre   every weight is finite after the cast; encoder is kMlx or kReference.
+/// @pre   every weight is finite after the cast; encoder is kMlx or kSimulated.
 /// @cost  O(rows * cols * formats), one thread, no allocation that grows with rows.
 Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
                               uint32_t formats, DType dtype, Encoder encoder);

@@ -214,7 +214,7 @@ TEST(Build, APlaceIsRefusedBeforeTheWorkAsItWouldBeAfter) {
   Made made({.hidden = 64});
   const Plan plan = made.plan();
   const auto ask = [&](const fs::path& out, bool force) {
-    return check_place(*made.checkpoint, out, force);
+    return check_out_folder(*made.checkpoint, out, force);
   };
   const fs::path out = made.root / "out";
   EXPECT_EQ(ask(out, false), OutState::kNew);

@@ -131,7 +131,7 @@ std::string text_line(const TextArguments& arguments, const TextRows& text) {
 std::string worst_table(std::span<const WorstRow> rows, const std::string& title) {
   Table table({{"row"}, {title}, {"text", Align::kLeft}});
   for (const WorstRow& row : rows) {
-    table.add({std::to_string(row.row), four_digits(row.perplexity), row.glimpse});
+    table.add({std::to_string(row.row), four_digits(row.perplexity), row.excerpt});
   }
   constexpr size_t kWidth = 80;
   return table.render(kWidth);

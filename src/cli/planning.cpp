@@ -174,7 +174,7 @@ Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {
   parse_size_options(arguments, needs_budget, planning);
   parse_method_option(arguments, request);
   if (!arguments.encoder.empty()) request.encoder = parse_encoder_option(arguments.encoder);
-  if (request.encoder == Encoder::kReference) {
+  if (request.encoder == Encoder::kSimulated) {
     fail(Code::kUsage,
          "--encoder {}: for analysis only; plans are written with mlx, search or feedback",
          arguments.encoder);

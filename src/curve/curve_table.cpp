@@ -47,7 +47,7 @@ constexpr std::string_view kFilesIn =
 /// How curves were measured. Search and feedback have none: they choose codes by what a matrix
 /// multiplies, and plans take the curves of kMlx for them.
 std::string_view curve_encoder_name(Encoder encoder) {
-  RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kReference);
+  RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kSimulated);
   return encoder == Encoder::kMlx ? "mlx" : "reference";
 }
 

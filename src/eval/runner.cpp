@@ -239,14 +239,14 @@ Perplexity collect(const TextRows& text, const Scored& scored, Study& study) {
   std::vector<double> nll_sums;
   std::vector<int64_t> tokens;
   perplexity.summary = summarize_perplexity(perplexity.losses(nll_sums, tokens));
-  constexpr size_t kGlimpse = 60;
+  constexpr size_t kExcerptWidth = 60;
   for (const int64_t position : perplexity.summary.worst) {
     const auto p = static_cast<size_t>(position);
     const RowScore& row = perplexity.rows[p];
     perplexity.worst.push_back(
         {.row = row.row,
          .perplexity = std::exp(row.nll_sum / static_cast<double>(row.tokens)),
-         .glimpse = glimpse(scored.model->tokenizer, text.rows[p], kGlimpse)});
+         .excerpt = excerpt(scored.model->tokenizer, text.rows[p], kExcerptWidth)});
   }
   return perplexity;
 }

@@ -127,7 +127,7 @@ TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions
   return rows;
 }
 
-std::string glimpse(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
+std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
   // A token is seldom less than a character; what is not shown need not be decoded.
   const std::string text = tokenizer.decode(row.first(std::min(row.size(), 2 * width)), false);
   std::string shown;

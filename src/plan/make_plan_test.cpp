@@ -138,7 +138,7 @@ TEST(MakePlan, ThePublishedMethodUsesItsMenuItsCurvesAndItsFirstPower) {
     if (!plan.units[u].format) continue;
     const int index = format_index(*plan.units[u].format);
     EXPECT_EQ(plan.units[u].nrmse, model.stored.units[u].nrmse(index, Encoder::kMlx));
-    loss += *plan.units[u].prior * model.simulated.units[u].nrmse(index, Encoder::kReference);
+    loss += *plan.units[u].prior * model.simulated.units[u].nrmse(index, Encoder::kSimulated);
   }
   EXPECT_NEAR(plan.objective, loss, 1e-12 * loss);
   EXPECT_LE(plan.lower_bound, plan.objective);

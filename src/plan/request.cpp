@@ -43,7 +43,7 @@ std::string_view encoder_name(Encoder encoder) {
   switch (encoder) {
     case Encoder::kMlx:
       return "mlx";
-    case Encoder::kReference:
+    case Encoder::kSimulated:
       return "reference";
     case Encoder::kSearch:
       return "search";
@@ -56,14 +56,14 @@ std::string_view encoder_name(Encoder encoder) {
 
 std::optional<Encoder> parse_encoder(std::string_view name) {
   for (const Encoder encoder :
-       {Encoder::kMlx, Encoder::kReference, Encoder::kSearch, Encoder::kFeedback}) {
+       {Encoder::kMlx, Encoder::kSimulated, Encoder::kSearch, Encoder::kFeedback}) {
     if (encoder_name(encoder) == name) return encoder;
   }
   return std::nullopt;
 }
 
 Encoder planning_encoder(Method method) {
-  return method == Method::kPublished ? Encoder::kReference : Encoder::kMlx;
+  return method == Method::kPublished ? Encoder::kSimulated : Encoder::kMlx;
 }
 
 namespace {

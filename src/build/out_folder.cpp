@@ -1,5 +1,5 @@
 // Paths and refusals: see place.h.
-#include "place.h"
+#include "out_folder.h"
 
 #include <algorithm>
 #include <array>
@@ -239,7 +239,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
 
 }  // namespace
 
-OutPlace resolve_out(const fs::path& out) {
+OutPaths resolve_out_folder(const fs::path& out) {
   if (out.empty()) fail(Code::kUsage, "no name for the output folder: give one with -o");
   std::error_code error;
   const fs::path given = without_slash(fs::absolute(out));
@@ -247,7 +247,7 @@ OutPlace resolve_out(const fs::path& out) {
     fail(Code::kUsage, "{} is a symbolic link to nowhere: remove it or give another name",
          out.string());
   }
-  OutPlace place;
+  OutPaths place;
   place.out = real_path(given);
   if (!place.out.has_filename() || place.out == place.out.root_path()) {
     fail(Code::kUsage, "{} cannot be an output folder: give the name of a new one", out.string());
@@ -259,7 +259,7 @@ OutPlace resolve_out(const fs::path& out) {
 int64_t unfinished_bytes(const fs::path& out) {
   int64_t bytes = 0;
   std::error_code failed;
-  for (fs::recursive_directory_iterator at(resolve_out(out).work, failed), end;
+  for (fs::recursive_directory_iterator at(resolve_out_folder(out).work, failed), end;
        !failed && at != end; at.increment(failed)) {
     std::error_code none;
     if (!at->is_regular_file(none)) continue;
@@ -269,7 +269,7 @@ int64_t unfinished_bytes(const fs::path& out) {
   return bytes;
 }
 
-void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
+void check_no_overlap(const Checkpoint& checkpoint, const fs::path& out) {
   const fs::path source = real_path(checkpoint.folder);
   if (lies_in(out, source)) {
     fail(Code::kUsage, "the output {} is inside the source {}: choose a folder outside it",
@@ -306,7 +306,7 @@ void check_folder(const fs::path& out) {
   fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
 }
 
-void check_writable(const OutPlace& place) {
+void check_writable(const OutPaths& place) {
   fs::path parent = place.out.parent_path();
   while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
   if (access(parent.c_str(), W_OK | X_OK) != 0) {
