@@ -257,6 +257,10 @@ std::filesystem::path plan_file(const std::filesystem::path& path);
 /// plan.json in it.
 Plan read_plan(const std::filesystem::path& path);
 
+/// @return the text of a folder's plan.json, unparsed; nothing where there is none, where it cannot
+/// be read, and where another program wrote a file of that name.
+std::optional<std::string> plan_text(const std::filesystem::path& folder);
+
 /// What becomes of a plan whose folder takes more than its budget.
 enum class OverBudget : uint8_t {
   kRefuse,

@@ -1,4 +1,4 @@
-// Paths and refusals: see place.h.
+// Paths and refusals: see out_folder.h.
 #include "out_folder.h"
 
 #include <algorithm>
@@ -46,8 +46,6 @@ fs::path real_path(const fs::path& path) {
   return without_slash(real);
 }
 
-constexpr int64_t kLargestPlan = int64_t{64} << 20;
-
 /// The plan.json of a folder that is about to be replaced; nothing if there is none.
 /// @throws Error{kUsage} it is there and cannot be read: what the folder is, nobody knows.
 std::optional<Plan> plan_in(const fs::path& folder) {
@@ -56,7 +54,7 @@ std::optional<Plan> plan_in(const fs::path& folder) {
   const bool unknown = status.type() == fs::file_type::none;  // reading it says why
   if (!unknown && !fs::is_regular_file(status)) return std::nullopt;
   try {
-    return parse_plan(read_text_file(folder / "plan.json", kLargestPlan), "plan.json");
+    return read_plan(folder);
   } catch (const Error& unreadable) {
     fail(Code::kUsage,
          "{} holds a plan.json that cannot be read ({}): not replaced even with --force; give "
@@ -218,7 +216,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
     const std::vector<std::string> digests = file_digests(both, 1);
     if (digests[0] != digests[1]) return file.name + " differs";
   }
-  const Plan plan = parse_plan(read_text_file(out / "plan.json", kLargestPlan), "plan.json");
+  const Plan plan = read_plan(out);
   int64_t read = 0;
   int64_t total = 0;
   for (const Shard& shard : layout.shards) total += shard.bytes;
