@@ -37,6 +37,17 @@ std::string format_name(AffineFormat format);
 /// Parses "4:64". @return nothing if it is not one of the 18.
 std::optional<AffineFormat> parse_format(std::string_view text);
 
+/// @return uint32 words of so many codes. @pre elements % 32 == 0.
+constexpr int64_t code_words(int64_t elements, AffineFormat format) {
+  return elements * format.bits / 32;
+}
+
+/// @return bytes of the scales of so many elements; their biases take as many.
+/// @pre elements % group_size == 0.
+inline int64_t scale_bytes(int64_t elements, AffineFormat format, DType dtype) {
+  return elements / format.group_size * dtype_bytes(dtype);
+}
+
 /// @return bytes of codes, scales and biases of a [rows, cols] matrix.
 /// @pre cols % group_size == 0.
 /// @throws Error{kCorrupt} more than int64_t can count.

@@ -78,10 +78,10 @@ std::string copy_file(const fs::path& from, const fs::path& to, int64_t bytes) {
          from.string(), in.size(), bytes);
   }
   DigestedFile out(to, bytes);
-  std::vector<std::byte> buffer(static_cast<size_t>(kChunkBytes));
-  for (int64_t at = 0; at < bytes; at += kChunkBytes) {
+  std::vector<std::byte> buffer(static_cast<size_t>(kDigestChunkBytes));
+  for (int64_t at = 0; at < bytes; at += kDigestChunkBytes) {
     const auto part =
-        std::span(buffer).first(static_cast<size_t>(std::min(kChunkBytes, bytes - at)));
+        std::span(buffer).first(static_cast<size_t>(std::min(kDigestChunkBytes, bytes - at)));
     in.read(at, part);
     out.write(at, part);
   }

@@ -45,11 +45,11 @@ std::vector<float> values_of(const Made& made, int tensor) {
 
 std::string cast(const std::vector<float>& values, DType source, DType dtype) {
   const auto count = static_cast<int64_t>(values.size());
-  std::vector<std::byte> stored(values.size() * static_cast<size_t>(dtype_bits(source) / 8));
+  std::vector<std::byte> stored(values.size() * static_cast<size_t>(dtype_bytes(source)));
   from_f32(values.data(), source, count, stored.data());
   std::vector<float> read(values.size());
   to_f32(stored.data(), source, count, read.data());
-  std::vector<std::byte> out(values.size() * static_cast<size_t>(dtype_bits(dtype) / 8));
+  std::vector<std::byte> out(values.size() * static_cast<size_t>(dtype_bytes(dtype)));
   from_f32(read.data(), dtype, count, out.data());
   return as_text(out);
 }
@@ -70,8 +70,8 @@ std::map<std::string, std::string> expected_tensors(const Made& made, const Plan
         continue;
       }
       const auto groups = static_cast<size_t>(unit.part_weights() / format->group_size);
-      std::vector<uint32_t> codes(static_cast<size_t>(unit.part_weights() * format->bits / 32));
-      std::vector<std::byte> scales(groups * static_cast<size_t>(dtype_bits(plan.dtype) / 8));
+      std::vector<uint32_t> codes(static_cast<size_t>(code_words(unit.part_weights(), *format)));
+      std::vector<std::byte> scales(groups * static_cast<size_t>(dtype_bytes(plan.dtype)));
       std::vector<std::byte> biases(scales.size());
       affine_encode(reinterpret_cast<const std::byte*>(plain.data()), plan.dtype, unit.rows,
                     unit.cols, *format, plan.dtype, codes.data(), scales.data(), biases.data());

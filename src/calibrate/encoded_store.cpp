@@ -103,7 +103,7 @@ struct EncodedStore::State {
   Sizes sizes(int index) const {
     const Unit& use = unit(index);
     return {.codes = use.rows * use.cols * format(index).bits / 8,
-            .scales = use.rows * (use.cols / format(index).group_size) * dtype_bits(dtype) / 8};
+            .scales = use.rows * (use.cols / format(index).group_size) * dtype_bytes(dtype)};
   }
   std::string key(int index) const {
     return hash_text(

@@ -56,7 +56,7 @@ bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
     return true;
   }
   const auto floats = [&](const SourceTensor& tensor, int64_t begin, int64_t count) {
-    const int64_t width = dtype_bits(tensor.info.dtype) / 8;
+    const int64_t width = dtype_bytes(tensor.info.dtype);
     const std::vector<std::byte> bytes = block(tensor, begin * width, count * width);
     std::vector<float> values(static_cast<size_t>(count));
     to_f32(bytes.data(), tensor.info.dtype, count, values.data());
@@ -281,10 +281,6 @@ void check_identity(const std::filesystem::path& path, const FileIdentity& opene
        path.string());
 }
 
-int64_t element_bytes(const Unit& unit) {
-  return dtype_bits(unit.dtype) / 8;
-}
-
 }  // namespace
 
 bool is_rows(const Part& part, int64_t cols) {
@@ -409,7 +405,7 @@ int64_t Checkpoint::bytes() const {
         decoded.insert({part.tensor, part.scales});
       } else {
         total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
-                             : unit.part_weights() * element_bytes(unit);
+                             : unit.part_weights() * dtype_bytes(unit.dtype);
       }
     }
     for (const int tensor : decoded) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();

@@ -38,7 +38,7 @@ std::vector<PlacedTensor> unit_tensors(const Checkpoint& checkpoint, int index, 
               unit.cols % format->group_size == 0);
     // Codes of a row are one string of bits in 32-bit words; group sizes make them whole.
     std::vector<int64_t> shape = unit.shape;
-    shape.back() = unit.cols * format->bits / 32;
+    shape.back() = code_words(unit.cols, *format);
     add(unit.tensor, DType::kU32, shape, Piece::kWeight);
     shape.back() = unit.cols / format->group_size;
     add(unit.name + ".scales", dtype, shape, Piece::kScales);
@@ -161,11 +161,11 @@ int64_t unit_bytes(const Checkpoint& checkpoint, const Unit& unit, UnitFormat fo
     bytes = static_cast<int64_t>(unit.parts.size()) *
             encoded_bytes(unit.rows, unit.cols, *format, dtype);
   } else {
-    bytes = unit.weights() * dtype_bits(dtype) / 8;
+    bytes = unit.weights() * dtype_bytes(dtype);
   }
   for (const Carried& carried : unit.carried) {
     bytes += checkpoint.tensors[static_cast<size_t>(carried.tensor)].info.elements() *
-             dtype_bits(dtype) / 8;
+             dtype_bytes(dtype);
   }
   return bytes;
 }

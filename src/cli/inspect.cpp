@@ -54,7 +54,7 @@ bool is_finished(const Checkpoint& checkpoint) {
 }
 
 int64_t stored_bytes(const Unit& unit) {
-  if (!unit.stored) return unit.weights() * dtype_bits(unit.dtype) / 8;
+  if (!unit.stored) return unit.weights() * dtype_bytes(unit.dtype);
   const auto parts = static_cast<int64_t>(unit.parts.size());
   return encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype);
 }

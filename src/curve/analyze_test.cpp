@@ -26,7 +26,7 @@ void set_element(const Checkpoint& checkpoint, const std::string& name, int64_t 
                  float value) {
   for (const SourceTensor& tensor : checkpoint.tensors) {
     if (tensor.info.name != name) continue;
-    const int64_t size = dtype_bits(tensor.info.dtype) / 8;
+    const int64_t size = dtype_bytes(tensor.info.dtype);
     std::byte bytes[4];
     from_f32(&value, tensor.info.dtype, 1, bytes);
     const fs::path path = checkpoint.files[static_cast<size_t>(tensor.file)].path();

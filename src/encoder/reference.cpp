@@ -128,12 +128,12 @@ struct Writer {
 
   explicit Writer(const EncodeRequest& request) : format(request.format), dtype(request.dtype) {
     const int64_t weights = request.rows * request.cols;
-    matrix.codes.resize(static_cast<size_t>(weights * format.bits / 32));
-    matrix.scales.resize(static_cast<size_t>(weights / format.group_size * dtype_bits(dtype) / 8));
+    matrix.codes.resize(static_cast<size_t>(code_words(weights, format)));
+    matrix.scales.resize(static_cast<size_t>(scale_bytes(weights, format, dtype)));
     matrix.biases.resize(matrix.scales.size());
   }
   void rule(int64_t group, StoredRule rule) {
-    const int64_t at = group * dtype_bits(dtype) / 8;
+    const int64_t at = group * dtype_bytes(dtype);
     from_f32(&rule.scale, dtype, 1, matrix.scales.data() + at);
     from_f32(&rule.bias, dtype, 1, matrix.biases.data() + at);
   }
