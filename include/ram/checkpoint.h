@@ -38,6 +38,7 @@ inline constexpr int kRoleCount = 9;
 /// "other".
 std::string_view role_name(Role role);
 std::optional<Role> parse_role(std::string_view name);
+std::vector<std::string> role_names();  ///< of all roles, in their order
 
 /// A tensor of the source, as its file has it.
 struct SourceTensor {

@@ -35,6 +35,8 @@ enum class Bos : uint8_t {
 
 std::string_view text_format_name(TextFormat format);  ///< "wikitext", "plain"
 std::string_view bos_name(Bos bos);                    ///< "start", "every-row", "none"
+std::optional<TextFormat> parse_text_format(std::string_view name);
+std::optional<Bos> parse_bos(std::string_view name);
 std::string_view precision_name(Precision precision);  ///< "f32", "bf16"
 
 struct RowOptions {

@@ -160,6 +160,14 @@ struct Plan {
 /// the dtype are left out; a calibration file is called FILE.
 std::string request_options(const PlanRequest& request);
 
+/// The values of options, as people type them and request_options writes them. Each throws
+/// Error{kUsage} naming the option, what was found and what is allowed.
+AffineFormat parse_format_option(const char* option, const std::string& text);  ///< "4:64"
+std::vector<AffineFormat> parse_menu(const std::string& text);                  ///< "4:64,5:32"
+std::set<Role> parse_keep(const std::string& text);               ///< "router,norm", or "none"
+Pin parse_pin(const std::string& text);                           ///< "*.v_proj=6:64"
+void parse_prior(const std::string& text, PlanRequest& request);  ///< "head=3"
+
 /// @return whether both ask for the same folder of the same model. Digests of calibration texts are
 /// compared only where both are known.
 bool same_request(const PlanRequest& a, const PlanRequest& b);

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ram/dtype.h"
 
@@ -33,6 +34,8 @@ int format_index(AffineFormat format);
 
 /// @return "4:64".
 std::string format_name(AffineFormat format);
+
+std::vector<std::string> format_names();  ///< of all formats, in their order
 
 /// Parses "4:64". @return nothing if it is not one of the 18.
 std::optional<AffineFormat> parse_format(std::string_view text);

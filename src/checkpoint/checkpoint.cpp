@@ -305,6 +305,13 @@ std::optional<Role> parse_role(std::string_view name) {
   return static_cast<Role>(at - kRoleNames.begin());
 }
 
+std::vector<std::string> role_names() {
+  std::vector<std::string> names;
+  names.reserve(kRoleCount);
+  for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
+  return names;
+}
+
 Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized) {
   return open_checkpoint(folder_or_id, quantized, families());
 }

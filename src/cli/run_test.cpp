@@ -14,6 +14,7 @@
 
 #include "commands.h"
 #include "engine_options.h"
+#include "support/ran_program.h"
 #include "support/temp_folder.h"
 
 namespace ram::cli {
@@ -23,28 +24,8 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-struct Ran {
-  int status = 0;
-  std::string out;
-  std::string err;
-};
-
-std::string read_all(std::FILE* file) {
-  std::string text;
-  std::rewind(file);
-  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) text += static_cast<char>(c);
-  std::fclose(file);
-  return text;
-}
-
 Ran ram(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "ram");
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  Ran ran;
-  ran.status = run(program(), static_cast<int>(arguments.size()), arguments.data(), io);
-  ran.out = read_all(io.out);
-  ran.err = read_all(io.err);
-  return ran;
+  return run_program(program(), std::move(arguments));
 }
 
 void expect_one_line_error(const Ran& ran, int status) {

@@ -12,7 +12,7 @@
 #include "ram/console.h"
 #include "ram/text.h"
 
-#include "test_support.h"
+#include "support/ran_program.h"
 
 namespace ram::cli {
 namespace {

@@ -38,6 +38,13 @@ std::string format_name(AffineFormat format) {
   return fmt::format("{}:{}", format.bits, format.group_size);
 }
 
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  names.reserve(kAffineFormats.size());
+  for (const AffineFormat format : kAffineFormats) names.push_back(format_name(format));
+  return names;
+}
+
 std::optional<AffineFormat> parse_format(std::string_view text) {
   for (const AffineFormat& format : kAffineFormats) {
     if (format_name(format) == text) return format;
