@@ -403,23 +403,30 @@ int64_t Checkpoint::weights() const {
   return total;
 }
 
-int64_t Checkpoint::bytes() const {
+bool Checkpoint::is_quantized() const {
+  return std::any_of(units.begin(), units.end(),
+                     [](const Unit& unit) { return unit.stored.has_value(); });
+}
+
+int64_t Checkpoint::stored_bytes(const Unit& unit) const {
   int64_t total = 0;
-  for (const Unit& unit : units) {
-    std::set<int> decoded;
-    for (const Part& part : unit.parts) {
-      if (part.storage != StorageFormat::kPlain) {
-        decoded.insert({part.tensor, part.scales});
-      } else {
-        total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
-                             : unit.part_weights() * dtype_bytes(unit.dtype);
-      }
-    }
-    for (const int tensor : decoded) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
-    for (const Carried& carried : unit.carried) {
-      total += tensors.at(static_cast<size_t>(carried.tensor)).info.bytes();
+  std::set<int> others;  // a tensor may hold several parts
+  for (const Part& part : unit.parts) {
+    if (part.storage != StorageFormat::kPlain) {
+      others.insert({part.tensor, part.scales});
+    } else {
+      total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
+                           : unit.part_weights() * dtype_bytes(unit.dtype);
     }
   }
+  for (const Carried& carried : unit.carried) others.insert(carried.tensor);
+  for (const int tensor : others) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
+  return total;
+}
+
+int64_t Checkpoint::bytes() const {
+  int64_t total = 0;
+  for (const Unit& unit : units) total += stored_bytes(unit);
   return total;
 }
 

@@ -155,6 +155,10 @@ int64_t FolderLayout::total_bytes() const {
   return total;
 }
 
+std::string unit_format_name(UnitFormat format, DType dtype) {
+  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
+}
+
 int64_t unit_bytes(const Checkpoint& checkpoint, const Unit& unit, UnitFormat format, DType dtype) {
   int64_t bytes = 0;
   if (format) {

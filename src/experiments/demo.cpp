@@ -121,6 +121,23 @@ fs::path find_demo_model(const std::string& program) {
        folder.empty() ? program : folder.string());
 }
 
+nlohmann::ordered_json demo_folders_json(const std::vector<DemoFolder>& folders) {
+  nlohmann::ordered_json document = nlohmann::ordered_json::array();
+  for (const DemoFolder& one : folders) {
+    const Plan& plan = one.plan();
+    document.push_back({{"out", one.folder.string()},
+                        {"method", method_name(plan.method)},
+                        {"budget_bytes", plan.budget_bytes},
+                        {"total_bytes", plan.total_bytes},
+                        {"bits_per_weight", plan.bits_per_weight},
+                        {"objective", plan.objective},
+                        {"lower_bound", plan.lower_bound},
+                        {"verified", one.whole()},
+                        {"problems", one.result.report.problems}});
+  }
+  return document;
+}
+
 Demo run_demo(const Checkpoint& checkpoint, Study& study, const DemoRequest& request,
               const FitEvents& events) {
   PlanRequest plan;

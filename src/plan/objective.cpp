@@ -140,10 +140,6 @@ double unit_prior(const Unit& unit, int layers, const PlanRequest& request) {
   return 1;
 }
 
-std::string unit_format_name(UnitFormat format, DType dtype) {
-  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
-}
-
 const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format) {
   for (const Candidate& candidate : unit.candidates) {
     if (candidate.format == format) return &candidate;
