@@ -112,7 +112,7 @@ set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate fit)
 # Whose tests a release build repeats (label and target `optimized`): what optimization can break (the vector code, the
 # solver), what sanitizers keep from running, and what takes long without (simulated statistics, every step of a build
 # that can fail).
-set(RAM_MODULES_TRIED_OPTIMIZED base quant allocate encoder engine plan eval build)
+set(RAM_MODULES_TRIED_OPTIMIZED base quant allocate encoder curve engine plan eval build)
 
 # What only the program is made of: not installed for other programs.
 set(RAM_MODULES_OF_THE_PROGRAM command_line cli)

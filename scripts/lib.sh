@@ -11,7 +11,7 @@ DEBIAN_BUILD="g++ cmake ninja-build pkg-config git libfmt-dev nlohmann-json3-dev
   libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev ocl-icd-opencl-dev
   libeigen3-dev libboost-math-dev libpcre2-dev
   libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev"
-DEBIAN_TEST="python3 python3-venv clang-format-16 clang-16 libclang-rt-16-dev lld-16"
+DEBIAN_TEST="python3 python3-venv locales clang-format-16 clang-16 libclang-rt-16-dev lld-16"
 DEBIAN_CLANG="clang-tidy-16"
 BREW_BUILD="cmake ninja pkgconf fmt nlohmann-json cli11 sqlite zlib xxhash libmd highway onednn eigen boost pcre2
   utf8proc googletest google-benchmark"

@@ -10,6 +10,7 @@
 
 #include "ram/mlx_layout.h"
 
+#include "support/ordinary_user.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -136,12 +137,14 @@ TEST(SideFiles, a_file_that_cannot_be_named_or_read_is_not_carried) {
   EXPECT_EQ(files.notes.size(), 3U);
   for (const std::string& text : files.notes) EXPECT_THAT(text, HasSubstr("is not printable"));
   fs::permissions(folder / "LICENSE-caf\u00e9", fs::perms::none);
-  if (access((folder / "LICENSE-caf\u00e9").c_str(), R_OK) == 0) {
-    GTEST_SKIP() << "this user may read every file";
-  }
-  files = find_side_files(folder.path(), "");
-  EXPECT_THAT(files.carried, IsEmpty());
-  EXPECT_THAT(files.notes.front(), HasSubstr("OUT gets no LICENSE-caf"));
+  testing::open_to_others(folder.path());
+  const std::optional<int> status = testing::as_ordinary_user([&] {
+    files = find_side_files(folder.path(), "");
+    if (!files.carried.empty()) return 1;
+    return files.notes.front().find("OUT gets no LICENSE-caf") == std::string::npos ? 2 : 0;
+  });
+  if (!status) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
+  EXPECT_EQ(status, 0);
 }
 
 TEST(SideFiles, chat_templates_that_cannot_be_read_are_named) {
@@ -156,9 +159,11 @@ TEST(SideFiles, chat_templates_that_cannot_be_read_are_named) {
   fs::create_directories(below);
   EXPECT_EQ(notes().size(), 1U);
   fs::permissions(below, fs::perms::none);
-  if (access(below.c_str(), R_OK) != 0) {
-    EXPECT_THAT(notes().front(), HasSubstr("OUT gets none of additional_chat_templates"));
-  }
+  testing::open_to_others(folder.path());
+  const std::optional<int> status = testing::as_ordinary_user([&] {
+    return notes().front().find("OUT gets none of additional_chat_templates") == std::string::npos;
+  });
+  if (status) EXPECT_EQ(status, 0);
   fs::permissions(below, fs::perms::owner_all);
 }
 

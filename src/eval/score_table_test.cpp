@@ -14,6 +14,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 
+#include "support/ordinary_user.h"
 #include "support/temp_folder.h"
 
 namespace ram {
@@ -164,22 +165,18 @@ TEST_F(ScoreTableTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
   make_version_1(path_);
   chmod(path_.c_str(), 0444);
   chmod(folder_.path().c_str(), 0555);
-  const pid_t child = fork();
-  if (child == 0) {
-    constexpr uid_t kNobody = 65534;
-    if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(77);
+  const std::optional<int> status = testing::as_ordinary_user([&] {
     Study study(path_);
-    if (!ScoreTable(study).scores(kModel).empty() || FileHashTable(study).find("m", kIdentity))
-      _exit(1);
-    if (CurveTable(study).tensor_hashes("m", kIdentity).size() != 1) _exit(2);
+    if (!ScoreTable(study).scores(kModel).empty() || FileHashTable(study).find("m", kIdentity)) {
+      return 1;
+    }
+    if (CurveTable(study).tensor_hashes("m", kIdentity).size() != 1) return 2;
     const EvaluatedRows block{.key = kModel, .scores = scores_of(0, 3)};
     const Error error = error_of([&] { ScoreTable(study).put({&block, 1}, {}); });
-    _exit(error.code() == Code::kWriteFailed ? 0 : 3);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
+    return error.code() == Code::kWriteFailed ? 0 : 3;
+  });
   chmod(folder_.path().c_str(), 0755);
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
   EXPECT_EQ(status, 0);
 }
 

@@ -19,6 +19,7 @@
 #include "ram/machine.h"
 #include "ram/study_table.h"
 
+#include "support/ordinary_user.h"
 #include "support/temp_folder.h"
 
 namespace ram {
@@ -122,13 +123,6 @@ int in_child(const std::function<int()>& action) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// A user who is not root: permissions mean nothing to root. @return whether this process is one
-// now.
-bool become_nobody() {
-  constexpr uid_t kNobody = 65534;
-  return geteuid() != 0 || (setgid(kNobody) == 0 && setuid(kNobody) == 0);
-}
-
 class StudyTest : public ::testing::Test {
  protected:
   testing::TempFolder folder_;
@@ -196,8 +190,7 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
   ASSERT_FALSE(fs::exists(folder_ / "ram.db-wal"));
   chmod(path_.c_str(), 0444);
   chmod(folder_.path().c_str(), 0555);
-  const int status = in_child([&] {
-    if (!become_nobody()) return 77;
+  const std::optional<int> status = testing::as_ordinary_user([&] {
     Study study(path_);
     if (rows_in(study, 0, 10) != 10) return 1;
     const auto code = [](const std::function<void()>& action) { return error_of(action).code(); };
@@ -213,7 +206,7 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
     return 0;
   });
   chmod(folder_.path().c_str(), 0755);
-  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
   EXPECT_EQ(status, 0);
 }
 
@@ -229,13 +222,12 @@ TEST_F(StudyTest, InAReadOnlyFolderWorkThatIsOnlyInTheLogIsNotPassedOver) {
   fs::copy_file(path_, folder / "merged.db");
   chmod(folder_.path().c_str(), 0755);
   chmod(folder.c_str(), 0555);
-  const int status = in_child([&] {
-    if (!become_nobody()) return 77;
+  const std::optional<int> status = testing::as_ordinary_user([&] {
     if (rows_in(folder / "merged.db", 0, 10) != 10) return 1;
     return error_of([&] { Study study(folder / "ram.db"); }).code() == Code::kMissing ? 0 : 2;
   });
   chmod(folder.c_str(), 0755);
-  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
   EXPECT_EQ(status, 0);
   EXPECT_EQ(rows_in(folder / "ram.db", 0, 10), 10);
 }
@@ -244,11 +236,9 @@ TEST_F(StudyTest, AnUnreadableStudyIsMissing) {
   { Study study(path_); }
   chmod(path_.c_str(), 0);
   chmod(folder_.path().c_str(), 0755);
-  const int status = in_child([&] {
-    if (!become_nobody()) return 77;
-    return error_of([&] { Study study(path_); }).code() == Code::kMissing ? 0 : 1;
-  });
-  if (status == 77) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  const std::optional<int> status = testing::as_ordinary_user(
+      [&] { return error_of([&] { Study study(path_); }).code() == Code::kMissing ? 0 : 1; });
+  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
   EXPECT_EQ(status, 0);
 }
 
