@@ -12,7 +12,7 @@ namespace ram {
 
 class TokenDecoder {
  public:
-  /// @throws Error{kCorrupt}; {kUnsupported} a decoder that is not handled.
+  /// @throws Error{kCorrupt}; {kUnsupported} a decoder that is not supported.
   static TokenDecoder parse(const Node& node);
 
   /// @param tokens spelled as in the file.

@@ -12,7 +12,7 @@ namespace ram {
 
 class Normalizer {
  public:
-  /// @throws Error{kCorrupt}; {kUnsupported} a normalizer that is not handled.
+  /// @throws Error{kCorrupt}; {kUnsupported} a normalizer that is not supported.
   static Normalizer parse(const Node& node);
 
   bool empty() const { return steps_.empty(); }

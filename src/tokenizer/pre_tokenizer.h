@@ -15,7 +15,7 @@ class PreTokenizer {
  public:
   using PieceFn = std::function<void(std::string_view piece)>;
 
-  /// @throws Error{kCorrupt}; {kUnsupported} a pre-tokenizer that is not handled.
+  /// @throws Error{kCorrupt}; {kUnsupported} a pre-tokenizer that is not supported.
   static PreTokenizer parse(const Node& node);
 
   /// Calls visit for each piece, in order. Each piece goes through all steps before the next one,
