@@ -100,7 +100,7 @@ double p_above_floor(std::span<const double> kl, std::span<const double> floor, 
   std::vector<double> logs;
   for (size_t i = 0; i < kl.size(); ++i) {
     if (kl[i] <= 0) return 1;
-    // A floor of zero is below anything: it is replaced by the smallest positive number.
+    // A floor of zero is below anything: it is replaced by the smallest normal number.
     logs.push_back(std::log(kl[i]) -
                    std::log(factor * std::max(floor[i], std::numeric_limits<double>::min())));
   }
