@@ -142,7 +142,7 @@ void register_all() {
     if (name.ends_with("two")) added->UseRealTime();
   };
   add("distortion/hot", distortion, kHotWeights, Encoder::kMlx);
-  add("distortion/hot/reference", distortion, kHotWeights, Encoder::kReference);
+  add("distortion/hot/reference", distortion, kHotWeights, Encoder::kSimulated);
   add("distortion/hot/two", distortion_two, 4 * kHotWeights);
   for (const AffineFormat format : {AffineFormat{2, 128}, {3, 64}, {4, 64}, {5, 32}, {8, 64}}) {
     add("encode/hot/" + format_name(format), encode, format);

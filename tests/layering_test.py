@@ -41,6 +41,7 @@ HEADERS = {
     "mlx_layout": "checkpoint",
     "model_config": "checkpoint",
     "what_if": "plan",
+    "what_if_json": "plan",
     "statistics": "eval",
     "generate": "eval",
     "logits_file": "eval",

@@ -48,7 +48,8 @@ enum class OutState : uint8_t {
 /// @throws Error{kUsage} OUT is not a folder, or is there, `force` is set and it holds what ram did
 ///         not write; OUT inside the source or the other way round; {kWriteFailed} nothing can be
 ///         written there.
-OutState check_place(const Checkpoint& checkpoint, const std::filesystem::path& out, bool force);
+OutState check_out_folder(const Checkpoint& checkpoint, const std::filesystem::path& out,
+                          bool force);
 
 /// @return bytes of what an interrupted run left beside OUT: the next run takes it up or removes
 /// it.

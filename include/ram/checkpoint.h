@@ -38,6 +38,7 @@ inline constexpr int kRoleCount = 9;
 /// "other".
 std::string_view role_name(Role role);
 std::optional<Role> parse_role(std::string_view name);
+std::vector<std::string> role_names();  ///< of all roles, in their order
 
 /// A tensor of the source, as its file has it.
 struct SourceTensor {
@@ -210,10 +211,13 @@ class Checkpoint {
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
   /// torch_dtype where that is f16 or bf16, else bf16.
   DType default_dtype() const;
+  /// @return whether some weights are quantized: ram, mlx_lm or the like made the folder.
+  bool is_quantized() const;
   /// @return whether a finished folder has a tokenizer, without which mlx_lm does not run it.
   bool has_tokenizer() const;
   int64_t weights() const;  ///< elements of all units' tensors, carried ones included
   int64_t bytes() const;    ///< of the same, as stored in the source
+  int64_t stored_bytes(const Unit& unit) const;  ///< what one unit has of bytes()
 
   /// Reads rows [row, row + count) of one part, in unit.dtype, row-major, however it is stored.
   /// @param out room for count * unit.cols elements.

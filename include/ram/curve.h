@@ -22,7 +22,7 @@ struct UnitCurve {
   Distortion pooled;              ///< their sum, in that order
 
   /// Root of pooled squared error over pooled sum of squares (Encoder::kMlx), or the mean over
-  /// parts weighted by their weights (kReference: the published `weighted_mean`). @pre bit `format`
+  /// parts weighted by their weights (kSimulated: the published `weighted_mean`). @pre bit `format`
   /// of formats is set.
   double nrmse(int format, Encoder encoder) const;
   /// The least SQNR over the parts, dB: what the veto looks at.

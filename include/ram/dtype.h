@@ -39,6 +39,11 @@ enum class DType : uint8_t {
 /// @return bits per element: 4, 6, 8, 16, 32 or 64.
 int dtype_bits(DType dtype);
 
+/// @return bytes per element. @pre dtype_bits is a multiple of 8.
+inline int dtype_bytes(DType dtype) {
+  return dtype_bits(dtype) / 8;
+}
+
 /// @return the name in a safetensors header, as "BF16" or "F8_E4M3".
 std::string_view dtype_name(DType dtype);
 

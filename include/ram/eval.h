@@ -35,6 +35,8 @@ enum class Bos : uint8_t {
 
 std::string_view text_format_name(TextFormat format);  ///< "wikitext", "plain"
 std::string_view bos_name(Bos bos);                    ///< "start", "every-row", "none"
+std::optional<TextFormat> parse_text_format(std::string_view name);
+std::optional<Bos> parse_bos(std::string_view name);
 std::string_view precision_name(Precision precision);  ///< "f32", "bf16"
 
 struct RowOptions {
@@ -93,7 +95,7 @@ TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions
 
 /// The beginning of a row's text on one line: control characters escaped as \n, \t, \x1b, the rest
 /// as it is, at most `width` characters.
-std::string glimpse(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width);
+std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width);
 
 /// KL(reference || model) over tokens, nats.
 struct Divergence {
@@ -113,7 +115,7 @@ struct Divergence {
 struct WorstRow {
   int64_t row = 0;  ///< index before drawing
   double perplexity = 0;
-  std::string glimpse;
+  std::string excerpt;
 };
 
 /// What was found of one model.
@@ -204,7 +206,7 @@ struct InversionReport {
   int other = 0;                 ///< the worse one on the mean
   bool beats_reference = false;  ///< a model is better than its reference on the mean
   std::vector<int64_t> rows;  ///< indices before drawing, of the rows that do it, strongest first
-  std::vector<WorstRow> glimpses;  ///< of the first five of them, with the reference's perplexity
+  std::vector<WorstRow> excerpts;  ///< of the first five of them, with the reference's perplexity
   double mean_better_without = 0;  ///< perplexity of better_by_mean without those rows ...
   double mean_other_without = 0;   ///< ... and of the other model
   Belief belief = Belief::kNeither;

@@ -131,6 +131,9 @@ struct Demo {
   std::optional<TaskRun> answers;
   std::vector<std::string> labels;  ///< of the model, then of the folders
 };
+/// @return the folders as `demo --json` lists them (docs/cli.md).
+nlohmann::ordered_json demo_folders_json(const std::vector<DemoFolder>& folders);
+
 /// @throws as fit, compare_models and run_tasks.
 Demo run_demo(const Checkpoint& checkpoint, Study& study, const DemoRequest& request,
               const FitEvents& events = {});

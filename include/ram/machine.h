@@ -20,6 +20,13 @@ int64_t physical_memory_bytes();
 /// @return the machine's memory, or what limits leave of it, bytes.
 int64_t memory_bytes();
 
+/// @return what of so much memory a program may use: the rest is for what allocators round up and
+/// keep.
+int64_t usable_memory_bytes(int64_t memory);
+
+/// @return the memory of which so much may be used, as usable_memory_bytes has it.
+int64_t memory_bytes_for(int64_t used);
+
 /// @return the machine in words: "Intel(R) Xeon(R) Gold 6338, 2 processors, 25.0 GB, Linux x86_64".
 std::string machine_name();
 

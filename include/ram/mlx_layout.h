@@ -21,6 +21,9 @@ namespace ram {
 /// The number format of one unit: nothing means unquantized.
 using UnitFormat = std::optional<AffineFormat>;
 
+/// @return "4:64"; for an unquantized unit the name of its dtype, "bf16".
+std::string unit_format_name(UnitFormat format, DType dtype);
+
 /// Which tensor of a unit an output tensor is.
 enum class Piece : uint8_t { kWeight, kScales, kBiases, kCarried };
 

@@ -23,19 +23,27 @@
 namespace ram {
 
 enum class Method : uint8_t {
-  kSquared,   ///< prior x NRMSE^2, exact solver, full menu: the default
-  kRam,       ///< as published: prior x NRMSE of the simulated quantizer, greedy over all pairs,
-              ///< balanced menu, min 4 bits
+  kSquared,  ///< prior x NRMSE^2, exact solver, full menu: the default
+  /// The published method: prior x NRMSE of the simulated quantizer, greedy over all pairs,
+  /// balanced menu, at least 4 bits.
+  kPublished,
   kUniform,   ///< what mlx_lm.convert -q does with one format
   kMeasured,  ///< as kSquared, with coefficients measured on the model (calibrate.h) for priors
 };
 
-std::string_view method_name(Method method);  ///< "squared", "ram", "uniform", "measured"
+std::string_view method_name(Method method);  ///< "squared", "published", "uniform", "measured"
+
+/// @return the method of that name; also of "ram", the name of kPublished in earlier versions.
 std::optional<Method> parse_method(std::string_view name);
+
+/// @return the current name of the method that a file of an earlier version names; a name that is
+/// not a method's is returned as it is.
+std::string current_method_name(std::string_view name);
+
 std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference", "search", "feedback"
 std::optional<Encoder> parse_encoder(std::string_view name);
 
-/// @return the encoder whose curves a method plans with: kReference for kRam, else kMlx.
+/// @return the encoder whose curves a method plans with: kSimulated for kPublished, else kMlx.
 Encoder planning_encoder(Method method);
 
 /// A unit's format fixed by hand. `pattern` is matched against whole unit names; `*` stands for any
@@ -69,7 +77,7 @@ struct PlanRequest {
   Method method = Method::kSquared;
   DType dtype = DType::kBF16;
   std::vector<AffineFormat> menu;  ///< empty: the method's own
-  int min_bits = 0;                ///< 0: the method's own (kRam: 4)
+  int min_bits = 0;                ///< 0: the method's own (kPublished: 4)
   std::set<Role> keep = {Role::kRouter, Role::kNorm};
   /// Priors by role where they differ from 1; first_layer and last_layer multiply nothing: the
   /// first match of role, first layer, last layer wins. @source reference-method.md, "Priors"
@@ -152,6 +160,14 @@ struct Plan {
 /// the dtype are left out; a calibration file is called FILE.
 std::string request_options(const PlanRequest& request);
 
+/// The values of options, as people type them and request_options writes them. Each throws
+/// Error{kUsage} naming the option, what was found and what is allowed.
+AffineFormat parse_format_option(const char* option, const std::string& text);  ///< "4:64"
+std::vector<AffineFormat> parse_menu(const std::string& text);                  ///< "4:64,5:32"
+std::set<Role> parse_keep(const std::string& text);               ///< "router,norm", or "none"
+Pin parse_pin(const std::string& text);                           ///< "*.v_proj=6:64"
+void parse_prior(const std::string& text, PlanRequest& request);  ///< "head=3"
+
 /// @return whether both ask for the same folder of the same model. Digests of calibration texts are
 /// compared only where both are known.
 bool same_request(const PlanRequest& a, const PlanRequest& b);
@@ -168,7 +184,7 @@ struct PlanResult {
 struct PlanInput {
   const Checkpoint& checkpoint;
   const ModelCurves& stored;     ///< Encoder::kMlx
-  const ModelCurves* simulated;  ///< Encoder::kReference; needed for kRam only
+  const ModelCurves* simulated;  ///< Encoder::kSimulated; needed for kPublished only
 };
 
 /// A unit's share in Plan::objective with its format, for the error that stands in the plan.
@@ -248,6 +264,10 @@ std::filesystem::path plan_file(const std::filesystem::path& path);
 /// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
 /// plan.json in it.
 Plan read_plan(const std::filesystem::path& path);
+
+/// @return the text of a folder's plan.json, unparsed; nothing where there is none, where it cannot
+/// be read, and where another program wrote a file of that name.
+std::optional<std::string> plan_text(const std::filesystem::path& folder);
 
 /// What becomes of a plan whose folder takes more than its budget.
 enum class OverBudget : uint8_t {

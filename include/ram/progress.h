@@ -10,9 +10,9 @@ namespace ram {
 /// How far one phase of a long work is. `phase` is one or two words ("analyze", "write").
 struct Progress {
   std::string_view phase;
-  int64_t done_bytes = 0;
-  int64_t total_bytes = 0;
-  std::string_view unit = {};  ///< what the two count where it is not bytes: "tokens"
+  int64_t done = 0;
+  int64_t total = 0;              ///< 0: not known
+  std::string_view counted = {};  ///< what the two count: "tokens"; empty: bytes
 };
 
 /// Called from one thread at a time, often: it must be quick. May be empty.

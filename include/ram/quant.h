@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ram/dtype.h"
 
@@ -34,8 +35,21 @@ int format_index(AffineFormat format);
 /// @return "4:64".
 std::string format_name(AffineFormat format);
 
+std::vector<std::string> format_names();  ///< of all formats, in their order
+
 /// Parses "4:64". @return nothing if it is not one of the 18.
 std::optional<AffineFormat> parse_format(std::string_view text);
+
+/// @return uint32 words of so many codes. @pre elements % 32 == 0.
+constexpr int64_t code_words(int64_t elements, AffineFormat format) {
+  return elements * format.bits / 32;
+}
+
+/// @return bytes of the scales of so many elements; their biases take as many.
+/// @pre elements % group_size == 0.
+inline int64_t scale_bytes(int64_t elements, AffineFormat format, DType dtype) {
+  return elements / format.group_size * dtype_bytes(dtype);
+}
 
 /// @return bytes of codes, scales and biases of a [rows, cols] matrix.
 /// @pre cols % group_size == 0.
@@ -71,7 +85,7 @@ void affine_decode(const uint32_t* codes, const std::byte* scales, const std::by
 
 enum class Encoder : uint8_t {
   kMlx,        ///< what affine_encode stores
-  kReference,  ///< the published simulated quantizer; analysis only, nothing is stored with it
+  kSimulated,  ///< the published simulated quantizer; analysis only, nothing is stored with it
   kSearch,     ///< scales searched for what the inputs weigh (encoder.h); stored, not analyzed
   kFeedback,   ///< error feedback with the inputs' second moment (encoder.h); the same
 };
@@ -92,7 +106,7 @@ uint32_t formats_for_cols(int64_t cols);
 ///
 /// For kMlx: of what would be stored (scale and bias rounded to `dtype`), within 1e-6 relative of
 /// the encoded truth for matrices the size of a unit (a reciprocal in two floats stands in for the
-/// division). For kReference: scale and bias unrounded, s = max((hi - lo)/L, 1e-12), ties to even,
+/// division). For kSimulated: scale and bias unrounded, s = max((hi - lo)/L, 1e-12), ties to even,
 /// as published.
 ///
 /// @param weights [rows, cols] row-major, of weight dtype `source` and any alignment, cast to
@@ -103,7 +117,7 @@ uint32_t formats_for_cols(int64_t cols);
 /// machine.
 ///         squared_error is infinite where a group's stored scale is (weights of both signs beyond
 ///         1.7e38), and 0 for formats not asked for.
-/// @pre   every weight is finite after the cast; encoder is kMlx or kReference.
+/// @pre   every weight is finite after the cast; encoder is kMlx or kSimulated.
 /// @cost  O(rows * cols * formats), one thread, no allocation that grows with rows.
 Distortion measure_distortion(const std::byte* weights, DType source, int64_t rows, int64_t cols,
                               uint32_t formats, DType dtype, Encoder encoder);

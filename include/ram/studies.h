@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ram/curve_table.h"
+#include "ram/json.h"
 #include "ram/score_table.h"
 #include "ram/study.h"
 
@@ -23,6 +24,12 @@ struct ModelUse {
 /// @return what is kept of each model, by name, then fingerprint.
 /// @throws Error{kWriteFailed} an older study that could not be brought up to date.
 std::vector<ModelUse> model_uses(Study& study);
+
+/// @return whether a folder of that name is there; where it cannot be looked at, no.
+bool folder_exists(const std::string& folder);
+
+/// @return the models with their folders, as `studies --json` lists them (docs/cli.md).
+nlohmann::ordered_json model_uses_json(std::span<const ModelUse> uses);
 
 /// @return the model that was named: by its name, its folder, or six digits and more of its
 ///         fingerprint.

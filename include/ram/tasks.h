@@ -96,10 +96,10 @@ PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& to
 
 /// Answers questions with one model, reusing what consecutive questions share. An answer depends on
 /// model and question alone, not on what was asked before.
-class Answerer {
+class ChoiceScorer {
  public:
   /// @param model must outlive this.
-  explicit Answerer(LanguageModel& model);
+  explicit ChoiceScorer(LanguageModel& model);
 
   /// @return the log-likelihood of each choice.
   /// @throws as Decoder::score; Error{kUsage} the model's memory does not hold one of the rows.

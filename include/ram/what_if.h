@@ -40,18 +40,18 @@ std::optional<OtherPlan> within_budget(const PlanInput& input, const Plan& plan)
 /// @return the positions of the units that lose something, those with the most loss per byte first.
 std::vector<size_t> by_loss_per_byte(const Plan& plan);
 
+/// @return the loss of a unit over its bytes, per megabyte (10^6 bytes).
+double loss_per_mb(const Plan& plan, const PlannedUnit& unit);
+
 /// What one role has of a plan.
 struct RoleShare {
   int64_t units = 0;
   int64_t weights = 0;
   int64_t bytes = 0;
-  std::map<std::string, int64_t> formats;  ///< units by format_text
+  std::map<std::string, int64_t> formats;  ///< units by unit_format_name
 
   double bits_per_weight() const;  ///< 0 where there is no weight
 };
-
-/// @return "4:64", or the name of `dtype` for an unquantized unit.
-std::string format_text(UnitFormat format, DType dtype);
 
 /// @return by role; the roles that have units.
 std::map<Role, RoleShare> role_shares(const Checkpoint& checkpoint, const Plan& plan);

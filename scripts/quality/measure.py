@@ -146,13 +146,13 @@ def build_all(runner, model, bits, methods):
     folders = [
         runner.fit(model, f"uniform {f.replace(':', '-')}", "--uniform", f) for f in UNIFORM
     ]
-    refused = runner.run("plan", model, "--method", "ram", "--budget", 1, "-o", "-", expect=(6,))
+    refused = runner.run("plan", model, "--method", "published", "--budget", 1, "-o", "-", expect=(6,))
     least, most = refused["min_safe_bytes"], folder_bytes(folders[-1])
     sizes = [runner.size_at(model, float(b)) for b in bits.split(",") if b] or [
         least + (most - least) * step // 3 for step in range(4)
     ]
     for step, size in enumerate(sizes):
-        published = runner.fit(model, f"ram {step + 1}", "--method", "ram", "--budget", size)
+        published = runner.fit(model, f"ram {step + 1}", "--method", "published", "--budget", size)
         folders.append(published)
         budget = folder_bytes(published)
         beside[published.name] = {name: f"{name} {step + 1}" for name in methods}

@@ -237,19 +237,19 @@ ReplacementFile::ReplacementFile(fs::path target) : target_(std::move(target)) {
     fail_errno(true, "cannot create", target_.string(), ENAMETOOLONG);
   }
   const std::string beginning = replacement_beginning(target_);
-  constexpr int kTries = 100;
+  constexpr int kAttempts = 100;
   for (int i = 1;; ++i) {
     path_ =
         parent_of(target_) / fmt::format("{}{}{}", beginning, random_digits(), kReplacementEnding);
     check_fault(FileStep::kCreate, "cannot create", path_);
     fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd_ < 0 && (errno != EEXIST || i == kTries)) {
+    if (fd_ < 0 && (errno != EEXIST || i == kAttempts)) {
       fail_errno(true, "cannot create", path_.string(), errno);
     }
     if (fd_ < 0) continue;
     const bool busy = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     // Before we had the lock, another program may have taken it for one of a dead process.
-    if ((!busy && is_file_named(fd_, path_)) || i == kTries) return;
+    if ((!busy && is_file_named(fd_, path_)) || i == kAttempts) return;
     close(std::exchange(fd_, -1));
     unlink(path_.c_str());
   }

@@ -146,8 +146,8 @@ void FileLock::take_softly(std::string_view busy) {
   const fs::path held = held_path(path_);
   const fs::path guard = guard_path(path_);
   const Holder own = {.machine = this_machine(), .process = getpid(), .start = start_of(getpid())};
-  constexpr int kTries = 3;
-  for (int i = 0; i < kTries; ++i) {
+  constexpr int kAttempts = 3;
+  for (int i = 0; i < kAttempts; ++i) {
     const int fd = create_new(held, O_WRONLY);
     if (fd >= 0) {
       const std::string text = render(own);

@@ -29,6 +29,8 @@
 namespace ram {
 namespace {
 
+constexpr int64_t kSparePart = 32;  // one part in 32 stays free
+
 #if defined(__linux__)
 // A container's share of processors: cgroup v2's cpu.max holds "quota period", or "max period".
 int cgroup_processors() {
@@ -89,6 +91,14 @@ int64_t physical_memory_bytes() {
 
 int64_t memory_bytes() {
   return std::min(physical_memory_bytes(), memory_limit_bytes());
+}
+
+int64_t usable_memory_bytes(int64_t memory) {
+  return memory - memory / kSparePart;
+}
+
+int64_t memory_bytes_for(int64_t used) {
+  return used * kSparePart / (kSparePart - 1);
 }
 
 std::string machine_name() {

@@ -17,6 +17,16 @@ TEST(Machine, LimitsLeaveNoMoreThanThereIs) {
   EXPECT_GE(default_threads(), 1);
 }
 
+TEST(Machine, WhatMayBeUsedOfAMemoryIsWhatTheMemoryIsFor) {
+  for (const int64_t used :
+       {int64_t{0}, int64_t{1}, int64_t{31}, int64_t{1} << 20, int64_t{7} << 40}) {
+    const int64_t memory = memory_bytes_for(used);
+    EXPECT_LE(usable_memory_bytes(memory), used + 1);
+    EXPECT_GE(usable_memory_bytes(memory + 1), used);
+  }
+  EXPECT_LT(usable_memory_bytes(1000), 1000);
+}
+
 TEST(Machine, APeakIsKnownAndNeverFalls) {
   const int64_t before = peak_resident_bytes();
   EXPECT_GT(before, 1 << 20);

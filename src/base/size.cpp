@@ -168,6 +168,16 @@ std::string format_enough_bytes(int64_t bytes) {
   return format_bytes(ceil_div(bytes, step) * step);
 }
 
+std::string format_typed_bytes(int64_t bytes) {
+  constexpr int64_t kMega = 1'000'000;
+  constexpr int64_t kGiga = 1'000'000'000;
+  const auto tenths = [](int64_t tenth) { return fmt::format("{}.{}", tenth / 10, tenth % 10); };
+  if (bytes >= 10 * kGiga) return fmt::format("{}GB", ceil_div(bytes, kGiga));
+  if (bytes >= kGiga) return tenths(ceil_div(bytes, kGiga / 10)) + "GB";
+  if (bytes >= kMega) return tenths(ceil_div(bytes, kMega / 10)) + "MB";
+  return std::to_string(bytes);
+}
+
 std::string group_digits(int64_t number) {
   std::string text = std::to_string(number);
   const auto first = static_cast<int64_t>(number < 0 ? 1 : 0);

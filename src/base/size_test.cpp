@@ -120,5 +120,17 @@ TEST(GroupDigits, PutsACommaBetweenEachThreeDigits) {
   EXPECT_EQ(group_digits(std::numeric_limits<int64_t>::min()), "-9,223,372,036,854,775,808");
 }
 
+TEST(Size, ATypedSizeIsShortAndEnough) {
+  EXPECT_EQ(format_typed_bytes(18'100'000'000), "19GB");
+  EXPECT_EQ(format_typed_bytes(2'810'000), "2.9MB");
+  EXPECT_EQ(format_typed_bytes(999'999), "999999");
+  for (int64_t bytes = 1; bytes < int64_t{1} << 60; bytes += bytes / 7 + 1) {
+    const std::string typed = format_typed_bytes(bytes);
+    const int64_t read = parse_size(typed).resolve(1);
+    EXPECT_GE(read, bytes) << typed;
+    EXPECT_LE(static_cast<double>(read), 1.1 * static_cast<double>(bytes)) << typed;
+  }
+}
+
 }  // namespace
 }  // namespace ram

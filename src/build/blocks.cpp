@@ -22,15 +22,11 @@ const SourceTensor& carried_source(const Checkpoint& checkpoint, const Block& bl
   return checkpoint.tensors[static_cast<size_t>(carried.tensor)];
 }
 
-int64_t element_bytes(DType dtype) {
-  return dtype_bits(dtype) / 8;
-}
-
 }  // namespace
 
 void append_unit_blocks(const Checkpoint& checkpoint, int unit, std::vector<Block>& out) {
   const Unit& u = unit_of(checkpoint, unit);
-  const int64_t row_bytes = std::max<int64_t>(1, u.cols * element_bytes(u.dtype));
+  const int64_t row_bytes = std::max<int64_t>(1, u.cols * dtype_bytes(u.dtype));
   const int64_t rows = std::max<int64_t>(1, kBlockBytes / row_bytes);
   for (size_t part = 0; part < u.parts.size(); ++part) {
     for (int64_t row = 0; row < u.rows; row += rows) {
@@ -47,7 +43,7 @@ void append_carried_blocks(const Checkpoint& checkpoint, int unit, int carried,
   const Block whole = {.unit = unit, .carried = carried};
   const TensorInfo& info = carried_source(checkpoint, whole).info;
   const int64_t elements = info.elements();
-  const int64_t step = kBlockBytes / element_bytes(info.dtype);
+  const int64_t step = kBlockBytes / dtype_bytes(info.dtype);
   for (int64_t first = 0; first < elements; first += step) {
     Block block = whole;
     block.row = first;
@@ -58,17 +54,17 @@ void append_carried_blocks(const Checkpoint& checkpoint, int unit, int carried,
 
 int64_t source_bytes(const Checkpoint& checkpoint, const Block& block) {
   const Unit& unit = unit_of(checkpoint, block.unit);
-  if (block.carried < 0) return block.count * unit.cols * element_bytes(unit.dtype);
-  return block.count * element_bytes(carried_source(checkpoint, block).info.dtype);
+  if (block.carried < 0) return block.count * unit.cols * dtype_bytes(unit.dtype);
+  return block.count * dtype_bytes(carried_source(checkpoint, block).info.dtype);
 }
 
 int64_t piece_offset(const Unit& unit, UnitFormat format, DType dtype, const Block& block,
                      Piece piece) {
-  if (piece == Piece::kCarried) return block.row * element_bytes(dtype);
+  if (piece == Piece::kCarried) return block.row * dtype_bytes(dtype);
   const int64_t row = block.part * unit.rows + block.row;
-  if (!format) return row * unit.cols * element_bytes(dtype);
+  if (!format) return row * unit.cols * dtype_bytes(dtype);
   if (piece == Piece::kWeight) return row * (unit.cols * format->bits / 8);
-  return row * (unit.cols / format->group_size) * element_bytes(dtype);
+  return row * (unit.cols / format->group_size) * dtype_bytes(dtype);
 }
 
 void BlockEncoder::run(const Block& block) {
@@ -82,7 +78,7 @@ void BlockEncoder::run(const Block& block) {
   if (carried_) {
     const Carried& carried = unit.carried[static_cast<size_t>(block.carried)];
     const TensorInfo& info = carried_source(*checkpoint_, block).info;
-    checkpoint_->read_tensor(carried.tensor, block.row * element_bytes(info.dtype), source_);
+    checkpoint_->read_tensor(carried.tensor, block.row * dtype_bytes(info.dtype), source_);
     // Cut by elements and shown as one row.
     const int64_t elements = std::max<int64_t>(1, info.elements());
     check_finite(info, info.dtype, elements, {.first = block.row, .row_step = elements}, elements);
@@ -98,8 +94,8 @@ void BlockEncoder::run(const Block& block) {
   const UnitFormat& format = formats_[static_cast<size_t>(block.unit)];
   if (!format) return cast(unit.dtype, block.count * unit.cols);
   const int64_t groups = block.count * (unit.cols / format->group_size);
-  codes_.resize(static_cast<size_t>(block.count * unit.cols * format->bits / 32));
-  scales_.resize(static_cast<size_t>(groups * element_bytes(dtype_)));
+  codes_.resize(static_cast<size_t>(code_words(block.count * unit.cols, *format)));
+  scales_.resize(static_cast<size_t>(groups * dtype_bytes(dtype_)));
   biases_.resize(scales_.size());
   if (encoded_ != nullptr && *encoded_) {
     (*encoded_)(block.unit, block.part, block.row, block.count, codes_.data(), scales_.data(),
@@ -128,12 +124,12 @@ std::span<const std::byte> BlockEncoder::bytes(Piece piece) const {
 
 void BlockEncoder::check_finite(const TensorInfo& info, DType source, int64_t cols,
                                 const View& view, int64_t width) const {
-  const int64_t count = static_cast<int64_t>(source_.size()) / element_bytes(source);
+  const int64_t count = static_cast<int64_t>(source_.size()) / dtype_bytes(source);
   const int64_t at = find_non_finite(source_.data(), source, count, dtype_);
   if (at < 0) return;
   const int64_t element = view.first + at / cols * view.row_step + at % cols * view.col_step;
   float value = 0;
-  to_f32(source_.data() + at * element_bytes(source), source, 1, &value);
+  to_f32(source_.data() + at * dtype_bytes(source), source, 1, &value);
   fail(Code::kCorrupt,
        "tensor {}: row {}, column {} is {} as {}: a weight must be finite; fetch the model again, "
        "or use --dtype bf16 if it is only too large",
@@ -146,7 +142,7 @@ void BlockEncoder::cast(DType source, int64_t count) {
     return;
   }
   floats_.resize(static_cast<size_t>(count));
-  plain_.resize(static_cast<size_t>(count * element_bytes(dtype_)));
+  plain_.resize(static_cast<size_t>(count * dtype_bytes(dtype_)));
   to_f32(source_.data(), source, count, floats_.data());
   from_f32(floats_.data(), dtype_, count, plain_.data());
 }

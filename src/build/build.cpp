@@ -19,7 +19,7 @@
 
 #include "file_digest.h"
 #include "folder_job.h"
-#include "place.h"
+#include "out_folder.h"
 #include "shard_writer.h"
 #include "staging.h"
 
@@ -78,10 +78,10 @@ std::string copy_file(const fs::path& from, const fs::path& to, int64_t bytes) {
          from.string(), in.size(), bytes);
   }
   DigestedFile out(to, bytes);
-  std::vector<std::byte> buffer(static_cast<size_t>(kChunkBytes));
-  for (int64_t at = 0; at < bytes; at += kChunkBytes) {
+  std::vector<std::byte> buffer(static_cast<size_t>(kDigestChunkBytes));
+  for (int64_t at = 0; at < bytes; at += kDigestChunkBytes) {
     const auto part =
-        std::span(buffer).first(static_cast<size_t>(std::min(kChunkBytes, bytes - at)));
+        std::span(buffer).first(static_cast<size_t>(std::min(kDigestChunkBytes, bytes - at)));
     in.read(at, part);
     out.write(at, part);
   }
@@ -114,7 +114,7 @@ void check_finished(const FolderLayout& layout, Staging& staging, int threads,
     const auto done = [&](int64_t bytes) {
       const std::lock_guard lock(reading);
       read += bytes;
-      if (progress) progress({.phase = "check", .done_bytes = read, .total_bytes = total});
+      if (progress) progress({.phase = "check", .done = read, .total = total});
     };
     if (file_digests(path, threads, done).front() != *digest) staging.forget(shard.name);
   }
@@ -160,7 +160,7 @@ std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, con
 }
 
 /// True if OUT is this already; throws if it is something else that stays.
-bool check_out(const OutPlace& place, const FolderLayout& layout, const BuildOptions& options,
+bool check_out(const OutPaths& place, const FolderLayout& layout, const BuildOptions& options,
                const ProgressFn& progress) {
   if (!fs::exists(place.out)) return false;
   const std::string found = difference(place.out, layout, options.threads, progress);
@@ -170,7 +170,7 @@ bool check_out(const OutPlace& place, const FolderLayout& layout, const BuildOpt
 }
 
 void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
-                  const OutPlace& place, const FolderLayout& layout, Staging& staging,
+                  const OutPaths& place, const FolderLayout& layout, Staging& staging,
                   const BuildOptions& options, const ProgressFn& progress) {
   BuildRecord record = {
       .fingerprint = plan.fingerprint, .plan_hash = build_key(plan), .file_hashes = {}};
@@ -203,12 +203,12 @@ bool may_be_wrong(const Checkpoint& checkpoint, Code code) {
 
 BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                    const fs::path& out, const BuildOptions& options, const ProgressFn& progress) {
-  if (plan.encoder == Encoder::kReference) {
+  if (plan.encoder == Encoder::kSimulated) {
     fail(Code::kUsage, "encoder reference only analyzes: a folder is written with --encoder mlx");
   }
   RAM_CHECK(plan.encoder == Encoder::kMlx || options.encoded);
-  const OutPlace place = resolve_out(out);
-  check_apart(checkpoint, place.out);
+  const OutPaths place = resolve_out_folder(out);
+  check_no_overlap(checkpoint, place.out);
   const FolderLayout layout = layout_plan(checkpoint, plan, options.max_shard_bytes);
   RAM_CHECK(layout.total_bytes() == plan.total_bytes);
   if (check_out(place, layout, options, progress)) {
@@ -247,8 +247,8 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
 }
 
 OutState state_of(const Checkpoint& checkpoint, const fs::path& out, bool force) {
-  const OutPlace place = resolve_out(out);
-  check_apart(checkpoint, place.out);
+  const OutPaths place = resolve_out_folder(out);
+  check_no_overlap(checkpoint, place.out);
   const bool there = fs::exists(place.out);
   if (there) check_folder(place.out);
   if (there && force) check_replaceable(place.out, "", force);
@@ -270,7 +270,7 @@ auto translated(const fs::path& out, Action action) {
 
 }  // namespace
 
-OutState check_place(const Checkpoint& checkpoint, const fs::path& out, bool force) {
+OutState check_out_folder(const Checkpoint& checkpoint, const fs::path& out, bool force) {
   return translated(out, [&] { return state_of(checkpoint, out, force); });
 }
 

@@ -45,11 +45,11 @@ std::vector<float> values_of(const Made& made, int tensor) {
 
 std::string cast(const std::vector<float>& values, DType source, DType dtype) {
   const auto count = static_cast<int64_t>(values.size());
-  std::vector<std::byte> stored(values.size() * static_cast<size_t>(dtype_bits(source) / 8));
+  std::vector<std::byte> stored(values.size() * static_cast<size_t>(dtype_bytes(source)));
   from_f32(values.data(), source, count, stored.data());
   std::vector<float> read(values.size());
   to_f32(stored.data(), source, count, read.data());
-  std::vector<std::byte> out(values.size() * static_cast<size_t>(dtype_bits(dtype) / 8));
+  std::vector<std::byte> out(values.size() * static_cast<size_t>(dtype_bytes(dtype)));
   from_f32(read.data(), dtype, count, out.data());
   return as_text(out);
 }
@@ -70,8 +70,8 @@ std::map<std::string, std::string> expected_tensors(const Made& made, const Plan
         continue;
       }
       const auto groups = static_cast<size_t>(unit.part_weights() / format->group_size);
-      std::vector<uint32_t> codes(static_cast<size_t>(unit.part_weights() * format->bits / 32));
-      std::vector<std::byte> scales(groups * static_cast<size_t>(dtype_bits(plan.dtype) / 8));
+      std::vector<uint32_t> codes(static_cast<size_t>(code_words(unit.part_weights(), *format)));
+      std::vector<std::byte> scales(groups * static_cast<size_t>(dtype_bytes(plan.dtype)));
       std::vector<std::byte> biases(scales.size());
       affine_encode(reinterpret_cast<const std::byte*>(plain.data()), plan.dtype, unit.rows,
                     unit.cols, *format, plan.dtype, codes.data(), scales.data(), biases.data());
@@ -214,7 +214,7 @@ TEST(Build, APlaceIsRefusedBeforeTheWorkAsItWouldBeAfter) {
   Made made({.hidden = 64});
   const Plan plan = made.plan();
   const auto ask = [&](const fs::path& out, bool force) {
-    return check_place(*made.checkpoint, out, force);
+    return check_out_folder(*made.checkpoint, out, force);
   };
   const fs::path out = made.root / "out";
   EXPECT_EQ(ask(out, false), OutState::kNew);
@@ -289,11 +289,11 @@ TEST(Build, ProgressEndsAtItsTotal) {
   Progress last;
   int64_t before = 0;
   made.build(made.plan(), made.root / "out", [&](const Progress& progress) {
-    EXPECT_GT(progress.done_bytes, before);
-    before = progress.done_bytes;
+    EXPECT_GT(progress.done, before);
+    before = progress.done;
     last = progress;
   });
-  EXPECT_EQ(last.done_bytes, last.total_bytes);
+  EXPECT_EQ(last.done, last.total_bytes);
   EXPECT_EQ(last.total_bytes, made.checkpoint->bytes());
 }
 

@@ -78,7 +78,7 @@ class Comparison {
     std::memcpy(codes_.data(), plain_.data(), plain_.size());
     decoded_.resize(static_cast<size_t>(count));
     weights_.resize(decoded_.size());
-    cast_.resize(decoded_.size() * static_cast<size_t>(dtype_bits(dtype) / 8));
+    cast_.resize(decoded_.size() * static_cast<size_t>(dtype_bytes(dtype)));
     affine_decode(codes_.data(), scales_.data(), biases_.data(), dtype, block.count, unit.cols,
                   format, decoded_.data());
     to_f32(encoder_.source().data(), unit.dtype, count, weights_.data());

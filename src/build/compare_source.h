@@ -25,7 +25,7 @@ class Meter {
     if (!*progress_) return;
     const std::lock_guard lock(mutex_);
     done_ = std::min(total_, done_ + bytes);
-    (*progress_)({.phase = phase_, .done_bytes = done_, .total_bytes = total_});
+    (*progress_)({.phase = phase_, .done = done_, .total = total_});
   }
 
  private:

@@ -34,7 +34,7 @@ TEST(CorruptInputs, AStateThatCannotBeReadIsAsIfThereWereNone) {
   write(root / "outside", "0123456789");
   for (const fs::path& input : inputs("state")) {
     SCOPED_TRACE(input.filename().string());
-    const OutPlace place = resolve_out(root / "OUT");
+    const OutPaths place = resolve_out_folder(root / "OUT");
     fs::create_directories(place.work / "folder");
     write(place.work / "folder" / "model.safetensors", "0123456789");
     write(place.work / "state.json", read_text_file(input, int64_t{1} << 20));

@@ -118,14 +118,14 @@ TEST_F(Crash, AfterCtrlCTheFinishedShardsAreTakenUp) {
   int64_t whole = 0;
   const Error error = error_of([&] {
     made.build(plan, out, [&](const Progress& progress) {
-      whole = progress.total_bytes;
-      if (progress.done_bytes > whole / 2) throw interrupted();
+      whole = progress.total;
+      if (progress.done > whole / 2) throw interrupted();
     });
   });
   EXPECT_EQ(error.code(), Code::kInterrupted);
   EXPECT_FALSE(fs::exists(out));
   int64_t rest = 0;
-  made.build(plan, out, [&](const Progress& progress) { rest = progress.total_bytes; });
+  made.build(plan, out, [&](const Progress& progress) { rest = progress.total; });
   EXPECT_LT(rest, whole * 6 / 10);
   EXPECT_GT(rest, 0);
   made.build(plan, made.root / "unbroken");
@@ -142,7 +142,7 @@ TEST_F(Crash, CtrlCBeforeAnythingIsFinishedLeavesNothing) {
 
 TEST_F(Crash, WhatAnotherPlanLeftIsNotTakenUp) {
   const auto half = [](const Progress& progress) {
-    if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+    if (progress.done > progress.total / 2) throw interrupted();
   };
   error_of([&] { made.build(plan, out, half); });
   EXPECT_TRUE(fs::exists(work_of(out)));
@@ -155,7 +155,7 @@ TEST_F(Crash, WhatAnotherPlanLeftIsNotTakenUp) {
 TEST_F(Crash, WhatWasFinishedFromATouchedSourceIsNotTakenUp) {
   error_of([&] {
     made.build(plan, out, [](const Progress& progress) {
-      if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+      if (progress.done > progress.total / 2) throw interrupted();
     });
   });
   TinyModel changed = made.model;
@@ -172,7 +172,7 @@ TEST_F(Crash, ADamagedStateIsAsIfThereWereNone) {
   for (const char* state : {"", "{", "[]", R"({"ram_build": 1, "key": "x", "files": {}})"}) {
     error_of([&] {
       made.build(plan, out, [](const Progress& progress) {
-        if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+        if (progress.done > progress.total / 2) throw interrupted();
       });
     });
     write_file_atomic(work_of(out) / "state.json", state);
@@ -241,7 +241,7 @@ TEST_F(Crash, ADiskThatIsFullKeepsWhatIsFinished) {
   EXPECT_EQ(names_in(work_of(out) / "folder").size(), 2U);
   int64_t written = 0;
   made.build(plan, out, [&](const Progress& progress) {
-    if (progress.phase == std::string("write")) written = progress.total_bytes;
+    if (progress.phase == std::string("write")) written = progress.total;
   });
   EXPECT_LT(written, made.checkpoint->bytes());
   made.build(plan, made.root / "unbroken");
@@ -251,7 +251,7 @@ TEST_F(Crash, ADiskThatIsFullKeepsWhatIsFinished) {
 TEST_F(Crash, AFinishedShardThatWasDamagedIsWrittenAgain) {
   error_of([&] {
     made.build(plan, out, [&](const Progress& progress) {
-      if (progress.done_bytes > progress.total_bytes / 2) throw interrupted();
+      if (progress.done > progress.total / 2) throw interrupted();
     });
   });
   const std::vector<std::string> kept = names_in(work_of(out) / "folder");

@@ -31,8 +31,8 @@ EncodedRowsFn other_codes(const Checkpoint& checkpoint, const Plan& plan) {
                              uint32_t* codes, std::byte* scales, std::byte* biases) {
     const Unit& of = checkpoint.units[static_cast<size_t>(unit)];
     const AffineFormat format = *plan.units[static_cast<size_t>(unit)].format;
-    const int64_t words = count * of.cols * format.bits / 32;
-    const int64_t bytes = count * of.cols / format.group_size * dtype_bits(plan.dtype) / 8;
+    const int64_t words = code_words(count * of.cols, format);
+    const int64_t bytes = scale_bytes(count * of.cols, format, plan.dtype);
     std::fill(codes, codes + words, 0x12345678U);
     std::fill(scales, scales + bytes, std::byte{1});
     std::fill(biases, biases + bytes, std::byte{2});

@@ -16,12 +16,12 @@
 namespace ram {
 
 /// Bytes of a chunk: large enough to hash at full speed, small enough for a buffer per thread.
-inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
+inline constexpr int64_t kDigestChunkBytes = int64_t{1} << 20;
 
 /// @return Hasher's digest over the chunks' digests (32 hexadecimal digits each), in their order.
 std::string join_digests(std::span<const std::string> chunks);
 
-/// Reads chunk `index` of a file and hashes it. @param buffer at least kChunkBytes.
+/// Reads chunk `index` of a file and hashes it. @param buffer at least kDigestChunkBytes.
 std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::byte> buffer);
 
 /// The digests of whole files, by several threads; one file is open at a time.

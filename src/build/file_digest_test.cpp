@@ -36,10 +36,10 @@ std::string documented_digest(std::span<const std::byte> bytes) {
 
 TEST(FileDigest, IsTheDocumentedOneInWhateverOrderAndPiecesTheFileIsWritten) {
   const TempFolder folder;
-  for (const int64_t size : {int64_t{0}, int64_t{1}, kChunkBytes - 1, kChunkBytes, kChunkBytes + 1,
-                             3 * kChunkBytes + 12345}) {
+  for (const int64_t size : {int64_t{0}, int64_t{1}, kDigestChunkBytes - 1, kDigestChunkBytes,
+                             kDigestChunkBytes + 1, 3 * kDigestChunkBytes + 12345}) {
     const std::vector<std::byte> bytes = noise(size);
-    for (const int64_t piece : {int64_t{70001}, kChunkBytes, 2 * kChunkBytes + 5}) {
+    for (const int64_t piece : {int64_t{70001}, kDigestChunkBytes, 2 * kDigestChunkBytes + 5}) {
       std::vector<int64_t> pieces(static_cast<size_t>(ceil_div(size, piece)));
       std::iota(pieces.begin(), pieces.end(), 0);
       std::shuffle(pieces.begin(), pieces.end(), std::minstd_rand(3));
@@ -58,12 +58,12 @@ TEST(FileDigest, IsTheDocumentedOneInWhateverOrderAndPiecesTheFileIsWritten) {
 
 TEST(FileDigest, ChunksReadBackGiveTheDigestOfTheWriting) {
   const TempFolder folder;
-  const std::vector<std::byte> bytes = noise(2 * kChunkBytes + 77);
+  const std::vector<std::byte> bytes = noise(2 * kDigestChunkBytes + 77);
   DigestedFile file(folder / "file", static_cast<int64_t>(bytes.size()));
   file.write(0, bytes);
   const std::string written = file.finish();
   const InputFile input(folder / "file");
-  std::vector<std::byte> buffer(static_cast<size_t>(kChunkBytes));
+  std::vector<std::byte> buffer(static_cast<size_t>(kDigestChunkBytes));
   std::vector<std::string> chunks;
   for (int64_t i = 0; i < 3; ++i) chunks.push_back(chunk_digest(input, i, buffer));
   EXPECT_EQ(join_digests(chunks), written);

@@ -89,7 +89,7 @@ TEST_F(Kept, ATokenizerThatChangesCostsNoFinishedShard) {
   open_again();
   int64_t written = 0;
   made.build(plan, out, [&](const Progress& progress) {
-    if (progress.phase == std::string("write")) written = progress.total_bytes;
+    if (progress.phase == std::string("write")) written = progress.total;
   });
   EXPECT_EQ(written, 0);
 }
@@ -97,7 +97,7 @@ TEST_F(Kept, ATokenizerThatChangesCostsNoFinishedShard) {
 TEST(KeptState, AStateThatCannotBeReadNowLosesNothing) {
   if (RAM_SANITIZED) GTEST_SKIP() << "skipped: the sanitizer's own checks open files";
   const TempFolder root;
-  const OutPlace place = resolve_out(root / "OUT");
+  const OutPaths place = resolve_out_folder(root / "OUT");
   fs::create_directories(place.work / "folder");
   write_file_atomic(place.work / "folder" / "a.safetensors", "0123456789");
   write_file_atomic(place.work / "state.json",

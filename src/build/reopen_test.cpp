@@ -19,11 +19,11 @@ using testing::Made;
 std::vector<float> encoded_and_decoded(const Checkpoint& source, const Unit& unit, int part,
                                        AffineFormat format, DType dtype) {
   std::vector<std::byte> weights(
-      static_cast<size_t>(unit.part_weights() * dtype_bits(unit.dtype) / 8));
+      static_cast<size_t>(unit.part_weights() * dtype_bytes(unit.dtype)));
   source.read_rows(unit, part, 0, unit.rows, weights.data());
   const int64_t groups = unit.part_weights() / format.group_size;
   std::vector<uint32_t> codes(static_cast<size_t>(unit.part_weights() / 32 * format.bits));
-  std::vector<std::byte> scales(static_cast<size_t>(groups * dtype_bits(dtype) / 8));
+  std::vector<std::byte> scales(static_cast<size_t>(groups * dtype_bytes(dtype)));
   std::vector<std::byte> biases = scales;
   affine_encode(weights.data(), unit.dtype, unit.rows, unit.cols, format, dtype, codes.data(),
                 scales.data(), biases.data());
@@ -37,7 +37,7 @@ std::vector<float> stored_values(const Checkpoint& folder, const Unit& unit, int
   const AffineFormat format = unit.stored.value();
   const int64_t groups = unit.part_weights() / format.group_size;
   std::vector<uint32_t> codes(static_cast<size_t>(unit.part_weights() / 32 * format.bits));
-  std::vector<std::byte> scales(static_cast<size_t>(groups * dtype_bits(unit.dtype) / 8));
+  std::vector<std::byte> scales(static_cast<size_t>(groups * dtype_bytes(unit.dtype)));
   std::vector<std::byte> biases = scales;
   folder.read_encoded_rows(unit, part, 0, unit.rows, codes.data(), scales.data(), biases.data());
   std::vector<float> values(static_cast<size_t>(unit.part_weights()));

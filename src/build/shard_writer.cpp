@@ -111,7 +111,7 @@ void ShardWriter::report(int64_t bytes) {
   const std::lock_guard lock(progress_mutex_);
   done_bytes_ += bytes;
   if (progress_) {
-    progress_({.phase = "write", .done_bytes = done_bytes_, .total_bytes = total_bytes_});
+    progress_({.phase = "write", .done = done_bytes_, .total = total_bytes_});
   }
 }
 

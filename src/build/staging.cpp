@@ -24,13 +24,13 @@ std::string busy_text(const fs::path& out) {
 /// Makes the work folder and locks it.
 FileLock lock_in(const fs::path& work, const std::string& busy) {
   // The program that was here before us removes the work folder last of all: try once more then.
-  constexpr int kTries = 3;
+  constexpr int kAttempts = 3;
   for (int i = 1;; ++i) {
     make_folder(work);
     try {
       return FileLock(work / "lock", busy);
     } catch (const Error& error) {
-      if (error.code() != Code::kWriteFailed || fs::exists(work) || i == kTries) throw;
+      if (error.code() != Code::kWriteFailed || fs::exists(work) || i == kAttempts) throw;
     }
   }
 }
@@ -66,7 +66,7 @@ void empty_and_remove(const fs::path& work, FileLock& lock) {
 
 }  // namespace
 
-Staging::Staging(const OutPlace& place, std::string key)
+Staging::Staging(const OutPaths& place, std::string key)
     : out_(place.out),
       work_(place.work),
       folder_(place.work / "folder"),
@@ -250,7 +250,7 @@ void Staging::remove_made_parents() {
   }
 }
 
-void remove_leftovers(const OutPlace& place) {
+void remove_leftovers(const OutPaths& place) {
   std::error_code ignored;
   if (!fs::exists(place.work, ignored)) return;
   try {

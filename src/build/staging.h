@@ -17,7 +17,7 @@
 
 #include "ram/file.h"
 
-#include "place.h"
+#include "out_folder.h"
 
 namespace ram {
 
@@ -28,7 +28,7 @@ class Staging {
   ///
   /// @param key a digest of all that decides the folder's bytes.
   /// @throws Error{kUsage} another program is writing OUT; {kWriteFailed}.
-  Staging(const OutPlace& place, std::string key);
+  Staging(const OutPaths& place, std::string key);
 
   const std::filesystem::path& folder() const { return folder_; }
 
@@ -83,6 +83,6 @@ class Staging {
 };
 
 /// Removes what a killed run left beside a finished OUT, unless a program is at work there.
-void remove_leftovers(const OutPlace& place);
+void remove_leftovers(const OutPaths& place);
 
 }  // namespace ram

@@ -96,11 +96,12 @@ void check_finite(const FolderView& view, int threads, const Meter& meter, Probl
   std::vector<int64_t> first_bad(tensors.size(), -1);
   parallel_for(threads, static_cast<int64_t>(tensors.size()), [&](int64_t i, int) {
     const FoundTensor& tensor = *tensors[static_cast<size_t>(i)];
-    const int64_t width = dtype_bits(tensor.info.dtype) / 8;
-    std::vector<std::byte> buffer(static_cast<size_t>(std::min(kChunkBytes, tensor.info.bytes())));
-    for (int64_t at = 0; at < tensor.info.bytes(); at += kChunkBytes) {
+    const int64_t width = dtype_bytes(tensor.info.dtype);
+    std::vector<std::byte> buffer(
+        static_cast<size_t>(std::min(kDigestChunkBytes, tensor.info.bytes())));
+    for (int64_t at = 0; at < tensor.info.bytes(); at += kDigestChunkBytes) {
       check_interrupted();
-      const int64_t length = std::min(kChunkBytes, tensor.info.bytes() - at);
+      const int64_t length = std::min(kDigestChunkBytes, tensor.info.bytes() - at);
       const auto part = std::span(buffer).first(static_cast<size_t>(length));
       tensor.file->read(tensor.info.begin + at, part);
       const int64_t bad =

@@ -220,9 +220,9 @@ class Compressor {
     if (fresh && sink_) sink_(unit);
     if (progress_) {
       progress_({.phase = "compress",
-                 .done_bytes = done_weights_,
-                 .total_bytes = total_weights_,
-                 .unit = "weights"});
+                 .done = done_weights_,
+                 .total = total_weights_,
+                 .counted = "weights"});
     }
   }
 
@@ -456,8 +456,8 @@ UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineF
   const auto held = std::make_shared<const CompressedUnit>(std::move(unit));
   return [=](int part, int64_t first, int64_t count, float* out) {
     const EncodedMatrix& from = held->parts.at(static_cast<size_t>(part));
-    const int64_t scale_row = cols / format.group_size * (dtype_bits(dtype) / 8);
-    affine_decode(from.codes.data() + first * (cols * format.bits / 32),
+    const int64_t scale_row = scale_bytes(cols, format, dtype);
+    affine_decode(from.codes.data() + first * code_words(cols, format),
                   from.scales.data() + first * scale_row, from.biases.data() + first * scale_row,
                   dtype, count, cols, format, out);
   };

@@ -103,7 +103,7 @@ struct EncodedStore::State {
   Sizes sizes(int index) const {
     const Unit& use = unit(index);
     return {.codes = use.rows * use.cols * format(index).bits / 8,
-            .scales = use.rows * (use.cols / format(index).group_size) * dtype_bits(dtype) / 8};
+            .scales = use.rows * (use.cols / format(index).group_size) * dtype_bytes(dtype)};
   }
   std::string key(int index) const {
     return hash_text(
@@ -174,7 +174,7 @@ EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_besi
     made_parents_.push_back(parent);
   }
   // The program that was here before us removes the folder last of all: try again then.
-  constexpr int kTries = 3;
+  constexpr int kAttempts = 3;
   const std::string busy = fmt::format(
       "another program is compressing for {}: wait for it, or give another name", out.string());
   for (int i = 1; lock_ == nullptr; ++i) {
@@ -184,7 +184,8 @@ EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_besi
       if (failed) fail_errno(true, "cannot create", path_.string(), failed.value());
       lock_ = std::make_unique<FileLock>(path_ / kLockName, busy);
     } catch (const Error& error) {
-      if (error.code() == Code::kWriteFailed && !fs::exists(path_, ignored) && i < kTries) continue;
+      if (error.code() == Code::kWriteFailed && !fs::exists(path_, ignored) && i < kAttempts)
+        continue;
       remove_empty();
       throw;
     }

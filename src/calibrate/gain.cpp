@@ -110,9 +110,9 @@ class GainMeter {
         settle(unit);
         if (progress_) {
           progress_({.phase = "sample",
-                     .done_bytes = std::ssize(known_),
-                     .total_bytes = std::ssize(units_),
-                     .unit = "units"});
+                     .done = std::ssize(known_),
+                     .total = std::ssize(units_),
+                     .counted = "units"});
         }
       }
       keep();

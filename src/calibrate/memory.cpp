@@ -4,6 +4,7 @@
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
+#include "ram/machine.h"
 #include "ram/size.h"
 
 #include "units.h"
@@ -11,8 +12,6 @@
 namespace ram {
 namespace {
 
-// This part of the memory stays free, for what the allocators round up and keep.
-constexpr int64_t kSparePart = 32;
 // The most that a stored weight takes: 8 bits and, for 32 of them, scale and bias in float32.
 constexpr double kStoredBytes = 1.25;
 // What tiles of the encoders hold of each column, in all.
@@ -96,19 +95,17 @@ CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int 
                             {.threads = threads, .memory_bytes = 1});
   const Needs needs = needs_of(model, rows, length);
   // Beside what a pass takes: the weights that noise or encoding put in the place of kept ones.
-  const int64_t pass =
-      (model.pass_bytes(length) + model.row_bytes(length)) * kSparePart / (kSparePart - 1) + 1;
+  const int64_t pass = memory_bytes_for(model.pass_bytes(length) + model.row_bytes(length)) + 1;
   const int64_t beside = std::max(needs.to_probe(), needs.to_compress()) + model.step_bytes();
   // Before that a row of own text is written, with nothing beside it.
-  const int64_t needed =
-      std::max(pass + beside, model.decoding_bytes(length)) * kSparePart / (kSparePart - 1);
+  const int64_t needed = memory_bytes_for(std::max(pass + beside, model.decoding_bytes(length)));
   if (total < needed) {
     fail(Code::kUsage,
          "memory {}: calibrating {} on {} rows of {} tokens needs {} with {} threads; give more, "
          "fewer --calibration-rows or --threads, or do without (--method squared, --encoder mlx)",
          format_bytes(total), checkpoint.name, rows, length, format_enough_bytes(needed), threads);
   }
-  const int64_t spare = total - total / kSparePart - pass - beside;
+  const int64_t spare = usable_memory_bytes(total) - pass - beside;
   const int64_t rest = std::max<int64_t>(0, spare) / 2;
   return {.model = pass + rest,
           .variants = needs.passing + beside - needs.to_probe() + rest,

@@ -273,7 +273,7 @@ class Prober {
     }
     ++done_;
     if (progress_) {
-      progress_({.phase = "probe", .done_bytes = done_, .total_bytes = total_, .unit = "variants"});
+      progress_({.phase = "probe", .done = done_, .total = total_, .counted = "variants"});
     }
   }
 

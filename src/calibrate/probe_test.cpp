@@ -160,7 +160,7 @@ TEST_P(Probe, KeepsNothingOfAModelThatChangedMeanwhile) {
   measure_coefficients(opened_again, "f", units, text, options, study,
                        [&](const Progress& progress) { all.push_back(progress); });
   ASSERT_FALSE(all.empty());
-  EXPECT_LE(all.front().done_bytes, 1);  // nothing was known
+  EXPECT_LE(all.front().done, 1);  // nothing was known
 }
 
 TEST_P(Probe, KeepsToItsTimeByTakingFewerRows) {

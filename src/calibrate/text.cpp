@@ -188,9 +188,9 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
         write_rows(model, beginning, starts, use, first, count, [&](int64_t drawn) {
           if (!progress) return;
           progress({.phase = "own text",
-                    .done_bytes = first * use.length + drawn * count,
-                    .total_bytes = total,
-                    .unit = "tokens"});
+                    .done = first * use.length + drawn * count,
+                    .total = total,
+                    .counted = "tokens"});
         });
     std::move(rows.begin(), rows.end(), std::back_inserter(text.rows));
     keep(study, model.checkpoint(), fingerprint, text, use.length);

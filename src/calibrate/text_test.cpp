@@ -123,13 +123,13 @@ TEST_F(OwnText, GoesOnWhereAnInterruptedRunWas) {
   Study other(folder_ / "b.db");
   options_.rows_at_once = 1;
   const auto stop = [](const Progress& progress) {
-    if (progress.done_bytes > 30) fail(Code::kInterrupted, "interrupted");
+    if (progress.done > 30) fail(Code::kInterrupted, "interrupted");
   };
   EXPECT_THROW(own_text(model_, tokenizer_, "f", options_, other, stop), Error);
   int64_t first = -1;
   const CalibrationText text =
       own_text(model_, tokenizer_, "f", options_, other, [&](const Progress& progress) {
-        if (first < 0) first = progress.done_bytes;
+        if (first < 0) first = progress.done;
       });
   EXPECT_GT(first, 24);  // the first row was kept
   EXPECT_EQ(text.rows, whole.rows);

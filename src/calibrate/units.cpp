@@ -13,11 +13,11 @@ void read_rows(const Checkpoint& checkpoint, int unit, int part, int64_t first, 
                std::optional<DType> dtype, float* out) {
   const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
   const int64_t elements = count * use.cols;
-  std::vector<std::byte> raw(static_cast<size_t>(elements * (dtype_bits(use.dtype) / 8)));
+  std::vector<std::byte> raw(static_cast<size_t>(elements * dtype_bytes(use.dtype)));
   checkpoint.read_rows(use, part, first, count, raw.data());
   to_f32(raw.data(), use.dtype, elements, out);
   if (!dtype || *dtype == use.dtype) return;
-  raw.resize(static_cast<size_t>(elements * (dtype_bits(*dtype) / 8)));
+  raw.resize(static_cast<size_t>(elements * dtype_bytes(*dtype)));
   from_f32(out, *dtype, elements, raw.data());
   to_f32(raw.data(), *dtype, elements, out);
 }

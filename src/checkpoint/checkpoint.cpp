@@ -56,7 +56,7 @@ bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
     return true;
   }
   const auto floats = [&](const SourceTensor& tensor, int64_t begin, int64_t count) {
-    const int64_t width = dtype_bits(tensor.info.dtype) / 8;
+    const int64_t width = dtype_bytes(tensor.info.dtype);
     const std::vector<std::byte> bytes = block(tensor, begin * width, count * width);
     std::vector<float> values(static_cast<size_t>(count));
     to_f32(bytes.data(), tensor.info.dtype, count, values.data());
@@ -284,10 +284,6 @@ void check_identity(const std::filesystem::path& path, const FileIdentity& opene
        path.string());
 }
 
-int64_t element_bytes(const Unit& unit) {
-  return dtype_bits(unit.dtype) / 8;
-}
-
 }  // namespace
 
 bool is_rows(const Part& part, int64_t cols) {
@@ -310,6 +306,13 @@ std::optional<Role> parse_role(std::string_view name) {
   const auto at = std::find(kRoleNames.begin(), kRoleNames.end(), name);
   if (at == kRoleNames.end()) return std::nullopt;
   return static_cast<Role>(at - kRoleNames.begin());
+}
+
+std::vector<std::string> role_names() {
+  std::vector<std::string> names;
+  names.reserve(kRoleCount);
+  for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
+  return names;
 }
 
 Checkpoint Checkpoint::open(const std::string& folder_or_id, Quantized quantized) {
@@ -403,23 +406,30 @@ int64_t Checkpoint::weights() const {
   return total;
 }
 
-int64_t Checkpoint::bytes() const {
+bool Checkpoint::is_quantized() const {
+  return std::any_of(units.begin(), units.end(),
+                     [](const Unit& unit) { return unit.stored.has_value(); });
+}
+
+int64_t Checkpoint::stored_bytes(const Unit& unit) const {
   int64_t total = 0;
-  for (const Unit& unit : units) {
-    std::set<int> decoded;
-    for (const Part& part : unit.parts) {
-      if (part.storage != StorageFormat::kPlain) {
-        decoded.insert({part.tensor, part.scales});
-      } else {
-        total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
-                             : unit.part_weights() * element_bytes(unit);
-      }
-    }
-    for (const int tensor : decoded) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
-    for (const Carried& carried : unit.carried) {
-      total += tensors.at(static_cast<size_t>(carried.tensor)).info.bytes();
+  std::set<int> others;  // a tensor may hold several parts
+  for (const Part& part : unit.parts) {
+    if (part.storage != StorageFormat::kPlain) {
+      others.insert({part.tensor, part.scales});
+    } else {
+      total += unit.stored ? encoded_bytes(unit.rows, unit.cols, *unit.stored, unit.dtype)
+                           : unit.part_weights() * dtype_bytes(unit.dtype);
     }
   }
+  for (const Carried& carried : unit.carried) others.insert(carried.tensor);
+  for (const int tensor : others) total += tensors.at(static_cast<size_t>(tensor)).info.bytes();
+  return total;
+}
+
+int64_t Checkpoint::bytes() const {
+  int64_t total = 0;
+  for (const Unit& unit : units) total += stored_bytes(unit);
   return total;
 }
 

@@ -40,8 +40,7 @@ const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
 }
 
 std::vector<float> read_part(const Checkpoint& checkpoint, const Unit& unit, int part) {
-  std::vector<std::byte> bytes(
-      static_cast<size_t>(unit.part_weights() * dtype_bits(unit.dtype) / 8));
+  std::vector<std::byte> bytes(static_cast<size_t>(unit.part_weights() * dtype_bytes(unit.dtype)));
   // Row by row, so that row offsets are tested too.
   const size_t row_bytes = bytes.size() / static_cast<size_t>(unit.rows);
   for (int64_t row = 0; row < unit.rows; ++row) {

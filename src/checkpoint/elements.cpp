@@ -85,7 +85,7 @@ void ElementReader::in_each_tensor(int64_t begin, int64_t count, Fn fn) const {
 void ElementReader::read(int64_t begin, int64_t count, std::byte* out) {
   switch (part_.storage) {
     case StorageFormat::kPlain: {
-      const int64_t width = dtype_bits(unit_.dtype) / 8;
+      const int64_t width = dtype_bytes(unit_.dtype);
       in_each_tensor(begin, count, [&](int tensor, int64_t first, int64_t here) {
         checkpoint_.read_tensor(tensor, first * width, {out, static_cast<size_t>(here * width)});
         out += here * width;
@@ -119,7 +119,7 @@ void ElementReader::read_fp8(int64_t begin, int64_t count, std::byte* out) {
   const int64_t blocks = (begin + count - 1) / cols / kFp8Block - first_block + 1;
   const std::span<std::byte> codes = room(codes_, count);
   checkpoint_.read_tensor(part_.tensor, begin, codes);
-  const int64_t width = dtype_bits(scales.dtype) / 8;
+  const int64_t width = dtype_bytes(scales.dtype);
   const std::span<std::byte> stored = room(stored_scales_, blocks * across * width);
   checkpoint_.read_tensor(part_.scales, first_block * across * width, stored);
   scales_.resize(static_cast<size_t>(blocks * across));
@@ -163,7 +163,7 @@ void ElementReader::prefetch(int64_t begin, int64_t count) const {
   };
   switch (part_.storage) {
     case StorageFormat::kPlain: {
-      const int64_t width = dtype_bits(unit_.dtype) / 8;
+      const int64_t width = dtype_bytes(unit_.dtype);
       return in_each_tensor(begin, count, [&](int tensor, int64_t first, int64_t here) {
         bytes(tensor, first * width, here * width);
       });

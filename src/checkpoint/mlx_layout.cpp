@@ -39,7 +39,7 @@ std::vector<PlacedTensor> unit_tensors(const Checkpoint& checkpoint, int index, 
     // The codes of a row form one bit string in 32-bit words; group sizes make its length a
     // multiple of 32 bits.
     std::vector<int64_t> shape = unit.shape;
-    shape.back() = unit.cols * format->bits / 32;
+    shape.back() = code_words(unit.cols, *format);
     add(unit.tensor, DType::kU32, shape, Piece::kWeight);
     shape.back() = unit.cols / format->group_size;
     add(unit.name + ".scales", dtype, shape, Piece::kScales);
@@ -156,17 +156,21 @@ int64_t FolderLayout::total_bytes() const {
   return total;
 }
 
+std::string unit_format_name(UnitFormat format, DType dtype) {
+  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
+}
+
 int64_t unit_bytes(const Checkpoint& checkpoint, const Unit& unit, UnitFormat format, DType dtype) {
   int64_t bytes = 0;
   if (format) {
     bytes = static_cast<int64_t>(unit.parts.size()) *
             encoded_bytes(unit.rows, unit.cols, *format, dtype);
   } else {
-    bytes = unit.weights() * dtype_bits(dtype) / 8;
+    bytes = unit.weights() * dtype_bytes(dtype);
   }
   for (const Carried& carried : unit.carried) {
     bytes += checkpoint.tensors[static_cast<size_t>(carried.tensor)].info.elements() *
-             dtype_bits(dtype) / 8;
+             dtype_bytes(dtype);
   }
   return bytes;
 }

@@ -124,7 +124,7 @@ TEST(MlxLayout, EveryTensorIsPlacedOnceInOrderAndAlignedToItsElement) {
         EXPECT_EQ(tensor.begin, next);
         EXPECT_EQ(header.tensors[i].begin, next);
         EXPECT_EQ(header.tensors[i].name, tensor.spec.name);
-        EXPECT_EQ(next % (dtype_bits(tensor.spec.dtype) / 8), 0);
+        EXPECT_EQ(next % dtype_bytes(tensor.spec.dtype), 0);
         next += tensor.spec.bytes();
       }
       EXPECT_EQ(shard.bytes, next);

@@ -74,9 +74,8 @@ const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
 /// All parts of a unit, decoded row by row, so that row offsets are tested too.
 std::vector<float> decoded(const Checkpoint& checkpoint, const Unit& unit) {
   const AffineFormat format = unit.stored.value();
-  std::vector<uint32_t> codes(static_cast<size_t>(unit.cols * format.bits / 32));
-  std::vector<std::byte> scales(
-      static_cast<size_t>(unit.cols / format.group_size * dtype_bits(unit.dtype) / 8));
+  std::vector<uint32_t> codes(static_cast<size_t>(code_words(unit.cols, format)));
+  std::vector<std::byte> scales(static_cast<size_t>(scale_bytes(unit.cols, format, unit.dtype)));
   std::vector<std::byte> biases = scales;
   std::vector<float> values(static_cast<size_t>(unit.weights()));
   float* out = values.data();

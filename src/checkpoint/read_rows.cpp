@@ -18,17 +18,13 @@ constexpr int64_t kBufferBytes = int64_t{1} << 20;
 // call.
 constexpr int64_t kGapBytes = 4096;
 
-int64_t element_bytes(const Unit& unit) {
-  return dtype_bits(unit.dtype) / 8;
-}
-
 /// Bytes of one row of a unit that is stored quantized.
 int64_t code_row_bytes(const Unit& unit) {
   return unit.cols / 8 * unit.stored->bits;
 }
 
 int64_t scale_row_bytes(const Unit& unit) {
-  return unit.cols / unit.stored->group_size * element_bytes(unit);
+  return scale_bytes(unit.cols, *unit.stored, unit.dtype);
 }
 
 /// One axis of a matrix: number of elements, distance in the tensor and in memory.
@@ -120,7 +116,7 @@ void Checkpoint::read_rows(const Unit& unit, int part, int64_t row, int64_t coun
   RAM_CHECK(row >= 0 && count >= 0 && row <= unit.rows - count);
   if (count == 0 || unit.cols == 0) return;
   const Part& from = unit.parts.at(static_cast<size_t>(part));
-  const int64_t width = element_bytes(unit);
+  const int64_t width = dtype_bytes(unit.dtype);
   const Walk walk(from.view, row, count, unit.cols, width);
   ElementReader elements(*this, unit, from);
   if (walk.contiguous()) return elements.read(walk.first(), count * unit.cols, out);
@@ -155,7 +151,7 @@ void Checkpoint::prefetch_rows(const Unit& unit, int part, int64_t row, int64_t 
   if (!unit.stored) {
     if (count == 0 || unit.cols == 0) return;
     const ElementReader elements(*this, unit, from);
-    const Walk walk(from.view, row, count, unit.cols, element_bytes(unit));
+    const Walk walk(from.view, row, count, unit.cols, dtype_bytes(unit.dtype));
     if (walk.contiguous()) return elements.prefetch(walk.first(), count * unit.cols);
     return walk.each_run([&](const Run& run) { elements.prefetch(run.first, run.elements); });
   }

@@ -364,7 +364,7 @@ TEST(Fp8Blocks, EachElementHasTheScaleOfItsBlock) {
       const int64_t across = ceil_div(cols, int64_t{128});
       std::vector<float> scales(static_cast<size_t>(down * across));
       for (float& scale : scales) scale = std::ldexp(1.0F + random() % 100, -12);
-      std::vector<std::byte> stored(scales.size() * static_cast<size_t>(dtype_bits(dtype) / 8));
+      std::vector<std::byte> stored(scales.size() * static_cast<size_t>(dtype_bytes(dtype)));
       from_f32(scales.data(), dtype, std::ssize(scales), stored.data());
       const TensorFile file({{"w", DType::kF8E4M3, {rows, cols}, as_bytes(codes)},
                              {"w_scale_inv", dtype, {down, across}, stored}});

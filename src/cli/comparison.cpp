@@ -69,7 +69,7 @@ std::string inversion_text(const InversionReport& report, const std::vector<std:
   if (!better) return text;  // chance: its rows are not worth reading
   // The same rows come again with other pairs: once is enough.
   std::vector<WorstRow> fresh;
-  for (const WorstRow& row : report.glimpses) {
+  for (const WorstRow& row : report.excerpts) {
     if (shown.insert(row.row).second) fresh.push_back(row);
   }
   return fresh.empty() ? text : text + worst_table(fresh, "reference");

@@ -52,23 +52,6 @@ std::string fits_table(const Checkpoint& checkpoint, const std::vector<DemoFolde
   return table.render();
 }
 
-Json fits_json(const std::vector<DemoFolder>& fits) {
-  Json document = Json::array();
-  for (const DemoFolder& fit : fits) {
-    const Plan& plan = fit.plan();
-    document.push_back({{"out", fit.folder.string()},
-                        {"method", method_name(plan.method)},
-                        {"budget_bytes", plan.budget_bytes},
-                        {"total_bytes", plan.total_bytes},
-                        {"bits_per_weight", plan.bits_per_weight},
-                        {"objective", plan.objective},
-                        {"lower_bound", plan.lower_bound},
-                        {"verified", fit.whole()},
-                        {"problems", fit.result.report.problems}});
-  }
-  return document;
-}
-
 // Reads all of it out of the study again: what the page says is what is kept.
 fs::path write_report(const Common& common, const Checkpoint& checkpoint, Study& study,
                       const fs::path& folder) {
@@ -99,7 +82,7 @@ Json demo_json(const Checkpoint& checkpoint, const Demo& demo, const fs::path& r
   Json document = {{"model", checkpoint.folder.string()},
                    {"source_bytes", checkpoint.bytes()},
                    {"min_safe_bytes", demo.min_safe_bytes},
-                   {"fits", fits_json(demo.folders)}};
+                   {"fits", demo_folders_json(demo.folders)}};
   if (demo.comparison) {
     document["comparison"] = comparison_json(demo.rows, *demo.comparison, demo.labels);
   }

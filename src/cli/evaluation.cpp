@@ -18,32 +18,6 @@
 namespace ram::cli {
 namespace {
 
-std::optional<int64_t> parse_rows(const std::string& text) {
-  if (text == "all") return std::nullopt;
-  int64_t rows = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, rows);
-  if (error != std::errc{} || stop != end || rows < 1) {
-    fail(Code::kUsage, "--rows {}: use a number from 1, or all", text);
-  }
-  return rows;
-}
-
-Bos parse_bos(const std::string& text) {
-  for (const Bos bos : {Bos::kStart, Bos::kEveryRow, Bos::kNone}) {
-    if (text == bos_name(bos)) return bos;
-  }
-  fail(Code::kUsage, "--bos {}: use start, every-row or none", text);
-}
-
-std::optional<TextFormat> parse_format(const std::string& text) {
-  if (text.empty()) return std::nullopt;
-  for (const TextFormat format : {TextFormat::kWikitext, TextFormat::kPlain}) {
-    if (text == text_format_name(format)) return format;
-  }
-  fail(Code::kUsage, "--text-format {}: use wikitext or plain", text);
-}
-
 std::string special_tokens(const TextRows& text) {
   if (text.bos == Bos::kNone) return "no special tokens";
   if (text.prefix_tokens == 0) return "no special tokens: the tokenizer's template adds none";
@@ -69,6 +43,17 @@ void add_text_options(Arguments app, TextArguments& arguments, bool required) {
       .type_name("wikitext|plain");
 }
 
+std::optional<int64_t> number_or_all(const char* option, const std::string& text) {
+  if (text == "all") return std::nullopt;
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || stop != end || number < 1) {
+    fail(Code::kUsage, "{} {}: use a number from 1, or all", option, text);
+  }
+  return number;
+}
+
 uint32_t check_seed(const Common& common, const char* what) {
   if (common.seed > std::numeric_limits<uint32_t>::max()) {
     fail(Code::kUsage, "--seed {}: {} are drawn with a seed from 0 to {}", common.seed, what,
@@ -80,11 +65,17 @@ uint32_t check_seed(const Common& common, const char* what) {
 RowOptions row_options(const Common& common, const TextArguments& arguments) {
   const uint32_t seed = check_seed(common, "rows");
   check_text_size(common, "--text", arguments.text);
+  const std::optional<Bos> bos = parse_bos(arguments.bos);
+  if (!bos) fail(Code::kUsage, "--bos {}: use start, every-row or none", arguments.bos);
+  const std::optional<TextFormat> format = parse_text_format(arguments.format);
+  if (!format && !arguments.format.empty()) {
+    fail(Code::kUsage, "--text-format {}: use wikitext or plain", arguments.format);
+  }
   const RowOptions rows = {.length = arguments.length,
-                           .rows = parse_rows(arguments.rows),
+                           .rows = number_or_all("--rows", arguments.rows),
                            .seed = seed,
-                           .bos = parse_bos(arguments.bos),
-                           .format = parse_format(arguments.format)};
+                           .bos = *bos,
+                           .format = format};
   // Some commands build folders first: a text that cannot be read is refused before.
   (void)InputFile(arguments.text);
   return rows;
@@ -131,7 +122,7 @@ std::string text_line(const TextArguments& arguments, const TextRows& text) {
 std::string worst_table(std::span<const WorstRow> rows, const std::string& title) {
   Table table({{"row"}, {title}, {"text", Align::kLeft}});
   for (const WorstRow& row : rows) {
-    table.add({std::to_string(row.row), four_digits(row.perplexity), row.glimpse});
+    table.add({std::to_string(row.row), four_digits(row.perplexity), row.excerpt});
   }
   constexpr size_t kWidth = 80;
   return table.render(kWidth);

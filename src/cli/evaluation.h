@@ -25,6 +25,9 @@ void add_text_options(Arguments app, TextArguments& arguments, bool required = t
 /// @throws Error{kUsage} also: the text is too large for --memory.
 RowOptions row_options(const Common& common, const TextArguments& arguments);
 
+/// @return the number, or nothing for "all". @throws Error{kUsage} naming the option.
+std::optional<int64_t> number_or_all(const char* option, const std::string& text);
+
 /// @param what is drawn with it. @return --seed. @throws Error{kUsage} it is beyond 32 bits.
 uint32_t check_seed(const Common& common, const char* what);
 

@@ -10,7 +10,7 @@
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/text.h"
-#include "ram/what_if.h"
+#include "ram/what_if_json.h"
 
 #include "commands.h"
 #include "engine_options.h"
@@ -19,7 +19,6 @@
 namespace ram::cli {
 namespace {
 
-constexpr int64_t kMegabyte = 1000000;
 constexpr size_t kUnitsShown = 15;
 
 struct Options {
@@ -41,22 +40,11 @@ std::string find_model(const Common& common, const Options& options, const Plan&
        options.plan, common.study.empty() ? "(nowhere)" : common.study, plan.model_name);
 }
 
-Json change_json(const Plan& plan, const OtherPlan& other) {
-  Json steps = Json::array();
-  for (const FormatChange& step : other.changes) {
-    steps.push_back({{"name", plan.units[step.unit].name},
-                     {"from", format_text(step.from, plan.dtype)},
-                     {"to", format_text(step.to, plan.dtype)},
-                     {"bytes", step.bytes}});
-  }
-  return {{"objective", other.loss}, {"steps", std::move(steps)}};
-}
-
 std::string steps_text(const Plan& plan, const std::vector<FormatChange>& steps) {
   Table table({{"unit", Align::kLeft}, {"from"}, {"to"}, {"bytes"}});
   for (size_t i = 0; i < std::min(steps.size(), kUnitsShown); ++i) {
-    table.add({plan.units[steps[i].unit].name, format_text(steps[i].from, plan.dtype),
-               format_text(steps[i].to, plan.dtype), fmt::format("{:+}", steps[i].bytes)});
+    table.add({plan.units[steps[i].unit].name, unit_format_name(steps[i].from, plan.dtype),
+               unit_format_name(steps[i].to, plan.dtype), fmt::format("{:+}", steps[i].bytes)});
   }
   const std::string more =
       steps.size() > kUnitsShown ? fmt::format("and {} more\n", steps.size() - kUnitsShown) : "";
@@ -81,13 +69,7 @@ std::string over_text(const PlanInput& input, const Plan& plan,
                     file, shell_word(file), least_budget(input.checkpoint, plan));
 }
 
-struct UnitRows {
-  Json json = Json::array();
-  std::string table;
-};
-
-UnitRows unit_rows(const Plan& plan, const std::vector<size_t>& order, size_t most) {
-  UnitRows rows;
+std::string unit_table(const Plan& plan, const std::vector<size_t>& units) {
   Table table({{"unit", Align::kLeft},
                {"format", Align::kLeft},
                {"bytes"},
@@ -95,48 +77,29 @@ UnitRows unit_rows(const Plan& plan, const std::vector<size_t>& order, size_t mo
                {"prior"},
                {"loss"},
                {"loss/MB"}});
-  for (const size_t u : order) {
-    if (rows.json.size() >= most) break;
+  for (const size_t u : units) {
     const PlannedUnit& unit = plan.units[u];
-    const double loss = unit_loss(plan, unit);
-    const double per_mb = loss * static_cast<double>(kMegabyte) / static_cast<double>(unit.bytes);
-    const std::string format = format_text(unit.format, plan.dtype);
-    rows.json.push_back({{"name", unit.name},
-                         {"format", format},
-                         {"bytes", unit.bytes},
-                         {"nrmse", unit.nrmse},
-                         {"loss", loss},
-                         {"loss_per_mb", per_mb}});
-    table.add({unit.name, format, std::to_string(unit.bytes), fmt::format("{:.4f}", unit.nrmse),
-               fmt::format("{:g}", unit.prior.value_or(0)), fmt::format("{:.4g}", loss),
-               fmt::format("{:.4g}", per_mb)});
+    table.add({unit.name, unit_format_name(unit.format, plan.dtype), std::to_string(unit.bytes),
+               fmt::format("{:.4f}", unit.nrmse), fmt::format("{:g}", unit.prior.value_or(0)),
+               fmt::format("{:.4g}", unit_loss(plan, unit)),
+               fmt::format("{:.4g}", loss_per_mb(plan, unit))});
   }
-  rows.table = table.render();
-  return rows;
+  return table.render();
 }
 
 int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
                  const std::string& file) {
-  const std::vector<size_t> order = by_loss_per_byte(plan);
+  std::vector<size_t> units = by_loss_per_byte(plan);
+  units.resize(std::min(units.size(), kUnitsShown));
   const std::optional<OtherPlan> next = next_megabyte(input, plan);
   const std::optional<OtherPlan> within = within_budget(input, plan);
-  const int64_t over = plan.total_bytes - plan.budget_bytes;
-  UnitRows rows = unit_rows(plan, order, kUnitsShown);
   if (common.json) {
-    Json document = {
-        {"objective", plan.objective}, {"units", std::move(rows.json)}, {"next_mb", nullptr}};
-    if (next) document["next_mb"] = change_json(plan, *next);
-    if (over > 0) {
-      document["over_bytes"] = over;
-      document["least_budget"] = least_budget(input.checkpoint, plan);
-      document["within_budget"] = within ? change_json(plan, *within) : Json(nullptr);
-    }
-    print_document(common, document);
+    print_document(common, explanation_json(input, plan, units, next, within));
     return kDone;
   }
   std::string text = plan_summary(plan, uniform_beside(input, plan));
-  if (over > 0) text += over_text(input, plan, within, file);
-  text += "\nmost loss per byte:\n" + rows.table;
+  if (plan.total_bytes > plan.budget_bytes) text += over_text(input, plan, within, file);
+  text += "\nmost loss per byte:\n" + unit_table(plan, units);
   if (next && !next->changes.empty()) {
     text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
                         plan.objective, next->loss) +
@@ -151,7 +114,10 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
 int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
                 const std::string& name) {
   const UnitExplanation why = explain_unit(input, plan, name);
-  Json choices = Json::array();
+  if (common.json) {
+    print_document(common, explanation_json(why, plan.dtype));
+    return kDone;
+  }
   Table table({{"format", Align::kLeft},
                {"bytes"},
                {"nrmse"},
@@ -160,31 +126,13 @@ int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
                {"saved/MB"},
                {"", Align::kLeft}});
   for (const UnitExplanation::Choice& choice : why.choices) {
-    const std::string format = format_text(choice.format, plan.dtype);
-    choices.push_back({{"format", format},
-                       {"bytes", choice.bytes},
-                       {"nrmse", choice.nrmse},
-                       {"sqnr_db", choice.sqnr_db},
-                       {"loss", choice.loss},
-                       {"allowed", !choice.vetoed},
-                       {"chosen", choice.chosen},
-                       {"loss_saved_per_mb", choice.loss_per_mb}});
-    table.add({format, std::to_string(choice.bytes), fmt::format("{:.5f}", choice.nrmse),
-               fmt::format("{:.2f}", choice.sqnr_db), fmt::format("{:.5g}", choice.loss),
+    table.add({unit_format_name(choice.format, plan.dtype), std::to_string(choice.bytes),
+               fmt::format("{:.5f}", choice.nrmse), fmt::format("{:.2f}", choice.sqnr_db),
+               fmt::format("{:.5g}", choice.loss),
                choice.chosen ? "" : fmt::format("{:.4g}", choice.loss_per_mb),
                choice.chosen   ? "<- chosen"
                : choice.vetoed ? "not allowed"
                                : ""});
-  }
-  if (common.json) {
-    const Json document = {{"name", why.name},
-                           {"role", role_name(why.role)},
-                           {"prior", why.kept ? Json(nullptr) : Json(why.prior)},
-                           {"kept", why.kept},
-                           {"reason", why.reason},
-                           {"choices", std::move(choices)}};
-    print_document(common, document);
-    return kDone;
   }
   const std::string prior = why.kept ? "kept" : fmt::format("prior {:g}", why.prior);
   print_result(common,
@@ -201,11 +149,11 @@ int explain_some(const Common& common, const Plan& plan, const std::vector<std::
       order.push_back(u);
     }
   }
-  const UnitRows rows = unit_rows(plan, order, order.size());
   if (common.json) {
-    print_document(common, Json{{"units", rows.json}});
+    print_document(common, Json{{"units", units_json(plan, order)}});
   } else {
-    print_result(common, rows.table + "\nThe whole name of one explains its format.\n");
+    print_result(common,
+                 unit_table(plan, order) + "\nThe whole name of one explains its format.\n");
   }
   return kDone;
 }

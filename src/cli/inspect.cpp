@@ -2,7 +2,6 @@
 // headers and, if there is one, the study; measures nothing and creates nothing.
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <system_error>
@@ -13,7 +12,7 @@
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/text.h"
-#include "ram/what_if.h"
+#include "ram/what_if_json.h"
 
 #include "commands.h"
 #include "model.h"
@@ -35,57 +34,6 @@ std::optional<int64_t> known_min_safe(const Common& common, const Checkpoint& ch
   return default_min_safe_bytes(checkpoint, *curves);
 }
 
-/// A size that is typed easily, not below `bytes`: "19GB", "2.9MB".
-std::string budget_text(int64_t bytes) {
-  constexpr int64_t kMega = 1'000'000;
-  constexpr int64_t kGiga = 1000 * kMega;
-  if (bytes >= 10 * kGiga) return fmt::format("{}GB", (bytes + kGiga - 1) / kGiga);
-  if (bytes >= kGiga)
-    return fmt::format("{:.1f}GB", std::ceil(static_cast<double>(bytes) / 1e8) / 10);
-  if (bytes >= kMega)
-    return fmt::format("{:.1f}MB", std::ceil(static_cast<double>(bytes) / 1e5) / 10);
-  return std::to_string(bytes);
-}
-
-/// Whether a folder holds quantized weights: one that ram or mlx_lm made.
-bool is_finished(const Checkpoint& checkpoint) {
-  return std::any_of(checkpoint.units.begin(), checkpoint.units.end(),
-                     [](const Unit& unit) { return unit.stored.has_value(); });
-}
-
-int64_t stored_bytes(const Unit& unit) {
-  if (!unit.stored) return unit.weights() * dtype_bits(unit.dtype) / 8;
-  const auto parts = static_cast<int64_t>(unit.parts.size());
-  return encoded_bytes(parts * unit.rows, unit.cols, *unit.stored, unit.dtype);
-}
-
-Json inspect_json(const Checkpoint& checkpoint, const std::set<Role>& keep, bool finished) {
-  Json units = Json::array();
-  for (const Unit& unit : checkpoint.units) {
-    units.push_back({{"name", unit.name},
-                     {"role", role_name(unit.role)},
-                     {"weights", unit.weights()},
-                     {"shape", unit.shape},
-                     {"tensors", unit.parts.size()}});
-    if (finished) {
-      units.back()["format"] = format_text(unit.stored, unit.dtype);
-    } else {
-      units.back()["kept"] = is_kept(unit, keep);
-    }
-  }
-  return {{"name", checkpoint.name},
-          {"folder", printable(checkpoint.folder.string(), std::string::npos)},
-          {"model_type", checkpoint.model_type},
-          {"layers", checkpoint.layers},
-          {"dtype", weight_dtype_name(checkpoint.default_dtype())},
-          {"weights", checkpoint.weights()},
-          {"bytes", checkpoint.bytes()},
-          {"quantized", finished},
-          {"tokenizer", checkpoint.has_tokenizer()},
-          {"notes", checkpoint.notes},
-          {"units", std::move(units)}};
-}
-
 std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& keep, bool finished) {
   struct Row {
     int64_t units = 0;
@@ -101,9 +49,9 @@ std::string inspect_table(const Checkpoint& checkpoint, const std::set<Role>& ke
     row.units += 1;
     row.tensors += static_cast<int64_t>(unit.parts.size());
     row.weights += unit.weights();
-    row.bytes += stored_bytes(unit);
+    row.bytes += checkpoint.stored_bytes(unit);
     row.kept += is_kept(unit, keep) ? 1 : 0;
-    row.formats[format_text(unit.stored, unit.dtype)] += 1;
+    row.formats[unit_format_name(unit.stored, unit.dtype)] += 1;
   }
   Table table({{"role", Align::kLeft},
                {"units"},
@@ -139,7 +87,7 @@ std::string head_line(const Checkpoint& checkpoint, bool finished) {
 
 int inspect_finished(const Common& common, const Checkpoint& checkpoint, const Options& options) {
   if (common.json) {
-    print_document(common, inspect_json(checkpoint, {}, true));
+    print_document(common, model_json(checkpoint, {}));
     return kDone;
   }
   std::string text = head_line(checkpoint, true) + inspect_table(checkpoint, {}, true);
@@ -159,12 +107,12 @@ int inspect_finished(const Common& common, const Checkpoint& checkpoint, const O
 
 int inspect(const Common& common, const Options& options) {
   const Checkpoint checkpoint = open_source(common, options.model, Quantized::kAccept);
-  if (is_finished(checkpoint)) return inspect_finished(common, checkpoint, options);
+  if (checkpoint.is_quantized()) return inspect_finished(common, checkpoint, options);
   const std::set<Role> keep = PlanRequest().keep;
   const std::optional<int64_t> known = known_min_safe(common, checkpoint);
   const int64_t estimate = known ? 0 : estimate_min_safe_bytes(checkpoint, keep);
   if (common.json) {
-    Json document = inspect_json(checkpoint, keep, false);
+    Json document = model_json(checkpoint, keep);
     document["min_safe_bytes"] = known ? Json(*known) : Json(nullptr);
     if (!known) document["min_safe_bytes_estimate"] = estimate;
     print_document(common, document);
@@ -182,7 +130,7 @@ int inspect(const Common& common, const Options& options) {
   // A size to start from, between the smallest safe one and the source.
   const int64_t third = std::max(known.value_or(estimate), checkpoint.bytes() / 3);
   text += fmt::format("\nnext:\n  ram fit {} --budget {} -o OUT\n", shell_word(options.model),
-                      budget_text(third));
+                      format_typed_bytes(third));
   print_result(common, text);
   return kDone;
 }

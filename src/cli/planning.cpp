@@ -2,91 +2,15 @@
 #include "planning.h"
 
 #include <cmath>
-#include <set>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "ram/error.h"
-#include "ram/number.h"
-#include "ram/suggest.h"
 
 #include "commands.h"
 
 namespace ram::cli {
 namespace {
-
-AffineFormat format_option(const char* option, const std::string& text) {
-  const auto format = parse_format(text);
-  if (!format) {
-    fail(Code::kUsage,
-         "{} {}: a format is BITS:GROUP, bits 2, 3, 4, 5, 6 or 8, group 32, 64 or 128", option,
-         text);
-  }
-  return *format;
-}
-
-std::vector<std::string> role_names() {
-  std::vector<std::string> names;
-  names.reserve(kRoleCount);
-  for (int i = 0; i < kRoleCount; ++i) names.emplace_back(role_name(static_cast<Role>(i)));
-  return names;
-}
-
-std::vector<std::string> format_names() {
-  std::vector<std::string> names;
-  names.reserve(kAffineFormats.size());
-  for (const AffineFormat format : kAffineFormats) names.push_back(format_name(format));
-  return names;
-}
-
-Role role_option(const char* option, const std::string& text) {
-  const auto role = parse_role(text);
-  if (!role) {
-    const auto names = role_names();
-    fail(Code::kUsage, "{} {}: no such role{}; roles are {}", option, text,
-         did_you_mean(text, names), fmt::join(names, ", "));
-  }
-  return *role;
-}
-
-std::set<Role> parse_keep(const std::string& text) {
-  std::set<Role> keep;
-  if (text == "none") return keep;
-  for (const std::string& name : split(text, ',')) keep.insert(role_option("--keep", name));
-  return keep;
-}
-
-Pin parse_pin(const std::string& text) {
-  const size_t at = text.rfind('=');
-  if (at == std::string::npos || at == 0 || at + 1 == text.size()) {
-    fail(Code::kUsage, "--pin {}: use PATTERN=FORMAT, as '*.down_proj=6:64' or 'lm_head=bf16'",
-         text);
-  }
-  const std::string format = text.substr(at + 1);
-  Pin pin{.pattern = text.substr(0, at), .format = {}};
-  if (!parse_weight_dtype(format)) pin.format = format_option("--pin", format);
-  return pin;
-}
-
-void parse_prior(const std::string& text, PlanRequest& request) {
-  const size_t at = text.find('=');
-  const std::string name = text.substr(0, at);
-  const double value = at == std::string::npos ? 0 : parse_number(text.substr(at + 1)).value_or(0);
-  if (!(value > 0) || value > kLargestPrior) {
-    fail(Code::kUsage,
-         "--prior {}: use ROLE=X with X above 0 and at most {:g}, as head=10 (--keep leaves a role "
-         "unquantized)",
-         text, kLargestPrior);
-  }
-  if (name == "first_layer") {
-    request.first_layer_prior = value;
-  } else if (name == "last_layer") {
-    request.last_layer_prior = value;
-  } else {
-    request.role_priors[role_option("--prior", name)] = value;
-  }
-}
 
 void parse_size_options(const PlanningArguments& arguments, bool needs_budget, Planning& planning) {
   const int given = (arguments.budget.empty() ? 0 : 1) + (arguments.bpw ? 1 : 0) +
@@ -104,7 +28,7 @@ void parse_size_options(const PlanningArguments& arguments, bool needs_budget, P
     request.bits_per_weight = arguments.bpw;
   }
   if (!arguments.uniform.empty()) {
-    request.uniform = format_option("--uniform", arguments.uniform);
+    request.uniform = parse_format_option("--uniform", arguments.uniform);
     request.method = Method::kUniform;
   }
 }
@@ -115,7 +39,8 @@ void parse_method_option(const PlanningArguments& arguments, PlanRequest& reques
   const bool uniform = method == Method::kUniform;
   if (!method || uniform != request.uniform.has_value()) {
     fail(Code::kUsage,
-         "--method {}: use squared, measured or ram; --uniform BITS:GROUP is a method of its own",
+         "--method {}: use squared, measured or published; --uniform BITS:GROUP is a method of its "
+         "own",
          arguments.method);
   }
   request.method = *method;
@@ -142,7 +67,7 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
   const auto option = [&](const char* name, auto& value, const char* type, const char* help) {
     return app.add_option(name, value, help).type_name(type).group(group);
   };
-  option("--method", arguments.method, "squared|measured|ram",
+  option("--method", arguments.method, "squared|measured|published",
          "loss to minimise (default squared)");
   option("--encoder", arguments.encoder, "mlx|search|feedback",
          "encoder that writes the weights (default mlx)");
@@ -173,16 +98,12 @@ Planning parse_planning(const PlanningArguments& arguments, bool needs_budget) {
   parse_size_options(arguments, needs_budget, planning);
   parse_method_option(arguments, request);
   if (!arguments.encoder.empty()) request.encoder = parse_encoder_option(arguments.encoder);
-  if (request.encoder == Encoder::kReference) {
+  if (request.encoder == Encoder::kSimulated) {
     fail(Code::kUsage,
          "--encoder {}: for analysis only; plans are written with mlx, search or feedback",
          arguments.encoder);
   }
-  if (!arguments.menu.empty()) {
-    for (const std::string& format : split(arguments.menu, ',')) {
-      request.menu.push_back(format_option("--menu", format));
-    }
-  }
+  if (!arguments.menu.empty()) request.menu = parse_menu(arguments.menu);
   if (arguments.min_bits < 0 || arguments.min_bits > 8) {
     fail(Code::kUsage, "--min-bits {}: use 2, 3, 4, 5, 6 or 8", arguments.min_bits);
   }

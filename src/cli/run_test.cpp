@@ -14,6 +14,7 @@
 
 #include "commands.h"
 #include "engine_options.h"
+#include "support/ran_program.h"
 #include "support/temp_folder.h"
 
 namespace ram::cli {
@@ -23,28 +24,8 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-struct Ran {
-  int status = 0;
-  std::string out;
-  std::string err;
-};
-
-std::string read_all(std::FILE* file) {
-  std::string text;
-  std::rewind(file);
-  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) text += static_cast<char>(c);
-  std::fclose(file);
-  return text;
-}
-
 Ran ram(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "ram");
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  Ran ran;
-  ran.status = run(program(), static_cast<int>(arguments.size()), arguments.data(), io);
-  ran.out = read_all(io.out);
-  ran.err = read_all(io.err);
-  return ran;
+  return run_program(program(), std::move(arguments));
 }
 
 void expect_one_line_error(const Ran& ran, int status) {
@@ -150,7 +131,7 @@ TEST(Run, CompletionKnowsEveryCommandAndOptionOfTheParser) {
     for (const char* option : {"allow-unsafe", "points", "rehash", "csv", "study"}) {
       EXPECT_THAT(ran.out, HasSubstr(option)) << shell;
     }
-    EXPECT_THAT(ran.out, HasSubstr("squared measured ram")) << shell;
+    EXPECT_THAT(ran.out, HasSubstr("squared measured published")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("2:32 ")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("embedding attention mlp")) << shell;
     EXPECT_THAT(ran.out, HasSubstr("completion models")) << shell;

@@ -1,9 +1,6 @@
 // ram studies: what the study keeps, of which models, and taking it away again.
 #include "ram/studies.h"
 
-#include <filesystem>
-#include <system_error>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -18,43 +15,11 @@
 namespace ram::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
   std::string action;
   std::vector<std::string> models;
   bool unused = false;
 };
-
-bool is_there(const std::string& folder) {
-  std::error_code ignored;
-  return fs::is_directory(folder, ignored);
-}
-
-Json list_json(const Common& common, const std::vector<ModelUse>& uses) {
-  Json models = Json::array();
-  for (const ModelUse& use : uses) {
-    Json folders = Json::array();
-    for (const EvaluatedModel& one : use.evaluated) {
-      folders.push_back({{"name", one.name},
-                         {"folder", one.folder},
-                         {"there", is_there(one.folder)},
-                         {"bytes", one.bytes},
-                         {"bits_per_weight", one.bits_per_weight}});
-    }
-    models.push_back({{"name", use.model.name},
-                      {"fingerprint", use.model.fingerprint},
-                      {"model_type", use.model.model_type},
-                      {"folder", use.model.folder},
-                      {"there", is_there(use.model.folder)},
-                      {"weights", use.model.weights},
-                      {"bytes", use.model.bytes},
-                      {"kept_bytes", use.kept_bytes},
-                      {"plans", use.plans},
-                      {"folders", std::move(folders)}});
-  }
-  return {{"study", common.study}, {"bytes", study_bytes(common)}, {"models", std::move(models)}};
-}
 
 std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
   std::string text =
@@ -63,7 +28,7 @@ std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
   if (uses.empty()) return text;
   Table table({{"model", Align::kLeft}, {"size"}, {"kept"}, {"plans"}, {"folder", Align::kLeft}});
   const auto place = [](const std::string& folder) {
-    return folder + (is_there(folder) ? "" : " (not there)");
+    return folder + (folder_exists(folder) ? "" : " (not there)");
   };
   for (const ModelUse& use : uses) {
     table.add({use.model.name, format_bytes(use.model.bytes), format_bytes(use.kept_bytes),
@@ -96,7 +61,7 @@ int remove_models(const Common& common, const Options& options) {
   };
   for (const std::string& typed : options.models) add(find_model_use(uses, typed, common.study));
   for (const ModelUse& use : uses) {
-    if (options.unused && !is_there(use.model.folder)) add(use);
+    if (options.unused && !folder_exists(use.model.folder)) add(use);
   }
   const int64_t before = study_bytes(common);
   ram::remove_models(*study, fingerprints);
@@ -126,7 +91,9 @@ int studies(const Common& common, const Options& options) {
   std::optional<Study> study = open_existing_study(common);
   const std::vector<ModelUse> uses = study ? model_uses(*study) : std::vector<ModelUse>();
   if (common.json) {
-    print_document(common, list_json(common, uses));
+    print_document(common, Json{{"study", common.study},
+                                {"bytes", study_bytes(common)},
+                                {"models", model_uses_json(uses)}});
   } else if (study) {
     print_result(common, list_text(common, uses));
   } else {

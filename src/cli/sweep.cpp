@@ -49,29 +49,6 @@ void check_measured(const Options& options) {
   }
 }
 
-// Loss falls by some factor per bit, so its bars show the logarithm: from the least loss that is
-// not zero (one character) to the largest.
-std::vector<std::string> log_bars(const Sweep& sweep) {
-  constexpr size_t kBarWidth = 24;
-  constexpr double kShortest = 1.0 / kBarWidth;
-  double least = sweep.points.front().loss;
-  const double largest = least;
-  for (const SweepPoint& point : sweep.points) {
-    if (point.loss > 0) least = std::min(least, point.loss);
-  }
-  std::vector<std::string> bars;
-  for (const SweepPoint& point : sweep.points) {
-    if (!(point.loss > 0)) {
-      bars.emplace_back();
-      continue;
-    }
-    const double range = std::log(largest / least);
-    const double height = range > 0 ? std::log(point.loss / least) / range : 1;
-    bars.push_back(bar(kShortest + (1 - kShortest) * height, 1, kBarWidth));
-  }
-  return bars;
-}
-
 std::string sweep_table(const Sweep& sweep) {
   Table table({{"bytes"},
                {"bits/weight"},
@@ -79,7 +56,10 @@ std::string sweep_table(const Sweep& sweep) {
                {"saved/MB"},
                {"loss, logarithmic", Align::kLeft},
                {"", Align::kLeft}});
-  const std::vector<std::string> bars = log_bars(sweep);
+  std::vector<double> losses;
+  losses.reserve(sweep.points.size());
+  for (const SweepPoint& point : sweep.points) losses.push_back(point.loss);
+  const std::vector<std::string> bars = log_bars(losses);
   for (size_t i = 0; i < sweep.points.size(); ++i) {
     const SweepPoint& point = sweep.points[i];
     table.add({std::to_string(point.total_bytes), fmt::format("{:.3f}", point.bits_per_weight),

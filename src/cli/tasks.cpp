@@ -9,7 +9,6 @@
 
 #include "ram/error.h"
 #include "ram/json_text.h"
-#include "ram/number.h"
 #include "ram/outputs.h"
 #include "ram/size.h"
 #include "ram/study_place.h"
@@ -49,13 +48,7 @@ std::vector<std::string> split_tasks(const std::string& text) {
 TaskOptions task_options(const Common& common, const Options& options) {
   TaskOptions result;
   result.seed = check_seed(common, "questions");
-  if (options.limit.empty() || options.limit == "all") return result;
-  constexpr size_t kMostDigits = 9;
-  const bool digits = options.limit.size() <= kMostDigits &&
-                      options.limit.find_first_not_of("0123456789") == std::string::npos;
-  const double limit = digits ? parse_number(options.limit).value_or(0) : 0;
-  if (limit < 1) fail(Code::kUsage, "--limit {}: use a number from 1, or all", options.limit);
-  result.limit = static_cast<int64_t>(limit);
+  if (!options.limit.empty()) result.limit = number_or_all("--limit", options.limit);
   return result;
 }
 

@@ -41,18 +41,17 @@ void enter_stage(const Common& common, std::string_view name) {
 
 std::string progress_text(const Progress& progress, int64_t start_bytes, double seconds) {
   std::string text(progress.phase);
-  if (progress.total_bytes > 0) {
-    const double share =
-        static_cast<double>(progress.done_bytes) / static_cast<double>(progress.total_bytes);
+  if (progress.total > 0) {
+    const double share = static_cast<double>(progress.done) / static_cast<double>(progress.total);
     text += fmt::format(" {:.0f} %", std::floor(100 * std::min(share, 1.0)));
   }
-  const auto bytes = static_cast<double>(progress.done_bytes - start_bytes);
+  const auto bytes = static_cast<double>(progress.done - start_bytes);
   if (seconds <= 0 || bytes <= 0) return text;
   const double rate = bytes / seconds;
-  text += progress.unit.empty()
+  text += progress.counted.empty()
               ? fmt::format(", {:.2f} GB/s", rate / 1e9)
-              : fmt::format(", {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, progress.unit);
-  const auto rest = static_cast<double>(progress.total_bytes - progress.done_bytes);
+              : fmt::format(", {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, progress.counted);
+  const auto rest = static_cast<double>(progress.total - progress.done);
   if (rest > 0) text += fmt::format(", {} left", format_seconds(rest / rate));
   return text;
 }
@@ -75,7 +74,7 @@ struct ProgressLine::State {
   // Of the phase that was reported last; `at.phase` is empty before the first.
   Progress at;
   std::string phase;
-  std::string unit;
+  std::string counted;
   int64_t phase_start_bytes = 0;
   Clock::time_point phase_start;
   Clock::time_point drawn;
@@ -110,12 +109,12 @@ struct ProgressLine::State {
     at = progress;
     if (begins) {
       phase = progress.phase;
-      unit = progress.unit;
-      phase_start_bytes = progress.done_bytes;
+      counted = progress.counted;
+      phase_start_bytes = progress.done;
       phase_start = Clock::now();
     }
     at.phase = phase;
-    at.unit = unit;
+    at.counted = counted;
     draw();
   }
 

@@ -12,7 +12,7 @@
 #include "ram/console.h"
 #include "ram/text.h"
 
-#include "test_support.h"
+#include "support/ran_program.h"
 
 namespace ram::cli {
 namespace {
@@ -20,10 +20,10 @@ namespace {
 using ::testing::StartsWith;
 
 TEST(Progress, ProgressSaysShareRateAndRest) {
-  const Progress half = {.phase = "analyze", .done_bytes = 3000000000, .total_bytes = 5000000000};
+  const Progress half = {.phase = "analyze", .done = 3000000000, .total = 5000000000};
   EXPECT_EQ(progress_text(half, 1000000000, 2), "analyze 60 %, 1.00 GB/s, 2.0 s left");
-  EXPECT_EQ(progress_text({.phase = "write", .done_bytes = 0, .total_bytes = 0}, 0, 0), "write");
-  const Progress slow{.phase = "ask", .done_bytes = 5, .total_bytes = 10, .unit = "questions"};
+  EXPECT_EQ(progress_text({.phase = "write", .done = 0, .total = 0}, 0, 0), "write");
+  const Progress slow{.phase = "ask", .done = 5, .total = 10, .counted = "questions"};
   EXPECT_EQ(progress_text(slow, 0, 10), "ask 50 %, 0.5 questions/s, 10 s left");
   EXPECT_EQ(format_seconds(0.123), "0.12 s");
   EXPECT_EQ(format_seconds(3.14), "3.1 s");
@@ -41,7 +41,7 @@ TEST(Progress, ALineOfProgressSaysWhichStageItIsOf) {
     enter_stage(common, stage);
     common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval));
     ProgressLine line(common);
-    line.function()({.phase = "work", .done_bytes = 1, .total_bytes = 4});
+    line.function()({.phase = "work", .done = 1, .total = 4});
   }
   EXPECT_THAT(read_all(io.err), ::testing::MatchesRegex("ram: stage 2 of 3: work 25 %.*\n"
                                                         "ram: stage 2 of 3: work 25 %.*\n"
@@ -55,12 +55,12 @@ TEST(Progress, ALogGetsALineAlsoWhereTheWorkDoesNotReport) {
   common.shown -= std::chrono::milliseconds(static_cast<int>(1000 * kLogInterval) - 500);
   {
     ProgressLine line(common);
-    line.function()({.phase = "analyze", .done_bytes = 1, .total_bytes = 4});  // too soon
+    line.function()({.phase = "analyze", .done = 1, .total = 4});  // too soon
     std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   }
   {
     ProgressLine line(common);  // another step of the same run: not 10 s since the last line
-    line.function()({.phase = "plan", .done_bytes = 1, .total_bytes = 4});
+    line.function()({.phase = "plan", .done = 1, .total = 4});
   }
   const std::string text = read_all(io.err);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;

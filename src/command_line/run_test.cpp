@@ -15,8 +15,8 @@
 #include "ram/command_line.h"
 #include "ram/error.h"
 
+#include "support/ran_program.h"
 #include "support/temp_folder.h"
-#include "test_support.h"
 
 namespace ram::cli {
 namespace {
@@ -63,20 +63,8 @@ constexpr Program kProgram = {.summary = "copies files",
                               .statuses = kStatuses,
                               .environment = kEnvironment};
 
-struct Ran {
-  int status = 0;
-  std::string out;
-  std::string err;
-};
-
 Ran ram(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "ram");
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  Ran ran;
-  ran.status = run(kProgram, static_cast<int>(arguments.size()), arguments.data(), io);
-  ran.out = read_all(io.out);
-  ran.err = read_all(io.err);
-  return ran;
+  return run_program(kProgram, std::move(arguments));
 }
 
 TEST(CommandLine, RunsTheCommandWithItsOptions) {
@@ -139,18 +127,13 @@ TEST(CommandLine, TheManualAndTheScriptsNameEveryCommandAndOption) {
   Program program = kProgram;
   program.commands = commands;
   for (const char* what : {"bash", "zsh", "fish", "man"}) {
-    const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-    const char* arguments[] = {"ram", "print", what};
-    EXPECT_EQ(run(program, 3, arguments, io), kDone);
-    const std::string out = read_all(io.out);
+    const Ran ran = run_program(program, {"print", what});
+    EXPECT_EQ(ran.status, kDone);
     for (const char* word : {"copy", "times", "output", "study", "usage"}) {
-      EXPECT_THAT(out, HasSubstr(word)) << what;
+      EXPECT_THAT(ran.out, HasSubstr(word)) << what;
     }
   }
-  const Io io = {.out = std::tmpfile(), .err = std::tmpfile()};
-  const char* arguments[] = {"ram", "print", "tcsh"};
-  EXPECT_EQ(run(program, 3, arguments, io), kDone);
-  EXPECT_EQ(read_all(io.out), "none");
+  EXPECT_EQ(run_program(program, {"print", "tcsh"}).out, "none");
 }
 
 TEST(CommandLine, AFullStandardOutputIsAFailedWrite) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ram/error.h"
 
@@ -72,6 +73,25 @@ std::string bar(double value, double largest, size_t width) {
   const double share = std::min(1.0, value / largest);
   const auto length = static_cast<size_t>(std::llround(share * static_cast<double>(width)));
   return std::string(std::max<size_t>(1, length), '#');
+}
+
+std::vector<std::string> log_bars(std::span<const double> values) {
+  constexpr size_t kBarWidth = 24;
+  constexpr double kShortest = 1.0 / kBarWidth;
+  double least = std::numeric_limits<double>::infinity();
+  double largest = 0;
+  for (const double value : values) {
+    if (value > 0) least = std::min(least, value);
+    largest = std::max(largest, value);
+  }
+  const double range = std::log(largest / least);
+  std::vector<std::string> bars;
+  bars.reserve(values.size());
+  for (const double value : values) {
+    const double height = range > 0 ? std::log(value / least) / range : 1;
+    bars.push_back(value > 0 ? bar(kShortest + (1 - kShortest) * height, 1, kBarWidth) : "");
+  }
+  return bars;
 }
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}

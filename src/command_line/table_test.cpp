@@ -60,6 +60,18 @@ TEST(Table, ABarIsAsLongAsTheShareAndNeverEmptyForMoreThanNothing) {
   EXPECT_EQ(bar(0, 10, 8), "");
 }
 
+TEST(Table, BarsOfALogarithmFallByTheFactor) {
+  const std::vector<double> values = {100, 10, 1, 0};
+  const std::vector<std::string> bars = log_bars(values);
+  ASSERT_EQ(bars.size(), 4U);
+  EXPECT_EQ(bars[0].size(), 24U);
+  EXPECT_EQ(bars[1].size(), 13U);
+  EXPECT_EQ(bars[2].size(), 1U);
+  EXPECT_EQ(bars[3], "");
+  EXPECT_EQ(log_bars(std::vector<double>{0, 0}), (std::vector<std::string>{"", ""}));
+  EXPECT_EQ(log_bars(std::vector<double>{5}).front().size(), 24U);
+}
+
 TEST(Wrapped, BreaksAtSpacesAndCountsCharacters) {
   EXPECT_EQ(wrapped("a bb ccc", 80, 2), "a bb ccc\n");
   EXPECT_EQ(wrapped("a bb ccc", 4, 2), "a bb\n  ccc\n");

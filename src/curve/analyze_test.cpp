@@ -26,7 +26,7 @@ void set_element(const Checkpoint& checkpoint, const std::string& name, int64_t 
                  float value) {
   for (const SourceTensor& tensor : checkpoint.tensors) {
     if (tensor.info.name != name) continue;
-    const int64_t size = dtype_bits(tensor.info.dtype) / 8;
+    const int64_t size = dtype_bytes(tensor.info.dtype);
     std::byte bytes[4];
     from_f32(&value, tensor.info.dtype, 1, bytes);
     const fs::path path = checkpoint.files[static_cast<size_t>(tensor.file)].path();
@@ -65,7 +65,7 @@ TEST_F(CurveTest, ResultsAreTheSameBitsPastTheSystemsCache) {
 TEST_F(CurveTest, SumsAreThoseOfTheWholeMatrixMeasuredAtOnce) {
   write(chunked_model());
   const Checkpoint checkpoint = open();
-  for (const Encoder encoder : {Encoder::kMlx, Encoder::kReference}) {
+  for (const Encoder encoder : {Encoder::kMlx, Encoder::kSimulated}) {
     const ModelCurves curves = run_fresh({.encoder = encoder, .threads = 2});
     ASSERT_EQ(curves.units.size(), checkpoint.units.size());
     for (size_t u = 0; u < checkpoint.units.size(); ++u) {
@@ -119,7 +119,7 @@ TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
     ASSERT_TRUE(known);
     expect_same(measured, *known);
     EXPECT_FALSE(known_curves(open(), study, {.dtype = DType::kF16}));
-    EXPECT_FALSE(known_curves(open(), study, {.encoder = Encoder::kReference}));
+    EXPECT_FALSE(known_curves(open(), study, {.encoder = Encoder::kSimulated}));
   }
   touch(open().files[0].path());
   Study study(path);
@@ -166,7 +166,7 @@ TEST_F(CurveTest, AnotherDtypeOrEncoderIsMeasuredForItself) {
   const ModelCurves bf16 = run(study);
   const ModelCurves f16 = run(study, {.dtype = DType::kF16});
   EXPECT_GT(stats_.tensors_measured, 0);
-  const ModelCurves reference = run(study, {.encoder = Encoder::kReference});
+  const ModelCurves reference = run(study, {.encoder = Encoder::kSimulated});
   EXPECT_GT(stats_.tensors_measured, 0);
   EXPECT_GT(stats_.tensors_known, 0) << "norms do not depend on the encoder";
   EXPECT_EQ(bf16.fingerprint, f16.fingerprint);
@@ -175,12 +175,12 @@ TEST_F(CurveTest, AnotherDtypeOrEncoderIsMeasuredForItself) {
   const int format = format_index({8, 64});
   EXPECT_GT(bf16.units[head].mse(format), f16.units[head].mse(format))
       << "scales of bf16 are coarser";
-  for (const Encoder encoder : {Encoder::kMlx, Encoder::kReference}) {
+  for (const Encoder encoder : {Encoder::kMlx, Encoder::kSimulated}) {
     run(study, {.encoder = encoder});
     EXPECT_EQ(stats_.bytes_read, 0);
   }
   // @source reference-method.md, the published quantizer on Gaussian weights
-  EXPECT_NEAR(reference.units[head].nrmse(format_index({4, 64}), Encoder::kReference), 0.0896,
+  EXPECT_NEAR(reference.units[head].nrmse(format_index({4, 64}), Encoder::kSimulated), 0.0896,
               0.003);
 }
 
@@ -311,9 +311,9 @@ TEST_F(CurveTest, ProgressGrowsToItsTotal) {
   int64_t total = 0;
   const ProgressFn look = [&](const Progress& progress) {
     EXPECT_EQ(progress.phase, "analyze");
-    EXPECT_GE(progress.done_bytes, last);
-    last = progress.done_bytes;
-    total = progress.total_bytes;
+    EXPECT_GE(progress.done, last);
+    last = progress.done;
+    total = progress.total;
   };
   analyze(open(), study, {.threads = 3}, look);
   EXPECT_EQ(last, total);

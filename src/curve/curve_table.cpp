@@ -47,7 +47,7 @@ constexpr std::string_view kFilesIn =
 /// The encoder name under which curves are stored. Search and feedback have no curves: they choose
 /// codes by a matrix's inputs, and plans use the curves of kMlx for them.
 std::string_view curve_encoder_name(Encoder encoder) {
-  RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kReference);
+  RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kSimulated);
   return encoder == Encoder::kMlx ? "mlx" : "reference";
 }
 

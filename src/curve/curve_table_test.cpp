@@ -88,7 +88,7 @@ TEST_F(CurveTableTest, EveryFieldOfAKeyCounts) {
   others[1].part = "rows 768+768 x 2048";
   others[2].source = DType::kF32;
   others[3].dtype = DType::kF16;
-  others[4].encoder = Encoder::kReference;
+  others[4].encoder = Encoder::kSimulated;
   EXPECT_TRUE(table.curves(others).empty());
   EXPECT_EQ(table.curves(keys_of(1, 1)).size(), 1U);
 }

@@ -25,7 +25,7 @@ UnitCurve two_parts() {
 TEST(UnitCurveTest, NrmseIsPooledForMlxAndTheMeanOverPartsForTheReference) {
   const UnitCurve curve = two_parts();
   EXPECT_DOUBLE_EQ(curve.nrmse(kFormat, Encoder::kMlx), std::sqrt(2.0 / 10'100));
-  EXPECT_DOUBLE_EQ(curve.nrmse(kFormat, Encoder::kReference), (0.1 + 0.01) / 2);
+  EXPECT_DOUBLE_EQ(curve.nrmse(kFormat, Encoder::kSimulated), (0.1 + 0.01) / 2);
 }
 
 TEST(UnitCurveTest, SqnrIsTheLeastOverThePartsAndMseIsPerWeight) {
@@ -38,7 +38,7 @@ TEST(UnitCurveTest, AUnitOfZerosLosesNothing) {
   UnitCurve curve{.formats = 1U << kFormat, .part_weights = 100, .parts = {}, .pooled = {}};
   curve.parts.resize(3);
   EXPECT_EQ(curve.nrmse(kFormat, Encoder::kMlx), 0);
-  EXPECT_EQ(curve.nrmse(kFormat, Encoder::kReference), 0);
+  EXPECT_EQ(curve.nrmse(kFormat, Encoder::kSimulated), 0);
   EXPECT_EQ(curve.sqnr_db(kFormat), 100);
   EXPECT_EQ(curve.mse(kFormat), 0);
   curve.part_weights = 0;

@@ -105,7 +105,7 @@ TEST_F(StudyPlaces, AnEmptyNameIsAStudyThatIsKeptNowhere) {
 // A later program looks for curves by these names: with other names it would find none, or those of
 // another encoder.
 TEST_F(StudyPlaces, CurvesHaveTheNamesOfTheirEncodersInTheFile) {
-  const std::vector<Curve> curves = {curve_by(Encoder::kMlx, 1), curve_by(Encoder::kReference, 2)};
+  const std::vector<Curve> curves = {curve_by(Encoder::kMlx, 1), curve_by(Encoder::kSimulated, 2)};
   put(path_, curves);
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);

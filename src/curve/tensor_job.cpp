@@ -17,10 +17,6 @@ namespace {
 
 constexpr std::align_val_t kAlignment{DirectReader::kAlignment};
 
-int64_t element_bytes(DType dtype) {
-  return dtype_bits(dtype) / 8;
-}
-
 // "[3, 17]": the position of an element in a tensor of this shape.
 std::string position(const std::vector<int64_t>& shape, int64_t element) {
   std::string text;
@@ -89,13 +85,13 @@ const Unit& TensorJob::unit_of(size_t place) const {
 void TensorJob::add_place(size_t part, RowReading least) {
   const Unit& unit = unit_of(part);
   const Part& from = unit.parts[static_cast<size_t>(use_.parts[part].part)];
-  const int64_t row_bytes = unit.cols * element_bytes(unit.dtype);
+  const int64_t row_bytes = unit.cols * dtype_bytes(unit.dtype);
   Place& place = places_[part];
   place.reading = std::max(least, row_reading(from, unit.cols));
   place.first_sum = sums_;
   if (unit.part_weights() == 0) return;
   if (place.reading == RowReading::kWithChunks) {
-    place.begin = from.view.first * element_bytes(unit.dtype);
+    place.begin = from.view.first * dtype_bytes(unit.dtype);
     place.end = place.begin + unit.rows * row_bytes;
     RAM_CHECK(unit.dtype == source_.info.dtype && place.end <= source_.info.bytes());
     place.sums = (place.end - 1) / kChunkBytes - place.begin / kChunkBytes + 1;
@@ -131,7 +127,7 @@ int64_t TensorJob::block_bytes(int64_t block) const {
   if (block < chunks_) return chunk_size(block);
   const RowBlock rows = row_block(block);
   const Unit& unit = unit_of(rows.place);
-  return rows.rows * unit.cols * element_bytes(unit.dtype);
+  return rows.rows * unit.cols * dtype_bytes(unit.dtype);
 }
 
 void TensorJob::prefetch(int64_t block) const {
@@ -185,7 +181,7 @@ void TensorJob::run_chunk(int64_t chunk, const std::byte* bytes) {
   work_->hashes[static_cast<size_t>(chunk)] = hash_text(text);
   if (!measure_ || !is_weight_dtype(source_.info.dtype)) return;
 
-  const int64_t element = element_bytes(source_.info.dtype);
+  const int64_t element = dtype_bytes(source_.info.dtype);
   check_finite(bytes, source_.info.dtype, begin / element, size / element);
   for (size_t p = 0; p < places_.size(); ++p) {
     const Place& place = places_[p];
@@ -220,7 +216,7 @@ void TensorJob::check_rows_finite(const RowBlock& rows, const std::byte* weights
   const int64_t found = find_non_finite(weights, unit.dtype, rows.rows * unit.cols, options_.dtype);
   if (found < 0) return;
   float value = 0;
-  to_f32(weights + found * element_bytes(unit.dtype), unit.dtype, 1, &value);
+  to_f32(weights + found * dtype_bytes(unit.dtype), unit.dtype, 1, &value);
   fail(Code::kCorrupt,
        "{}: row {}, column {} of part {}, which tensor {} holds, is {} as {}: weights must be "
        "finite; fetch the file again ({})",
@@ -234,7 +230,7 @@ void TensorJob::check_finite(const std::byte* weights, DType source, int64_t fir
   const int64_t found = find_non_finite(weights, source, count, options_.dtype);
   if (found < 0) return;
   float value = 0;
-  to_f32(weights + found * element_bytes(source), source, 1, &value);
+  to_f32(weights + found * dtype_bytes(source), source, 1, &value);
   const std::string where = position(source_.info.shape, first + found);
   const std::string file = checkpoint_.files[static_cast<size_t>(source_.file)].path().string();
   if (std::isfinite(value)) {

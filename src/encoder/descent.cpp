@@ -11,7 +11,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "groups-inl.h"
+#include "feedback-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
@@ -30,7 +30,7 @@ HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, R
     hn::Store(load_code(codes + k * kTileRows), f, code + k * kWidth);
     hn::Store(hn::Zero(f), f, by_code + k * kWidth);
   }
-  spread_group(code, moment, 0, size, 0, size, by_code);
+  propagate_group(code, moment, 0, size, 0, size, by_code);
   VF qq = hn::Zero(f), q = qq, n = qq, gq = qq, g = qq;
   for (int64_t k = 0; k < size; ++k) {
     const VF c = hn::Load(f, code + k * kWidth);
@@ -94,7 +94,7 @@ HWY_INLINE void descend_codes(const TileBlock& block, Rules rules, const float* 
     store_code(code, codes + k * kTileRows);
     hn::Store(after, f, error + k * kWidth);
     if (hn::AllTrue(f, hn::Eq(change, hn::Zero(f)))) continue;
-    spread(change, moment + k * kBlock, 0, size, gradient);
+    propagate(change, moment + k * kBlock, 0, size, gradient);
   }
 }
 
@@ -131,7 +131,7 @@ HWY_INLINE VF solve(const float* HWY_RESTRICT shares, const float* HWY_RESTRICT 
       now[i] = hn::Mul(whole, hn::Set(f, 1 / pivots[first + i]));
       cost = hn::MulAdd(whole, now[i], cost);
     }
-    gather(minus, shares, first, now);
+    add_propagated(minus, shares, first, now);
     for (int i = 0; i < kTogether; ++i) {
       const VF negative = hn::Neg(now[i]);
       hn::Store(now[i], f, step + (first + i) * kWidth);
@@ -147,9 +147,9 @@ HWY_INLINE VF solve(const float* HWY_RESTRICT shares, const float* HWY_RESTRICT 
 /// Rounds a group anew, all others as they are: to what would be best without rounding, by feedback
 /// within the group, on its grid, on a searched one, and on those around the better. Takes what is
 /// better than what is there. error and gradient are updated.
-HWY_INLINE Rules refeed(const DescentBlock& block, const Storage& storage, int64_t lane,
-                        int64_t first, Rules rules, float* HWY_RESTRICT error,
-                        float* HWY_RESTRICT gradient) {
+HWY_INLINE Rules requantize(const DescentBlock& block, const Storage& storage, int64_t lane,
+                            int64_t first, Rules rules, float* HWY_RESTRICT error,
+                            float* HWY_RESTRICT gradient) {
   const F f;
   const int64_t size = block.format.group_size;
   const float* weights = block.weights + first * kTileRows + lane;
@@ -163,19 +163,19 @@ HWY_INLINE Rules refeed(const DescentBlock& block, const Storage& storage, int64
         hn::Sub(hn::LoadU(f, weights + k * kTileRows), hn::Load(f, error + k * kWidth));
     hn::Store(hn::Add(decoded, hn::Load(f, step + k * kWidth)), f, target + k * kWidth);
   }
-  const GroupFeed group = {size, storage.top, target, kWidth, shares, pivots};
+  const GroupInput group = {size, storage.top, target, kWidth, shares, pivots};
   const Rules before = rules;
-  Fed fed;
-  Fed other;
+  QuantizedGroup result;
+  QuantizedGroup other;
   Search search(target, block.importance + first, static_cast<int>(size), storage);
   const Rules searched = search.run(block.effort);
-  feed_two(group, rules, searched, target, fed, other);
-  take_better(group, storage, searched, other, rules, fed);
-  try_around(group, storage, block.tries, target, rules, fed);
-  const M better = hn::Lt(fed.cost, hn::Mul(now, hn::Set(f, 0.9999F)));
+  quantize_two(group, rules, searched, target, result, other);
+  take_better(group, storage, searched, other, rules, result);
+  try_around(group, storage, block.tries, target, rules, result);
+  const M better = hn::Lt(result.cost, hn::Mul(now, hn::Set(f, 0.9999F)));
   if (hn::AllFalse(f, better)) return before;
   for (int64_t k = 0; k < size; ++k) {
-    const VF code = hn::Load(f, fed.code + k * kWidth);
+    const VF code = hn::Load(f, result.code + k * kWidth);
     const VF old = hn::Load(f, error + k * kWidth);
     const VF weight = hn::LoadU(f, weights + k * kTileRows);
     const VF made = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
@@ -185,7 +185,7 @@ HWY_INLINE Rules refeed(const DescentBlock& block, const Storage& storage, int64
     hn::Store(next, f, error + k * kWidth);
     hn::Store(hn::Sub(next, old), f, step + k * kWidth);
   }
-  spread_group(step, block.moment + first * kBlock + first, 0, size, 0, size, gradient);
+  propagate_group(step, block.moment + first * kBlock + first, 0, size, 0, size, gradient);
   return {hn::IfThenElse(better, rules.scale, before.scale),
           hn::IfThenElse(better, rules.bias, before.bias)};
 }
@@ -209,8 +209,8 @@ void descend_lanes(const DescentBlock& block) {
                   static_cast<size_t>(size * kWidth) * sizeof(float));
       Rules rules = {hn::LoadU(f, scale), hn::LoadU(f, bias)};
       if (block.feedback != nullptr) {
-        rules = refeed(block, storage, lane, first, rules, error + first * kWidth,
-                       gradient + first * kWidth);
+        rules = requantize(block, storage, lane, first, rules, error + first * kWidth,
+                           gradient + first * kWidth);
       }
       rules = descend_rules(block, storage, rules, block.codes + at, moment, block.row_sums + first,
                             error + first * kWidth, gradient + first * kWidth);
@@ -221,7 +221,8 @@ void descend_lanes(const DescentBlock& block) {
         const VF before = hn::Load(f, change + k * kWidth);
         hn::Store(hn::Sub(hn::Load(f, error + k * kWidth), before), f, change + k * kWidth);
       }
-      spread_group(change, block.moment, first, first + size, first + size, block.width, gradient);
+      propagate_group(change, block.moment, first, first + size, first + size, block.width,
+                      gradient);
     }
     store_columns(error, block.width, block.error + lane);
     store_columns(change, block.width, block.change + lane);

@@ -68,11 +68,11 @@ TEST(Encoder, EachStepLosesLessThanTheOneBefore) {
       return weighted_error(request, encoded, moment, pool);
     };
     const double search = lost(search_encode(request, moment.diagonal(), pool));
-    const double fed = lost(once.encode(request, pool));
+    const double feedback = lost(once.encode(request, pool));
     EXPECT_LT(search, lost(mlx_encode(request, pool))) << format_name(format);
-    EXPECT_LT(fed, 0.7 * search) << format_name(format);
+    EXPECT_LT(feedback, 0.7 * search) << format_name(format);
     const double best = lost(tried.encode(request, pool));
-    EXPECT_LT(best, fed) << format_name(format);
+    EXPECT_LT(best, feedback) << format_name(format);
     EXPECT_LT(lost(descended.encode(request, pool)), best) << format_name(format);
   }
 }

@@ -101,7 +101,7 @@ struct FeedbackEncoder::State {
     return options.grid == GroupGrid::kSearch ? kSearchEffort : SearchEffort{};
   }
 
-  void feed(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
+  void quantize(const Tile& tile, const EncodedTile& encoded, float* error, float* cost) const;
   bool round(const Tile& tile, const EncodedTile& encoded, float* error, const float* most,
              float* cost) const;
   void descend(const Tile& tile, const EncodedTile& encoded, const GroupFactors& groups,
@@ -127,8 +127,8 @@ DenseProduct FeedbackEncoder::State::transposed(int64_t first, int64_t width, co
 }
 
 /// Error feedback: scales, codes, error [cols, kTileRows] and each row's cost.
-void FeedbackEncoder::State::feed(const Tile& tile, const EncodedTile& encoded, float* error,
-                                  float* cost) const {
+void FeedbackEncoder::State::quantize(const Tile& tile, const EncodedTile& encoded, float* error,
+                                      float* cost) const {
   const Aligned<float> target(kBlock * kTileRows);
   std::fill_n(cost, kTileRows, 0.0F);
   for_blocks(cols(), [&](int64_t first, int64_t width) {
@@ -295,7 +295,7 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     if (tile.rows < kTileRows) std::fill_n(error.data(), request.cols * kTileRows, 0.0F);
     float cost[kTileRows];
     float plain_cost[kTileRows];
-    state.feed(tile, result, error.data(), cost);
+    state.quantize(tile, result, error.data(), cost);
     if (state.options.sweeps > 0) state.descend(tile, result, groups, error.data(), cost);
     // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
     if (state.round(tile, plain, error.data(), cost, plain_cost)) {

@@ -45,16 +45,16 @@ TEST(Gptq, OnTheSameGridWeLoseWhatMlxLmLoses) {
   const FeedbackEncoder best(moment, {}, pool);
   AffineFormat format;
   int count = 0;
-  double fed = 0;
+  double mlx_lm_error = 0;
   double plain = 0;
-  while (in >> format.bits >> format.group_size >> fed >> plain) {
+  while (in >> format.bits >> format.group_size >> mlx_lm_error >> plain) {
     const EncodeRequest request = {weights, rows, cols, format, DType::kF32};
     const auto lost = [&](const EncodedMatrix& encoded) {
       return weighted_error(request, encoded, moment, pool);
     };
     EXPECT_NEAR(lost(mlx_encode(request, pool)) / plain, 1, 1e-4) << format_name(format);
-    EXPECT_NEAR(lost(same.encode(request, pool)) / fed, 1, 0.01) << format_name(format);
-    EXPECT_LT(lost(best.encode(request, pool)), 0.95 * fed) << format_name(format);
+    EXPECT_NEAR(lost(same.encode(request, pool)) / mlx_lm_error, 1, 0.01) << format_name(format);
+    EXPECT_LT(lost(best.encode(request, pool)), 0.95 * mlx_lm_error) << format_name(format);
     ++count;
   }
   EXPECT_EQ(count, 9);

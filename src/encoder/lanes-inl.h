@@ -163,9 +163,9 @@ class Search {
     // squares.
     for (int repeat = 0; repeat < effort.repeats; ++repeat) {
       const Sums known = sums();
-      for (int i = 1; i <= effort.around; ++i) {
-        offer(least_squares(known, 1 - static_cast<float>(i) * effort.apart));
-        offer(least_squares(known, 1 + static_cast<float>(i) * effort.apart));
+      for (int i = 1; i <= effort.neighbors; ++i) {
+        offer(least_squares(known, 1 - static_cast<float>(i) * effort.spacing));
+        offer(least_squares(known, 1 + static_cast<float>(i) * effort.spacing));
       }
       offer(least_squares(sums(), 1));
     }

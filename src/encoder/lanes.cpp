@@ -12,7 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "groups-inl.h"
+#include "feedback-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
@@ -47,34 +47,35 @@ void feedback_lanes(const FeedbackBlock& block) {
   const F f;
   const int64_t size = block.format.group_size;
   alignas(64) Columns target;
-  alignas(64) Columns settled;
+  alignas(64) Columns unrounded;
   alignas(64) Columns error;
-  Fed fed;
+  QuantizedGroup result;
   for (int64_t lane = 0; lane < block.lanes; lane += kWidth) {
     load_columns(block.target + lane, block.width, target);
     const Storage storage = storage_of(block, lane);
     VF cost = hn::LoadU(f, block.objective + lane);
     for (int64_t first = 0; first < block.width; first += size) {
       const float* now = target + first * kWidth;
-      const GroupFeed group = {size,
-                               storage.top,
-                               block.weights + first * kTileRows + lane,
-                               kTileRows,
-                               block.feedback + first * kBlock + first,
-                               block.pivots + first};
-      settle(group, now, settled);
-      Search search(settled, block.importance + first, static_cast<int>(size), storage);
+      const GroupInput group = {size,
+                                storage.top,
+                                block.weights + first * kTileRows + lane,
+                                kTileRows,
+                                block.feedback + first * kBlock + first,
+                                block.pivots + first};
+      propagate_unrounded(group, now, unrounded);
+      Search search(unrounded, block.importance + first, static_cast<int>(size), storage);
       Rules rules = search.run(block.effort);
-      feed_group(group, rules, now, fed);
-      try_around(group, storage, block.tries, now, rules, fed);
+      quantize_group(group, rules, now, result);
+      try_around(group, storage, block.tries, now, rules, result);
       store_rules(block, first / size, lane, rules);
-      cost = hn::Add(cost, fed.cost);
+      cost = hn::Add(cost, result.cost);
       for (int64_t k = 0; k < size; ++k) {
-        store_code(hn::Load(f, fed.code + k * kWidth),
+        store_code(hn::Load(f, result.code + k * kWidth),
                    block.codes + (first + k) * kTileRows + lane);
-        hn::Store(hn::Load(f, fed.error + k * kWidth), f, error + (first + k) * kWidth);
+        hn::Store(hn::Load(f, result.error + k * kWidth), f, error + (first + k) * kWidth);
       }
-      spread_group(error, block.feedback, first, first + size, first + size, block.width, target);
+      propagate_group(error, block.feedback, first, first + size, first + size, block.width,
+                      target);
     }
     hn::StoreU(cost, f, block.objective + lane);
     store_columns(error, block.width, block.error + lane);

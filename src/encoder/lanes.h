@@ -23,8 +23,8 @@ struct SearchEffort {
   float share = 0;        ///< so many steps of the grid apart
   int least_squares = 0;  ///< rounds after that, at most
   int repeats = 0;        ///< of looking around the best, then once more least squares:
-  int around = 0;         ///< so many scales on either side of that of least squares,
-  float apart = 0;        ///< this share of it apart
+  int neighbors = 0;      ///< so many scales on either side of that of least squares,
+  float spacing = 0;      ///< this share of it apart
 };
 
 /// All of the search.
@@ -33,8 +33,8 @@ inline constexpr SearchEffort kSearchEffort = {.outward = 2,
                                                .share = 0.3F,
                                                .least_squares = 2,
                                                .repeats = 2,
-                                               .around = 4,
-                                               .apart = 0.006F};
+                                               .neighbors = 4,
+                                               .spacing = 0.006F};
 
 /// Columns [width] of a tile, a whole number of groups, width <= kBlock. Weights are held in units
 /// of their row: a power of two that keeps squares within float32.

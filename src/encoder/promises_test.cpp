@@ -67,14 +67,14 @@ TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
       on_all([&](Rows rows, const EncodeRequest& request) {
         if (++turn % 5 != 0)
           return;  // each kind meets each format in some dtype: enough for the time
-        const EncodedMatrix fed = encoder.encode(request, pool);
-        expect_finite(request, fed, name(rows, request));
+        const EncodedMatrix feedback = encoder.encode(request, pool);
+        expect_finite(request, feedback, name(rows, request));
         const EncodedMatrix plain = grid == GroupGrid::kMlx
                                         ? mlx_encode(request, pool)
                                         : search_encode(request, moment.diagonal(), pool);
         const double most = weighted_error_ref(request, plain, moment, options.damping);
         if (!std::isfinite(most)) return;
-        EXPECT_LE(weighted_error_ref(request, fed, moment, options.damping), most * 1.001)
+        EXPECT_LE(weighted_error_ref(request, feedback, moment, options.damping), most * 1.001)
             << name(rows, request) << " grid " << static_cast<int>(grid) << " sweeps " << sweeps;
       });
     }
@@ -134,14 +134,14 @@ TEST(Promises, AMomentOfFewerTokensThanColumnsIsNoTrouble) {
     const SecondMoment moment = correlated_moment(kCols, tokens, 7, pool);
     for (const double damping : {0.0, 0.01}) {
       const FeedbackEncoder encoder(moment, {.damping = damping}, pool);
-      const EncodedMatrix fed = encoder.encode(request, pool);
-      expect_finite(request, fed, std::to_string(tokens));
-      EXPECT_LT(weighted_error(request, fed, moment, pool),
+      const EncodedMatrix feedback = encoder.encode(request, pool);
+      expect_finite(request, feedback, std::to_string(tokens));
+      EXPECT_LT(weighted_error(request, feedback, moment, pool),
                 0.5 * weighted_error(request, mlx_encode(request, pool), moment, pool))
           << tokens << " tokens";
       if (damping == 0) continue;
       // What the tokens do not see must not be given up.
-      EXPECT_LT(squared_error(request, fed, {}),
+      EXPECT_LT(squared_error(request, feedback, {}),
                 4 * squared_error(request, mlx_encode(request, pool), {}))
           << tokens << " tokens";
     }

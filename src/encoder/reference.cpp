@@ -56,9 +56,9 @@ class Best {
     constexpr SearchEffort kEffort = kSearchEffort;
     for (int round = 0; round < kEffort.least_squares; ++round) offer_least_squares({1});
     std::vector<double> factors;
-    for (int i = 1; i <= kEffort.around; ++i) {
-      factors.push_back(1 - i * double{kEffort.apart});
-      factors.push_back(1 + i * double{kEffort.apart});
+    for (int i = 1; i <= kEffort.neighbors; ++i) {
+      factors.push_back(1 - i * double{kEffort.spacing});
+      factors.push_back(1 + i * double{kEffort.spacing});
     }
     for (int repeat = 0; repeat < kEffort.repeats; ++repeat) {
       offer_least_squares(factors);
@@ -128,12 +128,12 @@ struct Writer {
 
   explicit Writer(const EncodeRequest& request) : format(request.format), dtype(request.dtype) {
     const int64_t weights = request.rows * request.cols;
-    matrix.codes.resize(static_cast<size_t>(weights * format.bits / 32));
-    matrix.scales.resize(static_cast<size_t>(weights / format.group_size * dtype_bits(dtype) / 8));
+    matrix.codes.resize(static_cast<size_t>(code_words(weights, format)));
+    matrix.scales.resize(static_cast<size_t>(scale_bytes(weights, format, dtype)));
     matrix.biases.resize(matrix.scales.size());
   }
   void rule(int64_t group, StoredRule rule) {
-    const int64_t at = group * dtype_bits(dtype) / 8;
+    const int64_t at = group * dtype_bytes(dtype);
     from_f32(&rule.scale, dtype, 1, matrix.scales.data() + at);
     from_f32(&rule.bias, dtype, 1, matrix.biases.data() + at);
   }
@@ -232,12 +232,12 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
     for (size_t k = 0; k < n; ++k) {
       if (k % size == 0) {
         // Where the columns would go if none of the group were rounded.
-        std::vector<double> settled(now.begin() + static_cast<ptrdiff_t>(k),
-                                    now.begin() + static_cast<ptrdiff_t>(k + size));
+        std::vector<double> unrounded(now.begin() + static_cast<ptrdiff_t>(k),
+                                      now.begin() + static_cast<ptrdiff_t>(k + size));
         for (size_t i = 0; i < size; ++i) {
-          group[i] = static_cast<float>(settled[i]);
+          group[i] = static_cast<float>(unrounded[i]);
           for (size_t j = i + 1; j < size; ++j) {
-            settled[j] += (weights[k + i] - settled[i]) * v(k + i, k + j) / v(k + j, k + j);
+            unrounded[j] += (weights[k + i] - unrounded[i]) * v(k + i, k + j) / v(k + j, k + j);
           }
         }
         if (options.grid == GroupGrid::kMlx) {

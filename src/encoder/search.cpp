@@ -13,8 +13,8 @@ namespace ram {
 EncodedMatrix mlx_encode(const EncodeRequest& request, ThreadPool& pool) {
   check(request);
   EncodedMatrix encoded = sized(request);
-  const int64_t words = request.cols * request.format.bits / 32;
-  const int64_t stored = request.cols / request.format.group_size * dtype_bits(request.dtype) / 8;
+  const int64_t words = code_words(request.cols, request.format);
+  const int64_t stored = scale_bytes(request.cols, request.format, request.dtype);
   pool.run(tile_count(request.rows), [&](int64_t tile, int) {
     const int64_t first = tile * kTileRows;
     affine_encode(reinterpret_cast<const std::byte*>(request.weights.data() + first * request.cols),
@@ -49,8 +49,8 @@ double weighted_error(const EncodeRequest& request, const EncodedMatrix& encoded
   check(request);
   RAM_CHECK(moment.cols() == request.cols);
   const int64_t cols = request.cols;
-  const int64_t words = cols * request.format.bits / 32;
-  const int64_t stored = cols / request.format.group_size * dtype_bits(request.dtype) / 8;
+  const int64_t words = code_words(cols, request.format);
+  const int64_t stored = scale_bytes(cols, request.format, request.dtype);
   std::vector<double> sums(static_cast<size_t>(tile_count(request.rows)));
   pool.run(tile_count(request.rows), [&](int64_t index, int) {
     const int64_t first = index * kTileRows;
@@ -85,8 +85,8 @@ double squared_error(const EncodeRequest& request, const EncodedMatrix& encoded,
   check(request);
   RAM_CHECK(importance.empty() || static_cast<int64_t>(importance.size()) == request.cols);
   const int64_t cols = request.cols;
-  const int64_t words = cols * request.format.bits / 32;
-  const int64_t stored = cols / request.format.group_size * dtype_bits(request.dtype) / 8;
+  const int64_t words = code_words(cols, request.format);
+  const int64_t stored = scale_bytes(cols, request.format, request.dtype);
   std::vector<float> decoded(static_cast<size_t>(cols));
   double total = 0;
   for (int64_t row = 0; row < request.rows; ++row) {

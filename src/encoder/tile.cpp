@@ -73,8 +73,8 @@ void EncodedTile::take_better(const EncodedTile& other, const Tile& tile, const 
 void EncodedTile::store(const Tile& tile, EncodedMatrix& to) const {
   const EncodeRequest& request = tile.request;
   const int64_t groups = request.cols / request.format.group_size;
-  const int64_t words = request.cols * request.format.bits / 32;
-  const int64_t stored = dtype_bits(request.dtype) / 8;
+  const int64_t words = code_words(request.cols, request.format);
+  const int64_t stored = dtype_bytes(request.dtype);
   std::vector<uint8_t> row(static_cast<size_t>(request.cols * kSquare));
   std::vector<float> rules(static_cast<size_t>(groups));
   for (int64_t r = 0; r < tile.rows; r += kSquare) {
@@ -117,9 +117,8 @@ TileBlock block_of(const Tile& tile, const EncodedTile& encoded, int64_t first, 
 EncodedMatrix sized(const EncodeRequest& request) {
   const int64_t weights = request.rows * request.cols;
   EncodedMatrix encoded;
-  encoded.codes.resize(static_cast<size_t>(weights * request.format.bits / 32));
-  encoded.scales.resize(
-      static_cast<size_t>(weights / request.format.group_size * dtype_bits(request.dtype) / 8));
+  encoded.codes.resize(static_cast<size_t>(code_words(weights, request.format)));
+  encoded.scales.resize(static_cast<size_t>(scale_bytes(weights, request.format, request.dtype)));
   encoded.biases.resize(encoded.scales.size());
   return encoded;
 }

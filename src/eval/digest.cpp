@@ -11,8 +11,7 @@
 #include "ram/error.h"
 #include "ram/eval.h"
 #include "ram/hash.h"
-#include "ram/json.h"
-#include "ram/json_tree.h"
+#include "ram/plan.h"
 #include "ram/progress.h"
 #include "ram/score_table.h"
 
@@ -23,22 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kBlock = int64_t{4} << 20;
 constexpr int64_t kLargestTokenizer = int64_t{256} << 20;
-constexpr int64_t kLargestPlan = int64_t{64} << 20;
-
-/// @return the text of a plan that ram wrote; nothing for a file of that name that cannot be read
-/// or that another program wrote: the model can be scored all the same.
-std::optional<std::string> plan_text(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
-  try {
-    std::string text = read_text_file(path, kLargestPlan);
-    const JsonTree plan(parse_json(text, path.string()));
-    return plan->is_object() && plan->contains("ram_plan") ? std::optional(std::move(text))
-                                                           : std::nullopt;
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
 
 std::string hash_file(const InputFile& file, int64_t done, int64_t total,
                       const ProgressFn& progress) {
@@ -51,7 +34,7 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
     file.prefetch(offset + size, kBlock);
     file.read(offset, bytes);
     hasher.update(bytes);
-    if (progress) progress({.phase = "hash", .done_bytes = done + offset, .total_bytes = total});
+    if (progress) progress({.phase = "hash", .done = done + offset, .total = total});
   }
   if (file_identity(file.path()) != file.identity()) {
     fail(Code::kCorrupt, "{}: changed while it was being read; run again when nothing writes to it",
@@ -138,7 +121,7 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                                            static_cast<double>(checkpoint.weights())};
   EvaluatedModelTable(study).put(record);
   // For reports: how the folder was made.
-  if (const auto text = plan_text(checkpoint.folder / "plan.json")) {
+  if (const auto text = plan_text(checkpoint.folder)) {
     study.put_document({.kind = "plan", .key = record.digest, .text = *text});
   }
   return record;

@@ -187,7 +187,7 @@ Json perplexity_json(const RowOptions& options, const PerplexityResult& result) 
   document["outlier_rows"] = std::move(outliers);
   Json worst = Json::array();
   for (const WorstRow& row : found.worst) {
-    worst.push_back({{"row", row.row}, {"perplexity", row.perplexity}, {"text", row.glimpse}});
+    worst.push_back({{"row", row.row}, {"perplexity", row.perplexity}, {"text", row.excerpt}});
   }
   document["worst_rows"] = std::move(worst);
   document["mean_without_worst"] = optional_json(summary.mean_without_worst);

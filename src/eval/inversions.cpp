@@ -17,8 +17,8 @@ namespace {
 constexpr double kFewShare = 0.05;
 constexpr double kMostShare = 1.0 / 3;
 constexpr double kOutlierFactor = 10;  // of the median
-constexpr size_t kGlimpses = 5;
-constexpr size_t kGlimpseWidth = 60;
+constexpr size_t kMostExcerpts = 5;
+constexpr size_t kExcerptWidth = 60;
 
 /// Results of the tests of a pair, and how many rows decide its mean.
 struct Evidence {
@@ -148,11 +148,11 @@ InversionReport make_report(const Comparison& comparison, const Tokenizer& token
   for (const int64_t position : found.rows) {
     const auto p = static_cast<size_t>(position);
     report.rows.push_back(rows[p].row);
-    if (report.glimpses.size() == kGlimpses) continue;
-    report.glimpses.push_back(
+    if (report.excerpts.size() == kMostExcerpts) continue;
+    report.excerpts.push_back(
         {.row = rows[p].row,
          .perplexity = std::exp(rows[p].nll_sum / static_cast<double>(rows[p].tokens)),
-         .glimpse = glimpse(tokenizer, comparison.text.rows[p], kGlimpseWidth)});
+         .excerpt = excerpt(tokenizer, comparison.text.rows[p], kExcerptWidth)});
   }
   report.mean_better_without = found.a_better_by_mean ? found.mean_a_without : found.mean_b_without;
   report.mean_other_without = found.a_better_by_mean ? found.mean_b_without : found.mean_a_without;

@@ -145,8 +145,8 @@ TEST(Inversions, AFewRowsOfGarbageAreNamedAndTheMedianIsBelieved) {
   EXPECT_EQ(report.belief, Belief::kMedian);
   EXPECT_EQ(report.better(), 0);
   EXPECT_THAT(report.why, HasSubstr("2 of 100 rows"));
-  ASSERT_THAT(report.glimpses, SizeIs(2));
-  EXPECT_NEAR(report.glimpses.front().perplexity, 25'000, 1e-6);
+  ASSERT_THAT(report.excerpts, SizeIs(2));
+  EXPECT_NEAR(report.excerpts.front().perplexity, 25'000, 1e-6);
 }
 
 TEST(Inversions, ManyRowsOfGarbageAreStillGarbage) {

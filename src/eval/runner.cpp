@@ -207,7 +207,7 @@ int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Stud
     for (int64_t begin = 0; begin < std::ssize(group.rows);) {
       check_interrupted();
       if (progress) {
-        progress({.phase = "evaluate", .done_bytes = done, .total_bytes = total, .unit = "tokens"});
+        progress({.phase = "evaluate", .done = done, .total = total, .counted = "tokens"});
       }
       const int64_t rest = std::ssize(group.rows) - begin;
       const int64_t size = std::min({block, runner.rows_at_once, rest});
@@ -241,14 +241,14 @@ Perplexity collect(const TextRows& text, const Scored& scored, Study& study) {
   std::vector<double> nll_sums;
   std::vector<int64_t> tokens;
   perplexity.summary = summarize_perplexity(perplexity.losses(nll_sums, tokens));
-  constexpr size_t kGlimpse = 60;
+  constexpr size_t kExcerptWidth = 60;
   for (const int64_t position : perplexity.summary.worst) {
     const auto p = static_cast<size_t>(position);
     const RowScore& row = perplexity.rows[p];
     perplexity.worst.push_back(
         {.row = row.row,
          .perplexity = std::exp(row.nll_sum / static_cast<double>(row.tokens)),
-         .glimpse = glimpse(scored.model->tokenizer, text.rows[p], kGlimpse)});
+         .excerpt = excerpt(scored.model->tokenizer, text.rows[p], kExcerptWidth)});
   }
   return perplexity;
 }

@@ -206,9 +206,9 @@ TEST_F(RunnerTest, ProgressCountsUpToItsTotal) {
   int64_t last = -1;
   const ProgressFn progress = [&](const Progress& p) {
     EXPECT_EQ(p.unit, "tokens");
-    EXPECT_GT(p.done_bytes, last);
-    EXPECT_LT(p.done_bytes, p.total_bytes);
-    last = p.done_bytes;
+    EXPECT_GT(p.done, last);
+    EXPECT_LT(p.done, p.total_bytes);
+    last = p.done;
   };
   complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 2), progress);
   EXPECT_GT(last, 0);

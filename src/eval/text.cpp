@@ -69,6 +69,20 @@ std::string_view bos_name(Bos bos) {
   return "";
 }
 
+std::optional<TextFormat> parse_text_format(std::string_view name) {
+  for (const TextFormat format : {TextFormat::kWikitext, TextFormat::kPlain}) {
+    if (text_format_name(format) == name) return format;
+  }
+  return std::nullopt;
+}
+
+std::optional<Bos> parse_bos(std::string_view name) {
+  for (const Bos bos : {Bos::kStart, Bos::kEveryRow, Bos::kNone}) {
+    if (bos_name(bos) == name) return bos;
+  }
+  return std::nullopt;
+}
+
 std::string_view precision_name(Precision precision) {
   return precision == Precision::kF32 ? "f32" : "bf16";
 }
@@ -127,7 +141,7 @@ TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions
   return rows;
 }
 
-std::string glimpse(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
+std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
   // A token is seldom less than a character; text that is not shown is not decoded.
   const std::string text = tokenizer.decode(row.first(std::min(row.size(), 2 * width)), false);
   std::string shown;

@@ -132,8 +132,8 @@ TEST_F(TextTest, ATextShorterThanARowSaysWhatWouldWork) {
 TEST_F(TextTest, AGlimpseShowsNoControlCharacters) {
   const std::vector<TokenId> ids =
       tokenizer_.encode("a\n\tb\x1b[31m\x7f caf\xc3\xa9 \xc2\x9b!", Specials::kNone);
-  EXPECT_EQ(glimpse(tokenizer_, ids, 60), "a\\n\\tb\\x1b[31m\\x7f caf\xc3\xa9 \\x9b!");
-  EXPECT_EQ(glimpse(tokenizer_, ids, 4), "a\\n");
+  EXPECT_EQ(excerpt(tokenizer_, ids, 60), "a\\n\\tb\\x1b[31m\\x7f caf\xc3\xa9 \\x9b!");
+  EXPECT_EQ(excerpt(tokenizer_, ids, 4), "a\\n");
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ void fit_all(const Checkpoint& checkpoint, Study& study, const DemoRequest& requ
   };
   const std::vector<int64_t> budgets = budgets_of(checkpoint.bytes(), demo.min_safe_bytes);
   PlanRequest published = plan;
-  published.method = Method::kRam;
+  published.method = Method::kPublished;
   const Curves curves = measure_curves_for(checkpoint, study, published.method, plan.dtype, false,
                                            request.resources.threads, events.progress);
   published.budget_bytes =
@@ -119,6 +119,23 @@ fs::path find_demo_model(const std::string& program) {
        "the bundled model (models/demo) is not near {}: say where with --model or "
        "RAM_DEMO_MODEL",
        folder.empty() ? program : folder.string());
+}
+
+nlohmann::ordered_json demo_folders_json(const std::vector<DemoFolder>& folders) {
+  nlohmann::ordered_json document = nlohmann::ordered_json::array();
+  for (const DemoFolder& one : folders) {
+    const Plan& plan = one.plan();
+    document.push_back({{"out", one.folder.string()},
+                        {"method", method_name(plan.method)},
+                        {"budget_bytes", plan.budget_bytes},
+                        {"total_bytes", plan.total_bytes},
+                        {"bits_per_weight", plan.bits_per_weight},
+                        {"objective", plan.objective},
+                        {"lower_bound", plan.lower_bound},
+                        {"verified", one.whole()},
+                        {"problems", one.result.report.problems}});
+  }
+  return document;
 }
 
 Demo run_demo(const Checkpoint& checkpoint, Study& study, const DemoRequest& request,

@@ -48,8 +48,7 @@ std::vector<Harm> draw_noise(const NoiseRequest& request, const Checkpoint& orig
     original.check_unchanged();
     drawn.push_back(harm_of(kl / static_cast<double>(text.scored_tokens()), {nll, tokens}, loss));
     if (!progress) continue;
-    progress(
-        {.phase = "noise", .done_bytes = seed + 1, .total_bytes = request.seeds, .unit = "seeds"});
+    progress({.phase = "noise", .done = seed + 1, .total = request.seeds, .counted = "seeds"});
   }
   return drawn;
 }

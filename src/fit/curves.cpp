@@ -66,9 +66,9 @@ Curves measure_curves_for(const Checkpoint& checkpoint, Study& study, Method met
                                   .past_cache = past_cache};
   Curves curves;
   curves.stored = measure_curves(checkpoint, study, options, &curves.stats, progress);
-  if (planning_encoder(method) != Encoder::kReference) return curves;
+  if (planning_encoder(method) != Encoder::kSimulated) return curves;
   AnalyzeOptions simulated = options;
-  simulated.encoder = Encoder::kReference;
+  simulated.encoder = Encoder::kSimulated;
   simulated.rehash = false;
   AnalyzeStats stats;
   curves.simulated = measure_curves(checkpoint, study, simulated, &stats, progress);

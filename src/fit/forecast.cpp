@@ -59,7 +59,7 @@ WeightSpeed time_weights(const Checkpoint& checkpoint, DType dtype, int threads)
                 }) /
                 each / threads;
   const AffineFormat format = kAffineFormats[static_cast<size_t>(std::countr_zero(formats))];
-  std::vector<uint32_t> codes(static_cast<size_t>(count * format.bits / 32 + 1));
+  std::vector<uint32_t> codes(static_cast<size_t>(code_words(count, format) + 1));
   const auto groups = static_cast<size_t>(count / format.group_size * dtype_bits(dtype) / 8);
   std::vector<std::byte> scales(groups);
   std::vector<std::byte> biases(groups);

@@ -102,7 +102,7 @@ PlanRequest as_it_is(PlanRequest request) {
 
 void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& request,
                          const fs::path& out, bool force) {
-  const OutState state = check_place(checkpoint, out, force);
+  const OutState state = check_out_folder(checkpoint, out, force);
   if (state == OutState::kThere && !force) check_existing(checkpoint, request, out);
   const int64_t needed = expected_bytes(checkpoint, request);
   need_files_for(needed, needs_calibration(request) ? std::ssize(checkpoint.files) : 0,

@@ -145,7 +145,7 @@ double SharedTime::next_share_s() const {
 
 Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack, int64_t budget_bytes,
                          double time_limit_s) {
-  if (request.method == Method::kRam) return solve_greedy_pairs(knapsack, budget_bytes);
+  if (request.method == Method::kPublished) return solve_greedy_pairs(knapsack, budget_bytes);
   return solve_knapsack(knapsack, budget_bytes, time_limit_s);
 }
 

@@ -141,7 +141,7 @@ TEST(UniformBeside, IsRoundedPlainlyWhateverThePlansEncoderGains) {
 TEST(UniformBeside, AFormatThatAUnitCannotHaveByThePlansLossIsPassedOver) {
   PlanningModel model(tiny_experts());
   PlanRequest request = model.with_budget(model.checkpoint.bytes() / 3);
-  request.method = Method::kRam;
+  request.method = Method::kPublished;
   const Plan plan = model.plan(request).plan.value();
   const auto before = uniform_beside(model.input(), plan);
   ASSERT_TRUE(before);

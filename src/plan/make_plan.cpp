@@ -150,7 +150,7 @@ std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
   // Unquantized modules need the fewest JSON entries, so the plan with the least loss may fit where
   // no share of the budget would reach it.
   if (std::optional<Plan> whole = planner.least_loss(budget)) return whole;
-  const bool greedy = planner.request.method == Method::kRam;
+  const bool greedy = planner.request.method == Method::kPublished;
   std::optional<Plan> best =
       greedy ? plan_in_rounds(planner, budget, least) : plan_on_grid(planner, budget, least);
   return best ? std::move(best) : std::move(least);
@@ -229,7 +229,7 @@ void add_notes(const PlanInput& input, const PlanRequest& request, const Objecti
             : fmt::format("--allow-unsafe: {} units are below {} dB: {}", lifted.size(),
                           request.veto_db, joined(lifted)));
   }
-  if (result.plan && request.method != Method::kRam && request.method != Method::kUniform &&
+  if (result.plan && request.method != Method::kPublished && request.method != Method::kUniform &&
       result.plan->lower_bound < result.plan->objective) {
     result.notes.push_back(fmt::format(
         "the solver reached its time limit: the plan's loss is within {} of the least possible",
@@ -250,7 +250,7 @@ PlanResult make_plan(const PlanInput& input, const PlanRequest& asked) {
     fail(Code::kUsage, "{} of --budget, --bpw, --uniform: give exactly one", targets);
   }
   if (request.uniform) request.method = Method::kUniform;
-  RAM_CHECK(request.method != Method::kRam || input.simulated != nullptr);
+  RAM_CHECK(request.method != Method::kPublished || input.simulated != nullptr);
 
   const Objective objective = make_objective(input, request);
   const PlanKnapsack knapsack = make_knapsack(objective, request.allow_unsafe);

@@ -129,7 +129,7 @@ TEST(MakePlan, APinThatMatchesNothingOrCannotBeStoredIsRefused) {
 TEST(MakePlan, ThePublishedMethodUsesItsMenuItsCurvesAndItsFirstPower) {
   const PlanningModel model(tiny_experts());
   PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
-  request.method = Method::kRam;
+  request.method = Method::kPublished;
   const Plan plan = model.plan(request).plan.value();
   EXPECT_EQ(plan.menu, (std::vector<AffineFormat>{
                            {4, 32}, {4, 64}, {4, 128}, {6, 32}, {6, 64}, {8, 64}, {8, 128}}));
@@ -138,7 +138,7 @@ TEST(MakePlan, ThePublishedMethodUsesItsMenuItsCurvesAndItsFirstPower) {
     if (!plan.units[u].format) continue;
     const int index = format_index(*plan.units[u].format);
     EXPECT_EQ(plan.units[u].nrmse, model.stored.units[u].nrmse(index, Encoder::kMlx));
-    loss += *plan.units[u].prior * model.simulated.units[u].nrmse(index, Encoder::kReference);
+    loss += *plan.units[u].prior * model.simulated.units[u].nrmse(index, Encoder::kSimulated);
   }
   EXPECT_NEAR(plan.objective, loss, 1e-12 * loss);
   EXPECT_LE(plan.lower_bound, plan.objective);

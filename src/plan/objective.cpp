@@ -22,12 +22,12 @@ const std::vector<AffineFormat>& published_menu() {
 
 std::vector<AffineFormat> effective_menu(const PlanRequest& request) {
   std::vector<AffineFormat> menu = request.menu;
-  if (menu.empty() && request.method == Method::kRam) menu = published_menu();
+  if (menu.empty() && request.method == Method::kPublished) menu = published_menu();
   if (menu.empty()) menu.assign(kAffineFormats.begin(), kAffineFormats.end());
   // @source reference-method.md: min_bits is 4 by default in the newest paper.
-  const int min_bits = request.min_bits > 0             ? request.min_bits
-                       : request.method == Method::kRam ? 4
-                                                        : 2;
+  const int min_bits = request.min_bits > 0                   ? request.min_bits
+                       : request.method == Method::kPublished ? 4
+                                                              : 2;
   std::erase_if(menu, [&](AffineFormat format) { return format.bits < min_bits; });
   if (menu.empty()) {
     fail(Code::kUsage,
@@ -105,7 +105,7 @@ std::vector<int> published_order() {
 }
 
 double method_loss(Method method, double prior, double nrmse) {
-  return method == Method::kRam ? prior * nrmse : prior * nrmse * nrmse;
+  return method == Method::kPublished ? prior * nrmse : prior * nrmse * nrmse;
 }
 
 double coefficient_of(const Unit& unit, const PlanRequest& request) {
@@ -137,10 +137,6 @@ double unit_prior(const Unit& unit, int layers, const PlanRequest& request) {
   if (unit.layer == 0) return request.first_layer_prior;
   if (unit.layer >= 0 && unit.layer == layers - 1) return request.last_layer_prior;
   return 1;
-}
-
-std::string unit_format_name(UnitFormat format, DType dtype) {
-  return format ? format_name(*format) : std::string(weight_dtype_name(dtype));
 }
 
 const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format) {

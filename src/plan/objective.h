@@ -60,7 +60,4 @@ double unit_prior(const Unit& unit, int layers, const PlanRequest& request);
 /// @param pattern a name in which `*` matches any characters.
 bool matches(std::string_view pattern, std::string_view text);
 
-/// @return "4:64", or "bf16", "f16", "f32" for an unquantized unit.
-std::string unit_format_name(UnitFormat format, DType dtype);
-
 }  // namespace ram

@@ -372,7 +372,7 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   const std::optional<DType> dtype =
       json.contains("dtype") ? parse_weight_dtype(reader.text(json, "dtype")) : DType::kBF16;
   if (!method) reader.bad(fmt::format("unknown method {}", json_shown(json["method"])));
-  if (!encoder || encoder == Encoder::kReference)
+  if (!encoder || encoder == Encoder::kSimulated)
     reader.bad(fmt::format("cannot write encoder {}", json_shown(json["encoder"])));
   if (!dtype) reader.bad(fmt::format("unknown dtype {}", json_shown(json["dtype"])));
   plan.method = *method;

@@ -38,7 +38,7 @@ TEST(PlanJson, AnUneditedPlanComesBackAsItWas) {
   request.keep = {Role::kNorm};
   request.role_priors[Role::kExpert] = 1.25;
   request.first_layer_prior = 4;
-  for (const Method method : {Method::kSquared, Method::kRam, Method::kUniform}) {
+  for (const Method method : {Method::kSquared, Method::kPublished, Method::kUniform}) {
     request.method = method;
     if (method == Method::kUniform) {
       request.budget_bytes.reset();
@@ -49,6 +49,19 @@ TEST(PlanJson, AnUneditedPlanComesBackAsItWas) {
     EXPECT_EQ(render_plan(again), text);
     EXPECT_EQ(request_options(again.request), request_options(request));
   }
+}
+
+TEST(PlanJson, ThePublishedMethodIsReadByItsFormerNameToo) {
+  const PlanningModel model(tiny_experts());
+  PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
+  request.method = Method::kPublished;
+  const std::string text = render_plan(model.plan(request).plan.value());
+  const std::string now = "\"method\": \"published\"";
+  ASSERT_THAT(text, HasSubstr(now));
+  std::string former = text;
+  former.replace(former.find(now), now.size(), "\"method\": \"ram\"");
+  EXPECT_EQ(render_plan(parse_plan(former, "plan.json")),
+            render_plan(parse_plan(text, "plan.json")));
 }
 
 TEST(PlanJson, CoefficientsAndGainsComeBackAndAreMultiplied) {

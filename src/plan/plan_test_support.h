@@ -47,7 +47,7 @@ class PlanningModel {
   explicit PlanningModel(const testing::TinyModel& model = {}, unsigned seed = 1)
       : checkpoint(open(folder_ / "model", model)),
         stored(invented_curves(checkpoint, Encoder::kMlx, seed)),
-        simulated(invented_curves(checkpoint, Encoder::kReference, seed)) {}
+        simulated(invented_curves(checkpoint, Encoder::kSimulated, seed)) {}
 
   PlanInput input() const { return {checkpoint, stored, &simulated}; }
 

@@ -1,6 +1,8 @@
 // Finds plan.json: the file itself, or the folder that contains it.
 #include "ram/error.h"
 #include "ram/file.h"
+#include "ram/json.h"
+#include "ram/json_tree.h"
 #include "ram/plan.h"
 
 namespace ram {
@@ -28,6 +30,20 @@ Plan read_plan(const fs::path& path) {
          path.string());
   }
   return parse_plan(read_text_file(file, kLargestPlan), file.string());
+}
+
+std::optional<std::string> plan_text(const fs::path& folder) {
+  const fs::path file = folder / "plan.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
+  try {
+    std::string text = read_text_file(file, kLargestPlan);
+    const JsonTree plan(parse_json(text, file.string()));
+    const bool ours = plan->is_object() && plan->contains("ram_plan");
+    return ours ? std::optional(std::move(text)) : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace ram

@@ -14,8 +14,8 @@ std::string_view method_name(Method method) {
   switch (method) {
     case Method::kSquared:
       return "squared";
-    case Method::kRam:
-      return "ram";
+    case Method::kPublished:
+      return "published";
     case Method::kUniform:
       return "uniform";
     case Method::kMeasured:
@@ -27,17 +27,23 @@ std::string_view method_name(Method method) {
 
 std::optional<Method> parse_method(std::string_view name) {
   for (const Method method :
-       {Method::kSquared, Method::kRam, Method::kUniform, Method::kMeasured}) {
+       {Method::kSquared, Method::kPublished, Method::kUniform, Method::kMeasured}) {
     if (method_name(method) == name) return method;
   }
+  if (name == "ram") return Method::kPublished;
   return std::nullopt;
+}
+
+std::string current_method_name(std::string_view name) {
+  const std::optional<Method> method = parse_method(name);
+  return std::string(method ? method_name(*method) : name);
 }
 
 std::string_view encoder_name(Encoder encoder) {
   switch (encoder) {
     case Encoder::kMlx:
       return "mlx";
-    case Encoder::kReference:
+    case Encoder::kSimulated:
       return "reference";
     case Encoder::kSearch:
       return "search";
@@ -50,14 +56,14 @@ std::string_view encoder_name(Encoder encoder) {
 
 std::optional<Encoder> parse_encoder(std::string_view name) {
   for (const Encoder encoder :
-       {Encoder::kMlx, Encoder::kReference, Encoder::kSearch, Encoder::kFeedback}) {
+       {Encoder::kMlx, Encoder::kSimulated, Encoder::kSearch, Encoder::kFeedback}) {
     if (encoder_name(encoder) == name) return encoder;
   }
   return std::nullopt;
 }
 
 Encoder planning_encoder(Method method) {
-  return method == Method::kRam ? Encoder::kReference : Encoder::kMlx;
+  return method == Method::kPublished ? Encoder::kSimulated : Encoder::kMlx;
 }
 
 namespace {
@@ -98,7 +104,7 @@ std::string request_options(const PlanRequest& request) {
   if (request.budget_bytes) add(fmt::format("--budget {}", *request.budget_bytes));
   if (request.bits_per_weight) add(fmt::format("--bpw {}", *request.bits_per_weight));
   if (request.uniform) add("--uniform " + format_name(*request.uniform));
-  if (request.method == Method::kRam) add("--method ram");
+  if (request.method == Method::kPublished) add("--method published");
   if (request.method == Method::kMeasured) add("--method measured");
   if (request.encoder != defaults.encoder) {
     add(fmt::format("--encoder {}", encoder_name(request.encoder)));

@@ -11,7 +11,7 @@ namespace {
 
 TEST(Sweep, MoreBytesNeverLoseMoreAndTheEndsAreTheSmallestSafeAndTheUnquantizedModel) {
   const PlanningModel model(tiny_experts());
-  for (const Method method : {Method::kSquared, Method::kRam}) {
+  for (const Method method : {Method::kSquared, Method::kPublished}) {
     PlanRequest request;
     request.method = method;
     const Sweep sweep = sweep_plans(model.input(), request, 24);

@@ -60,8 +60,9 @@ double RoleShare::bits_per_weight() const {
   return weights > 0 ? 8.0 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
 }
 
-std::string format_text(UnitFormat format, DType dtype) {
-  return unit_format_name(format, dtype);
+double loss_per_mb(const Plan& plan, const PlannedUnit& unit) {
+  constexpr double kMegabyte = 1e6;
+  return unit_loss(plan, unit) * kMegabyte / static_cast<double>(unit.bytes);
 }
 
 std::map<Role, RoleShare> role_shares(const Checkpoint& checkpoint, const Plan& plan) {
@@ -72,7 +73,7 @@ std::map<Role, RoleShare> role_shares(const Checkpoint& checkpoint, const Plan& 
     share.units += 1;
     share.weights += unit.weights;
     share.bytes += unit.bytes;
-    share.formats[format_text(unit.format, plan.dtype)] += 1;
+    share.formats[unit_format_name(unit.format, plan.dtype)] += 1;
   }
   return shares;
 }

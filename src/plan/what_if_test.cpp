@@ -1,9 +1,9 @@
 // Effects of other budgets, and each role's share of a plan.
-#include "ram/what_if.h"
-
 #include <numeric>
 
 #include <gtest/gtest.h>
+
+#include "ram/what_if_json.h"
 
 #include "plan_test_support.h"
 
@@ -92,6 +92,52 @@ TEST_F(WhatIf, TheEstimateOfTheSmallestSafeSizeIsNearIt) {
   EXPECT_GT(estimate, 0.5 * static_cast<double>(model_.min_safe_bytes()));
   EXPECT_LT(estimate, 2.0 * static_cast<double>(model_.min_safe_bytes()));
   EXPECT_TRUE(is_kept(model_.checkpoint.units.back(), {model_.checkpoint.units.back().role}));
+}
+
+TEST_F(WhatIf, DocumentsSayWhatThePlanHas) {
+  const std::vector<size_t> units = by_loss_per_byte(plan_);
+  const auto next = next_megabyte(model_.input(), plan_);
+  const auto document = explanation_json(model_.input(), plan_, units, next, std::nullopt);
+  EXPECT_EQ(document.at("objective"), plan_.objective);
+  ASSERT_EQ(document.at("units").size(), units.size());
+  const PlannedUnit& worst = plan_.units[units.front()];
+  EXPECT_EQ(document.at("units").at(0).at("name"), worst.name);
+  EXPECT_EQ(document.at("units").at(0).at("loss_per_mb"),
+            unit_loss(plan_, worst) * 1e6 / static_cast<double>(worst.bytes));
+  EXPECT_EQ(document.at("next_mb").at("steps").size(), next->changes.size());
+  EXPECT_FALSE(document.contains("over_bytes"));
+  Plan over = plan_;
+  over.budget_bytes = over.total_bytes - 1;
+  const auto too_large = explanation_json(model_.input(), over, {}, std::nullopt, std::nullopt);
+  EXPECT_EQ(too_large.at("over_bytes"), 1);
+  EXPECT_TRUE(too_large.at("within_budget").is_null());
+  EXPECT_TRUE(too_large.at("next_mb").is_null());
+}
+
+TEST_F(WhatIf, AnExplanationsDocumentHasItsChoices) {
+  const UnitExplanation why = explain_unit(model_.input(), plan_, plan_.units.front().name);
+  const auto document = explanation_json(why, plan_.dtype);
+  EXPECT_EQ(document.at("name"), plan_.units.front().name);
+  ASSERT_EQ(document.at("choices").size(), why.choices.size());
+  for (size_t i = 0; i < why.choices.size(); ++i) {
+    EXPECT_EQ(document.at("choices").at(i).at("chosen"), why.choices[i].chosen);
+    EXPECT_EQ(document.at("choices").at(i).at("allowed"), !why.choices[i].vetoed);
+  }
+}
+
+TEST_F(WhatIf, AModelsDocumentHasItsUnits) {
+  const Checkpoint& checkpoint = model_.checkpoint;
+  const auto document = model_json(checkpoint, {Role::kNorm});
+  EXPECT_EQ(document.at("bytes"), checkpoint.bytes());
+  EXPECT_EQ(document.at("quantized"), false);
+  ASSERT_EQ(document.at("units").size(), checkpoint.units.size());
+  int64_t bytes = 0;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    EXPECT_EQ(document.at("units").at(u).at("name"), checkpoint.units[u].name);
+    EXPECT_EQ(document.at("units").at(u).at("kept"), is_kept(checkpoint.units[u], {Role::kNorm}));
+    bytes += checkpoint.stored_bytes(checkpoint.units[u]);
+  }
+  EXPECT_EQ(bytes, checkpoint.bytes());
 }
 
 }  // namespace

@@ -13,14 +13,10 @@
 namespace ram {
 namespace {
 
-int64_t element_bytes(DType dtype) {
-  return dtype_bits(dtype) / 8;
-}
-
 /// Element `index` of a matrix, cast to `dtype`.
 float load(const std::byte* weights, DType source, int64_t index, DType dtype) {
   float value = 0;
-  to_f32(weights + index * element_bytes(source), source, 1, &value);
+  to_f32(weights + index * dtype_bytes(source), source, 1, &value);
   if (source == dtype) return value;
   std::byte narrow[4];
   from_f32(&value, dtype, 1, narrow);
@@ -77,7 +73,7 @@ void affine_encode_ref(const std::byte* weights, DType source, int64_t rows, int
                        AffineFormat format, DType dtype, uint32_t* codes, std::byte* scales,
                        std::byte* biases) {
   const int64_t size = format.group_size;
-  const int64_t words = size * format.bits / 32;
+  const int64_t words = code_words(size, format);
   std::vector<float> group(static_cast<size_t>(size));
   std::vector<uint8_t> group_codes(group.size());
   for (int64_t g = 0; g < rows * cols / size; ++g) {
@@ -85,8 +81,8 @@ void affine_encode_ref(const std::byte* weights, DType source, int64_t rows, int
       group[static_cast<size_t>(i)] = load(weights, source, g * size + i, dtype);
     }
     const GroupRule rule = group_rule(group.data(), format.group_size, format.bits, Encoder::kMlx);
-    from_f32(&rule.scale, dtype, 1, scales + g * element_bytes(dtype));
-    from_f32(&rule.bias, dtype, 1, biases + g * element_bytes(dtype));
+    from_f32(&rule.scale, dtype, 1, scales + g * dtype_bytes(dtype));
+    from_f32(&rule.bias, dtype, 1, biases + g * dtype_bytes(dtype));
     for (int64_t i = 0; i < size; ++i) {
       group_codes[static_cast<size_t>(i)] =
           static_cast<uint8_t>(code_of(group[static_cast<size_t>(i)], rule, top_code(format.bits)));

@@ -11,7 +11,7 @@ namespace ram {
 /// `eps`
 inline constexpr float kMlxLeastScale = 1e-7F;
 /// The same of the published simulated quantizer. @source docs/reference-method.md
-inline constexpr float kReferenceLeastScale = 1e-12F;
+inline constexpr float kSimulatedLeastScale = 1e-12F;
 
 /// How a group is coded, before anything is rounded to the stored dtype.
 struct GroupRule {
@@ -38,7 +38,7 @@ inline GroupRule mlx_rule(float lo, float hi, int bits) {
 
 /// The published simulated quantizer. @source docs/reference-method.md
 inline GroupRule reference_rule(float lo, float hi, int bits) {
-  return {std::max((hi - lo) / top_code(bits), kReferenceLeastScale), lo};
+  return {std::max((hi - lo) / top_code(bits), kSimulatedLeastScale), lo};
 }
 
 /// The code of a weight, as a float. A NaN quotient (0 / 0: a constant group of huge

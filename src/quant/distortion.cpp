@@ -164,7 +164,7 @@ Distortion distortion_vector(const DistortionJob& job) {
   for (int64_t first = 0; first < job.count; first += kDistortionBlock) {
     fill_block(block, job, first);
     const bool added = job.encoder == Encoder::kMlx ? add_block<Encoder::kMlx>(block, job)
-                                                    : add_block<Encoder::kReference>(block, job);
+                                                    : add_block<Encoder::kSimulated>(block, job);
     if (!added) {
       add_outside_block(job, first, sums.outside);
       continue;

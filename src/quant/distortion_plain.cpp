@@ -76,14 +76,14 @@ Distortion DistortionLanes::total() const {
 
 void add_outside_block(const DistortionJob& job, int64_t first, Distortion& sums) {
   const int64_t count = std::min(kDistortionBlock, job.count - first);
-  sums += distortion_truth(job.weights + first * (dtype_bits(job.source) / 8), job.source, 1, count,
+  sums += distortion_truth(job.weights + first * dtype_bytes(job.source), job.source, 1, count,
                            job.formats, job.dtype, job.encoder);
 }
 
 Distortion distortion_plain(const DistortionJob& job) {
   DistortionLanes sums;
   FloatBlock block;
-  const int64_t element = dtype_bits(job.source) / 8;
+  const int64_t element = dtype_bytes(job.source);
   for (int64_t first = 0; first < job.count; first += kDistortionBlock) {
     const int64_t count = std::min(kDistortionBlock, job.count - first);
     block.weights.fill(0);

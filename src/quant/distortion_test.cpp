@@ -6,7 +6,7 @@
 namespace ram {
 namespace {
 
-constexpr std::array<Encoder, 2> kEncoders = {Encoder::kMlx, Encoder::kReference};
+constexpr std::array<Encoder, 2> kEncoders = {Encoder::kMlx, Encoder::kSimulated};
 
 struct Shape {
   int64_t rows;
@@ -60,7 +60,7 @@ TEST(Distortion, EveryKindOfVectorGivesTheBitsOfPlainCode) {
   for (const Kind kind : kKinds) {
     for (const DType dtype : kWeightDtypes) {
       expect_plain_bits(kind, {17, 160}, dtype, Encoder::kMlx);
-      expect_plain_bits(kind, {1, 384}, dtype, Encoder::kReference);
+      expect_plain_bits(kind, {1, 384}, dtype, Encoder::kSimulated);
     }
   }
 }
@@ -144,7 +144,7 @@ TEST(Distortion, IsWithinAMillionthOfWhatIsStored) {
     for (const DType dtype : kWeightDtypes) {
       const std::vector<std::byte> weights = as_dtype(values, dtype);
       for (const Encoder encoder : kEncoders) {
-        if (kind != Kind::kGaussian && encoder == Encoder::kReference) continue;
+        if (kind != Kind::kGaussian && encoder == Encoder::kSimulated) continue;
         const uint32_t formats = formats_for_cols(shape.cols);
         const Distortion found = measure_distortion(weights.data(), dtype, shape.rows, shape.cols,
                                                     formats, dtype, encoder);

@@ -151,7 +151,7 @@ void encode_vector(const std::byte* weights, DType source, int64_t count, Affine
     if (format.group_size == 64) set_codes<64>(block, format.bits);
     if (format.group_size == 128) set_codes<128>(block, format.bits);
     pack(block, here, format.bits);
-    std::memcpy(codes + first * format.bits / 32, block.packed,
+    std::memcpy(codes + code_words(first, format), block.packed,
                 static_cast<size_t>(here * format.bits / 8));
   }
 }
@@ -175,7 +175,7 @@ void decode_vector(const uint32_t* codes, const std::byte* scales, const std::by
   const int64_t stored = dtype == DType::kF32 ? 4 : 2;
   for (int64_t first = 0; first < count; first += kBlockWeights) {
     const int64_t here = std::min<int64_t>(kBlockWeights, count - first);
-    std::memcpy(block.packed, codes + first * format.bits / 32,
+    std::memcpy(block.packed, codes + code_words(first, format),
                 static_cast<size_t>(here * format.bits / 8));
     unpack(block, here, format.bits);
     for (int64_t i = 0; i < here; i += kWidth) {

@@ -38,6 +38,13 @@ std::string format_name(AffineFormat format) {
   return fmt::format("{}:{}", format.bits, format.group_size);
 }
 
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  names.reserve(kAffineFormats.size());
+  for (const AffineFormat format : kAffineFormats) names.push_back(format_name(format));
+  return names;
+}
+
 std::optional<AffineFormat> parse_format(std::string_view text) {
   for (const AffineFormat& format : kAffineFormats) {
     if (format_name(format) == text) return format;
@@ -49,8 +56,7 @@ int64_t encoded_bytes(int64_t rows, int64_t cols, AffineFormat format, DType sca
   RAM_CHECK(format_index(format) >= 0 && rows >= 0 && cols >= 0 && cols % format.group_size == 0);
   // Of one group: its codes fill whole words (32 codes are `bits` words), and it has a scale and a
   // bias.
-  const int64_t group_bytes =
-      format.group_size / 8 * format.bits + 2 * (dtype_bits(scale_dtype) / 8);
+  const int64_t group_bytes = format.group_size / 8 * format.bits + 2 * dtype_bytes(scale_dtype);
   const std::optional<int64_t> groups = checked_mul(rows, cols / format.group_size);
   const std::optional<int64_t> bytes = checked_mul(groups.value_or(-1), group_bytes);
   if (!bytes) {

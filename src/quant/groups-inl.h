@@ -118,7 +118,7 @@ HWY_INLINE VectorRule mlx_rules(VF lo, VF hi, VF top) {
 /// reference_rule.
 HWY_INLINE VectorRule reference_rules(VF lo, VF hi, VF top) {
   const VF step = hn::Div(hn::Sub(hi, lo), top);
-  return {hn::Max(step, hn::Set(F(), kReferenceLeastScale)), lo};
+  return {hn::Max(step, hn::Set(F(), kSimulatedLeastScale)), lo};
 }
 
 }  // namespace ram::HWY_NAMESPACE

@@ -29,13 +29,13 @@ struct Encoded {
   bool operator==(const Encoded&) const = default;
 
   Encoded(int64_t weights, AffineFormat format, DType dtype)
-      : codes(static_cast<size_t>(weights * format.bits / 32)),
-        scales(static_cast<size_t>(weights / format.group_size * dtype_bits(dtype) / 8)),
+      : codes(static_cast<size_t>(code_words(weights, format))),
+        scales(static_cast<size_t>(scale_bytes(weights, format, dtype))),
         biases(scales.size()) {}
 };
 
 inline std::vector<std::byte> as_dtype(const std::vector<float>& values, DType dtype) {
-  std::vector<std::byte> bytes(values.size() * static_cast<size_t>(dtype_bits(dtype) / 8));
+  std::vector<std::byte> bytes(values.size() * static_cast<size_t>(dtype_bytes(dtype)));
   from_f32(values.data(), dtype, static_cast<int64_t>(values.size()), bytes.data());
   return bytes;
 }
@@ -173,7 +173,7 @@ inline std::vector<VectorCase> mlx_vectors() {
     std::istringstream(line) >> next.name >> dtype >> next.rows >> next.cols >> formats;
     next.dtype = parse_weight_dtype(dtype).value();
     const int64_t weights = next.rows * next.cols;
-    next.weights.resize(static_cast<size_t>(weights * dtype_bits(next.dtype) / 8));
+    next.weights.resize(static_cast<size_t>(weights * dtype_bytes(next.dtype)));
     read_into(in, next.weights);
     std::istringstream list(formats);
     for (std::string text; std::getline(list, text, ',');) {

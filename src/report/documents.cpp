@@ -3,6 +3,7 @@
 
 #include "ram/json.h"
 #include "ram/json_tree.h"
+#include "ram/plan.h"
 #include "ram/text.h"
 
 namespace ram {
@@ -30,7 +31,7 @@ ReportPlan read_plan_document(const StudyDocument& document, const std::string& 
   try {
     const JsonTree tree = tree_of(document, study);
     const Json& json = *tree;
-    ReportPlan plan{.method = json.at("method").get<std::string>(),
+    ReportPlan plan{.method = current_method_name(json.at("method").get<std::string>()),
                     .encoder = json.at("encoder").get<std::string>(),
                     .calibration = json.value("request", Json::object()).value("calibration", ""),
                     .fingerprint = json.at("model").at("fingerprint").get<std::string>(),

@@ -12,6 +12,7 @@
 #include "ram/answer_table.h"
 #include "ram/curve_table.h"
 #include "ram/error.h"
+#include "ram/plan.h"
 #include "ram/text.h"
 
 #include "documents.h"
@@ -175,8 +176,8 @@ void list_left_out(Study& study, const Subject& subject,
 
 Series series_of(const std::optional<ReportPlan>& plan) {
   if (!plan) return Series::kOther;
-  if (plan->method == "uniform") return Series::kUniform;
-  return plan->method == "ram" ? Series::kPublished : Series::kOwn;
+  if (plan->method == method_name(Method::kUniform)) return Series::kUniform;
+  return plan->method == method_name(Method::kPublished) ? Series::kPublished : Series::kOwn;
 }
 
 std::vector<ReportModel> gather_models(Study& study, Subject& subject,
@@ -225,6 +226,20 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
   return models;
 }
 
+// A sweep of an earlier version names its method as that version did. One of each method is shown.
+template <typename Record>
+void add_sweep(std::vector<Record>& sweeps, Record sweep) {
+  const std::string name = current_method_name(sweep.method);
+  const bool current = sweep.method == name;
+  sweep.method = name;
+  for (Record& other : sweeps) {
+    if (other.method != name) continue;
+    if (current) other = std::move(sweep);
+    return;
+  }
+  sweeps.push_back(std::move(sweep));
+}
+
 // Sweeps and curves of the source that the plans are of; of any source where there is no plan.
 void gather_documents(Study& study, const ReportOptions& options, ReportData& data) {
   std::string fingerprint;
@@ -238,7 +253,7 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
   }
   for (const StudyDocument& document : study.documents(SweepRecord::kKind)) {
     if (document.key.rfind(fingerprint + " ", 0) == 0) {
-      data.sweeps.push_back(read_record<SweepRecord>(document, options.study));
+      add_sweep(data.sweeps, read_record<SweepRecord>(document, options.study));
     }
   }
   for (const StudyDocument& document : study.documents(NoiseRecord::kKind)) {
@@ -256,7 +271,7 @@ void gather_documents(Study& study, const ReportOptions& options, ReportData& da
   }
   for (const StudyDocument& document : study.documents(MeasuredSweepRecord::kKind)) {
     if (original.empty() || document.key.rfind(original + " ", 0) != 0) continue;
-    data.measured_sweeps.push_back(read_record<MeasuredSweepRecord>(document, options.study));
+    add_sweep(data.measured_sweeps, read_record<MeasuredSweepRecord>(document, options.study));
   }
   for (const StudyDocument& document : study.documents(CurvesRecord::kKind)) {
     if (document.key == fingerprint)

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/plan.h"
 #include "ram/size.h"
 #include "ram/text.h"
 
@@ -323,7 +324,7 @@ std::string plan_section(const ReportData& data) {
         "<details{}><summary>{}</summary>\n", first ? " open" : "",
         escape_html(fmt::format("{}: {} of {} bytes asked for, method {}, encoder {}", model.label,
                                 plan.total_bytes, plan.budget_bytes, plan.method, plan.encoder)));
-    if (plan.method != "ram") {
+    if (plan.method != method_name(Method::kPublished)) {
       body += paragraph(fmt::format("Loss {:.6g}; no plan of this size can have less than {:.6g}.",
                                     plan.objective, plan.lower_bound),
                         "soft");

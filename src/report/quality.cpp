@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ram/plan.h"
 #include "ram/size.h"
 
 #include "html.h"
@@ -59,7 +60,7 @@ void guide_sizes(const ReportData& data, Plot& plot) {
   }
   if (min_safe > 0) plot.down(megabytes(static_cast<double>(min_safe)), "smallest safe size");
   for (const SweepRecord& sweep : data.sweeps) {
-    if (sweep.method == "ram") continue;
+    if (sweep.method == method_name(Method::kPublished)) continue;
     plot.down(megabytes(static_cast<double>(sweep.knee_bytes)), "knee of the prediction");
     break;
   }

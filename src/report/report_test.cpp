@@ -144,6 +144,34 @@ TEST_F(ReportTest, ShowsTheMeasuredCurveBesideItsFits) {
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
 
+TEST_F(ReportTest, KnowsThePublishedMethodByItsFormerNameToo) {
+  fill();
+  const auto put_sweep = [&](const std::string& method, int points) {
+    std::string list;
+    for (int i = 0; i < points; ++i) {
+      list += std::string(i > 0 ? "," : "") +
+              R"({"total_bytes": 400, "bits_per_weight": 4, "loss": 1})";
+    }
+    study_->put_document({.kind = "sweep",
+                          .key = "print " + method,
+                          .text = R"({"method": ")" + method +
+                                  R"(", "knee_total_bytes": 400, "points": [)" + list + "]}"});
+  };
+  put_sweep("ram", 1);
+  study_->put_document({.kind = "plan", .key = "small", .text = plan_text("ram", 400)});
+  ReportData data = gather(*study_, {});
+  ASSERT_EQ(data.sweeps.size(), 1U);
+  EXPECT_EQ(data.sweeps[0].method, "published");
+  const auto published = [](const ReportModel& model) {
+    return model.series == Series::kPublished && model.plan->method == "published";
+  };
+  EXPECT_TRUE(std::any_of(data.models.begin(), data.models.end(), published));
+  put_sweep("published", 2);
+  data = gather(*study_, {});
+  ASSERT_EQ(data.sweeps.size(), 1U);
+  EXPECT_EQ(data.sweeps[0].points.size(), 2U);
+}
+
 TEST_F(ReportTest, RefusesAnEmptyStudyAndADamagedDocument) {
   EXPECT_EQ(error_of().code(), Code::kMissing);
   EXPECT_THAT(error_of().what(), HasSubstr("ram compare"));

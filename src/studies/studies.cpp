@@ -75,6 +75,37 @@ std::vector<ModelUse> model_uses(Study& study) {
   return uses;
 }
 
+bool folder_exists(const std::string& folder) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(folder, ignored);
+}
+
+nlohmann::ordered_json model_uses_json(std::span<const ModelUse> uses) {
+  using Json = nlohmann::ordered_json;
+  Json models = Json::array();
+  for (const ModelUse& use : uses) {
+    Json folders = Json::array();
+    for (const EvaluatedModel& one : use.evaluated) {
+      folders.push_back({{"name", one.name},
+                         {"folder", one.folder},
+                         {"there", folder_exists(one.folder)},
+                         {"bytes", one.bytes},
+                         {"bits_per_weight", one.bits_per_weight}});
+    }
+    models.push_back({{"name", use.model.name},
+                      {"fingerprint", use.model.fingerprint},
+                      {"model_type", use.model.model_type},
+                      {"folder", use.model.folder},
+                      {"there", folder_exists(use.model.folder)},
+                      {"weights", use.model.weights},
+                      {"bytes", use.model.bytes},
+                      {"kept_bytes", use.kept_bytes},
+                      {"plans", use.plans},
+                      {"folders", std::move(folders)}});
+  }
+  return models;
+}
+
 void remove_models(Study& study, std::span<const std::string> fingerprints) {
   study.require_version(kVersion);
   const std::vector<ModelRecord> all = ModelTable(study).all();

@@ -115,6 +115,14 @@ TEST_F(StudiesTest, AModelIsListedWithWhatBelongsToIt) {
   ASSERT_EQ(uses[0].evaluated.size(), 2U);
   EXPECT_EQ(uses[0].evaluated[0].digest, "digest-a");
   EXPECT_EQ(uses[0].evaluated[1].digest, "out-a");
+  const auto document = model_uses_json(uses);
+  ASSERT_EQ(document.size(), 2U);
+  EXPECT_EQ(document.at(0).at("name"), "a");
+  EXPECT_EQ(document.at(0).at("kept_bytes"), uses[0].kept_bytes);
+  EXPECT_EQ(document.at(0).at("folders").size(), 2U);
+  EXPECT_EQ(document.at(0).at("there"), false);
+  EXPECT_TRUE(folder_exists(folder_.path().string()));
+  EXPECT_FALSE(folder_exists(path_.string())) << "a file";
 }
 
 TEST_F(StudiesTest, RemovingOneLeavesTheOtherWhole) {

@@ -11,6 +11,7 @@
 #include "ram/error.h"
 #include "ram/hash.h"
 #include "ram/json.h"
+#include "ram/number.h"
 #include "ram/size.h"
 #include "ram/text.h"
 
@@ -180,7 +181,7 @@ int64_t Document::integer(const char* field) const {
     constexpr size_t kMostDigits = 9;
     if (!digits.empty() && digits.size() <= kMostDigits &&
         digits.find_first_not_of("0123456789") == std::string::npos) {
-      return std::stoll(digits);
+      return static_cast<int64_t>(parse_number(digits).value_or(0));
     }
   }
   reject(fmt::format("field '{}' is not an integer: {}", field, value.dump().substr(0, 60)));

@@ -75,13 +75,13 @@ PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& to
   return prompt;
 }
 
-Answerer::Answerer(LanguageModel& model)
+ChoiceScorer::ChoiceScorer(LanguageModel& model)
     : model_(model), decoder_(model, model.checkpoint().config.max_positions) {}
 
 // The shared tokens are always fed separately, so that an answer is bitwise the same whether the
 // decoder already held them or not.
-std::vector<double> Answerer::score(const TokenRow& prefix, int64_t shared,
-                                    std::span<const Continuation> continuations) {
+std::vector<double> ChoiceScorer::score(const TokenRow& prefix, int64_t shared,
+                                        std::span<const Continuation> continuations) {
   const std::span<const int32_t> ids(prefix);
   shared = std::min(shared, std::ssize(prefix) - 1);
   const std::span<const int32_t> wanted = ids.first(static_cast<size_t>(shared));
@@ -106,7 +106,7 @@ std::vector<double> Answerer::score(const TokenRow& prefix, int64_t shared,
   return scores;
 }
 
-std::vector<double> Answerer::log_likelihoods(const PromptTokens& prompt) {
+std::vector<double> ChoiceScorer::log_likelihoods(const PromptTokens& prompt) {
   const TokenRow& first = prompt.rows.front();
   for (const TokenRow& row : prompt.rows) {
     if (std::ssize(row) <= longest_) continue;

@@ -60,7 +60,7 @@ class Counter {
   Counter(int64_t total, const ProgressFn& progress) : total_(total), progress_(progress) {}
   void show() const {
     if (!progress_) return;
-    progress_({.phase = "ask", .done_bytes = done_, .total_bytes = total_, .unit = "questions"});
+    progress_({.phase = "ask", .done = done_, .total = total_, .counted = "questions"});
   }
   void count() {
     ++done_;
@@ -101,11 +101,11 @@ struct Cost {
 };
 
 Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenizer,
-         const Checkpoint& checkpoint, Answerer& answerer, Study& study, Counter& counter) {
+         const Checkpoint& checkpoint, ChoiceScorer& scorer, Study& study, Counter& counter) {
   const int64_t context = checkpoint.config.max_positions;
   const auto start = Clock::now();
   auto kept = start;
-  const int64_t tokens_before = answerer.tokens();
+  const int64_t tokens_before = scorer.tokens();
   Cost cost;
   std::vector<TaskAnswer> answers;
   const auto keep = [&] {
@@ -125,7 +125,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
                         .group = question->group,
                         .answer = question->answer,
                         .cut = prompt.cut,
-                        .log_likelihoods = answerer.log_likelihoods(prompt)};
+                        .log_likelihoods = scorer.log_likelihoods(prompt)};
       answer.choice = choose(task, *question, answer.log_likelihoods);
       answers.push_back(std::move(answer));
       cost.naive_tokens += prompt.naive_tokens();
@@ -138,7 +138,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
     throw;
   }
   keep();
-  cost.tokens = answerer.tokens() - tokens_before;
+  cost.tokens = scorer.tokens() - tokens_before;
   cost.seconds = since(start);
   return cost;
 }
@@ -225,10 +225,10 @@ TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> task
                                        [](const Missing& own) { return own.questions.empty(); });
     if (!all_known) {
       LanguageModel model(std::move(models[m].checkpoint), options);
-      Answerer answerer(model);
+      ChoiceScorer scorer(model);
       for (size_t t = 0; t < run.tasks.size(); ++t) {
-        costs[t] = ask(run.tasks[t], missing[m][t], models[m].tokenizer, model.checkpoint(),
-                       answerer, study, counter);
+        costs[t] = ask(run.tasks[t], missing[m][t], models[m].tokenizer, model.checkpoint(), scorer,
+                       study, counter);
       }
     }
     AskedModel& asked = run.models.emplace_back();

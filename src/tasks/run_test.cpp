@@ -46,9 +46,9 @@ TEST(Answers, HaveTheHarnessesLogLikelihoods) {
   ASSERT_EQ(expected.size(), 5U);
   for (const auto& [name, questions] : expected.items()) {
     const TaskData data = load_task(name, name == "choice" ? kDemoQuestions : kVectors, {});
-    Answerer answerer(demo().model);
+    ChoiceScorer scorer(demo().model);
     for (size_t q = 0; q < questions.size(); ++q) {
-      const auto found = answerer.log_likelihoods(
+      const auto found = scorer.log_likelihoods(
           tokenize_question(data.questions[q], demo().tokenizer, demo().context));
       ASSERT_EQ(found.size(), questions[q].size());
       for (size_t c = 0; c < found.size(); ++c) {
@@ -60,17 +60,17 @@ TEST(Answers, HaveTheHarnessesLogLikelihoods) {
 
 TEST(Answers, DependOnTheQuestionAloneToTheBit) {
   const TaskData data = load_task("mmlu", kVectors, {});
-  Answerer answerer(demo().model);
+  ChoiceScorer scorer(demo().model);
   std::vector<std::vector<double>> together;
   int64_t naive = 0;
   for (const TaskQuestion& question : data.questions) {
     const auto prompt = tokenize_question(question, demo().tokenizer, demo().context);
-    together.push_back(answerer.log_likelihoods(prompt));
+    together.push_back(scorer.log_likelihoods(prompt));
     naive += prompt.naive_tokens();
   }
-  EXPECT_LT(5 * answerer.tokens(), naive) << "the shared beginning is computed once";
+  EXPECT_LT(5 * scorer.tokens(), naive) << "the shared beginning is computed once";
   for (size_t q = data.questions.size(); q-- > 0;) {
-    Answerer alone(demo().model);
+    ChoiceScorer alone(demo().model);
     EXPECT_EQ(alone.log_likelihoods(
                   tokenize_question(data.questions[q], demo().tokenizer, demo().context)),
               together[q]);
@@ -88,8 +88,8 @@ TEST(Answers, OfQuestionsLongerThanTheContextAreThoseOfTheirEnd) {
   EXPECT_GT(cut.cut, 0);
   for (size_t c = 0; c < cut.rows.size(); ++c) EXPECT_EQ(std::ssize(cut.rows[c]), kContext + 1);
   // Choices of different lengths begin at different positions: each is scored as if alone.
-  Answerer answerer(demo().model);
-  const auto found = answerer.log_likelihoods(cut);
+  ChoiceScorer scorer(demo().model);
+  const auto found = scorer.log_likelihoods(cut);
   for (size_t c = 0; c < cut.rows.size(); ++c) {
     const TokenRow& row = cut.rows[c];
     HiddenRows hidden = demo().model.embed({&row, 1});
@@ -105,8 +105,8 @@ TEST(Answers, OfQuestionsLongerThanTheContextAreThoseOfTheirEnd) {
     EXPECT_NEAR(found[c], expected, 1e-4);
   }
   const int64_t longest = std::ssize(cut.rows.back()) - 1;
-  EXPECT_LT(answerer.tokens(), cut.naive_tokens()) << "choices of one length share their context";
-  EXPECT_GE(answerer.tokens(), 2 * (longest - cut.scored.back()));
+  EXPECT_LT(scorer.tokens(), cut.naive_tokens()) << "choices of one length share their context";
+  EXPECT_GE(scorer.tokens(), 2 * (longest - cut.scored.back()));
   EXPECT_THROW(tokenize_question(question, demo().tokenizer, 1), Error);
 }
 

@@ -115,7 +115,7 @@ class Completion(harness.ProgramTest):
         self.assertEqual(self.offered("ram fit Org/M"), {"Org/Model-7B"})
         self.assertEqual(self.offered("ram fit "), {"Org/Model-7B", "Org/Other", "folder", "hub", "bin"})
         self.assertEqual(self.offered("ram verify f"), {"folder"})
-        self.assertEqual(self.offered("ram fit x --method "), {"squared", "measured", "ram"})
+        self.assertEqual(self.offered("ram fit x --method "), {"squared", "measured", "published"})
         self.assertEqual(self.offered("ram fit x --encoder s"), {"search"})
         self.assertEqual(self.offered("ram fit x --method=s"), {"squared"})
         self.assertLessEqual({"router", "head", "none"}, self.offered("ram fit x --keep "))

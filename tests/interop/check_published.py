@@ -1,4 +1,4 @@
-"""`--method ram` against the published method as docs/reference-method.md describes it, written again here
+"""`--method published` against the published method as docs/reference-method.md describes it, written again here
 with numpy: the simulated quantizer's curves, the priors, and the greedy choice, unit for unit."""
 
 import csv
@@ -109,7 +109,7 @@ class Published(support.InteropCase):
             used = set()
             for budget in BUDGETS:
                 with self.subTest(model=source.name, budget=budget):
-                    plan = self.ram.run("plan", source.folder, "--method", "ram", "--budget", budget)
+                    plan = self.ram.run("plan", source.folder, "--method", "published", "--budget", budget)
                     planned = {u["name"]: u for u in plan["units"]}
                     kept = sum(u["bytes"] for u in plan["units"] if u["prior"] is None)
                     choice = greedy(options, plan["unit_budget_bytes"] - kept)

@@ -18,7 +18,7 @@ void put_encoded(StoredTensors& out, const TensorSpec& weight, const std::vector
   const int64_t rows = weight.elements() / cols;
   const int64_t groups = cols / format.group_size;
   std::vector<uint32_t> words(static_cast<size_t>(rows * cols / 32 * format.bits));
-  std::vector<std::byte> scales(static_cast<size_t>(rows * groups * dtype_bits(weight.dtype) / 8));
+  std::vector<std::byte> scales(static_cast<size_t>(rows * groups * dtype_bytes(weight.dtype)));
   std::vector<std::byte> biases = scales;
   affine_encode(bytes.data(), weight.dtype, rows, cols, format, weight.dtype, words.data(),
                 scales.data(), biases.data());

@@ -34,7 +34,7 @@ void arrange_vector(const AffineFormat& /*format*/, int64_t cols, const float* x
 void matvec_vector(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
                    float* y) {
   std::vector<float> row(static_cast<size_t>(matrix.cols));
-  const int64_t element = dtype_bits(matrix.dtype) / 8;
+  const int64_t element = dtype_bytes(matrix.dtype);
   for (int64_t i = first; i < first + count; ++i) {
     if (matrix.format) {
       const int64_t scales = i * (matrix.cols / matrix.format->group_size) * element;
@@ -375,7 +375,7 @@ void matvec_vector(const StoredMatrix& matrix, const float* x, int64_t first, in
     return with_bits(*matrix.format,
                      [&](auto bits) HWY_ATTR { encoded_rows<bits()>(matrix, x, first, count, y); });
   }
-  const int64_t row_bytes = matrix.cols * dtype_bits(matrix.dtype) / 8;
+  const int64_t row_bytes = matrix.cols * dtype_bytes(matrix.dtype);
   for (int64_t i = 0; i < count; ++i) {
     const std::byte* row = matrix.weights + (first + i) * row_bytes;
     switch (matrix.dtype) {

@@ -37,13 +37,13 @@ void expect_products_of_decoded(AffineFormat format, DType dtype, int64_t cols,
                                 const std::string& target) {
   const int64_t rows = 11;
   const auto w = random_values(rows * cols, 1);
-  const int64_t scale_bytes = rows * cols / format.group_size * dtype_bits(dtype) / 8;
+  const int64_t scales_size = scale_bytes(rows * cols, format, dtype);
   std::vector<std::byte> source(static_cast<size_t>(rows * cols * 4));
   from_f32(w.data(), DType::kF32, rows * cols, source.data());
   auto stored = with_slack(rows * cols * format.bits / 8);
   auto* codes = reinterpret_cast<uint32_t*>(stored.data());
-  auto scales = with_slack(scale_bytes);
-  auto biases = with_slack(scale_bytes);
+  auto scales = with_slack(scales_size);
+  auto biases = with_slack(scales_size);
   affine_encode(source.data(), DType::kF32, rows, cols, format, dtype, codes, scales.data(),
                 biases.data());
   std::vector<float> decoded(static_cast<size_t>(rows * cols));

@@ -20,8 +20,6 @@ constexpr int64_t kBaseBytes = kProgramBytes + (int64_t{24} << 20);
 constexpr int64_t kPackingBytes = int64_t{40} << 20;
 // Experts' weights loaded at a time, where not all are kept.
 constexpr int64_t kExpertBytes = int64_t{64} << 20;
-// This fraction (1/32) of the memory stays free, for what allocators round up and keep.
-constexpr int64_t kSparePart = 32;
 
 int64_t resolve_memory(const EngineOptions& options) {
   return options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 2;
@@ -115,8 +113,7 @@ int64_t CpuMemory::logits_bytes(int64_t models) const {
 }
 
 int64_t CpuMemory::usable_bytes() const {
-  const int64_t memory = share_of(options_);
-  return memory - memory / kSparePart;
+  return usable_memory_bytes(share_of(options_));
 }
 
 bool CpuMemory::make_room(int64_t length, bool stored) {
@@ -145,7 +142,7 @@ int64_t CpuMemory::rows_at_once(int64_t length) const {
   const int64_t fixed = pass_bytes(length);
   const int64_t rows = (usable_bytes() - fixed) / row;
   if (rows >= 1) return rows;
-  const int64_t least = (fixed + row) * kSparePart / (kSparePart - 1);
+  const int64_t least = memory_bytes_for(fixed + row);
   const int64_t of_all = kProgramBytes + options_.side_by_side * (least - kProgramBytes);
   const std::string shared =
       options_.side_by_side > 1 ? fmt::format(", shared by {} models", options_.side_by_side) : "";

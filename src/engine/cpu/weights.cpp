@@ -27,10 +27,6 @@ int64_t panel_rows_for(int64_t cols) {
   return rows;
 }
 
-int64_t element_bytes(DType dtype) {
-  return dtype_bits(dtype) / 8;
-}
-
 /// Bytes of a part in stored form, each array with slack for the last wide load.
 struct StoredSizes {
   int64_t weights = 0;
@@ -41,9 +37,9 @@ struct StoredSizes {
 };
 
 StoredSizes stored_sizes(const Unit& unit) {
-  if (!unit.stored) return {.weights = unit.part_weights() * element_bytes(unit.dtype)};
+  if (!unit.stored) return {.weights = unit.part_weights() * dtype_bytes(unit.dtype)};
   return {.weights = unit.part_weights() * unit.stored->bits / 8,
-          .scales = unit.part_weights() / unit.stored->group_size * element_bytes(unit.dtype)};
+          .scales = scale_bytes(unit.part_weights(), *unit.stored, unit.dtype)};
 }
 
 }  // namespace
@@ -301,16 +297,15 @@ void WeightStore::read_rows(int unit_index, int part, int64_t first, int64_t cou
     changed->second.values(part, first, count, out);
   } else if (unit.stored) {
     const int64_t code_bytes = elements * unit.stored->bits / 8;
-    const int64_t scale_bytes =
-        elements / unit.stored->group_size * element_bytes(unit.dtype) + kSlackBytes;
-    const auto raw = buffers_->take(code_bytes + kSlackBytes + 2 * scale_bytes);
+    const int64_t scales_size = scale_bytes(elements, *unit.stored, unit.dtype) + kSlackBytes;
+    const auto raw = buffers_->take(code_bytes + kSlackBytes + 2 * scales_size);
     auto* codes = reinterpret_cast<uint32_t*>(raw.get());
     std::byte* scales = raw.get() + code_bytes + kSlackBytes;
-    std::byte* biases = scales + scale_bytes;
+    std::byte* biases = scales + scales_size;
     checkpoint_.read_encoded_rows(unit, part, first, count, codes, scales, biases);
     affine_decode(codes, scales, biases, unit.dtype, count, unit.cols, *unit.stored, out);
   } else {
-    const auto raw = buffers_->take(elements * element_bytes(unit.dtype));
+    const auto raw = buffers_->take(elements * dtype_bytes(unit.dtype));
     checkpoint_.read_rows(unit, part, first, count, raw.get());
     to_f32(raw.get(), unit.dtype, elements, out);
   }

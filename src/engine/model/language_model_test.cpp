@@ -297,7 +297,7 @@ TEST_P(EveryFamily, ComputesAnMlxFoldersDecodedWeights) {
     const int64_t part_weights = unit.part_weights();
     std::vector<float> values(static_cast<size_t>(unit.weights()));
     for (size_t part = 0; part < unit.parts.size(); ++part) {
-      std::vector<uint32_t> codes(static_cast<size_t>(part_weights * unit.stored->bits / 32));
+      std::vector<uint32_t> codes(static_cast<size_t>(code_words(part_weights, *unit.stored)));
       std::vector<std::byte> scales(
           static_cast<size_t>(part_weights / unit.stored->group_size * 2));
       auto biases = scales;

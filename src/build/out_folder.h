@@ -10,17 +10,17 @@
 
 namespace ram {
 
-struct OutPlace {
+struct OutPaths {
   std::filesystem::path out;   ///< absolute, symbolic links resolved, no trailing slash
   std::filesystem::path work;  ///< beside it: what is being written, its state and its lock
 };
 
 /// @throws Error{kUsage} no name, the root, or a link to nowhere.
-OutPlace resolve_out(const std::filesystem::path& out);
+OutPaths resolve_out_folder(const std::filesystem::path& out);
 
 /// @throws Error{kUsage} one lies in the other, or the source in a work folder of `out`: the source
 ///         would be in its own output, or be replaced by it, or be removed.
-void check_apart(const Checkpoint& checkpoint, const std::filesystem::path& out);
+void check_no_overlap(const Checkpoint& checkpoint, const std::filesystem::path& out);
 
 /// @return what keeps `out` from being this layout ("config.json differs"); empty if nothing does:
 ///         then every byte of it is as it was written. @pre out exists.
@@ -34,7 +34,7 @@ std::string difference(const std::filesystem::path& out, const FolderLayout& lay
 void check_folder(const std::filesystem::path& out);
 
 /// @throws Error{kWriteFailed} no folder can be made at this place, or not be renamed to it.
-void check_writable(const OutPlace& place);
+void check_writable(const OutPaths& place);
 
 /// @param found what difference() said.
 /// @throws Error{kUsage} unless `force` is set and `out` is empty, or was written by ram and holds

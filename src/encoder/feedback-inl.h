@@ -1,10 +1,10 @@
 // Groups of a block in the lanes of vectors: loading and storing them, and feeding errors within
 // one. Included once per target.
-#if defined(RAM_ENCODER_GROUPS_INL_H) == defined(HWY_TARGET_TOGGLE)
-#ifdef RAM_ENCODER_GROUPS_INL_H
-#undef RAM_ENCODER_GROUPS_INL_H
+#if defined(RAM_ENCODER_FEEDBACK_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAM_ENCODER_FEEDBACK_INL_H
+#undef RAM_ENCODER_FEEDBACK_INL_H
 #else
-#define RAM_ENCODER_GROUPS_INL_H
+#define RAM_ENCODER_FEEDBACK_INL_H
 #endif
 
 #include <algorithm>
@@ -18,9 +18,9 @@ namespace ram::HWY_NAMESPACE {
 /// Between the scales that try_around tries: this share of a step at the end of the grid, and at
 /// least so much of the scale that bf16 can tell them apart; the grid is shifted by so much of a
 /// step too.
-inline constexpr float kTriesApart = 0.08F;
-inline constexpr float kLeastApart = 0.004F;
-inline constexpr float kTriesShift = 0.15F;
+inline constexpr float kScaleStep = 0.08F;
+inline constexpr float kLeastScaleStep = 0.004F;
+inline constexpr float kBiasShift = 0.15F;
 
 /// kBlock columns of one vector of rows.
 using Columns = float[kBlock * kWidth];
@@ -62,8 +62,8 @@ HWY_INLINE void store_rules(const TileBlock& block, int64_t group, int64_t lane,
 }
 
 /// to[j] += share[j] * from for columns [first, last).
-HWY_INLINE void spread(VF from, const float* HWY_RESTRICT share, int64_t first, int64_t last,
-                       float* HWY_RESTRICT to) {
+HWY_INLINE void propagate(VF from, const float* HWY_RESTRICT share, int64_t first, int64_t last,
+                          float* HWY_RESTRICT to) {
   const F f;
   for (int64_t j = first; j < last; ++j) {
     hn::Store(hn::MulAdd(hn::Set(f, share[j]), from, hn::Load(f, to + j * kWidth)), f,
@@ -73,9 +73,9 @@ HWY_INLINE void spread(VF from, const float* HWY_RESTRICT share, int64_t first, 
 
 /// to[j] += sum over k in [begin, end) of share[k][j] * from[k], for columns [first, last), a
 /// multiple of 8 of them.
-HWY_INLINE void spread_group(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
-                             int64_t begin, int64_t end, int64_t first, int64_t last,
-                             float* HWY_RESTRICT to) {
+HWY_INLINE void propagate_group(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
+                                int64_t begin, int64_t end, int64_t first, int64_t last,
+                                float* HWY_RESTRICT to) {
   const F f;
   for (int64_t j = first; j < last; j += 8) {
     VF sums[8];
@@ -90,8 +90,8 @@ HWY_INLINE void spread_group(const float* HWY_RESTRICT from, const float* HWY_RE
 }
 
 /// What feeding a group back comes to: errors, codes and costs.
-struct Fed {
-  HWY_INLINE Fed() {}  // uninitialised; as with Rules
+struct QuantizedGroup {
+  HWY_INLINE QuantizedGroup() {}  // uninitialised; as with Rules
 
   alignas(64) float error[kBlock * kWidth];
   alignas(64) float code[kBlock * kWidth];
@@ -99,7 +99,7 @@ struct Fed {
 };
 
 /// A group whose columns are to be rounded one after the other.
-struct GroupFeed {
+struct GroupInput {
   int64_t size;
   float top;             ///< the greatest code
   const float* weights;  ///< [size], rows `stride` apart: what errors are counted from
@@ -113,8 +113,8 @@ inline constexpr int kTogether = 4;
 
 /// now[i] += sum over j < first of share j, first + i times from[j]. The sums have names: compilers
 /// keep those in registers, arrays not always.
-HWY_INLINE void gather(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
-                       int64_t first, VF (&now)[kTogether]) {
+HWY_INLINE void add_propagated(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
+                               int64_t first, VF (&now)[kTogether]) {
   static_assert(kTogether == 4);
   const F f;
   VF a = now[0];
@@ -136,9 +136,9 @@ HWY_INLINE void gather(const float* HWY_RESTRICT from, const float* HWY_RESTRICT
 }
 
 /// The same from two to two.
-HWY_INLINE void gather_two(const float* HWY_RESTRICT from0, const float* HWY_RESTRICT from1,
-                           const float* HWY_RESTRICT shares, int64_t first, VF (&now0)[kTogether],
-                           VF (&now1)[kTogether]) {
+HWY_INLINE void add_propagated_two(const float* HWY_RESTRICT from0, const float* HWY_RESTRICT from1,
+                                   const float* HWY_RESTRICT shares, int64_t first,
+                                   VF (&now0)[kTogether], VF (&now1)[kTogether]) {
   const F f;
   VF a0 = now0[0];
   VF b0 = now0[1];
@@ -177,8 +177,8 @@ HWY_INLINE void gather_two(const float* HWY_RESTRICT from0, const float* HWY_RES
 
 /// Rounds column `k` of the kTogether columns from `first` on, and feeds its error to those behind
 /// it.
-HWY_INLINE void feed_column(const GroupFeed& group, Rules rules, VF inverse, int64_t first, int i,
-                            VF (&now)[kTogether], Fed& fed) {
+HWY_INLINE void quantize_column(const GroupInput& group, Rules rules, VF inverse, int64_t first,
+                                int i, VF (&now)[kTogether], QuantizedGroup& result) {
   const F f;
   const int64_t k = first + i;
   const VF from = hn::Sub(now[i], rules.bias);
@@ -187,9 +187,9 @@ HWY_INLINE void feed_column(const GroupFeed& group, Rules rules, VF inverse, int
   const VF residual = hn::NegMulAdd(rules.scale, code, from);
   const VF weight = hn::LoadU(f, group.weights + k * group.stride);
   const VF error = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
-  fed.cost = hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, group.pivots[k]), fed.cost);
-  hn::Store(code, f, fed.code + k * kWidth);
-  hn::Store(error, f, fed.error + k * kWidth);
+  result.cost = hn::MulAdd(hn::Mul(residual, residual), hn::Set(f, group.pivots[k]), result.cost);
+  hn::Store(code, f, result.code + k * kWidth);
+  hn::Store(error, f, result.error + k * kWidth);
   const float* share = group.shares + k * kBlock + first;
   for (int j = i + 1; j < kTogether; ++j) {
     now[j] = hn::MulAdd(hn::Set(f, share[j]), error, now[j]);
@@ -197,29 +197,30 @@ HWY_INLINE void feed_column(const GroupFeed& group, Rules rules, VF inverse, int
 }
 
 /// Rounds the columns, each feeding its error to those behind it. @param target [size, kWidth].
-HWY_INLINE void feed_group(const GroupFeed& group, Rules rules, const float* HWY_RESTRICT target,
-                           Fed& fed) {
+HWY_INLINE void quantize_group(const GroupInput& group, Rules rules,
+                               const float* HWY_RESTRICT target, QuantizedGroup& result) {
   const F f;
   const VF inverse = inverse_of(rules.scale);
-  fed.cost = hn::Zero(f);
+  result.cost = hn::Zero(f);
   for (int64_t first = 0; first < group.size; first += kTogether) {
     VF now[kTogether];
     for (int i = 0; i < kTogether; ++i) now[i] = hn::Load(f, target + (first + i) * kWidth);
-    gather(fed.error, group.shares, first, now);
+    add_propagated(result.error, group.shares, first, now);
     for (int i = 0; i < kTogether; ++i) {
-      feed_column(group, rules, inverse, first, i, now, fed);
+      quantize_column(group, rules, inverse, first, i, now, result);
     }
   }
 }
 
 /// Two grids at once: each waits for its own column before the next, the other fills the gap.
-HWY_INLINE void feed_two(const GroupFeed& group, Rules rules0, Rules rules1,
-                         const float* HWY_RESTRICT target, Fed& fed0, Fed& fed1) {
+HWY_INLINE void quantize_two(const GroupInput& group, Rules rules0, Rules rules1,
+                             const float* HWY_RESTRICT target, QuantizedGroup& result0,
+                             QuantizedGroup& result1) {
   const F f;
   const VF inverse0 = inverse_of(rules0.scale);
   const VF inverse1 = inverse_of(rules1.scale);
-  fed0.cost = hn::Zero(f);
-  fed1.cost = hn::Zero(f);
+  result0.cost = hn::Zero(f);
+  result1.cost = hn::Zero(f);
   for (int64_t first = 0; first < group.size; first += kTogether) {
     VF now0[kTogether];
     VF now1[kTogether];
@@ -227,10 +228,10 @@ HWY_INLINE void feed_two(const GroupFeed& group, Rules rules0, Rules rules1,
       now0[i] = hn::Load(f, target + (first + i) * kWidth);
       now1[i] = now0[i];
     }
-    gather_two(fed0.error, fed1.error, group.shares, first, now0, now1);
+    add_propagated_two(result0.error, result1.error, group.shares, first, now0, now1);
     for (int i = 0; i < kTogether; ++i) {
-      feed_column(group, rules0, inverse0, first, i, now0, fed0);
-      feed_column(group, rules1, inverse1, first, i, now1, fed1);
+      quantize_column(group, rules0, inverse0, first, i, now0, result0);
+      quantize_column(group, rules1, inverse1, first, i, now1, result1);
     }
   }
 }
@@ -238,18 +239,18 @@ HWY_INLINE void feed_two(const GroupFeed& group, Rules rules0, Rules rules1,
 /// Where the columns of a group would go if none were rounded: what its grid is searched for. The
 /// target of a column knows of the errors before the group only; those ahead of it in the group
 /// move it too.
-HWY_INLINE void settle(const GroupFeed& group, const float* HWY_RESTRICT target,
-                       float* HWY_RESTRICT settled) {
+HWY_INLINE void propagate_unrounded(const GroupInput& group, const float* HWY_RESTRICT target,
+                                    float* HWY_RESTRICT unrounded) {
   const F f;
-  alignas(64) Columns moved;  // weight - settled
+  alignas(64) Columns moved;  // weight - unrounded
   for (int64_t first = 0; first < group.size; first += kTogether) {
     VF now[kTogether];
     for (int i = 0; i < kTogether; ++i) now[i] = hn::Load(f, target + (first + i) * kWidth);
-    gather(moved, group.shares, first, now);
+    add_propagated(moved, group.shares, first, now);
     for (int i = 0; i < kTogether; ++i) {
       const int64_t k = first + i;
       const VF error = hn::Sub(hn::LoadU(f, group.weights + k * group.stride), now[i]);
-      hn::Store(now[i], f, settled + k * kWidth);
+      hn::Store(now[i], f, unrounded + k * kWidth);
       hn::Store(error, f, moved + k * kWidth);
       const float* share = group.shares + k * kBlock + first;
       for (int j = i + 1; j < kTogether; ++j) {
@@ -260,7 +261,7 @@ HWY_INLINE void settle(const GroupFeed& group, const float* HWY_RESTRICT target,
 }
 
 /// Takes over the lanes of `mask`.
-HWY_INLINE void take(M mask, const Fed& from, int64_t size, Fed& to) {
+HWY_INLINE void take(M mask, const QuantizedGroup& from, int64_t size, QuantizedGroup& to) {
   const F f;
   to.cost = hn::IfThenElse(mask, from.cost, to.cost);
   for (int64_t i = 0; i < size * kWidth; i += kWidth) {
@@ -270,40 +271,40 @@ HWY_INLINE void take(M mask, const Fed& from, int64_t size, Fed& to) {
 }
 
 /// Takes what the rules `next` have come to in the lanes where that costs less.
-HWY_INLINE void take_better(const GroupFeed& group, const Storage& storage, Rules next,
-                            const Fed& other, Rules& rules, Fed& fed) {
+HWY_INLINE void take_better(const GroupInput& group, const Storage& storage, Rules next,
+                            const QuantizedGroup& other, Rules& rules, QuantizedGroup& result) {
   const F f;
-  const M better = hn::And(hn::Lt(other.cost, fed.cost), storage.fits(next));
+  const M better = hn::And(hn::Lt(other.cost, result.cost), storage.fits(next));
   if (hn::AllFalse(f, better)) return;
-  take(better, other, group.size, fed);
+  take(better, other, group.size, result);
   rules.scale = hn::IfThenElse(better, next.scale, rules.scale);
   rules.bias = hn::IfThenElse(better, next.bias, rules.bias);
 }
 
 /// Scales around those of the rules, about almost the same middle: which is best shows once it is
 /// tried.
-HWY_INLINE void try_around(const GroupFeed& group, const Storage& storage, int tries,
-                           const float* HWY_RESTRICT target, Rules& rules, Fed& fed) {
+HWY_INLINE void try_around(const GroupInput& group, const Storage& storage, int tries,
+                           const float* HWY_RESTRICT target, Rules& rules, QuantizedGroup& result) {
   const F f;
   const Rules middle = rules;
   const VF half = hn::Set(f, storage.top / 2);
-  const float apart = std::max(kTriesApart / storage.top, kLeastApart);
-  Fed fed0;
-  Fed fed1;
-  const auto around = [&](float change, float shift) {
+  const float step = std::max(kScaleStep / storage.top, kLeastScaleStep);
+  QuantizedGroup result0;
+  QuantizedGroup result1;
+  const auto grid_at = [&](float change, float shift) {
     const VF scale = storage.round(hn::Mul(middle.scale, hn::Set(f, 1 + change)));
     const VF centered = hn::MulAdd(half, hn::Sub(middle.scale, scale), middle.bias);
     const VF bias = hn::MulAdd(hn::Set(f, shift), middle.scale, centered);
     return Rules{scale, storage.round(bias)};
   };
   for (int i = 1; i <= tries; ++i) {
-    const float change = apart * static_cast<float>(i);
-    const float shift = i % 2 == 0 ? kTriesShift : -kTriesShift;
-    const Rules narrower = around(-change, -shift);
-    const Rules wider = around(change, shift);
-    feed_two(group, narrower, wider, target, fed0, fed1);
-    take_better(group, storage, narrower, fed0, rules, fed);
-    take_better(group, storage, wider, fed1, rules, fed);
+    const float change = step * static_cast<float>(i);
+    const float shift = i % 2 == 0 ? kBiasShift : -kBiasShift;
+    const Rules narrower = grid_at(-change, -shift);
+    const Rules wider = grid_at(change, shift);
+    quantize_two(group, narrower, wider, target, result0, result1);
+    take_better(group, storage, narrower, result0, rules, result);
+    take_better(group, storage, wider, result1, rules, result);
   }
 }
 

@@ -117,7 +117,7 @@ TEST_F(Place, ASourceInAFolderThatARunEmptiesIsNotTouched) {
     fs::copy(made.source, source);
     const auto before = contents(made.root.path());
     const Checkpoint inside = Checkpoint::open(source.string());
-    const Error error = error_of([&] { check_place(inside, out, false); });
+    const Error error = error_of([&] { check_out_folder(inside, out, false); });
     EXPECT_EQ(error.code(), Code::kUsage) << error.what();
     EXPECT_THAT(error.what(), HasSubstr(work));
     EXPECT_TRUE(contents(made.root.path()) == before);
@@ -133,7 +133,7 @@ TEST_F(Place, ASourceWhoseFilesAreLinksIntoAFolderThatARunEmptiesIsNotTouched) {
   fs::rename(source / "model.safetensors", work / "blob");
   fs::create_symlink(work / "blob", source / "model.safetensors");
   const Checkpoint inside = Checkpoint::open(source.string());
-  EXPECT_EQ(error_of([&] { check_place(inside, out, false); }).code(), Code::kUsage);
+  EXPECT_EQ(error_of([&] { check_out_folder(inside, out, false); }).code(), Code::kUsage);
   EXPECT_TRUE(fs::exists(work / "blob"));
 }
 
@@ -188,9 +188,9 @@ TEST_F(Place, ReadingAFolderThatIsThereIsShown) {
   int64_t total = 0;
   const BuildOutcome outcome = made.build(plan, out, [&](const Progress& progress) {
     EXPECT_EQ(progress.phase, "compare");
-    EXPECT_GT(progress.done_bytes, shown);
-    shown = progress.done_bytes;
-    total = progress.total_bytes;
+    EXPECT_GT(progress.done, shown);
+    shown = progress.done;
+    total = progress.total;
   });
   EXPECT_EQ(outcome, BuildOutcome::kAlreadyThere);
   EXPECT_EQ(shown, static_cast<int64_t>(fs::file_size(out / "model.safetensors")));
@@ -241,7 +241,7 @@ TEST_F(Place, AFolderAtWhichSomethingIsMountedIsRefusedBeforeWork) {
     if (!written) fs::create_directory(volume);
     const int status = with_a_folder_mounted(volume, out, [&] {
       try {
-        check_place(*made.checkpoint, out, true);
+        check_out_folder(*made.checkpoint, out, true);
       } catch (const Error& error) {
         const std::string said = error.what();
         return error.code() == Code::kUsage && said.find("is a mount point") != said.npos &&
@@ -253,7 +253,7 @@ TEST_F(Place, AFolderAtWhichSomethingIsMountedIsRefusedBeforeWork) {
     EXPECT_EQ(status, 0) << written;
     if (!written) fs::remove(volume);
   }
-  EXPECT_EQ(check_place(*made.checkpoint, out, true), OutState::kThere);
+  EXPECT_EQ(check_out_folder(*made.checkpoint, out, true), OutState::kThere);
 }
 
 TEST_F(Place, AWorkFolderThatIsMountedIsRefusedBeforeWork) {
@@ -263,7 +263,7 @@ TEST_F(Place, AWorkFolderThatIsMountedIsRefusedBeforeWork) {
   fs::create_directory(elsewhere);
   const int status = with_a_folder_mounted(elsewhere, work, [&] {
     try {
-      check_place(*made.checkpoint, out, false);
+      check_out_folder(*made.checkpoint, out, false);
     } catch (const Error& error) {
       return error.code() == Code::kWriteFailed &&
              std::string(error.what()).find(work.string()) != std::string::npos;
@@ -272,7 +272,7 @@ TEST_F(Place, AWorkFolderThatIsMountedIsRefusedBeforeWork) {
   });
   if (status == kNoMounts) GTEST_SKIP() << "skipped: this user cannot mount";
   EXPECT_EQ(status, 0);
-  EXPECT_EQ(check_place(*made.checkpoint, out, false), OutState::kBegun);
+  EXPECT_EQ(check_out_folder(*made.checkpoint, out, false), OutState::kBegun);
 }
 #endif
 
@@ -281,9 +281,9 @@ TEST_F(Place, AFolderThatThisUserCannotMoveIsRefusedBeforeWork) {
   {
     const AsNobody nobody(made.root.path());
     const Checkpoint mine = Checkpoint::open(made.source.string());
-    EXPECT_EQ(check_place(mine, out, true), OutState::kThere);
+    EXPECT_EQ(check_out_folder(mine, out, true), OutState::kThere);
     fs::permissions(out, fs::perms::owner_read | fs::perms::owner_exec);
-    const Error error = error_of([&] { check_place(mine, out, true); });
+    const Error error = error_of([&] { check_out_folder(mine, out, true); });
     EXPECT_EQ(error.code(), Code::kWriteFailed) << error.what();
     EXPECT_THAT(error.what(), HasSubstr(out.string()));
     fs::permissions(out, fs::perms::all);
@@ -295,7 +295,7 @@ TEST_F(Place, AFolderThatThisUserCannotMoveIsRefusedBeforeWork) {
   constexpr uid_t kNobody = 65534;
   ASSERT_EQ(seteuid(kNobody), 0);
   const Checkpoint mine = Checkpoint::open(made.source.string());
-  const Error error = error_of([&] { check_place(mine, out, true); });
+  const Error error = error_of([&] { check_out_folder(mine, out, true); });
   ASSERT_EQ(seteuid(0), 0);
   EXPECT_EQ(error.code(), Code::kWriteFailed) << error.what();
   EXPECT_THAT(error.what(), HasSubstr("another user"));

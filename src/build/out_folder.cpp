@@ -1,5 +1,5 @@
-// Paths and refusals: see place.h.
-#include "place.h"
+// Paths and refusals: see out_folder.h.
+#include "out_folder.h"
 
 #include <algorithm>
 #include <array>
@@ -46,8 +46,6 @@ fs::path real_path(const fs::path& path) {
   return without_slash(real);
 }
 
-constexpr int64_t kLargestPlan = int64_t{64} << 20;
-
 /// The plan.json of a folder that is about to be replaced; nothing if there is none.
 /// @throws Error{kUsage} it is there and cannot be read: what the folder is, nobody knows.
 std::optional<Plan> plan_in(const fs::path& folder) {
@@ -56,7 +54,7 @@ std::optional<Plan> plan_in(const fs::path& folder) {
   const bool unknown = status.type() == fs::file_type::none;  // reading it says why
   if (!unknown && !fs::is_regular_file(status)) return std::nullopt;
   try {
-    return parse_plan(read_text_file(folder / "plan.json", kLargestPlan), "plan.json");
+    return read_plan(folder);
   } catch (const Error& unreadable) {
     fail(Code::kUsage,
          "{} holds a plan.json that cannot be read ({}): not replaced even with --force; give "
@@ -218,7 +216,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
     const std::vector<std::string> digests = file_digests(both, 1);
     if (digests[0] != digests[1]) return file.name + " differs";
   }
-  const Plan plan = parse_plan(read_text_file(out / "plan.json", kLargestPlan), "plan.json");
+  const Plan plan = read_plan(out);
   int64_t read = 0;
   int64_t total = 0;
   for (const Shard& shard : layout.shards) total += shard.bytes;
@@ -226,7 +224,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
   const auto done = [&](int64_t bytes) {
     const std::lock_guard lock(reading);
     read += bytes;
-    if (progress) progress({.phase = "compare", .done_bytes = read, .total_bytes = total});
+    if (progress) progress({.phase = "compare", .done = read, .total = total});
   };
   for (const Shard& shard : layout.shards) {
     const std::vector<fs::path> path = {out / shard.name};
@@ -239,7 +237,7 @@ std::string other_bytes(const fs::path& out, const FolderLayout& layout, int thr
 
 }  // namespace
 
-OutPlace resolve_out(const fs::path& out) {
+OutPaths resolve_out_folder(const fs::path& out) {
   if (out.empty()) fail(Code::kUsage, "no name for the output folder: give one with -o");
   std::error_code error;
   const fs::path given = without_slash(fs::absolute(out));
@@ -247,7 +245,7 @@ OutPlace resolve_out(const fs::path& out) {
     fail(Code::kUsage, "{} is a symbolic link to nowhere: remove it or give another name",
          out.string());
   }
-  OutPlace place;
+  OutPaths place;
   place.out = real_path(given);
   if (!place.out.has_filename() || place.out == place.out.root_path()) {
     fail(Code::kUsage, "{} cannot be an output folder: give the name of a new one", out.string());
@@ -259,7 +257,7 @@ OutPlace resolve_out(const fs::path& out) {
 int64_t unfinished_bytes(const fs::path& out) {
   int64_t bytes = 0;
   std::error_code failed;
-  for (fs::recursive_directory_iterator at(resolve_out(out).work, failed), end;
+  for (fs::recursive_directory_iterator at(resolve_out_folder(out).work, failed), end;
        !failed && at != end; at.increment(failed)) {
     std::error_code none;
     if (!at->is_regular_file(none)) continue;
@@ -269,7 +267,7 @@ int64_t unfinished_bytes(const fs::path& out) {
   return bytes;
 }
 
-void check_apart(const Checkpoint& checkpoint, const fs::path& out) {
+void check_no_overlap(const Checkpoint& checkpoint, const fs::path& out) {
   const fs::path source = real_path(checkpoint.folder);
   if (lies_in(out, source)) {
     fail(Code::kUsage, "the output {} is inside the source {}: choose a folder outside it",
@@ -306,7 +304,7 @@ void check_folder(const fs::path& out) {
   fail(Code::kUsage, "{} exists and is not a folder: give another name", out.string());
 }
 
-void check_writable(const OutPlace& place) {
+void check_writable(const OutPaths& place) {
   fs::path parent = place.out.parent_path();
   while (!fs::exists(parent) && parent.has_relative_path()) parent = parent.parent_path();
   if (access(parent.c_str(), W_OK | X_OK) != 0) {

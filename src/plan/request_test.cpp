@@ -1,0 +1,78 @@
+// A request's values as users type them.
+#include <functional>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ram/error.h"
+#include "ram/plan.h"
+
+namespace ram {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string refusal(const std::function<void()>& parse) {
+  try {
+    parse();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kUsage) << error.what();
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::string refused_prior(const char* text) {
+  PlanRequest request;
+  const std::string message = refusal([&] { parse_prior(text, request); });
+  EXPECT_EQ(request_options(request), request_options({}));
+  return message;
+}
+
+TEST(Request, ReadsPinsPriorsMenusAndRoles) {
+  PlanRequest request;
+  for (const char* text : {"*.down_proj=6:64", "lm_head=bf16", "a=b=4:32"}) {
+    request.pins.push_back(parse_pin(text));
+  }
+  EXPECT_EQ(request.pins[0].pattern, "*.down_proj");
+  EXPECT_EQ(request.pins[0].format, (AffineFormat{.bits = 6, .group_size = 64}));
+  EXPECT_EQ(request.pins[1].format, std::nullopt);
+  EXPECT_EQ(request.pins[2].pattern, "a=b");
+  for (const char* text : {"head=2.5", "first_layer=1", "last_layer=4"}) parse_prior(text, request);
+  EXPECT_EQ(request.role_priors.at(Role::kHead), 2.5);
+  EXPECT_EQ(request.role_priors.at(Role::kEmbedding), 10);
+  EXPECT_EQ(request.first_layer_prior, 1);
+  EXPECT_EQ(request.last_layer_prior, 4);
+  EXPECT_EQ(parse_menu("4:64,8:128").size(), 2U);
+  EXPECT_TRUE(parse_keep("none").empty());
+  EXPECT_EQ(parse_keep("head,norm"), (std::set<Role>{Role::kHead, Role::kNorm}));
+}
+
+TEST(Request, RefusesOtherWordsByTheirOption) {
+  EXPECT_THAT(refusal([] { parse_menu("4:64,7:64"); }), HasSubstr("--menu 7:64"));
+  EXPECT_THAT(refusal([] { parse_menu("4:64,"); }), HasSubstr("BITS:GROUP"));
+  EXPECT_THAT(refusal([] { parse_keep("router,nrom"); }), HasSubstr("did you mean norm?"));
+  EXPECT_THAT(refused_prior("head"), HasSubstr("ROLE=X"));
+  EXPECT_THAT(refused_prior("head=inf"), HasSubstr("ROLE=X"));
+  EXPECT_THAT(refused_prior("head=3x"), HasSubstr("ROLE=X"));
+  EXPECT_THAT(refused_prior("head=-1"), HasSubstr("ROLE=X"));
+  EXPECT_THAT(refused_prior("haed=3"), HasSubstr("did you mean head?"));
+  for (const char* text : {"lm_head", "=4:64", "lm_head="}) {
+    EXPECT_THAT(refusal([&] { parse_pin(text); }), HasSubstr("PATTERN=FORMAT")) << text;
+  }
+  EXPECT_THAT(refusal([] { parse_pin("lm_head=9:64"); }), HasSubstr("--pin 9:64"));
+}
+
+TEST(Request, KnowsThePublishedMethodByItsFormerName) {
+  for (const Method method :
+       {Method::kSquared, Method::kPublished, Method::kUniform, Method::kMeasured}) {
+    EXPECT_EQ(parse_method(method_name(method)), method);
+  }
+  EXPECT_EQ(parse_method("ram"), Method::kPublished);
+  EXPECT_EQ(current_method_name("ram"), "published");
+  EXPECT_EQ(current_method_name("of tomorrow"), "of tomorrow");
+}
+
+}  // namespace
+}  // namespace ram
