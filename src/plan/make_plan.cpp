@@ -113,8 +113,7 @@ std::optional<Plan> plan_on_grid(const Planner& planner, int64_t budget, const P
       plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, left);
       return plan;
     }
-    at =
-        std::min(at - 1, (plan->weight_bytes - 1) / step);  // all shares above give this plan again
+    at = std::min(at - 1, (plan->weight_bytes - 1) / step);  // all above give the same plan
   }
   return std::nullopt;
 }

@@ -42,13 +42,12 @@ struct CodeRange {
   uint32_t value;
 };
 
-extern const std::span<const CodeRange> kNewCategory;  ///< utf8proc_category_t, since Unicode 14
-extern const std::span<const CodeRange> kStandIn;      ///< same ranges: same category in 14
-extern const std::span<const CodeRange>
-    kNotPunctuation;  ///< category P, but not treated as punctuation
-extern const std::span<const CodeRange> kNotCombining;  ///< category M, but not treated as a mark
-extern const std::span<const CodeRange> kCombining;     ///< the reverse
-extern const std::span<const CodeRange> kInert;         ///< not normalized: too new
-extern const std::span<const CodeRange> kNewLower;      ///< value: the lower case of `first`
+extern const std::span<const CodeRange> kNewCategory;     ///< utf8proc_category_t, since Unicode 14
+extern const std::span<const CodeRange> kStandIn;         ///< same ranges: same category in 14
+extern const std::span<const CodeRange> kNotPunctuation;  ///< P, but not punctuation
+extern const std::span<const CodeRange> kNotCombining;    ///< M, but not a mark
+extern const std::span<const CodeRange> kCombining;       ///< the reverse
+extern const std::span<const CodeRange> kInert;           ///< not normalized: too new
+extern const std::span<const CodeRange> kNewLower;        ///< value: the lower case of `first`
 
 }  // namespace ram
