@@ -1,5 +1,5 @@
-// A reader of the YAML that model cards have. It keeps values as text and writes none of YAML
-// itself, so that nothing of a card can add a key to another.
+// Reads the YAML of model cards. Values are kept as text and no YAML is written here, so a value
+// cannot add a key to another card.
 #include "card.h"
 
 #include <algorithm>
@@ -28,7 +28,8 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
-/// The scalar at the start of `text`, which loses it: quoted, or plain up to `stops` or a comment.
+/// Removes and returns the scalar at the start of `text`: quoted, or plain up to `stops` or a
+/// comment.
 std::string take_scalar(std::string_view& text, std::string_view stops) {
   text = trimmed(text);
   std::string value;
@@ -66,7 +67,7 @@ void keep(std::string value, std::vector<std::string>& values) {
   }
 }
 
-/// What follows "key:" on its line: a list in brackets, or a scalar.
+/// The rest of the line after "key:": a list in brackets, or a scalar.
 void read_value(std::string_view text, std::vector<std::string>& values) {
   text = trimmed(text);
   constexpr std::string_view kNotScalars = "|>&*!{%@`#";
@@ -102,7 +103,7 @@ ModelCard parse_card(std::string_view text) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (trimmed(take_line()) != "---") return {};
   Values values;
-  std::vector<std::string>* open = nullptr;  // of the key whose list of lines may follow
+  std::vector<std::string>* open = nullptr;  // of the key whose list items may follow
   while (!text.empty()) {
     const std::string_view line = take_line();
     if (line.starts_with("---") || line.starts_with("...")) break;
@@ -117,7 +118,7 @@ ModelCard parse_card(std::string_view text) {
     open = nullptr;
     if (!top || colon == std::string_view::npos) continue;
     std::vector<std::string>& found = values[std::string(trimmed(line.substr(0, colon)))];
-    found.clear();  // the last of two equal keys counts
+    found.clear();  // the last of two equal keys is used
     const std::string_view value = trimmed(line.substr(colon + 1));
     read_value(value, found);
     if (value.empty()) open = &found;
@@ -133,14 +134,14 @@ ModelCard read_card(const std::filesystem::path& folder) {
   std::error_code error;
   const std::filesystem::path path = folder / "README.md";
   if (!std::filesystem::is_regular_file(path, error)) return {};
-  if (!linked_out(folder, "README.md").empty()) return {};  // somebody else's
+  if (!linked_out(folder, "README.md").empty()) return {};  // not part of this model
   try {
     const InputFile file(path);
     std::string text(static_cast<size_t>(std::min(file.size(), kFrontMatterBytes)), '\0');
     file.read(0, std::as_writable_bytes(std::span(text)));
     return parse_card(text);
   } catch (const Error&) {
-    return {};  // a card that cannot be read says nothing
+    return {};  // an unreadable card counts as empty
   }
 }
 

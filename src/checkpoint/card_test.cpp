@@ -1,4 +1,4 @@
-// The front matter that people write, and what of it reaches another card.
+// Front matter as people write it, and which of it reaches another card.
 #include "card.h"
 
 #include <string>
@@ -61,7 +61,7 @@ TEST(Card, hostile_values_are_bounded_and_printable) {
   EXPECT_EQ(card.licence, "a\xEF\xBF\xBD[31m\xEF\xBF\xBD");
   EXPECT_THAT(card.tags, SizeIs(kMaxCardValues));
   EXPECT_EQ(card.tags.front(), "t0");
-  // Cut anywhere it is still read.
+  // Truncated anywhere, it can still be read.
   const std::string whole =
       "---\nlicense: \"x\"\ntags: ['a', \"b\\\"\", c]\nlanguage:\n- 'en'\n---\n";
   for (size_t size = 0; size <= whole.size(); ++size) parse_card(whole.substr(0, size));

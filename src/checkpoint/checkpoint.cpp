@@ -1,4 +1,4 @@
-// Opens a model folder: config, headers, the table of units; and reads rows of it.
+// Opens a model folder (config, headers, the table of units) and reads rows of it.
 #include "ram/checkpoint.h"
 
 #include <algorithm>
@@ -33,7 +33,7 @@ constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
 constexpr std::array<std::string_view, kRoleCount> kRoleNames = {
     "embedding", "attention", "mlp", "expert", "shared_expert", "router", "norm", "head", "other"};
 
-/// Whether two tensors hold the same numbers. @cost reads both, up to the first that differs.
+/// Whether two tensors hold the same values. @cost reads both, up to the first difference.
 bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
                  const SourceTensor& b) {
   if (a.info.shape != b.info.shape) return false;
@@ -70,7 +70,7 @@ bool same_values(const std::vector<InputFile>& files, const SourceTensor& a,
   return true;
 }
 
-/// What git clones without LFS leave in the place of a large file.
+/// A git clone without LFS leaves such a file in place of a large one.
 void refuse_pointer(const InputFile& file) {
   constexpr std::string_view kStart = "version https://git-lfs";
   constexpr int64_t kLargestPointer = 1024;
@@ -79,11 +79,11 @@ void refuse_pointer(const InputFile& file) {
   file.read(0, std::as_writable_bytes(std::span(start)));
   if (start != kStart) return;
   fail(Code::kMissing,
-       "{} is a pointer of Git LFS and not the file: fetch it with `git lfs pull` in {}",
+       "{} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull` in {}",
        printable(file.path().filename().string()), file.path().parent_path().string());
 }
 
-/// All shards' tensors, sorted by name. A tensor may be in two files only where both agree.
+/// All shards' tensors, sorted by name. A tensor may be in two files only if both agree.
 std::vector<SourceTensor> read_headers(const std::vector<InputFile>& files,
                                        std::vector<std::string>& notes) {
   std::vector<SourceTensor> tensors;
@@ -109,13 +109,13 @@ std::vector<SourceTensor> read_headers(const std::vector<InputFile>& files,
     }
     if (!same_values(files, kept.back(), tensor)) {
       fail(Code::kCorrupt,
-           "tensor {} is in {} and in {}, with different values: delete the file that does not "
+           "tensor {} is in both {} and {}, with different values: delete the file that does not "
            "belong to the model ({})",
            printable(tensor.info.name), file(kept.back()), file(tensor),
            files.front().path().parent_path().string());
     }
     if (twins++ == 0) {
-      notes.push_back(fmt::format("tensor {} is in {} and in {}, with the same values",
+      notes.push_back(fmt::format("tensor {} is in both {} and {}, with the same values",
                                   printable(tensor.info.name), file(kept.back()), file(tensor)));
     }
   }
@@ -130,8 +130,8 @@ const SourceTensor* find_tensor(const std::vector<SourceTensor>& tensors, std::s
   return at != tensors.end() && at->info.name == name ? &*at : nullptr;
 }
 
-/// The headers of the shards count, as for mlx_lm and transformers, which take from the index no
-/// more than names of files. What it says besides is compared and named.
+/// The headers of the shards are authoritative, as for mlx_lm and transformers, which use only the
+/// file names of the index. Its other claims are compared, and differences noted.
 void compare_index(const ShardList& shards, const std::vector<SourceTensor>& tensors,
                    std::vector<std::string>& notes) {
   int64_t wrong = 0;
@@ -156,8 +156,8 @@ const SourceTensor* find_weight(const Family& family, Role role,
   return nullptr;
 }
 
-/// config.json ties the head to the embedding, and the files hold a head: one that differs is the
-/// model's, and config.json is wrong.
+/// config.json ties the head to the embedding, and the files hold a head: if it differs, the model
+/// uses it, and config.json is wrong.
 /// @source transformers 5.24, modeling_utils.py, `tie_weights`: unequal ones are not tied. mlx_lm
 /// 0.32.2 drops the head, so config.json of the output says that it is not tied.
 void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
@@ -166,13 +166,14 @@ void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
   const SourceTensor* embedding = find_weight(*config.family, Role::kEmbedding, tensors);
   if (config.tied != true || head == nullptr || embedding == nullptr) return;
   if (config.stored.any()) {
-    // A folder that mlx_lm alone reads is what mlx_lm makes of it.
-    notes.push_back(fmt::format("tie_word_embeddings is true: {} is passed over, as by mlx_lm",
-                                head->info.name));
+    // A folder that only mlx_lm reads is interpreted as mlx_lm does.
+    notes.push_back(
+        fmt::format("tie_word_embeddings is true: {} is ignored, as by mlx_lm", head->info.name));
     return;
   }
   if (same_values(files, *head, *embedding)) {
-    // mlx_lm ties no head in some families; then the files' own, which is equal, serves.
+    // mlx_lm cannot tie the head in some families; then the files' own head, which is equal, is
+    // used.
     if (!config.family->may_be_tied) config.tied = false;
     return;
   }
@@ -183,7 +184,7 @@ void settle_head(ParsedConfig& config, const std::vector<InputFile>& files,
       head->info.name, embedding->info.name));
 }
 
-/// Two keys of config.json name the dtype, and the files have one of their own.
+/// Two keys of config.json name the dtype, and the files have their own.
 std::optional<DType> settle_dtype(const ParsedConfig& config,
                                   const std::vector<SourceTensor>& tensors,
                                   std::vector<std::string>& notes) {
@@ -195,7 +196,7 @@ std::optional<DType> settle_dtype(const ParsedConfig& config,
   if (config.dtypes.size() > 1) {
     if (stored == config.dtypes.back()) chosen = config.dtypes.back();
     notes.push_back(fmt::format(
-        "config.json says torch_dtype {} and dtype {}: {} counts; --dtype chooses another",
+        "config.json says torch_dtype {} and dtype {}: {} is used; --dtype chooses another",
         weight_dtype_name(config.dtypes.front()), weight_dtype_name(config.dtypes.back()),
         weight_dtype_name(chosen)));
   } else if (!config.stored.any() && stored && *stored != chosen && chosen != DType::kF32 &&
@@ -208,7 +209,7 @@ std::optional<DType> settle_dtype(const ParsedConfig& config,
   return chosen;
 }
 
-/// What is read from elsewhere is said: a folder of a stranger may link to what is not its own.
+/// Files read from elsewhere are noted: a stranger's folder may link to files that are not its own.
 void note_links(const std::filesystem::path& folder, const std::vector<std::string>& names,
                 std::vector<std::string>& notes) {
   int64_t count = 0;
@@ -221,7 +222,7 @@ void note_links(const std::filesystem::path& folder, const std::vector<std::stri
   if (count > 1) notes.back() += fmt::format("; so are {} more files", count - 1);
 }
 
-/// Where config.json itself, and not a family's default, gives other ids.
+/// Notes it if config.json itself, not a family's default, gives other ids.
 void note_other_end(Checkpoint& checkpoint, const std::vector<int32_t>& ids) {
   const JsonTree config(parse_json(checkpoint.config_json, "config.json", kAsPython));
   const std::vector<int32_t> others = read_eos_ids(*config, "config.json");
@@ -229,11 +230,12 @@ void note_other_end(Checkpoint& checkpoint, const std::vector<int32_t>& ids) {
     return;
   checkpoint.notes.push_back(
       fmt::format("config.json ends a text at token {} and generation_config.json at {}: "
-                  "generation_config.json counts, as for transformers and mlx_lm",
+                  "generation_config.json is used, as by transformers and mlx_lm",
                   fmt::join(others, ", "), fmt::join(ids, ", ")));
 }
 
-/// generation_config.json's end of a text wins over config.json's. Its damage ends nothing.
+/// The end of a text in generation_config.json takes precedence over config.json's. A damaged file
+/// is not an error.
 /// @source transformers 5.24, generation/utils.py; mlx_lm 0.32.2, utils.py, `load_config`
 void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& checkpoint) {
   const std::filesystem::path path = folder / "generation_config.json";
@@ -242,14 +244,14 @@ void prefer_generation_config(const std::filesystem::path& folder, Checkpoint& c
   const std::string file = path.string();
   try {
     const JsonTree json(parse_json(read_text_file(path, kMaxConfigBytes), file, kAsPython));
-    if (!json->is_object()) fail(Code::kCorrupt, "no JSON object ({})", file);
+    if (!json->is_object()) fail(Code::kCorrupt, "not a JSON object ({})", file);
     std::vector<int32_t> ids = read_eos_ids(*json, file);
     if (ids.empty()) return;
     note_other_end(checkpoint, ids);
     checkpoint.config.eos_ids = std::move(ids);
   } catch (const Error& damage) {
     checkpoint.notes.push_back(fmt::format(
-        "generation_config.json is passed over, and config.json's end of a text counts: {}",
+        "generation_config.json is ignored, and config.json's end of a text is used: {}",
         damage.what()));
   }
 }
@@ -261,8 +263,8 @@ void note_file(Checkpoint& checkpoint, const std::filesystem::path& path) {
   checkpoint.other_files.emplace_back(path, file_identity(path));
 }
 
-/// Those of fixed names; before anything is read of them. README.md and the index are not among
-/// them: they are read once, when the model is opened, and nothing of the weights depends on them.
+/// The files of fixed names, before any is read. README.md and the index are not included: they are
+/// read once, when the model is opened, and the weights do not depend on them.
 void note_files(Checkpoint& checkpoint) {
   for (const char* name : {"config.json", "generation_config.json"}) {
     std::error_code error;
@@ -271,8 +273,9 @@ void note_files(Checkpoint& checkpoint) {
   }
 }
 
-/// A chmod or a new hard link counts as a change: they set ctime alone, and so does a copy over the
-/// file that sets mtime back (cp -p, rsync -t). Hashing again would take as long as reading all.
+/// A chmod or a new hard link counts as a change: they change only ctime, and so does a copy over
+/// the file that resets mtime (cp -p, rsync -t). Hashing again would take as long as reading
+/// everything.
 void check_identity(const std::filesystem::path& path, const FileIdentity& opened) {
   std::error_code error;
   if (std::filesystem::exists(path, error) && file_identity(path) == opened) return;

@@ -1,5 +1,5 @@
-// Every family's table of units, however its experts are stored, and that what a unit reads is what
-// the files hold.
+// Every family's table of units, in every layout of experts, and that units read what the files
+// hold.
 #include "ram/checkpoint.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
 
 std::vector<float> read_part(const Checkpoint& checkpoint, const Unit& unit, int part) {
   std::vector<std::byte> bytes(static_cast<size_t>(unit.part_weights() * dtype_bytes(unit.dtype)));
-  // Row by row, so that offsets of rows are tried too.
+  // Row by row, so that row offsets are tested too.
   const size_t row_bytes = bytes.size() / static_cast<size_t>(unit.rows);
   for (int64_t row = 0; row < unit.rows; ++row) {
     checkpoint.prefetch_rows(unit, part, row, 1);
@@ -52,7 +52,7 @@ std::vector<float> read_part(const Checkpoint& checkpoint, const Unit& unit, int
   return values;
 }
 
-/// The values that the tiny model's writer gave to a tensor, after rounding to its dtype.
+/// The values that the tiny model's writer gave a tensor, after rounding to its dtype.
 std::vector<float> written(const TinyModel& model, const std::string& tensor) {
   for (const TensorSpec& spec : testing::tiny_model_tensors(model)) {
     if (spec.name != tensor) continue;

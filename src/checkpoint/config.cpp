@@ -1,5 +1,5 @@
-// Reads config.json: fills in what transformers takes by default, writes both spellings side by
-// side (docs/formats/checkpoint.md), and then reads and bounds the sizes.
+// Reads config.json: fills in transformers' defaults, writes both spellings side by side
+// (docs/formats/checkpoint.md), and then reads and checks the sizes.
 #include "config.h"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ const Family& family_of(const Json& config, FamilyTable families, const std::str
   const auto at = config.find("model_type");
   if (at == config.end() || !at->is_string()) {
     fail(Code::kCorrupt,
-         "model_type is missing or no string: a config.json of a model names it ({})", file);
+         "model_type is missing or not a string: a model's config.json names it ({})", file);
   }
   const auto model_type = at->get<std::string>();
   const Family* family = find_family(families, model_type);
@@ -40,7 +40,7 @@ const Family& family_of(const Json& config, FamilyTable families, const std::str
 void fill_defaults(Json& config, const Family& family) {
   const Json defaults = parse_json(family.defaults, "a family's defaults");
   for (const auto& [key, value] : defaults.items()) {
-    // null heads mean as many as there are query heads, which is not the default number.
+    // null heads mean as many as query heads, which is not the default number.
     if (key == "num_key_value_heads" && config.contains(key)) continue;
     if (key == "num_local_experts" && config.contains("num_experts")) continue;
     if (key == "rope_theta") continue;  // spell_rope looks in two places first
@@ -48,7 +48,7 @@ void fill_defaults(Json& config, const Family& family) {
   }
 }
 
-/// "swish" is transformers' other name of silu. @source transformers 5.24, activations.py, ACT2CLS
+/// "swish" is transformers' other name for silu. @source transformers 5.24, activations.py, ACT2CLS
 bool means_the_same(std::string_view key, const Json& found, const Json& wanted) {
   return found == wanted || (key == "hidden_act" && wanted == "silu" && found == "swish");
 }
@@ -65,14 +65,14 @@ void refuse_what_mlx_ignores(const Json& config, const Family& family, const std
   const Json* traditional = Keys(config, file).find("rope_traditional");
   if (traditional != nullptr && *traditional != false) {
     fail(Code::kUnsupported,
-         "rope_traditional is {}: mlx_lm would rotate pairs of neighbours and transformers halves, "
-         "so this model is two; false is supported here ({})",
+         "rope_traditional is {}: mlx_lm would rotate adjacent pairs and transformers halves, "
+         "so their results would differ; only false is supported ({})",
          Keys::text_of(*traditional), file);
   }
 }
 
-/// Keys that mlx_lm obeys and transformers does not know for these families: with them a folder is
-/// refused, runs a file of its own, or is another model.
+/// Keys that mlx_lm obeys and transformers does not know for these families: with them mlx_lm
+/// rejects the folder, runs a file from it, or loads a different model.
 /// @source mlx_lm 0.32.2, utils.py, `load_model` and `save_config`
 struct ObeyedKey {
   const char* key;
@@ -98,20 +98,20 @@ void drop_what_only_mlx_obeys(ParsedConfig& config) {
   }
 }
 
-/// None of these families rotates a part of a head only; transformers 5 would for some rope types,
+/// None of these families rotates only a part of a head; transformers 5 would for some rope types,
 /// mlx_lm never.
 void refuse_partial_rope(const Json& config, const Json& parameters, const std::string& file) {
   for (const Json* place : {&config, &parameters}) {
     const Json* factor = Keys(*place, file).find("partial_rotary_factor");
     if (factor == nullptr || *factor == 1) continue;
-    fail(Code::kUnsupported, "partial_rotary_factor is {}: 1 is supported here ({})",
+    fail(Code::kUnsupported, "partial_rotary_factor is {}: only 1 is supported ({})",
          Keys::text_of(*factor), file);
   }
 }
 
 struct Rope {
   Json parameters = Json::object();
-  std::vector<Json> thetas;  ///< all that are given, the one that counts first
+  std::vector<Json> thetas;  ///< all values given, the one used first
 };
 
 /// @source transformers 5.24, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
@@ -129,24 +129,23 @@ Rope read_rope(const Json& config, const std::string& file) {
     const bool chosen = rope.parameters.empty();
     if (chosen) rope.parameters = *at;
     const Json own = at->value("rope_theta", Json());
-    // A theta in rope_parameters counts also where rope_scaling gives the rest, but last.
+    // A theta in rope_parameters also applies where rope_scaling gives the rest, but last.
     if (!own.is_null()) rope.thetas.insert(chosen ? rope.thetas.begin() : rope.thetas.end(), own);
     if (chosen && !at_the_top.is_null()) rope.thetas.push_back(at_the_top);
   }
   if (rope.parameters.empty() && config.contains("rope_theta")) rope.thetas.push_back(at_the_top);
   for (const auto& [key, value] : rope.parameters.items()) {
     if (value.is_object()) {
-      fail(Code::kUnsupported,
-           "rope_parameters by kind of layer ('{}') are not supported here ({})", printable(key),
-           file);
+      fail(Code::kUnsupported, "rope_parameters by kind of layer ('{}') are not supported ({})",
+           printable(key), file);
     }
   }
   refuse_partial_rope(config, rope.parameters, file);
   return rope;
 }
 
-/// As both peers read it: without the theta, of which choose_theta speaks, and with one name of the
-/// type.
+/// In the form in which both programs read it: without the theta, which choose_theta handles, and
+/// with one name for the type.
 Json plain_rope(Json parameters) {
   Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
   parameters.erase("type");
@@ -169,7 +168,7 @@ void note_other_rope(const Json& config, std::vector<std::string>& notes) {
     if (first == second) continue;
     notes.push_back(fmt::format(
         "config.json gives {} as {} in rope_scaling and as {} in rope_parameters: rope_scaling "
-        "counts, as for transformers 5",
+        "is used, as by transformers 5",
         printable(key), Keys::text_of(first), Keys::text_of(second)));
     return;
   }
@@ -182,7 +181,7 @@ Json choose_theta(const std::vector<Json>& thetas, const Family& family,
   for (const Json& other : thetas) {
     if (other == theta || other.is_null()) continue;
     notes.push_back(
-        fmt::format("config.json gives rope_theta as {} and as {}: {} counts, as for "
+        fmt::format("config.json gives rope_theta as {} and as {}: {} is used, as by "
                     "transformers 5",
                     Keys::text_of(theta), Keys::text_of(other), Keys::text_of(theta)));
     break;
@@ -209,7 +208,7 @@ Json rope_type(const Json& parameters, const Family& family, const std::string& 
   return type;
 }
 
-/// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever is there.
+/// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever exists.
 void spell_rope(Json& config, const Family& family, const std::string& file,
                 std::vector<std::string>& notes) {
   auto [parameters, thetas] = read_rope(config, file);
@@ -220,8 +219,8 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
   parameters.erase("type");
   parameters["rope_type"] = type;
   parameters["rope_theta"] = theta;
-  // Without this key transformers takes max_position_embeddings, mlx_lm a constant; one beside the
-  // parameters wins in transformers.
+  // Without this key transformers takes max_position_embeddings, mlx_lm a constant; in transformers
+  // a value beside the parameters takes precedence.
   // @source transformers 5.23, modeling_rope_utils.py, `standardize_rope_params`
   const bool stretched = type == "llama3" || type == "yarn" || type == "longrope";
   const char* original = "original_max_position_embeddings";
@@ -240,7 +239,7 @@ void spell_rope(Json& config, const Family& family, const std::string& file,
   config["rope_parameters"] = std::move(parameters);
 }
 
-/// num_experts and num_local_experts, the hub's and transformers 5's name of one number.
+/// num_experts and num_local_experts: the names of one number on the hub and in transformers 5.
 void spell_experts(Json& config, const std::string& file) {
   const Keys keys(config, file);
   const Json* hub = keys.find("num_experts");
@@ -255,7 +254,7 @@ void spell_experts(Json& config, const std::string& file) {
   config["num_local_experts"] = count;
 }
 
-/// Heads and their size, written out where config.json leaves them open.
+/// Heads and their size, filled in where config.json omits them.
 void spell_heads(Json& config, const Family& family, const std::string& file) {
   const Keys keys(config, file);
   const int64_t hidden = keys.integer("hidden_size", 1, kMaxWidth);
@@ -264,7 +263,7 @@ void spell_heads(Json& config, const Family& family, const std::string& file) {
   const bool given = keys.find("head_dim") != nullptr;
   if (!given && hidden % heads != 0) {
     fail(Code::kCorrupt,
-         "hidden_size {} is no multiple of num_attention_heads {}, and head_dim is "
+         "hidden_size {} is not a multiple of num_attention_heads {}, and head_dim is "
          "missing ({})",
          hidden, heads, file);
   }
@@ -343,14 +342,14 @@ std::vector<DType> read_dtypes(const Keys& keys) {
   return dtypes;
 }
 
-/// Two places that should say the same: mlx_lm looks at `quantization` first.
+/// Two places that should agree: mlx_lm looks at `quantization` first.
 void note_other_quantization(const Json& spelled, std::vector<std::string>& notes) {
   const auto one = spelled.find("quantization");
   const auto other = spelled.find("quantization_config");
   if (one == spelled.end() || other == spelled.end() || !other->is_object()) return;
   if (other->empty() || *one == *other) return;
   notes.emplace_back(
-      "config.json's quantization and quantization_config differ: quantization counts, as for "
+      "config.json's quantization and quantization_config differ: quantization is used, as by "
       "mlx_lm");
 }
 
@@ -388,7 +387,7 @@ ParsedConfig parse_config(std::string_view text, const std::string& file, Quanti
                                        : std::vector<bool>(static_cast<size_t>(layers));
   for (const bool has_experts : sparse) {
     LayerConfig& layer = config.model.layers.emplace_back();
-    if (has_experts) layer.experts.emplace();  // read_model_config says which
+    if (has_experts) layer.experts.emplace();  // read_model_config decides which
   }
   config.attention_bias = keys.boolean("attention_bias", false);
   config.mlp_bias = keys.boolean("mlp_bias", false);

@@ -1,4 +1,4 @@
-// config.json: what is read out of either spelling, what is refused, and what is written.
+// config.json: what is read from either spelling, what is rejected, and what is written.
 #include "config.h"
 
 #include <chrono>
@@ -86,7 +86,7 @@ TEST(Config, absurd_numbers_are_refused_at_once) {
   expect_refused(changed("llama", {{"hidden_size", Json()}}), Code::kCorrupt,
                  "hidden_size is missing");
   expect_refused(changed("llama", {{"hidden_size", 65}}), Code::kCorrupt,
-                 "no multiple of num_attention_heads");
+                 "not a multiple of num_attention_heads");
   expect_refused(changed("qwen3_moe", {{"mlp_only_layers", {2}}}), Code::kCorrupt,
                  "mlp_only_layers is 2");
   expect_refused(changed("qwen3_moe", {{"mlp_only_layers", "all"}}), Code::kCorrupt,
@@ -157,7 +157,7 @@ TEST(Config, both_spellings_become_the_same_union) {
     EXPECT_EQ(hub["rope_theta"], 500000.0);
     EXPECT_EQ(hub["rope_scaling"], nullptr);
     EXPECT_EQ(hub["rope_parameters"], (Json{{"rope_theta", 500000.0}, {"rope_type", "default"}}));
-    // Read again, the union is itself.
+    // Read again, the union does not change.
     EXPECT_EQ(parse_config(hub.dump(), "f").spelled, hub);
   }
 }
@@ -171,7 +171,7 @@ TEST(Config, numbers_without_end_are_read_as_python_reads_them) {
   EXPECT_EQ(read["limits"][2]["least"], (Json{{"__float__", "-Infinity"}}));
   EXPECT_EQ(read["x"], (Json{{"__float__", "NaN"}}));
   EXPECT_EQ(parse_config(render_json(read), "m/config.json").spelled, read);
-  // A number that counts must be one.
+  // A number that is used must be finite.
   for (const char* key : {"rope_theta", "rms_norm_eps", "hidden_size", "num_hidden_layers"}) {
     for (const char* value : {"NaN", "Infinity", "1e999"}) {
       const std::string bad = fmt::format(R"(, "{}": {}}})", key, value);
@@ -200,7 +200,7 @@ TEST(Config, rope_scaling_is_written_where_each_program_looks) {
     EXPECT_EQ(result["rope_scaling"], scaling);
     EXPECT_EQ(result["rope_parameters"], packed);
   }
-  // The old key alone, and the length that the programs would take from different places.
+  // The old key alone, and the length that the two programs would take from different places.
   const Json old = spelled("llama", {{"rope_scaling", {{"type", "yarn"}, {"factor", 2.0}}}});
   EXPECT_EQ(old["rope_parameters"]["rope_type"], "yarn");
   EXPECT_EQ(old["rope_scaling"]["original_max_position_embeddings"], 512);
@@ -282,7 +282,7 @@ TEST(RenderConfig, every_module_that_mlx_lm_could_quantize_has_its_entry) {
   EXPECT_EQ(q["model.layers.1.mlp.switch_mlp.up_proj"],
             (Json{{"bits", 6}, {"group_size", 32}, {"mode", "affine"}}));
   EXPECT_EQ(q["lm_head"], (Json{{"bits", 4}, {"group_size", 64}, {"mode", "affine"}}));
-  // 3 keys of the whole; embedding, head; per layer 4 of attention, the router, 3 of experts.
+  // 3 top-level keys; embedding, head; per layer 4 of attention, the router, 3 of experts.
   EXPECT_EQ(q.size(), 3U + 2 + 2 * 8);
   EXPECT_FALSE(q.contains("model.norm"));
 }

@@ -1,4 +1,4 @@
-// Two places that say different things of one model: which counts, and that people are told.
+// Two sources that contradict each other about a model: which is used, and that the user is told.
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -40,7 +40,7 @@ void expect_refused(const fs::path& folder, Code code, const std::string& reason
   }
 }
 
-/// A model whose config.json ties the head, and whose files hold one: the embedding, changed.
+/// A model whose config.json ties the head although the files hold one: the embedding, changed.
 void write_tied_with_head(const fs::path& folder, const TinyModel& model,
                           const std::function<void(std::vector<float>&)>& change,
                           DType head_dtype) {
@@ -55,7 +55,7 @@ void write_tied_with_head(const fs::path& folder, const TinyModel& model,
     const bool head = spec.name == "lm_head.weight";
     std::vector<float> values = testing::tiny_model_values(tied, head ? embedding : spec);
     if (head) {
-      // As stored: so that a head of more bits holds the same numbers.
+      // In stored form, so that a head of more bits holds the same values.
       std::vector<std::byte> bytes(static_cast<size_t>(embedding.bytes()));
       from_f32(values.data(), embedding.dtype, embedding.elements(), bytes.data());
       to_f32(bytes.data(), embedding.dtype, embedding.elements(), values.data());
@@ -100,7 +100,7 @@ TEST(Disagree, a_head_that_differs_is_used_and_the_output_says_untied) {
   for (const char* family : {"llama", "qwen2", "qwen3", "qwen3_moe", "mixtral"}) {
     SCOPED_TRACE(family);
     const TempFolder folder;
-    // One value of the last row, so that the whole of both is compared.
+    // One value of the last row, so that both must be compared completely.
     write_tied_with_head(
         folder.path(), {.model_type = family}, [](auto& values) { values.back() += 1; },
         DType::kBF16);
@@ -125,7 +125,7 @@ TEST(Disagree, a_family_that_cannot_be_tied_takes_the_head_of_the_files) {
   tied.tied = true;
   const TempFolder without;
   testing::write_tiny_model(without.path(), tied);
-  expect_refused(without.path(), Code::kUnsupported, "needs a head of its own");
+  expect_refused(without.path(), Code::kUnsupported, "needs a separate head");
 }
 
 TEST(Disagree, the_dtype_of_two_keys_is_that_of_the_files) {
@@ -140,7 +140,7 @@ TEST(Disagree, the_dtype_of_two_keys_is_that_of_the_files) {
     const Checkpoint checkpoint = open(folder.path());
     EXPECT_EQ(checkpoint.default_dtype(), stored);
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("torch_dtype f16 and dtype bf16")));
-    // One key against the files: what is asked for counts, and is said.
+    // One key against the files: the key's dtype is used, with a note.
     config.erase("dtype");
     write_json(folder / "config.json", config);
     const Checkpoint one = open(folder.path());
@@ -222,7 +222,7 @@ TEST(Disagree, an_index_beside_the_whole_file_is_not_needed) {
                            "00002.safetensors\"}}"}) {
     write_file_atomic(path, text);
     const Checkpoint checkpoint = open(folder.path());
-    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("index.json is passed over"))) << text;
+    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("index.json is ignored"))) << text;
     EXPECT_EQ(checkpoint.files.size(), 1U);
   }
 }
@@ -245,7 +245,7 @@ TEST(Disagree, an_index_that_cannot_be_read_is_not_needed_beside_all_shards) {
   fs::remove(path);
   write_file_atomic(path, "x");
   expect_passed_over();
-  // Without a shard it may be the index that names what is still to be fetched.
+  // If a shard is missing, the index may name what is still to be fetched.
   fs::remove(folder / "model-00002-of-00002.safetensors");
   EXPECT_THROW(open(folder.path()), Error);
 }
@@ -269,9 +269,10 @@ TEST(Disagree, a_tensor_in_two_files_must_be_one) {
     EXPECT_EQ(checkpoint.tensors.size(), specs.size());
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("with the same values; so are 1 more")));
     extra(1);
-    expect_refused(folder.path(), Code::kCorrupt,
-                   "tensor model.embed_tokens.weight is in model-00001-of-00002.safetensors and in "
-                   "model-extra.safetensors, with different values");
+    expect_refused(
+        folder.path(), Code::kCorrupt,
+        "tensor model.embed_tokens.weight is in both model-00001-of-00002.safetensors and "
+        "model-extra.safetensors, with different values");
   }
 }
 
@@ -289,7 +290,7 @@ TEST(Disagree, a_damaged_generation_config_ends_nothing) {
     write_file_atomic(path, text);
     const Checkpoint checkpoint = open(folder.path());
     EXPECT_THAT(checkpoint.config.eos_ids, ElementsAre(7));
-    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("generation_config.json is passed over")))
+    EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("generation_config.json is ignored")))
         << text.substr(0, 60);
   }
   fs::remove(path);
@@ -307,13 +308,14 @@ TEST(Disagree, another_end_of_a_text_in_generation_config_is_said) {
   const Checkpoint checkpoint = open(folder.path());
   EXPECT_THAT(checkpoint.config.eos_ids, ElementsAre(7, 9));
   EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("at token 5 and generation_config.json at "
-                                                      "7, 9: generation_config.json counts")));
+                                                      "7, 9: generation_config.json is used")));
   config["eos_token_id"] = {9, 7};
   write_json(folder / "config.json", config);
   EXPECT_THAT(open(folder.path()).notes, IsEmpty());
   config.erase("eos_token_id");
   write_json(folder / "config.json", config);
-  EXPECT_THAT(open(folder.path()).notes, IsEmpty()) << "a family's default is nobody's word";
+  EXPECT_THAT(open(folder.path()).notes, IsEmpty())
+      << "a family's default is not an explicit value";
 }
 
 TEST(Disagree, two_stretches_of_positions_are_said) {
@@ -326,7 +328,7 @@ TEST(Disagree, two_stretches_of_positions_are_said) {
   write_json(folder / "config.json", config);
   EXPECT_THAT(open(folder.path()).notes,
               ElementsAre(HasSubstr("gives factor as 2.0 in rope_scaling and as 4.0 in "
-                                    "rope_parameters: rope_scaling counts")));
+                                    "rope_parameters: rope_scaling is used")));
   config["rope_parameters"]["factor"] = 2;
   write_json(folder / "config.json", config);
   EXPECT_THAT(open(folder.path()).notes, IsEmpty());
@@ -355,7 +357,7 @@ TEST(Disagree, keys_that_only_mlx_lm_obeys_are_left_out_with_a_note) {
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("config.json sets " + key)));
     EXPECT_FALSE(rendered(checkpoint).contains(key)) << key;
   }
-  // Without effect they go without a word.
+  // Keys without effect cause no note.
   auto config = plain;
   config["model_file"] = nullptr;
   config["quantize_activations"] = false;
@@ -364,7 +366,7 @@ TEST(Disagree, keys_that_only_mlx_lm_obeys_are_left_out_with_a_note) {
   const Checkpoint checkpoint = open(folder.path());
   EXPECT_THAT(checkpoint.notes, IsEmpty());
   EXPECT_FALSE(rendered(checkpoint).contains("model_file"));
-  // Another model for mlx_lm than for transformers.
+  // mlx_lm would compute a different model than transformers.
   config = plain;
   config["rope_traditional"] = true;
   write_json(folder / "config.json", config);

@@ -1,5 +1,5 @@
-// StorageFormat formats of sources. Each case says which bytes a run of elements needs; that is all
-// that a new format takes here.
+// StorageFormat formats of sources. Each case states which bytes a run of elements needs; a new
+// format needs nothing else here.
 #include "elements.h"
 
 #include <algorithm>
@@ -64,7 +64,7 @@ std::span<std::byte> ElementReader::room(std::vector<std::byte>& bytes, int64_t 
   return std::span(bytes).first(static_cast<size_t>(size));
 }
 
-/// Calls fn(tensor, begin in it, count) for the tensors that the run goes through.
+/// Calls fn(tensor, begin in it, count) for the tensors that the run covers.
 template <class Fn>
 void ElementReader::in_each_tensor(int64_t begin, int64_t count, Fn fn) const {
   const auto visit = [&](int tensor) {
@@ -108,7 +108,7 @@ void ElementReader::read(int64_t begin, int64_t count, std::byte* out) {
   RAM_CHECK(false);
 }
 
-// The product is taken in float32 and then rounded to bf16, as by mlx_lm and transformers.
+// The product is computed in float32 and then rounded to bf16, as in mlx_lm and transformers.
 // @source mlx_lm 0.32.2, models/deepseek_v3.py, `dequant`
 void ElementReader::read_fp8(int64_t begin, int64_t count, std::byte* out) {
   const std::vector<int64_t>& shape = info(part_.tensor).shape;

@@ -1,4 +1,4 @@
-// The elements that the tensors of one part hold, one after another, whatever way they are stored.
+// The elements of the tensors of one part, one after another, in any storage format.
 #pragma once
 
 #include <cstddef>
@@ -13,19 +13,19 @@ namespace ram {
 inline constexpr int64_t kFp8Block = 128;   ///< rows and columns that share a scale
 inline constexpr int64_t kMxfp4Block = 32;  ///< elements of a row that share a scale
 
-/// Reads runs of elements, decoded. Refers to the checkpoint; one per thread, as cheap as a call.
+/// Reads runs of elements, decoded. Refers to the checkpoint; one per thread, cheap to create.
 class ElementReader {
  public:
   ElementReader(const Checkpoint& checkpoint, const Unit& unit, const Part& part)
       : checkpoint_(checkpoint), unit_(unit), part_(part) {}
 
   /// Reads elements [begin, begin + count) in unit.dtype.
-  /// @throws Error{kCorrupt} the file ends before (it changed since it was opened).
-  /// @cost reads what those elements are made of and no more; a buffer of 1 MiB where they are
-  /// decoded, none else.
+  /// @throws Error{kCorrupt} the file ends early (it changed since it was opened).
+  /// @cost reads only the bytes of those elements; needs a buffer of 1 MiB if they are decoded,
+  /// else none.
   void read(int64_t begin, int64_t count, std::byte* out);
 
-  /// Tells the system that these elements will be read soon.
+  /// Hints to the system that these elements will be read soon.
   void prefetch(int64_t begin, int64_t count) const;
 
  private:

@@ -1,5 +1,5 @@
-// The table of families. A new one is its file in families/, its declaration here and its entry in
-// families.cpp.
+// The table of families. A new one needs its file in families/, its declaration here and its entry
+// in families.cpp.
 #pragma once
 
 #include "family.h"

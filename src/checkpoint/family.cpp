@@ -1,4 +1,4 @@
-// Looking things up in a family's constants.
+// Lookups in a family's constants.
 #include "family.h"
 
 #include <algorithm>

@@ -48,7 +48,7 @@ fs::path cache_folder() {
   return fs::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
 }
 
-/// Empty where the file cannot be read.
+/// Empty if the file cannot be read.
 std::string first_word(const fs::path& file) {
   std::error_code error;
   if (!fs::is_regular_file(file, error)) return "";
@@ -56,11 +56,11 @@ std::string first_word(const fs::path& file) {
     const std::string text = read_text_file(file, 4096);
     return text.substr(0, text.find_first_of(" \t\r\n"));
   } catch (const Error&) {
-    return "";  // the newest snapshot serves
+    return "";  // the newest snapshot is used
   }
 }
 
-/// The snapshot that refs/main names, else the one changed last; empty if there is none.
+/// The snapshot that refs/main names, else the most recently changed; empty if there is none.
 fs::path find_snapshot(const fs::path& repository) {
   std::error_code error;
   const std::string revision = first_word(repository / "refs" / "main");
@@ -74,7 +74,7 @@ fs::path find_snapshot(const fs::path& repository) {
   for (const auto& entry : fs::directory_iterator(repository / "snapshots", error)) {
     if (!entry.is_directory(error)) continue;
     const fs::file_time_type time = entry.last_write_time(error);
-    // Equal times are told apart by name, so that the choice does not depend on the disk's order.
+    // Equal times are ordered by name, so that the choice does not depend on the directory order.
     if (newest.empty() || time > newest_time || (time == newest_time && entry.path() > newest)) {
       newest = entry.path();
       newest_time = time;
@@ -83,7 +83,7 @@ fs::path find_snapshot(const fs::path& repository) {
   return newest;
 }
 
-/// The opposite of repository_of_cache_folder.
+/// The inverse of repository_of_cache_folder.
 std::string cache_folder_of(std::string id) {
   const size_t slash = id.find('/');
   if (slash != std::string::npos) id.replace(slash, 1, "--");
@@ -96,7 +96,7 @@ fs::path whole_path(const fs::path& folder) {
   return whole.filename().empty() ? whole.parent_path() : whole;
 }
 
-/// Whether a folder is .../models--ORG--NAME/snapshots/REVISION, as the cache has them.
+/// Whether a folder is .../models--ORG--NAME/snapshots/REVISION, as in the cache.
 bool is_snapshot(const fs::path& folder) {
   const fs::path snapshots = whole_path(folder).parent_path();
   return snapshots.filename() == "snapshots" &&
@@ -110,7 +110,7 @@ std::string name_of(const fs::path& folder) {
       is_snapshot(folder)
           ? repository_of_cache_folder(whole.parent_path().parent_path().filename().string())
           : whole.filename().string();
-  // It goes into plan.json, the model card and every table.
+  // The name appears in plan.json, the model card and every table.
   return printable(name, kMaxNameBytes);
 }
 
@@ -130,7 +130,7 @@ std::vector<std::string> file_names(const fs::path& folder) {
   return names;
 }
 
-/// @return N of "model-00002-of-0000N.safetensors"; 0 for a name of another form.
+/// @return N of "model-00002-of-0000N.safetensors"; 0 for any other name.
 int shard_count(std::string_view name) {
   constexpr std::string_view kForm = "model-#####-of-#####.safetensors";
   if (name.size() != kForm.size()) return 0;
@@ -138,14 +138,14 @@ int shard_count(std::string_view name) {
   for (size_t i = 0; i < kForm.size(); ++i) {
     const bool digit = name[i] >= '0' && name[i] <= '9';
     if (kForm[i] == '#' ? !digit : name[i] != kForm[i]) return 0;
-    // The first number is done when the second one begins.
+    // The first number is complete when the second begins.
     if (digit) count = kForm[i - 1] == '#' ? 10 * count + (name[i] - '0') : name[i] - '0';
   }
   return count;
 }
 
-/// Where names say how many shards there are, all must be there.
-/// @return one that is not; empty: none is missing.
+/// If names say how many shards there are, all must exist.
+/// @return a missing one; empty: none is missing.
 std::string missing_shard(const std::vector<std::string>& files) {
   for (const std::string& file : files) {
     const int count = shard_count(file);
@@ -163,11 +163,11 @@ void check_numbered_shards(const ModelFolder& folder, const std::vector<std::str
   fail(Code::kMissing, "shard {} is missing ({}){}", missing, folder.path.string(), folder.fetch);
 }
 
-/// What serves in the place of an index that is damaged or not to be read; empty: nothing.
-/// @param read the index, which names a file that is not there.
+/// What replaces an index that is damaged or cannot be read; empty: nothing.
+/// @param read whether the index could be read, but names a missing file.
 std::string whole_without_index(const std::vector<std::string>& files, bool read) {
   if (std::binary_search(files.begin(), files.end(), kWholeName)) return kWholeName;
-  // An index that names another file may be right: that file is still to be fetched.
+  // An index that names a missing file may be right: the file may not be fetched yet.
   const bool numbered = std::any_of(files.begin(), files.end(),
                                     [](const std::string& file) { return shard_count(file) > 0; });
   const bool all = numbered && missing_shard(files).empty();
@@ -189,7 +189,7 @@ ShardList read_index(const ModelFolder& folder) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
     if (name.empty() || name.find('/') != std::string::npos ||
         name.find('\\') != std::string::npos) {
-      fail(Code::kCorrupt, "weight_map: '{}' is no file of this folder (tensor {}, {})",
+      fail(Code::kCorrupt, "weight_map: '{}' is not a file of this folder (tensor {}, {})",
            printable(name), printable(tensor), path.string());
     }
     files.insert(name);
@@ -229,7 +229,7 @@ std::vector<std::string> cached_models() {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(cache_folder(), error)) {
     const std::string id = repository_of_cache_folder(entry.path().filename().string());
-    // A shell completes words by these and would run a $(...) in them.
+    // Shells complete words with these ids and would run a $(...) in them.
     if (!is_repository_id(id)) continue;
     const fs::path snapshot = find_snapshot(entry.path());
     if (snapshot.empty() || !fs::exists(snapshot / "config.json", error)) continue;
@@ -260,12 +260,12 @@ ShardList find_shards(const ModelFolder& folder) {
       check_named_shards(folder, named);
       shards = std::move(named);
     } catch (const Error& damage) {
-      // @source transformers 5.24, modeling_utils.py: model.safetensors comes before an index;
-      // mlx_lm 0.32.2, utils.py, `load_model` reads none
+      // @source transformers 5.24, modeling_utils.py: model.safetensors takes precedence over an
+      // index; mlx_lm 0.32.2, utils.py, `load_model` reads no index
       const std::string instead = whole_without_index(found, read);
       if (instead.empty()) throw;
-      shards.notes.push_back(fmt::format("{} is passed over, since {} is there: {}", kIndexName,
-                                         instead, damage.what()));
+      shards.notes.push_back(
+          fmt::format("{} is ignored, since {} is there: {}", kIndexName, instead, damage.what()));
     }
   }
   if (shards.files.empty()) {
@@ -279,7 +279,7 @@ ShardList find_shards(const ModelFolder& folder) {
     if (fs::is_regular_file(folder.path / name, error)) continue;
     const bool link = fs::is_symlink(folder.path / name, error);
     fail(Code::kMissing, "{} is {} ({}){}", printable(name),
-         link ? "a link to nowhere: its file was not fetched" : "no regular file",
+         link ? "a dangling link: its file was not fetched" : "not a regular file",
          folder.path.string(), folder.fetch);
   }
   return shards;

@@ -1,5 +1,5 @@
-// Which files make up a model: the folder behind an id of the Hugging Face cache, and the shards.
-// Knows file names, not tensors' meaning.
+// The files of a model: the folder behind an id of the Hugging Face cache, and the shards. Knows
+// file names, not the meaning of tensors.
 #pragma once
 
 #include <filesystem>
@@ -13,9 +13,9 @@ namespace ram {
 
 struct ModelFolder {
   std::filesystem::path path;
-  std::string name;  ///< for people
+  std::string name;  ///< as shown to users
   std::string
-      fetch;  ///< what a message about a missing file adds: the command that fetches the model
+      fetch;  ///< appended to a message about a missing file: the command that fetches the model
 };
 
 /// @throws Error{kMissing} neither a folder nor an id in the local cache.
@@ -23,13 +23,13 @@ ModelFolder find_model_folder(const std::string& folder_or_id);
 
 struct ShardList {
   std::vector<std::string> files;              ///< names in the folder, sorted
-  std::map<std::string, std::string> located;  ///< tensor -> file, where there is an index
+  std::map<std::string, std::string> located;  ///< tensor -> file, if there is an index
   std::vector<std::string> notes;
 };
 
-/// The files that the index names, and every model*.safetensors, which mlx_lm reads whatever the
-/// index says. Where model.safetensors is there, an index is not needed: both peers load it alone.
-/// @throws Error{kMissing} no weights, or a shard is not there; {kCorrupt} the index is no index.
+/// The files that the index names, and every model*.safetensors, which mlx_lm reads regardless of
+/// the index. With a model.safetensors, no index is needed: transformers and mlx_lm load it alone.
+/// @throws Error{kMissing} no weights, or a missing shard; {kCorrupt} the index is not valid.
 ShardList find_shards(const ModelFolder& folder);
 
 }  // namespace ram

@@ -1,5 +1,5 @@
-// Folders as people have them: shards with and without an index, the local cache, what is missing
-// or does not belong, and what is carried along.
+// Real folders: shards with and without an index, the local cache, files that are missing or do not
+// belong, and files that are copied along.
 #include "folder.h"
 
 #include <fstream>
@@ -88,17 +88,17 @@ TEST(Folder, a_missing_shard_is_named) {
 TEST(Folder, an_index_that_is_none_is_refused) {
   const TempFolder folder;
   write_tiny_model(folder.path(), {.shards = 2});
-  // Whether these are all files only the index can say.
+  // Only the index can say whether these are all files.
   fs::rename(folder / "model-00001-of-00002.safetensors", folder / "model-a.safetensors");
   fs::rename(folder / "model-00002-of-00002.safetensors", folder / "model-b.safetensors");
   const fs::path path = folder / "model.safetensors.index.json";
   auto index = nlohmann::json::parse(read_text_file(path, 1 << 20));
   index["weight_map"]["model.embed_tokens.weight"] = "../x.safetensors";
   write_file_atomic(path, index.dump());
-  expect_refused(folder.path(), Code::kCorrupt, "'../x.safetensors' is no file of this folder");
+  expect_refused(folder.path(), Code::kCorrupt, "'../x.safetensors' is not a file of this folder");
   index["weight_map"]["model.embed_tokens.weight"] = 7;
   write_file_atomic(path, index.dump());
-  expect_refused(folder.path(), Code::kCorrupt, "is no file of this folder");
+  expect_refused(folder.path(), Code::kCorrupt, "is not a file of this folder");
   write_file_atomic(path, "[]");
   expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
   write_file_atomic(path, "{\"weight_map\": ");
@@ -125,7 +125,7 @@ TEST(Folder, cached_models_are_listed_as_they_are_found) {
                            "models--x--$(touch y)", "models--x--two words", "datasets--a--c"}) {
     write_tiny_model(cache / name / "snapshots" / "1", {});
   }
-  // A damaged refs/main concerns its model only, and that one has a snapshot.
+  // A damaged refs/main affects only its model, and that one has a snapshot.
   fs::create_directories(cache / "models--a--b" / "refs");
   write_file_atomic(cache / "models--a--b" / "refs" / "main", std::string(5000, 'x'));
   const std::vector<std::string> models = cached_models();
@@ -229,7 +229,7 @@ TEST(Folder, an_id_resolves_through_the_local_cache) {
   const fs::path repository = cache / "models--Org--tiny-model";
   write_tiny_model(repository / "snapshots" / "aaa", {.seed = 1});
   write_tiny_model(repository / "snapshots" / "bbb", {.seed = 2});
-  // The cache links its files to blobs.
+  // Files in the cache are links to blobs.
   fs::create_directories(repository / "blobs");
   fs::rename(repository / "snapshots" / "aaa" / "model.safetensors", repository / "blobs" / "0a1b");
   fs::create_symlink("../../blobs/0a1b", repository / "snapshots" / "aaa" / "model.safetensors");
@@ -241,11 +241,11 @@ TEST(Folder, an_id_resolves_through_the_local_cache) {
   EXPECT_EQ(checkpoint.name, "Org/tiny-model");
   EXPECT_EQ(checkpoint.folder, repository / "snapshots" / "aaa");
   EXPECT_EQ(checkpoint.files.size(), 1U);
-  // Given as a folder it has the same name.
+  // Given as a folder, it has the same name.
   EXPECT_EQ(Checkpoint::open((repository / "snapshots" / "bbb").string() + "/").name,
             "Org/tiny-model");
 
-  // Without refs/main, or with one that leads nowhere, the newest counts.
+  // Without refs/main, or with a wrong one, the newest is used.
   fs::last_write_time(
       repository / "snapshots" / "aaa",
       fs::last_write_time(repository / "snapshots" / "bbb") - std::chrono::hours(1));

@@ -1,5 +1,5 @@
 // One sentence for each: GGUF, adapters, pipelines, other containers, the cache itself, links to
-// the hub. Only names of files decide, and of an adapter's settings the model it belongs to.
+// the hub. The decision uses only file names, and for an adapter the base model in its settings.
 #include "foreign.h"
 
 #include <algorithm>
@@ -39,7 +39,7 @@ struct Entry {
   bool folder = false;
 };
 
-/// Sorted by name; as many as there are, and none of a folder that cannot be read.
+/// Sorted by name; empty if the folder cannot be read.
 std::vector<Entry> entries_of(const fs::path& folder) {
   std::vector<Entry> entries;
   std::error_code error;
@@ -61,7 +61,7 @@ std::string first_with(const std::vector<Entry>& entries,
   return at == entries.end() ? "" : at->name;
 }
 
-/// The model that an adapter changes, as its settings name it.
+/// The base model of an adapter, from its settings.
 std::string base_of_adapter(const fs::path& folder) {
   try {
     const std::string file = (folder / "adapter_config.json").string();
@@ -73,7 +73,7 @@ std::string base_of_adapter(const fs::path& folder) {
       }
     }
   } catch (const Error&) {
-    // Without them the sentence names no model.
+    // Without settings the sentence names no model.
   }
   return "its base model";
 }
@@ -88,7 +88,7 @@ std::string subfolder_with_config(const fs::path& folder, const std::vector<Entr
   return "";
 }
 
-/// A repository of a cache, whether the folder is the cache or the one around it (HF_HOME).
+/// A repository of a cache, whether the folder is the cache or its parent (HF_HOME).
 std::string first_repository(const fs::path& folder, const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     if (!entry.folder) continue;
@@ -103,7 +103,7 @@ std::string first_repository(const fs::path& folder, const std::vector<Entry>& e
   return "";
 }
 
-/// The sentence, or nothing where the folder is like none of these.
+/// The sentence, or nothing if the folder is none of these.
 std::optional<std::string> kind_of(const fs::path& folder, const std::vector<Entry>& entries) {
   const auto has = [&](const std::string& name) {
     return !first_with(entries, [&](const std::string& found) { return found == name; }).empty();
@@ -173,7 +173,7 @@ std::optional<std::string> kind_of(const fs::path& folder, const std::vector<Ent
   return std::nullopt;
 }
 
-/// The id in a link to the hub; empty where there is none.
+/// The id in a link to the hub; empty if there is none.
 std::string id_in_link(std::string_view text) {
   for (const std::string_view start : {"https://", "http://", "hf://"}) {
     if (lower(text).starts_with(start)) text.remove_prefix(start.size());
@@ -191,7 +191,7 @@ std::string id_in_link(std::string_view text) {
   return "";
 }
 
-/// An id of the cache that differs in case only.
+/// An id of the cache that differs only in case.
 std::string id_in_other_case(const std::string& text, const fs::path& cache) {
   for (const Entry& entry : entries_of(cache)) {
     std::string id = repository_of_cache_folder(entry.name);

@@ -1,4 +1,4 @@
-// What people give instead of a model's folder: each has its own sentence, with what to do next.
+// What users give instead of a model's folder: each has its own sentence, with what to do next.
 #include <filesystem>
 #include <string>
 
@@ -31,7 +31,7 @@ std::string refusal(const std::string& model) {
   }
 }
 
-/// What is said of a folder that has these files.
+/// The message for a folder with these files.
 std::string refusal_of(const std::vector<std::pair<std::string, std::string>>& files) {
   const TempFolder folder;
   for (const auto& [name, text] : files) {

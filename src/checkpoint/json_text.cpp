@@ -1,4 +1,4 @@
-// Walks the tree to write it; recursive only as deep as parse_json lets a tree be.
+// Writes the tree recursively; parse_json limits the depth.
 #include "json_text.h"
 
 namespace ram {

@@ -1,5 +1,5 @@
-// JSON as model folders have it, written with sorted keys and with numbers kept as they were, also
-// integers beyond 64 bits (parse_json's binary values).
+// JSON of model folders, written with sorted keys and with numbers unchanged, also integers beyond
+// 64 bits (parse_json's binary values).
 #pragma once
 
 #include <string>
@@ -8,7 +8,8 @@
 
 namespace ram {
 
-/// A model's folder is read with Python's words for numbers, as mlx_lm and transformers read it.
+/// A model's folder is read with Python's names of non-finite numbers, as mlx_lm and transformers
+/// do.
 inline constexpr JsonLimits kAsPython = {.non_finite = true};
 
 /// @param value from parse_json.

@@ -12,7 +12,7 @@
 
 namespace ram {
 
-// Bounds that no model comes near; they keep products of sizes far from overflow and a lying file
+// Limits far above any model; they keep products of sizes far from overflow, and keep a false file
 // from costing time.
 inline constexpr int64_t kMaxLayers = 4096;
 inline constexpr int64_t kMaxHeads = 65536;
@@ -25,7 +25,7 @@ class Keys {
  public:
   Keys(const nlohmann::json& object, const std::string& file) : object_(object), file_(file) {}
 
-  /// A value that is there and not null.
+  /// A value that exists and is not null.
   const nlohmann::json* find(std::string_view key) const {
     const auto at = object_.find(key);
     return at == object_.end() || at->is_null() ? nullptr : &*at;
@@ -81,7 +81,7 @@ class Keys {
     return find(key) == nullptr ? otherwise : positive(key);
   }
 
-  /// A value as a message can show it: one line, not too long.
+  /// A value as shown in a message: one line, not too long.
   static std::string text_of(const nlohmann::json& value) {
     if (value.is_structured()) return value.is_object() ? "an object" : "a list";
     if (value.is_binary()) return "an integer beyond 64 bits";

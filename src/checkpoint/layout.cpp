@@ -1,5 +1,5 @@
-// The shape is found backwards from the part's matrix, the view forwards from the tensor. Every
-// step keeps a view a view: rows and columns at even steps.
+// The shape is derived backwards from the part's matrix, the view forwards from the tensor. Every
+// step turns a view into a view: rows and columns with constant strides.
 #include "layout.h"
 
 #include <algorithm>

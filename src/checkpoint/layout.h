@@ -1,5 +1,5 @@
-// How a module's matrices lie in a tensor: a list of steps, and the shape and the view that it
-// comes to. Numbers only.
+// The position of a module's matrices in a tensor: a list of steps, and the resulting shape and
+// view. Numbers only.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 
 namespace ram {
 
-/// One step from a tensor to a part's matrix [R, C]. What a step is given is a matrix: at first the
+/// One step from a tensor to a part's matrix [R, C]. The input of a step is a matrix: initially the
 /// tensor seen as [elements / last axis, last axis].
 enum class StepKind : uint8_t {
-  kSlice,       ///< of [parts, R, C] the part's own [R, C]; the first step or none
+  kSlice,       ///< of [parts, R, C] the part's own [R, C]; only as the first step
   kGroup,       ///< of parts * R rows the part's own R: heads of a projection
   kFirstHalf,   ///< of 2R rows the first R
   kSecondHalf,  ///< ... the last R
@@ -25,7 +25,7 @@ enum class StepKind : uint8_t {
 
 struct SizedStep {
   StepKind kind = StepKind::kSlice;
-  int64_t others = 0;  ///< kFirstRows, kLastRows: the rows that are not the part's
+  int64_t others = 0;  ///< kFirstRows, kLastRows: the rows that do not belong to the part
 };
 
 /// The steps of a module whose parts are [rows, cols].

@@ -1,6 +1,6 @@
-// The bytes of a finished folder without its weights: which tensor lies where, the headers, the
-// index. Knows MLX's names and shapes of a quantized module; that a module is quantized at all, and
-// how, is the caller's choice.
+// The bytes of a finished folder without its weights: the position of each tensor, the headers, the
+// index. Knows MLX's names and shapes of a quantized module; whether and how a module is quantized
+// is up to the caller.
 #include "ram/mlx_layout.h"
 
 #include <algorithm>
@@ -36,7 +36,8 @@ std::vector<PlacedTensor> unit_tensors(const Checkpoint& checkpoint, int index, 
   } else {
     RAM_CHECK(format_index(*format) >= 0 && unit.quantizable && !unit.shape.empty() &&
               unit.cols % format->group_size == 0);
-    // Codes of a row are one string of bits in 32-bit words; group sizes make them whole.
+    // The codes of a row form one bit string in 32-bit words; group sizes make its length a
+    // multiple of 32 bits.
     std::vector<int64_t> shape = unit.shape;
     shape.back() = code_words(unit.cols, *format);
     add(unit.tensor, DType::kU32, shape, Piece::kWeight);
@@ -53,7 +54,7 @@ std::vector<PlacedTensor> unit_tensors(const Checkpoint& checkpoint, int index, 
   return out;
 }
 
-/// At least the bytes that this tensor adds to a header.
+/// Upper bound on the bytes that this tensor adds to a header.
 int64_t header_entry_bound(const TensorSpec& spec) {
   constexpr int64_t kDigits = 20;  // of a 64-bit number, with its comma
   const auto escaped = std::count_if(spec.name.begin(), spec.name.end(), [](char c) {
@@ -64,7 +65,7 @@ int64_t header_entry_bound(const TensorSpec& spec) {
          kDigits * static_cast<int64_t>(spec.shape.size() + 2);
 }
 
-/// Deals tensors to shards, keeping each file within max_bytes.
+/// Distributes tensors over shards, keeping each file within max_bytes.
 class ShardFiller {
  public:
   explicit ShardFiller(int64_t max_bytes) : max_bytes_(max_bytes) {}
@@ -72,7 +73,7 @@ class ShardFiller {
   void add_unit(std::vector<PlacedTensor> tensors) {
     int64_t whole = 0;
     for (const PlacedTensor& tensor : tensors) whole += bound(tensor);
-    // A unit cut in two is encoded twice, once for each of its shards.
+    // A unit split over two shards is encoded twice, once for each.
     if (used_ + whole > max_bytes_) close();
     for (PlacedTensor& tensor : tensors) {
       if (used_ + bound(tensor) > max_bytes_) close();
@@ -138,7 +139,7 @@ std::string render_index(const FolderLayout& layout, int64_t parameters) {
   return index.dump(4) + "\n";
 }
 
-/// Files that every output folder has of its own; a source's file of that name is not carried.
+/// Files that every output folder generates itself; a source's file of that name is not copied.
 bool is_own_file(const std::string& name) {
   constexpr std::array<std::string_view, 4> kOwn = {"README.md", "config.json",
                                                     "model.safetensors.index.json", "plan.json"};

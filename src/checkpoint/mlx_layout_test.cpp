@@ -1,4 +1,4 @@
-// The layout of a folder: shapes, bytes and shards of the tensors, without a file being written.
+// The layout of a folder: shapes, bytes and shards of the tensors, without writing a file.
 #include "ram/mlx_layout.h"
 
 #include <map>

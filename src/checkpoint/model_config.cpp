@@ -1,6 +1,6 @@
-// From a config with all its keys to what the forward pass needs. Every value is what transformers
-// computes with; where mlx_lm differs, parse_config has refused or the difference is stated
-// (docs/formats/checkpoint.md).
+// From a config with all its keys to the values for the forward pass. Every value is the one that
+// transformers computes with; where mlx_lm differs, parse_config has rejected the model or the
+// difference is documented (docs/formats/checkpoint.md).
 #include "ram/model_config.h"
 
 #include <algorithm>
@@ -28,11 +28,11 @@ RopeType rope_type(const Json& name) {
   const auto text = name.get<std::string>();
   const auto at = std::find_if(kNames.begin(), kNames.end(),
                                [&](const auto& entry) { return entry.first == text; });
-  RAM_CHECK(at != kNames.end());  // spell_rope has refused others
+  RAM_CHECK(at != kNames.end());  // spell_rope has rejected others
   return at->second;
 }
 
-/// A number that counts as absent where it is 0, as Python's truth has it.
+/// A number that counts as absent if it is 0, as in Python's truth values.
 std::optional<double> number_unless_zero(const Keys& keys, std::string_view key) {
   const Json* value = keys.find(key);
   if (value == nullptr || *value == 0) return std::nullopt;
@@ -75,7 +75,7 @@ RopeConfig read_rope(const Json& parameters, int64_t max_positions, const std::s
   return rope;
 }
 
-/// Heads and their sizes, as every layer has them.
+/// Heads and their sizes, the same in every layer.
 AttentionConfig read_attention(const ParsedConfig& config, const std::string& file) {
   AttentionConfig attention;
   attention.key_dim = config.size(Dim::kHeadDim);
@@ -84,7 +84,7 @@ AttentionConfig read_attention(const ParsedConfig& config, const std::string& fi
   attention.heads = config.size(Dim::kQuery) / attention.key_dim;
   attention.kv_heads = config.size(Dim::kKeyValue) / attention.key_dim;
   if (attention.heads % attention.kv_heads != 0) {
-    fail(Code::kCorrupt, "num_attention_heads {} is no multiple of num_key_value_heads {} ({})",
+    fail(Code::kCorrupt, "num_attention_heads {} is not a multiple of num_key_value_heads {} ({})",
          attention.heads, attention.kv_heads, file);
   }
   for (const auto& block : config.family->layer) {
@@ -95,7 +95,7 @@ AttentionConfig read_attention(const ParsedConfig& config, const std::string& fi
   return attention;
 }
 
-/// Experts as every layer has them that has any.
+/// Experts, the same in every layer that has any.
 ExpertConfig read_experts(const ParsedConfig& config, const Keys& keys) {
   const Family& family = *config.family;
   const int64_t own = config.size(Dim::kExpertWidth);
@@ -149,7 +149,7 @@ void read_model_config(ParsedConfig& config, const std::string& file) {
   }
   const Json& epsilon = keys.get("rms_norm_eps");
   if (!Keys::is_finite(epsilon) || !(epsilon.get<double>() >= 0)) {
-    fail(Code::kCorrupt, "rms_norm_eps is {}: a number from 0 on is allowed ({})",
+    fail(Code::kCorrupt, "rms_norm_eps is {}: a number from 0 up is allowed ({})",
          Keys::text_of(epsilon), file);
   }
   model.rms_norm_eps = epsilon.get<double>();

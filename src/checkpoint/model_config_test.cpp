@@ -1,5 +1,5 @@
-// What the forward pass is told, family by family, held against what transformers 5.23 computes
-// with (its configuration classes, loaded with the same config.json, gave the values below).
+// Values for the forward pass, family by family, compared with those of transformers 5.23 (its
+// configuration classes, loaded with the same config.json, gave the values below).
 #include "ram/model_config.h"
 
 #include <string>
@@ -66,7 +66,7 @@ TEST(ModelConfig, sizes_are_the_configs) {
   EXPECT_EQ(llama.rms_norm_eps, 1e-6);
   EXPECT_EQ(parsed("qwen3", {{"head_dim", 48}}).layer(0).attention.key_dim, 48);
   expect_refused("llama", {{"num_attention_heads", 4}, {"num_key_value_heads", 3}}, Code::kCorrupt,
-                 "no multiple of num_key_value_heads 3");
+                 "not a multiple of num_key_value_heads 3");
 }
 
 TEST(ModelConfig, experts_are_weighed_as_the_family_weighs_them) {
@@ -118,7 +118,7 @@ TEST(ModelConfig, windows_are_those_of_transformers) {
   const auto none = ElementsAre(0, 0, 0, 0);
   const Json used = {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 2}};
   EXPECT_THAT(windows("llama", {{"sliding_window", 8}}), none);
-  // mistral: always, and 4096 where nothing is said.
+  // mistral: always, and 4096 by default.
   EXPECT_THAT(windows("mistral", {{"sliding_window", 8}}), ElementsAre(8, 8, 8, 8));
   EXPECT_THAT(windows("mistral", {{"sliding_window", nullptr}}), none);
   EXPECT_THAT(windows("mistral", Json::object()), ElementsAre(4096, 4096, 4096, 4096));
@@ -136,7 +136,7 @@ TEST(ModelConfig, windows_are_those_of_transformers) {
                                "sliding_attention"};
     EXPECT_THAT(windows(family, by_layer), ElementsAre(8, 0, 0, 8));
   }
-  // qwen3_moe knows neither max_window_layers nor layer_types.
+  // qwen3_moe uses neither max_window_layers nor layer_types.
   EXPECT_THAT(windows("qwen3_moe", used), ElementsAre(8, 8, 8, 8));
   EXPECT_THAT(windows("qwen3_moe", {{"sliding_window", 8}}), none);
   // qwen2_moe: every other layer below max_window_layers.
@@ -150,7 +150,7 @@ TEST(ModelConfig, windows_that_make_no_sense_are_refused) {
   expect_refused("mistral", {{"sliding_window", 0}}, Code::kCorrupt, "sliding_window is 0");
   expect_refused("qwen2", {{"layer_types", slides}}, Code::kCorrupt, "give no window");
   expect_refused("qwen2", {{"layer_types", {"full_attention"}}}, Code::kCorrupt,
-                 "no list of 4 layers");
+                 "not a list of 4 layers");
   expect_refused("qwen3", {{"use_sliding_window", 1}}, Code::kCorrupt, "use_sliding_window is 1");
   Json chunked = slides;
   chunked[1] = "chunked_attention";
@@ -244,7 +244,7 @@ TEST(ModelConfig, each_rope_type_has_its_parameters) {
   EXPECT_EQ(longrope.type, RopeType::kLongrope);
   EXPECT_EQ(longrope.factor, 4);
 
-  // What stands beside the parameters wins over what stands in them.
+  // Values beside the parameters take precedence over those in them.
   EXPECT_EQ(
       rope_of(
           "llama",

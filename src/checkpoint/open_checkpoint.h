@@ -1,4 +1,4 @@
-// Opening a model of other families than the program's own: for tests that add one.
+// Opens a model of other families than the program's: for tests that add one.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@
 
 namespace ram {
 
-/// Checkpoint::open, which opens the families of families().
-/// @param families constants: the checkpoint keeps a pointer to one of them.
+/// As Checkpoint::open, which uses families().
+/// @param families must be constants: the checkpoint keeps a pointer to one of them.
 Checkpoint open_checkpoint(const std::string& folder_or_id, Quantized quantized,
                            FamilyTable families);
 

@@ -11,16 +11,16 @@ namespace {
 
 using Json = nlohmann::json;
 
-// @source MLX 0.32, mx.quantize: what affine takes where a module's entry leaves it open
+// @source MLX 0.32, mx.quantize: affine's defaults if a module's entry omits them
 constexpr int64_t kDefaultBits = 4;
 constexpr int64_t kDefaultGroupSize = 64;
 
-/// As Python's truth, which mlx_lm asks for.
+/// Python's truth value, which mlx_lm tests.
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value.empty();
 }
 
-/// FP8 in blocks of the size that is decoded, as DeepSeek, Qwen and MiniMax publish it. Scales of
+/// FP8 in blocks of the supported size, as DeepSeek, Qwen and MiniMax publish it. Scales of
 /// activations would be tensors that no family has.
 bool is_fp8_blocks(const Json& settings) {
   if (!settings.is_object() || settings.value("quant_method", Json()) != "fp8") return false;
@@ -39,14 +39,14 @@ bool is_fp8_blocks(const Json& settings) {
        method, key, file);
 }
 
-/// @param where begins the messages: "quantization", or that and the module's path.
+/// @param where start of the messages: "quantization", or that and the module's path.
 AffineFormat read_format(const Json& entry, const std::string& where, bool may_be_open,
                          const std::string& file) {
   const Keys keys(entry, file);
   const Json* mode = keys.find("mode");
   if (mode != nullptr && *mode != "affine") {
     fail(Code::kUnsupported,
-         "{}: mode is {}: MLX's affine format is read here; convert the original with "
+         "{}: mode is {}: only MLX's affine format is supported; convert the original with "
          "'mlx_lm.convert -q' or 'ram fit' ({})",
          where, Keys::text_of(*mode), file);
   }
@@ -60,7 +60,7 @@ AffineFormat read_format(const Json& entry, const std::string& where, bool may_b
   if (format_index(format) < 0) {
     fail(Code::kUnsupported,
          "{}: bits {} and group_size {}: bits 2, 3, 4, 5, 6 or 8 and group_size 32, 64 or 128 are "
-         "read here ({})",
+         "supported ({})",
          where, format.bits, format.group_size, file);
   }
   return format;
@@ -77,7 +77,7 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
   if (inner != config.end() && inner->is_object() && inner->contains("quantization_config") &&
       !says_nothing((*inner)["quantization_config"]) && !config.contains("quantization_config") &&
       Keys(config, file).find("quantization") == nullptr) {
-    // mlx_lm obeys it there too.
+    // mlx_lm obeys it here too.
     refuse_source((*inner)["quantization_config"], "text_config.quantization_config", file);
   }
   for (const char* key : {"quantization", "quantization_config"}) {
@@ -91,12 +91,12 @@ StoredFormats StoredFormats::parse(const Json& config, Quantized quantized,
     if (!at->is_object()) {
       fail(Code::kCorrupt, "{} is {}: an object is allowed ({})", key, Keys::text_of(*at), file);
     }
-    // mlx_lm looks at quantization first, whatever quantization_config says beside it, and asks the
-    // latter alone who wrote it.
+    // mlx_lm looks at quantization first, regardless of quantization_config, but reads only the
+    // latter for the method.
     if (std::string_view(key) == "quantization_config" && at->contains("quant_method")) {
       fail(Code::kUnsupported,
-           "the model is quantized with {} (key {}): unquantized weights and MLX's affine format "
-           "are read here ({})",
+           "the model is quantized with {} (key {}): only unquantized weights and MLX's affine "
+           "format are supported ({})",
            Keys::text_of((*at)["quant_method"]), key, file);
     }
     stored.common_ = read_format(*at, key, false, file);
@@ -111,7 +111,7 @@ std::optional<AffineFormat> StoredFormats::format_of(const std::string& module,
   if (!any()) return std::nullopt;
   const auto at = settings_.find(module);
   if (at == settings_.end()) {
-    // The top level's where the shapes are of no format: then these are found wrong by name.
+    // If the shapes match no format, use the top level's: the check then reports them by name.
     return shapes && format_index(*shapes) < 0 ? common_ : shapes;
   }
   if (at->is_boolean()) return at->get<bool>() ? std::optional(common_) : std::nullopt;

@@ -1,4 +1,4 @@
-// The number formats that config.json gives a finished MLX folder's modules, by mlx_lm's rules.
+// The number formats of a finished MLX folder's modules from config.json, by mlx_lm's rules.
 #pragma once
 
 #include <optional>
@@ -10,15 +10,15 @@
 
 namespace ram {
 
-/// What `quantization` (or `quantization_config`) says. Empty for an unquantized model, and for a
-/// source in FP8 blocks, whose tensors are decoded where they are read.
+/// Contents of `quantization` (or `quantization_config`). Empty for an unquantized model, and for a
+/// source in FP8 blocks, whose tensors are decoded as they are read.
 class StoredFormats {
  public:
   /// Reads and checks the top level.
   /// @param config config.json.
   /// @param file   named in messages.
-  /// @throws Error{kUnsupported} quantized otherwise than in FP8 blocks, and `quantized` refuses
-  /// that; another program's quantization, another mode than affine, no format of ours; {kCorrupt}
+  /// @throws Error{kUnsupported} quantized other than in FP8 blocks, and `quantized` refuses that;
+  /// another program's quantization, another mode than affine, an unsupported format; {kCorrupt}
   /// not as MLX writes it.
   static StoredFormats parse(const nlohmann::json& config, Quantized quantized,
                              const std::string& file);
@@ -30,10 +30,10 @@ class StoredFormats {
   bool fp8_blocks() const { return fp8_blocks_; }
 
   /// @param module mlx_lm's path.
-  /// @param shapes the format that the shapes of the module's codes and scales say, where the files
-  ///               hold "<module>.scales"; it counts where the module has no entry of its own. One
-  ///               that is none of ours stands for shapes that say nothing.
-  /// @return the format it is stored in; nothing: unquantized.
+  /// @param shapes the format implied by the shapes of the module's codes and scales, if the files
+  /// hold "<module>.scales"; it is used if the module has no entry of its own. An unsupported
+  /// format means that the shapes match none.
+  /// @return the format in which it is stored; nothing: unquantized.
   /// @throws as parse, for the module's own entry.
   /// @source mlx_lm 0.32.2, utils.py, `load_model`
   std::optional<AffineFormat> format_of(const std::string& module,

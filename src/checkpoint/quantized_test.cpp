@@ -1,5 +1,5 @@
-// Finished MLX folders: what is read out of them, in every spelling of their config, and what is
-// refused.
+// Finished MLX folders: what is read from them, in every spelling of their config, and what is
+// rejected.
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -36,7 +36,7 @@ std::optional<AffineFormat> all_four(const std::string& /*module*/) {
   return kFour;
 }
 
-/// The config of a model whose modules without an entry are 4:64.
+/// The config of a model whose modules default to 4:64.
 Json quantized_config(const TinyModel& model, const Json& entries = Json::object()) {
   Json config = testing::tiny_model_config(model);
   config["quantization"] = testing::format_json(kFour);
@@ -71,7 +71,7 @@ const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
   throw std::runtime_error("no unit " + name);
 }
 
-/// All parts of a unit, decoded row by row, so that offsets of rows are tried too.
+/// All parts of a unit, decoded row by row, so that row offsets are tested too.
 std::vector<float> decoded(const Checkpoint& checkpoint, const Unit& unit) {
   const AffineFormat format = unit.stored.value();
   std::vector<uint32_t> codes(static_cast<size_t>(code_words(unit.cols, format)));
@@ -91,7 +91,7 @@ std::vector<float> decoded(const Checkpoint& checkpoint, const Unit& unit) {
   return values;
 }
 
-/// The same out of what was written.
+/// The same from the tensors that were written.
 std::vector<float> decoded(const StoredTensors& tensors, const Unit& unit) {
   const auto& codes = tensors.at(unit.name + ".weight").bytes;
   std::vector<uint32_t> words(codes.size() / 4);
@@ -110,14 +110,14 @@ TEST(QuantizedFolder, every_family_reads_what_the_files_hold) {
       SCOPED_TRACE(family);
       const TinyModel model = {
           .model_type = family, .expert_layout = ExpertLayout::kMlx, .dtype = dtype};
-      // All 18 formats in turn that divide the rows; some modules unquantized.
+      // All 18 formats that divide the rows in turn; some modules unquantized.
       size_t next = 0;
       Json entries = Json::object();
       const auto rule = [&](const std::string& module) -> std::optional<AffineFormat> {
         entries[module] = false;
         if (++next % 6 == 0) return std::nullopt;
         AffineFormat format = kAffineFormats[next % kFormatCount];
-        if (format.group_size > 64) format.group_size = 64;  // rows of 64 are everywhere
+        if (format.group_size > 64) format.group_size = 64;  // all models have rows of 64
         entries[module] = testing::format_json(format);
         return format;
       };
@@ -181,11 +181,11 @@ TEST(QuantizedFolder, other_peoples_spellings_open) {
   config["quantization_config"] = config["quantization"];
   expect_four(config);
   config.erase("quantization");
-  expect_four(config);  // the copy alone
+  expect_four(config);  // only the copy
   config = quantized_config(model, {{kHead, true}, {"model.vision.tower", {{"bits", 7}}}});
-  expect_four(config);  // true: the common format; entries of modules that are not there
+  expect_four(config);  // true: the common format; entries of modules that do not exist
   config = quantized_config(model, {{kHead, {{"bits", 4}}}});
-  expect_four(config);  // what an entry leaves open is MLX's own default
+  expect_four(config);  // omitted values take MLX's own default
   config = quantized_config(model);
   config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
   expect_four(config);  // mlx_lm looks at quantization first
@@ -197,7 +197,7 @@ TEST(QuantizedFolder, two_places_that_differ_are_noted) {
   Json config = quantized_config(model);
   EXPECT_THAT(open_stored(config, tensors).notes, IsEmpty());
   config["quantization_config"]["bits"] = 8;
-  EXPECT_THAT(open_stored(config, tensors).notes, ElementsAre(HasSubstr("quantization counts")));
+  EXPECT_THAT(open_stored(config, tensors).notes, ElementsAre(HasSubstr("quantization is used")));
 }
 
 TEST(QuantizedFolder, what_text_config_leaves_open_or_repeats_is_no_quantization) {
@@ -233,7 +233,7 @@ TEST(QuantizedFolder, without_an_entry_scales_decide) {
 TEST(QuantizedFolder, without_an_entry_shapes_say_bits_and_group_size) {
   const TinyModel model;
   for (const AffineFormat other : kAffineFormats) {
-    if (other.group_size > 64) continue;  // the tiny model's rows
+    if (other.group_size > 64) continue;  // longer than the tiny model's rows
     const auto mixed = [&](const std::string& module) {
       return std::optional(module == kHead ? other : kFour);
     };
@@ -241,12 +241,12 @@ TEST(QuantizedFolder, without_an_entry_shapes_say_bits_and_group_size) {
     const Checkpoint checkpoint = open_stored(quantized_config(model), tensors);
     EXPECT_EQ(unit_of(checkpoint, kHead).stored, other);
     EXPECT_EQ(unit_of(checkpoint, "model.embed_tokens").stored, kFour);
-    // An entry counts before the shapes, and is held against them.
+    // An entry takes precedence over the shapes, and is checked against them.
     const Json entry = {{kHead, testing::format_json(kFour)}};
     if (other == kFour) continue;
     expect_refused(quantized_config(model, entry), tensors, Code::kCorrupt, "lm_head.");
   }
-  // Shapes of no format are held against the top level's.
+  // Shapes that match no format are compared with the top level's.
   StoredTensors tensors = testing::mlx_tensors(model, all_four);
   auto& scales = tensors.at("lm_head.scales");
   scales.spec.shape.back() *= 3;
@@ -325,7 +325,7 @@ TEST(QuantizedFolder, other_modes_and_other_programs_formats_are_refused_by_name
   StoredTensors foreign = tensors;
   testing::put_tensor(foreign, "lm_head.qweight", DType::kI32, {1}, std::vector<std::byte>(4));
   expect_refused(quantized_config(model), foreign, Code::kUnsupported,
-                 "(GPTQ or AWQ): unquantized weights and MLX's affine format are read");
+                 "(GPTQ or AWQ): only unquantized weights and MLX's affine format are supported");
   StoredTensors eight_bit_scales = tensors;
   auto& scales = eight_bit_scales["lm_head.scales"];
   scales.spec.dtype = DType::kU8;
@@ -333,7 +333,7 @@ TEST(QuantizedFolder, other_modes_and_other_programs_formats_are_refused_by_name
   expect_refused(quantized_config(model), eight_bit_scales, Code::kUnsupported,
                  "tensor lm_head.scales is U8");
   expect_refused(testing::tiny_model_config(model), tensors, Code::kUnsupported,
-                 "no quantization that says in which format");
+                 "no quantization that says which format");
 }
 
 TEST(QuantizedFolder, formats_that_are_none_are_refused) {
@@ -354,7 +354,7 @@ TEST(QuantizedFolder, formats_that_are_none_are_refused) {
   expect_refused(with({{kHead, testing::format_json({4, 128})}}), tensors, Code::kCorrupt,
                  "groups of 128, which do not divide its rows of 64");
   expect_refused(with({{"model.norm", testing::format_json(kFour)}}), tensors, Code::kCorrupt,
-                 "model.norm is quantized: MLX cannot hold it so");
+                 "model.norm is quantized: MLX cannot store it quantized");
   Json config = testing::tiny_model_config(model);
   config["quantization"] = 4;
   expect_refused(config, tensors, Code::kCorrupt, "quantization is 4");
@@ -386,7 +386,7 @@ TEST(QuantizedFolder, tensors_that_contradict_the_config_are_refused) {
   expect_refused(config, other_codes, Code::kCorrupt, "lm_head.weight is I32");
   StoredTensors other_biases = tensors;
   other_biases["lm_head.biases"].spec.dtype = DType::kF16;
-  expect_refused(config, other_biases, Code::kCorrupt, "they share one dtype");
+  expect_refused(config, other_biases, Code::kCorrupt, "they must share one dtype");
   StoredTensors flat = tensors;
   flat["lm_head.biases"].spec.shape = {96};
   expect_refused(config, flat, Code::kCorrupt, "lm_head.biases has shape [96]");

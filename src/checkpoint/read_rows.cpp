@@ -1,5 +1,5 @@
-// Reads rows of parts: the runs of elements that a view asks for, as few reads as its steps allow,
-// and no more memory than one buffer of 1 MiB.
+// Reads rows of parts: the runs of elements that a view covers, in as few reads as its steps allow,
+// and with no more memory than one buffer of 1 MiB.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -14,11 +14,11 @@ namespace ram {
 namespace {
 
 constexpr int64_t kBufferBytes = int64_t{1} << 20;
-// Elements that lie no further apart share a page of the file or almost: reading on is cheaper than
-// another call.
+// Elements no further apart share a file page or nearly so: reading on is cheaper than another
+// call.
 constexpr int64_t kGapBytes = 4096;
 
-/// Of one row of a unit that is stored quantized.
+/// Bytes of one row of a unit that is stored quantized.
 int64_t code_row_bytes(const Unit& unit) {
   return unit.cols / 8 * unit.stored->bits;
 }
@@ -27,24 +27,24 @@ int64_t scale_row_bytes(const Unit& unit) {
   return scale_bytes(unit.cols, *unit.stored, unit.dtype);
 }
 
-/// One axis of a matrix: how many elements, how far apart in the tensor and in memory.
+/// One axis of a matrix: number of elements, distance in the tensor and in memory.
 struct Axis {
   int64_t count = 0;
   int64_t step = 0;
   int64_t out_step = 0;
 };
 
-/// Elements of a matrix that are read at once: `outer` runs of `inner` elements each.
+/// Elements of a matrix that are read together: `outer` runs of `inner` elements each.
 struct Run {
   int64_t first = 0;     ///< element of the tensor
-  int64_t elements = 0;  ///< from there, what is between included
+  int64_t elements = 0;  ///< from there, including what lies between
   int64_t outer = 0;
   int64_t inner = 0;
   int64_t out = 0;  ///< element of the matrix
 };
 
-/// Cuts rows of a view into runs that fit the buffer. The inner axis is the one whose elements lie
-/// closer in the tensor.
+/// Splits rows of a view into runs that fit the buffer. The inner axis is the one whose elements
+/// are closer in the tensor.
 class Walk {
  public:
   Walk(const View& view, int64_t row, int64_t rows, int64_t cols, int64_t width)
@@ -59,7 +59,7 @@ class Walk {
   const Axis& inner() const { return inner_; }
   const Axis& outer() const { return outer_; }
 
-  /// The matrix lies in the tensor as it does in memory.
+  /// The matrix has the same order in the tensor and in memory.
   bool contiguous() const {
     return inner_.step == 1 && inner_.out_step == 1 &&
            (outer_.step == inner_.count || outer_.count == 1);

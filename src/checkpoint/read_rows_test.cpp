@@ -1,5 +1,5 @@
-// Rows of parts, however their tensors are shaped and stored, against whole tensors that are taken
-// apart one step after another.
+// Rows of parts, for all shapes and storage formats of their tensors, against whole tensors to
+// which the steps are applied one after another.
 #include <algorithm>
 #include <cstring>
 #include <fstream>
@@ -22,7 +22,7 @@ namespace {
 
 using testing::TempFolder;
 
-/// Bytes that a tensor of a test holds.
+/// Bytes of a test's tensor.
 struct Stored {
   std::string name;
   DType dtype = DType::kF32;
@@ -67,7 +67,7 @@ std::vector<std::byte> as_bytes(const std::vector<Element>& values) {
   return bytes;
 }
 
-/// Elements that are their own number.
+/// Elements whose value is their index.
 template <class Element>
 std::vector<Element> numbered(int64_t count) {
   std::vector<Element> values(static_cast<size_t>(count));
@@ -75,7 +75,7 @@ std::vector<Element> numbered(int64_t count) {
   return values;
 }
 
-// The slow truth: a matrix of numbers of elements, and each step as its words say.
+// The slow reference: a matrix of element indices, and each step as documented.
 using Matrix = std::vector<std::vector<int64_t>>;
 
 Matrix transposed(const Matrix& from) {
@@ -206,7 +206,8 @@ TEST(ReadRows, AnyStepsGiveWhatTheyGiveOfAWholeTensor) {
   EXPECT_GT(transposes, 50);
 }
 
-// Larger than the buffer, on either axis, and with gaps that are read over and gaps that are not.
+// Larger than the buffer, on either axis, with gaps that are read through and gaps that are
+// skipped.
 TEST(ReadRows, LargeMatricesAreReadInPieces) {
   struct Case {
     std::vector<SizedStep> steps;
@@ -297,13 +298,13 @@ TEST(TensorLayout, ShapesAreThoseOfTheFamiliesToCome) {
       (Shape{16, 64, 180}));
 }
 
-// What is stored otherwise than in a weight dtype.
+// Storage in other formats than a weight dtype.
 
 std::filesystem::path vectors(const char* name) {
   return std::filesystem::path(RAM_SOURCE_DIR) / "tests/vectors/checkpoint" / name;
 }
 
-/// The words of a line after the first; "nan" is a NaN of bf16.
+/// The words of a line after the first; "nan" is a bf16 NaN.
 void expect_bf16(const std::vector<uint16_t>& found, std::istringstream& line) {
   std::string word;
   for (const uint16_t bits : found) {
@@ -367,7 +368,7 @@ TEST(Fp8Blocks, EachElementHasTheScaleOfItsBlock) {
       from_f32(scales.data(), dtype, std::ssize(scales), stored.data());
       const TensorFile file({{"w", DType::kF8E4M3, {rows, cols}, as_bytes(codes)},
                              {"w_scale_inv", dtype, {down, across}, stored}});
-      // As it lies, and transposed: decoding comes first.
+      // As stored, and transposed: decoding comes first.
       for (const bool across_too : {false, true}) {
         const std::vector<SizedStep> steps =
             across_too ? std::vector<SizedStep>{{StepKind::kTranspose}} : std::vector<SizedStep>{};
@@ -416,7 +417,7 @@ TEST(Mxfp4, EveryCodeTimesAScaleIsWhatTorchMakesOfIt) {
   EXPECT_EQ(lines, 10);
 }
 
-// gpt_oss: [E, 2I, H], of whose rows the even ones are the gate, the odd ones the up projection.
+// gpt_oss: [E, 2I, H]; even rows are the gate, odd rows the up projection.
 TEST(Mxfp4, BlocksAreDecodedBeforeTheSteps) {
   constexpr int64_t kExperts = 3;
   constexpr int64_t kRows = 10;

@@ -24,7 +24,7 @@ Json format_entry(AffineFormat format) {
   return {{"group_size", format.group_size}, {"bits", format.bits}, {"mode", "affine"}};
 }
 
-/// The format that most units have; among equals the first of kAffineFormats.
+/// The most common format of the units; among equals the first of kAffineFormats.
 AffineFormat commonest(std::span<const std::optional<AffineFormat>> formats) {
   std::array<int, kFormatCount> counts = {};
   for (const auto& format : formats) {
@@ -58,7 +58,7 @@ std::string render_config(const Checkpoint& checkpoint,
   for (size_t i = 0; i < formats.size(); ++i) {
     const Unit& unit = checkpoint.units[i];
     RAM_CHECK(unit.quantizable || !formats[i]);
-    // Always written: what a module without an entry gets differs between versions of mlx_lm.
+    // Always written: the format of a module without an entry differs between versions of mlx_lm.
     if (unit.quantizable)
       quantization[unit.name] = formats[i] ? format_entry(*formats[i]) : Json(false);
   }

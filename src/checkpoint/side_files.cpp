@@ -22,14 +22,14 @@ struct Row {
   SideFile what;
 };
 
-// Clutter is compared with each part of a path, so a folder's name covers what lies in it; all
-// else with the whole. The first row that fits counts.
+// Clutter is compared with each part of a path, so a folder's name covers its contents; all other
+// patterns with the whole path. The first matching row applies.
 //
 // @source mlx_lm 0.32.2, utils.py, `_download` and `save`; transformers 5.24, the files of
 // PreTrainedTokenizerBase.save_pretrained; huggingface_hub 2.4, ModelCard and `hf download
 // --local-dir` (.cache)
 constexpr std::array kRows = {
-    // What file systems, editors and transfers leave.
+    // Leftovers of file systems, editors and transfers.
     Row{".DS_Store", SideFile::kClutter},
     Row{"._*", SideFile::kClutter},  // AppleDouble: macOS on exFAT and SMB
     Row{"__MACOSX", SideFile::kClutter},
@@ -49,7 +49,7 @@ constexpr std::array kRows = {
     Row{".huggingface", SideFile::kClutter},
     Row{".ipynb_checkpoints", SideFile::kClutter},
     Row{"__pycache__", SideFile::kClutter},
-    // Hidden files are nothing that a program of these asks for.
+    // None of these programs needs hidden files.
     Row{".*", SideFile::kOther},
     // The tokenizer.
     Row{"tokenizer.json", SideFile::kCarried},
@@ -73,7 +73,7 @@ constexpr std::array kRows = {
     Row{"generation_config.json", SideFile::kCarried},
     Row{"*processor_config.json", SideFile::kCarried},
     Row{"*.py", SideFile::kCarried},
-    // The terms under which it may be passed on.
+    // The terms of distribution.
     Row{"LICENSE*", SideFile::kCarried},
     Row{"LICENCE*", SideFile::kCarried},
     Row{"NOTICE*", SideFile::kCarried},
@@ -107,14 +107,15 @@ bool lies_in(const fs::path& inner, const fs::path& outer) {
   return end == outer.end();
 }
 
-/// .../models--ORG--NAME/blobs/..., as the Hugging Face cache keeps what its snapshots link to.
+/// .../models--ORG--NAME/blobs/..., where the Hugging Face cache keeps the targets of its
+/// snapshots' links.
 bool is_cache_blob(const fs::path& real) {
   const fs::path blobs = real.parent_path();
   return blobs.filename() == "blobs" &&
          blobs.parent_path().filename().string().starts_with("models--");
 }
 
-/// The names in a folder and in the one below it that has chat templates; dangling links too.
+/// The names in a folder and in its subfolder of chat templates; dangling links too.
 std::vector<std::string> names_in(const fs::path& folder, std::vector<std::string>& notes) {
   std::vector<std::string> names;
   for (const char* below : {"", "additional_chat_templates"}) {
@@ -169,17 +170,18 @@ SideFiles find_side_files(const fs::path& folder, const std::string& fetch) {
       continue;
     }
     if (error) {
-      files.notes.push_back(fmt::format("{} is a link to nowhere, so OUT gets no such file{}",
-                                        printable(name), fetch));
+      files.notes.push_back(
+          fmt::format("{} is a dangling link, so OUT gets no such file{}", printable(name), fetch));
       continue;
     }
     if (!fs::is_regular_file(real, error)) {
-      files.notes.push_back(fmt::format("OUT gets no {}: it is no regular file", printable(name)));
+      files.notes.push_back(
+          fmt::format("OUT gets no {}: it is not a regular file", printable(name)));
       continue;
     }
     if (name != printable(name, std::string::npos)) {
-      files.notes.push_back(fmt::format(
-          "{}: a name that is not printable, so OUT gets no such file", printable(name)));
+      files.notes.push_back(
+          fmt::format("the name {} is not printable, so OUT gets no such file", printable(name)));
       continue;
     }
     if (!linked_out(folder, name).empty()) {

@@ -1,4 +1,4 @@
-// Which files go along, which are clutter, and where links may lead.
+// Which files are copied, which are clutter, and where links may lead.
 #include "side_files.h"
 
 #include <string>
@@ -117,8 +117,8 @@ TEST(SideFiles, links_are_followed_inside_the_folder_and_into_the_cache_only) {
               ElementsAre(HasSubstr("LICENSE.key is a link out of the model's folder"),
                           HasSubstr("NOTICE is a link out"), HasSubstr("USE_POLICY.md is a link"),
                           HasSubstr("chat_template.jinja is a link out"),
-                          HasSubstr("merges.txt is a link to nowhere"),
-                          HasSubstr("tokenizer.json is a link to nowhere")));
+                          HasSubstr("merges.txt is a dangling link"),
+                          HasSubstr("tokenizer.json is a dangling link")));
   EXPECT_THAT(files.notes[4], HasSubstr(": fetch it"));
   // The folder itself may be reached through a link.
   fs::create_directory_symlink(folder, place / "linked");
@@ -153,8 +153,9 @@ TEST(SideFiles, chat_templates_that_cannot_be_read_are_named) {
   const fs::path below = folder / "additional_chat_templates";
   fs::create_symlink("nowhere", below);
   const auto notes = [&] { return find_side_files(folder.path(), "").notes; };
-  EXPECT_THAT(notes(), ElementsAre(HasSubstr("OUT gets none of additional_chat_templates"),
-                                   HasSubstr("OUT gets no chat_template.jinja: it is no regular")));
+  EXPECT_THAT(notes(),
+              ElementsAre(HasSubstr("OUT gets none of additional_chat_templates"),
+                          HasSubstr("OUT gets no chat_template.jinja: it is not a regular")));
   fs::remove(below);
   fs::create_directories(below);
   EXPECT_EQ(notes().size(), 1U);
@@ -207,8 +208,8 @@ TEST(SideFiles, the_cache_of_hugging_face_links_to_its_blobs) {
   fs::create_symlink("../../blobs/ffff", repository / "snapshots/abc/tokenizer_config.json");
   const SideFiles files = find_side_files(repository / "snapshots/abc", ": fetch it");
   EXPECT_THAT(names_of(files), ElementsAre("tokenizer.json"));
-  EXPECT_THAT(files.notes, ElementsAre(HasSubstr("tokenizer_config.json is a link to nowhere")));
-  // A folder of links into the cache, as people make one by hand.
+  EXPECT_THAT(files.notes, ElementsAre(HasSubstr("tokenizer_config.json is a dangling link")));
+  // A folder of links into the cache, as users create by hand.
   fs::create_directories(cache / "mine");
   fs::create_symlink(repository / "snapshots/abc/tokenizer.json", cache / "mine/tokenizer.json");
   EXPECT_THAT(names_of(find_side_files(cache / "mine", "")), ElementsAre("tokenizer.json"));

@@ -1,6 +1,6 @@
-// Walks the family's rows in the order of the model and takes each module's tensors; what is left
-// over at the end is dropped by rule or refused. The first tensor that is missing ends the walk, so
-// the work is bounded by the number of tensors.
+// Walks the family's rows in the order of the model and takes each module's tensors; the remaining
+// ones are dropped by rule or rejected. The first missing tensor ends the walk, so the work is
+// bounded by the number of tensors.
 #include "table.h"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ std::string beside(std::string_view weight, std::string_view what) {
   return fmt::format("{}.{}", weight, what);
 }
 
-/// "a.{l}.b" with the number in the place of the mark.
+/// "a.{l}.b" with the number instead of the mark.
 std::string with_number(std::string_view pattern, std::string_view mark, int64_t number) {
   const size_t at = pattern.find(mark);
   if (at == std::string_view::npos) return std::string(pattern);
@@ -58,7 +58,7 @@ class Builder {
     if (table_.tied && !config_.family->may_be_tied) {
       fail(Code::kUnsupported,
            "tie_word_embeddings is true, and the files hold no {}: mlx_lm's {} model "
-           "needs a head of its own ({})",
+           "needs a separate head ({})",
            heads.front(), config_.family->model_type, folder_);
     }
     add_blocks(config_.family->before, -1);
@@ -110,7 +110,7 @@ class Builder {
     const auto present = std::find_if(
         sources.begin(), sources.end(),
         [&](const NamedSource& source) { return find(tensor_name(source, layer, 0)) >= 0; });
-    // Where none is there, taking the first names what is missing.
+    // If none exists, taking the first reports what is missing.
     const NamedSource& source = present == sources.end() ? sources.front() : *present;
     unit.stored = stored_format(unit, tensor_name(source, layer, 0));
     take(source, row, layer, unit);
@@ -129,7 +129,7 @@ class Builder {
     table_.units.push_back(std::move(unit));
   }
 
-  /// What is at an end of the model, of the unit that comes next.
+  /// Records the next unit if it is at an end of the model.
   void note_end(Role role) {
     const int unit = static_cast<int>(table_.units.size());
     if (role == Role::kEmbedding) table_.embedding = unit;
@@ -137,7 +137,7 @@ class Builder {
     if (role == Role::kHead) table_.head = unit;
   }
 
-  /// What the shapes of codes and scales say; nothing where there are no scales.
+  /// The format implied by the shapes of codes and scales; nothing if there are no scales.
   /// @source mlx_lm 0.32.2, utils.py, `infer_quant_config`
   std::optional<AffineFormat> format_of_shapes(const Unit& unit, const std::string& weight) const {
     const int scales = unit.quantizable ? find(beside(weight, "scales")) : -1;
@@ -154,13 +154,14 @@ class Builder {
                         .group_size = static_cast<int>(unit.cols / groups)};
   }
 
-  /// How config.json says that a module is stored, held against what can be.
+  /// The storage format of a module by config.json, checked against what is possible.
   std::optional<AffineFormat> stored_format(const Unit& unit, const std::string& weight) const {
     const auto format = config_.stored.format_of(unit.name, format_of_shapes(unit, weight));
     if (!format) return format;
     if (!unit.quantizable) {
-      fail(Code::kCorrupt, "config.json says that {} is quantized: MLX cannot hold it so ({})",
-           unit.name, folder_);
+      fail(Code::kCorrupt,
+           "config.json says that {} is quantized: MLX cannot store it quantized ({})", unit.name,
+           folder_);
     }
     if (unit.cols % format->group_size != 0) {
       fail(Code::kCorrupt,
@@ -210,8 +211,8 @@ class Builder {
          unit.name, folder_);
   }
 
-  /// The tensor of this name, or the three that it is stored in. Where config.json calls it
-  /// quantized and it is not, the shape or the missing scales show it.
+  /// The tensor of this name, or the three that store it quantized. If config.json wrongly calls it
+  /// quantized, the shape or the missing scales show it.
   Part take_part(const std::string& name, std::vector<int64_t> shape, const Unit& unit) {
     if (!unit.stored) {
       const int index = find(name);
@@ -227,8 +228,8 @@ class Builder {
     const TensorInfo& scales = info(part.scales);
     const TensorInfo& biases = info(part.biases);
     if (scales.dtype != biases.dtype) {
-      fail(Code::kCorrupt, "tensor {} is {} and {} is {}: they share one dtype ({})", scales.name,
-           dtype_name(scales.dtype), biases.name, dtype_name(biases.dtype), folder_);
+      fail(Code::kCorrupt, "tensor {} is {} and {} is {}: they must share one dtype ({})",
+           scales.name, dtype_name(scales.dtype), biases.name, dtype_name(biases.dtype), folder_);
     }
     return part;
   }
@@ -241,8 +242,8 @@ class Builder {
     return part;
   }
 
-  /// @return the index of a tensor that must be there with this shape and this dtype; without one,
-  /// a weight dtype.
+  /// @return the index of a tensor that must exist with this shape and this dtype; without a dtype,
+  /// any weight dtype.
   int take_tensor(const std::string& name, const std::vector<int64_t>& shape,
                   std::optional<DType> dtype = std::nullopt) {
     const int index = find(name);
@@ -315,7 +316,7 @@ class Builder {
     return with_number(with_number(source.name, "{l}", layer), "{e}", expert);
   }
 
-  /// The first that is there, else the first.
+  /// The first that exists, else the first.
   std::string bias_name(const ModuleRow& row, int layer) const {
     std::string first;
     for (const std::string_view path : file_paths(*config_.family, row.module)) {
@@ -344,7 +345,7 @@ class Builder {
   UnitTable table_;
 };
 
-/// Names that only quantized checkpoints have, and who writes them; MLX's first.
+/// Names that only quantized checkpoints have, and which programs write them; MLX's first.
 void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<SourceTensor>& tensors,
                               const std::string& folder) {
   struct Mark {
@@ -369,8 +370,8 @@ void refuse_quantized_tensors(const StoredFormats& stored, const std::vector<Sou
            printable(tensor.info.name), who,
            refuses ? "give the original, unquantized model"
            : ending == kMarks.front().ending
-               ? "config.json has no quantization that says in which format"
-               : "unquantized weights and MLX's affine format are read here",
+               ? "config.json has no quantization that says which format"
+               : "only unquantized weights and MLX's affine format are supported",
            folder);
     }
   }

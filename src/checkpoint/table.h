@@ -20,19 +20,18 @@ struct UnitTable {
   int head = -1;
 };
 
-/// What messages about a missing tensor say.
+/// What messages about a missing tensor need.
 struct TablePlace {
   std::string folder;
   std::string fetch = {};                           ///< the command that fetches the model
-  std::map<std::string, std::string> located = {};  ///< by the index: tensor -> file
+  std::map<std::string, std::string> located = {};  ///< from the index: tensor -> file
 };
 
 /// @param tensors sorted by name, no name twice.
-/// @throws Error{kMissing} a tensor that the config calls for; {kCorrupt} shapes that contradict
-/// the
-///         config; {kUnsupported} a tensor that the family does not have, no weight dtype,
-///         quantized tensors.
-/// @cost O(tensors), whatever numbers the config holds.
+/// @throws Error{kMissing} a tensor that the config requires; {kCorrupt} shapes that contradict the
+/// config; {kUnsupported} a tensor that the family does not have, not a weight dtype, quantized
+/// tensors.
+/// @cost O(tensors), independent of the numbers in the config.
 UnitTable build_units(const ParsedConfig& config, const std::vector<SourceTensor>& tensors,
                       const TablePlace& place);
 

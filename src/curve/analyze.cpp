@@ -1,5 +1,5 @@
-// analyze: what the study knows, what is to be hashed, what is to be measured, and the curves of
-// the units from all of it.
+// analyze: what the study already has, what must be hashed, what must be measured, and the units'
+// curves from all of it.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -25,12 +25,12 @@
 namespace ram {
 namespace {
 
-/// What is known of one TensorUse so far.
+/// What is known so far about one TensorUse.
 struct Knowledge {
-  std::string hash;               ///< of its content, or of what it was when last seen
-  bool trusted = false;           ///< hash is of the content
+  std::string hash;               ///< of its content, or of its content when last seen
+  bool trusted = false;           ///< hash is that of the current content
   std::vector<PartCurve> curves;  ///< per TensorUse::parts, for `hash`
-  bool measured = false;          ///< all of them, and that its elements are finite
+  bool measured = false;          ///< all curves, and that its elements are finite
 };
 
 class Analysis {
@@ -81,14 +81,14 @@ class Analysis {
   const ProgressFn& progress_;
   const std::vector<TensorUse> uses_;
   std::vector<Knowledge> known_;  // per uses_
-  // Per tensor, of those that others' parts depend on; nothing of it changes during a pass.
+  // Hashes of the tensors that others' parts depend on; unchanged during a pass.
   std::vector<std::string> hashes_;
   Keeper keeper_;
   AnalyzeStats stats_;
 };
 
-// A hash is trusted if its file has not changed since; else it tells what the content was, and
-// hashing again may show that it still is.
+// A hash is trusted if its file has not changed since. Otherwise it is the hash of an earlier
+// content, and hashing again may show that the content is the same.
 void Analysis::look_up_hashes() {
   struct FileHashes {
     std::map<std::string, std::string> trusted;
@@ -180,7 +180,7 @@ void Analysis::pass(const std::vector<size_t>& uses, bool measure, std::string_v
   }
 }
 
-// Called from several workers, each for another use.
+// Called from several workers, each for a different use.
 void Analysis::finish(TensorJob& job, size_t use) {
   TensorResult result = job.take_result();
   Knowledge& known = known_[use];
@@ -188,7 +188,7 @@ void Analysis::finish(TensorJob& job, size_t use) {
   if (job.measures()) {
     auto keys = curve_keys(checkpoint_, uses_[use], result.hash, options_, hashes_);
     for (size_t k = 0; k < keys.value().size(); ++k) {
-      // The one key of a tensor without parts says that it is finite; there is nothing to add.
+      // The only key of a tensor without parts says that it is finite; there is nothing to add.
       curves.emplace_back(std::move((*keys)[k]),
                           result.parts.empty() ? PartCurve{} : result.parts[k]);
     }
@@ -220,8 +220,8 @@ ModelCurves Analysis::run() {
   const auto start = std::chrono::steady_clock::now();
   look_up();
 
-  // What was measured once is hashed before it is measured again, and so is what other tensors'
-  // parts depend on.
+  // Tensors that were measured before are hashed before they are measured again, and so are those
+  // that other tensors' parts depend on.
   std::vector<size_t> doubtful;
   for (size_t use = 0; use < uses_.size(); ++use) {
     const bool needed = known_[use].measured || uses_[use].others_need_it;

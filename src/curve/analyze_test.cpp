@@ -1,4 +1,4 @@
-// analyze: the sums are right, do not depend on threads, are kept, and are measured again only when
+// analyze: the sums are right, do not depend on threads, are kept, and are measured again only if
 // the content is new.
 #include <chrono>
 #include <cmath>
@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Overwrites one element of a tensor in its file, as an editor in place would.
+// Overwrites one element of a tensor in its file, as an in-place editor would.
 void set_element(const Checkpoint& checkpoint, const std::string& name, int64_t element,
                  float value) {
   for (const SourceTensor& tensor : checkpoint.tensors) {
@@ -113,7 +113,7 @@ TEST_F(CurveTest, KnownCurvesAreThoseOfARunOrNone) {
   {
     Study study(path);
     EXPECT_FALSE(known_curves(open(), study, {}));
-    EXPECT_TRUE(ModelTable(study).all().empty()) << "asking writes nothing";
+    EXPECT_TRUE(ModelTable(study).all().empty()) << "a query writes nothing";
     const ModelCurves measured = run(study);
     const std::optional<ModelCurves> known = known_curves(open(), study, {});
     ASSERT_TRUE(known);
@@ -191,7 +191,7 @@ TEST_F(CurveTest, RehashLooksAtTheContentWhateverTheDatesSay) {
     Study study(path);
     return run(study);
   }();
-  // As if one tensor had changed into another of its shape without a trace on the file.
+  // As if one tensor had become another of the same shape without a trace on the file.
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(db,
@@ -290,8 +290,8 @@ TEST_F(CurveTest, AFileThatChangesDuringTheRunIsAnErrorAndNothingFalseIsKept) {
 
 TEST_F(CurveTest, RowsThatNoGroupDividesAreKeptAndSomeGroupsAreEnough) {
   testing::TinyModel model;
-  model.hidden = 96;        // groups of 32 only
-  model.intermediate = 72;  // none
+  model.hidden = 96;        // only groups of 32
+  model.intermediate = 72;  // no group size
   model.heads = 2;
   write(model);
   const Checkpoint checkpoint = open();

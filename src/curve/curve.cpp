@@ -1,4 +1,4 @@
-// What a unit's sums say: the figures that plans and reports are made from.
+// Figures of a unit from its sums: those used in plans and reports.
 #include "ram/curve.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ double UnitCurve::nrmse(int format, Encoder encoder) const {
   if (encoder == Encoder::kMlx) {
     return ram::nrmse(pooled.squared_error[f], pooled.sum_squares, count);
   }
-  // The parts are of one shape: the mean weighted by their weights is the plain mean.
+  // The parts have equal shapes: the mean weighted by the number of weights is the plain mean.
   // @source the published `weighted_mean`
   double sum = 0;
   for (const Distortion& part : parts) {
@@ -33,7 +33,7 @@ double UnitCurve::nrmse(int format, Encoder encoder) const {
 
 double UnitCurve::sqnr_db(int format) const {
   const size_t f = checked(format, formats);
-  if (parts.empty()) return 100;  // no noise at all. @source the published definition of SQNR
+  if (parts.empty()) return 100;  // no noise. @source the published definition of SQNR
   double least = std::numeric_limits<double>::infinity();
   for (const Distortion& part : parts) {
     least = std::min(least, ram::sqnr_db(part.squared_error[f], part.sum_squares, part_weights));

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kFileHashVersion = 2;  // of the schema: the first that has the table
+constexpr int64_t kFileHashVersion = 2;  // of the schema: the first with this table
 
 // sum_squares, then squared_error of every format.
 constexpr size_t kSums = 1 + kFormatCount;
@@ -27,7 +27,7 @@ std::vector<std::byte> pack_sums(const Distortion& distortion) {
   return pack_blob<double>(sums);
 }
 
-/// @return nothing for a blob of another length.
+/// @return nothing for a blob of a different length.
 std::optional<Distortion> unpack_sums(std::span<const std::byte> blob) {
   if (blob.size() != kSums * sizeof(double)) return std::nullopt;
   const std::vector<double> sums = unpack_blob<double>(blob);
@@ -37,21 +37,21 @@ std::optional<Distortion> unpack_sums(std::span<const std::byte> blob) {
   return distortion;
 }
 
-// Of a model's folder, parameter 1; what lies in the folder of another model below it is that
-// one's.
+// Files of a model's folder (parameter 1); files in the folder of another model below it belong to
+// that model.
 constexpr std::string_view kFilesIn =
     "(path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/') AND NOT EXISTS (SELECT 1 FROM "
     "model AS other WHERE substr(other.folder, 1, length(?1) + 1) = ?1 || '/' AND substr(path, 1, "
     "length(other.folder) + 1) = other.folder || '/')";
 
-/// How curves were measured. Search and feedback have none: they choose codes by what a matrix
-/// multiplies, and plans take the curves of kMlx for them.
+/// The encoder name under which curves are stored. Search and feedback have no curves: they choose
+/// codes by a matrix's inputs, and plans use the curves of kMlx for them.
 std::string_view curve_encoder_name(Encoder encoder) {
   RAM_CHECK(encoder == Encoder::kMlx || encoder == Encoder::kSimulated);
   return encoder == Encoder::kMlx ? "mlx" : "reference";
 }
 
-/// One spelling per file, so that the folder a program is started from does not matter.
+/// One spelling per file, so that the working directory does not matter.
 std::string path_key(const fs::path& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
@@ -65,7 +65,7 @@ Study::Statement& bind_identity(Study::Statement& statement, const FileIdentity&
                         static_cast<int64_t>(identity.device));
 }
 
-/// @return the row of a file of exactly this identity, made if it is new.
+/// @return the row of the file with exactly this identity, created if new.
 int64_t file_row(Study::Transaction& transaction, const std::string& path,
                  const FileIdentity& identity) {
   Study::Statement insert(
@@ -99,7 +99,7 @@ void put_tensors(Study::Transaction& transaction, const std::string& path,
   const int64_t file = file_row(transaction, path, identity);
   Study::Statement insert(
       transaction, "INSERT OR REPLACE INTO tensor (file, name, hash, run) VALUES (?, ?, ?, ?)");
-  // What an earlier file of this path held under the name is stale from now on.
+  // Entries of earlier files of this path under the same name are now stale.
   Study::Statement forget(transaction,
                           "DELETE FROM tensor WHERE name = ? AND file IN "
                           "(SELECT id FROM file WHERE path = ? AND id <> ?)");
@@ -243,7 +243,7 @@ void FileHashTable::put(const fs::path& file, const FileIdentity& identity,
 void ModelTable::put(const ModelRecord& model) {
   const std::vector<ModelRecord> known = all();
   for (const ModelRecord& record : known) {
-    if (record == model) return;  // a study that cannot be written still serves
+    if (record == model) return;  // works even if the study cannot be written
   }
   Study::Transaction transaction(study_);
   const int64_t run = transaction.run();

@@ -1,5 +1,5 @@
-// The tables of hashes, curves and models: what is kept is found again bit for bit, for exactly the
-// file or key that it was kept for.
+// The tables of hashes, curves and models: what was stored is found again bit for bit, for exactly
+// the same file or key.
 #include "ram/curve_table.h"
 
 #include <cmath>
@@ -201,7 +201,7 @@ TEST_F(CurveTableTest, AFilesDigestHoldsForThatIdentityOnly) {
   hashes.put("m/model.safetensors", changed, "h2");
   EXPECT_EQ(hashes.find("m/model.safetensors", changed), "h2");
   EXPECT_FALSE(hashes.find("m/model.safetensors", kIdentity).has_value());
-  // Tensors of the file do not take its digest away.
+  // Tensors of the file do not remove its digest.
   const std::vector<TensorRecord> tensors = {{.tensor = "t", .hash = "h"}};
   table.put("m/model.safetensors", changed, tensors, {});
   EXPECT_EQ(hashes.find("m/model.safetensors", changed), "h2");

@@ -1,4 +1,4 @@
-// The figures made from a unit's sums, held against the published definitions worked out by hand.
+// The figures made from a unit's sums, compared with the published definitions computed by hand.
 #include "ram/curve.h"
 
 #include <cmath>

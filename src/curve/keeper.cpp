@@ -1,4 +1,4 @@
-// When to commit, and what of a changed file may be kept.
+// When to commit, and which results of a changed file may be kept.
 #include "keeper.h"
 
 #include "ram/error.h"
@@ -6,7 +6,7 @@
 namespace ram {
 namespace {
 
-// However fast the machine is, a killed run does not do more than this again.
+// Limits the work that a killed run repeats, even on a fast machine.
 constexpr int64_t kCommitBytes = int64_t{1} << 30;
 
 [[noreturn]] void fail_changed(const InputFile& file) {
@@ -52,7 +52,7 @@ void Keeper::commit_pending() {
     pending_bytes_ = 0;
     last_commit_ = std::chrono::steady_clock::now();
   }
-  // All files come first: what is known of the others is not lost because one has changed.
+  // All files come first: results of the others are not lost because one has changed.
   const InputFile* changed = nullptr;
   for (auto& [index, pending] : taken) {
     const InputFile& file = checkpoint_.files[static_cast<size_t>(index)];
@@ -75,7 +75,7 @@ void Keeper::commit_on_error() noexcept {
   try {
     commit();
   } catch (const std::exception&) {
-    // The error that is on its way came first, and says what to do.
+    // The error already in flight came first, and says what to do.
   }
 }
 

@@ -1,5 +1,5 @@
-// Takes what the workers finish and puts it into the study every few seconds, so that a killed run
-// loses little and workers do not wait for the disk.
+// Collects the workers' results and writes them to the study every few seconds, so that a killed
+// run loses little and workers do not wait for the disk.
 #pragma once
 
 #include <atomic>
@@ -17,29 +17,29 @@ namespace ram {
 
 class Keeper {
  public:
-  /// @param period_s between commits.
+  /// @param period_s seconds between commits.
   Keeper(const Checkpoint& checkpoint, Study& study, double period_s)
       : checkpoint_(checkpoint), study_(study), period_(period_s) {}
 
-  /// Takes a tensor's hash and what was measured of it. Safe to call from several threads; the one
+  /// Takes a tensor's hash and its measurements. Safe to call from several threads; the thread
   /// whose call makes a commit due does it, while the others go on.
-  /// @param bytes that it took to read.
+  /// @param bytes how many were read for it.
   /// @throws what commit throws.
   void add(int tensor, const std::string& hash, std::vector<std::pair<CurveKey, PartCurve>> curves,
            int64_t bytes);
 
-  /// Puts all that was added into the study. Hashes of a file that has changed since it was opened
-  /// are dropped: they would name content that no file has. Curves are kept, they name content, and
-  /// so is all that belongs to other files.
+  /// Writes everything added so far to the study. Hashes of a file that has changed since it was
+  /// opened are dropped: they would name content that no file has. Curves are kept, since they name
+  /// content, and so is everything that belongs to other files.
   /// @throws Error{kCorrupt} a file has changed since it was opened; and what CurveTable::put
   /// throws.
   void commit();
 
-  /// commit for when another error is on its way: never throws, and does not try the study again
-  /// where it was the study that failed.
+  /// commit during the handling of another error: never throws, and does not try the study again if
+  /// the study failed.
   void commit_on_error() noexcept;
 
-  /// @throws Error{kCorrupt} a file is not what it was when opened, whether or not it was read.
+  /// @throws Error{kCorrupt} a file differs from when it was opened, whether or not it was read.
   void check_files() const;
 
  private:

@@ -31,7 +31,7 @@ class KeeperTest : public CurveTest {
   }
 };
 
-// Whichever file it is: the others' results are kept, and so is what names content.
+// For either file: the other's results are kept, and so are those that name content.
 TEST_F(KeeperTest, AChangedFileCostsTheOthersNothing) {
   for (const int changed : {0, 1}) {
     write(small_model());
@@ -49,7 +49,7 @@ TEST_F(KeeperTest, AChangedFileCostsTheOthersNothing) {
     EXPECT_EQ(hashes(study, checkpoint.files[static_cast<size_t>(changed)]), 0U) << changed;
     const std::vector<CurveKey> keys = {key("hash0"), key("hash1")};
     EXPECT_EQ(CurveTable(study).curves(keys).size(), 2U);
-    // Another worker finishes meanwhile: that is kept too, when the error is on its way.
+    // Another worker finishes meanwhile: its result is kept too, while the error is handled.
     const int other = tensor_of(checkpoint, 1 - changed);
     keeper.add(other, "later", {{key("later"), PartCurve{}}}, 1);
     keeper.commit_on_error();

@@ -1,4 +1,4 @@
-// Dealing out, reading ahead, and progress.
+// Distribution of blocks, prefetching, and progress.
 #include "pass.h"
 
 #include <algorithm>
@@ -15,12 +15,12 @@
 namespace ram {
 namespace {
 
-// How far ahead the system is told to read: enough that a disk has work while all workers compute.
+// How far ahead prefetch is requested: enough that the disk has work while all workers compute.
 constexpr int64_t kLeastAheadBytes = int64_t{32} << 20;
 constexpr int64_t kAheadBytesPerThread = int64_t{8} << 20;
 
 // How many workers wait for the disk while `threads` compute: a disk is fastest with several
-// requests at hand.
+// pending requests.
 constexpr int kLeastReaders = 4;
 
 struct Block {
@@ -71,13 +71,13 @@ class Pass {
   }
 
  private:
-  // No more than `threads` at a time.
+  // At most `threads` at a time.
   bool compute(const Block& block, const BlockBuffer& buffer) {
     const Turn turn(computing_);
     return block.job->run(block.block, buffer);
   }
 
-  // If another worker is already at it, it is left to that one.
+  // If another worker is already prefetching, leave it to that one.
   void prefetch_after(const Block& block) {
     const std::unique_lock lock(prefetching_, std::try_to_lock);
     if (!lock.owns_lock()) return;
@@ -100,7 +100,7 @@ class Pass {
   Permits computing_;
   const int64_t ahead_bytes_;
   std::mutex prefetching_;
-  size_t next_ = 0;  // the first block not announced yet
+  size_t next_ = 0;  // the first block not prefetched yet
   std::atomic<int64_t> done_bytes_{0};
   std::mutex reporting_;
   const std::string_view phase_;

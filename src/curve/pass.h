@@ -1,5 +1,5 @@
-// One pass over the files: the blocks of many tensors dealt out to workers in the order of the
-// files, with the disk kept busy while they compute.
+// One pass over the files: the blocks of many tensors are distributed to workers in the order of
+// the files, and the disk is kept busy while they compute.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ namespace ram {
 /// Runs all blocks of all jobs.
 ///
 /// @param jobs   in the order of the files.
-/// @param direct per file of the checkpoint, or empty: through the system's cache, with the blocks
-///               to come announced to the system. Else workers that wait for the disk do so beside
-///               the `threads` that compute.
-/// @param done   called once per job when its last block is done, from any worker, also from
-///               several at a time.
+/// @param direct per file of the checkpoint, or empty: through the system's cache, with upcoming
+/// blocks prefetched. With direct readers, extra workers wait for the disk beside the `threads`
+/// that compute.
+/// @param done   called once per job when its last block is done, by any worker, possibly by
+/// several at once.
 /// @param before_read  for tests: called by each worker before it reads a block.
 /// @return bytes read.
 /// @throws Error{kInterrupted}, and what jobs, `done` and `progress` throw.

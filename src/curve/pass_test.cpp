@@ -1,4 +1,4 @@
-// What workers do while others wait: no wake-up is lost, however they meet.
+// Workers that compute while others wait: no wake-up is lost, in any interleaving.
 #include "pass.h"
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 namespace ram {
 namespace {
 
-/// Ends the program where a test hangs, so that a lost wake-up is a failure and no long wait.
+/// Ends the program if a test hangs, so that a lost wake-up is a failure instead of a long wait.
 class Deadline {
  public:
   explicit Deadline(unsigned seconds) { alarm(seconds); }
@@ -51,8 +51,8 @@ TEST(Permits, NoMoreThanThereAreAtATimeAndNobodyWaitsForEver) {
 
 class PassTest : public CurveTest {};
 
-// 1,000 runs whose workers meet in many ways: readers wait now and then, as at a disk, and there
-// are three workers for each that may compute.
+// 1,000 runs with many interleavings: readers sometimes wait, as for a disk, and there are three
+// workers for each that may compute.
 TEST_F(PassTest, EndsAThousandTimesWithASlowReader) {
   const Deadline deadline(240);
   testing::TinyModel model = small_model();

@@ -1,4 +1,4 @@
-// Turns to compute, for workers that are more than may compute at a time.
+// Permits to compute, for more workers than may compute at a time.
 #pragma once
 
 #include <condition_variable>
@@ -15,7 +15,7 @@ class Permits {
   /// @param count at least 1.
   explicit Permits(int count) : free_(count) { RAM_CHECK(count >= 1); }
 
-  /// Waits until one is free, and takes it.
+  /// Waits until a permit is free, and takes it.
   void acquire() {
     std::unique_lock lock(mutex_);
     returned_.wait(lock, [this] { return free_ > 0; });
@@ -27,8 +27,8 @@ class Permits {
       const std::lock_guard lock(mutex_);
       ++free_;
     }
-    // All, though one can go on: pthread_cond_signal of glibc before 2.41 can lose a wake-up (glibc
-    // bug 25847), pthread_cond_broadcast does not.
+    // Wakes all, though only one can continue: pthread_cond_signal of glibc before 2.41 can lose a
+    // wake-up (glibc bug 25847), pthread_cond_broadcast cannot.
     returned_.notify_all();
   }
 

@@ -1,5 +1,5 @@
-// Runs that are killed, interrupted or run twice at the same time end in the same curves, and lose
-// nothing that was kept.
+// Runs that are killed, interrupted or started twice at the same time produce the same curves, and
+// lose nothing that was kept.
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -55,7 +55,7 @@ class ResumeTest : public CurveTest {
     });
   }
 
-  /// How long such a program takes when nothing comes in its way.
+  /// How long such a program takes undisturbed.
   std::chrono::microseconds time_program() {
     const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(wait_for(start_program(folder_ / "timed.db", 2)), 0);
@@ -77,14 +77,14 @@ TEST_F(ResumeTest, ARunKilledAtAnyInstantGoesOnWhereItWas) {
       Study study(path);
       int calls = 0;
       const ProgressFn die = [&](const Progress&) {
-        // However fast the workers are, not before a worker has kept something.
+        // Not before a worker has kept something, however fast the workers are.
         if (++calls < last_call) return;
         if (ask(path, "SELECT count(*) FROM tensor") != "0") kill(getpid(), SIGKILL);
       };
       analyze(open(), study, {.threads = 1 + round % 3, .keep_every_s = 0}, die);
       return 0;
     });
-    EXPECT_EQ(wait_for(first), -1) << "it was done before it was to be killed";
+    EXPECT_EQ(wait_for(first), -1) << "it finished before it could be killed";
     ASSERT_EQ(integrity(path), "ok");
     if (round % 2 != 0) {
       const pid_t second = start_program(path, 2);

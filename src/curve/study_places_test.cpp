@@ -1,5 +1,5 @@
-// Where a study can be and what is in its file: too few files that may be open, nowhere, and the
-// names that later programs look for.
+// Places and contents of a study: too few open files, no folder, and the names that later programs
+// look for.
 #include <functional>
 #include <utility>
 #include <vector>
@@ -26,7 +26,7 @@ constexpr FileIdentity kIdentity{
 
 using Curve = std::pair<CurveKey, PartCurve>;
 
-/// Of one tensor by one encoder; told from others by its sum of squares.
+/// A curve of one tensor by one encoder; identified by its sum of squares.
 Curve curve_by(Encoder encoder, double sum_squares) {
   CurveKey key{.tensor_hash = "0123", .part = "rows 0+768 x 2048"};
   key.encoder = encoder;
@@ -42,7 +42,7 @@ void put(const fs::path& path, const std::vector<Curve>& curves) {
 
 class StudyPlaces : public ::testing::Test {
  protected:
-  /// @return the status of a child that may open so many files: an Error's code, or 0.
+  /// @return the status of a child limited to this many open files: an Error's code, or 0.
   static int with_files(rlim_t files, const std::function<void()>& action) {
     const pid_t child = fork();
     if (child == 0) {
@@ -68,7 +68,7 @@ class StudyPlaces : public ::testing::Test {
   fs::path path_ = folder_ / "ram.db";
 };
 
-// SQLite takes a log that it cannot open for a folder that cannot be written.
+// SQLite reports a log that it cannot open as a read-only folder.
 TEST_F(StudyPlaces, TooFewFilesAreALimitOfTheSystemAndNoStudyThatIsOnlyRead) {
   if (RAM_SANITIZED) GTEST_SKIP() << "skipped: the sanitizer's own checks open files";
   const std::vector<Curve> curves = {curve_by(Encoder::kMlx, 1)};
@@ -102,7 +102,7 @@ TEST_F(StudyPlaces, AnEmptyNameIsAStudyThatIsKeptNowhere) {
   fs::current_path(before);
 }
 
-// A later program looks for curves by these names: by others it would find none, or those of
+// A later program looks for curves by these names: with other names it would find none, or those of
 // another encoder.
 TEST_F(StudyPlaces, CurvesHaveTheNamesOfTheirEncodersInTheFile) {
   const std::vector<Curve> curves = {curve_by(Encoder::kMlx, 1), curve_by(Encoder::kSimulated, 2)};

@@ -1,4 +1,4 @@
-// The cut of a tensor into blocks, and the work on one block.
+// How a tensor is split into blocks, and the work on one block.
 #include "tensor_job.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::align_val_t kAlignment{DirectReader::kAlignment};
 
-// "[3, 17]": the place of an element in a tensor of this shape.
+// "[3, 17]": the position of an element in a tensor of this shape.
 std::string position(const std::vector<int64_t>& shape, int64_t element) {
   std::string text;
   for (size_t i = shape.size(); i-- > 0;) {
@@ -154,7 +154,7 @@ void TensorJob::read(int64_t block, BlockBuffer& buffer,
   const int64_t begin = block * kChunkBytes;
   const int64_t size = chunk_size(block);
   const std::span<std::byte> room = buffer.room(size);
-  if (direct.empty() || row_blocks_ > 0) {  // what is read again by rows is better in the cache
+  if (direct.empty() || row_blocks_ > 0) {  // rows are read again, which is faster from the cache
     checkpoint_.read_tensor(use_.tensor, begin, room.first(static_cast<size_t>(size)));
     buffer.content = room.data();
   } else {
@@ -201,14 +201,14 @@ void TensorJob::run_rows(int64_t block, const std::byte* weights) {
       measure(rows.place, weights, rows.rows * unit_of(rows.place).cols);
 }
 
-// A run of whole groups: formats know no rows, only groups, and no group crosses the end of a row.
+// A run of whole groups: formats have no rows, only groups, and no group crosses the end of a row.
 Distortion TensorJob::measure(size_t place, const std::byte* weights, int64_t count) const {
   const Unit& unit = unit_of(place);
   return measure_distortion(weights, unit.dtype, 1, count, measured_formats(unit), options_.dtype,
                             options_.encoder);
 }
 
-/// What is decoded, or lies in other tensors, is not in the chunks that are checked.
+/// Decoded values, and those in other tensors, are not covered by the check of the chunks.
 void TensorJob::check_rows_finite(const RowBlock& rows, const std::byte* weights) const {
   const Unit& unit = unit_of(rows.place);
   const Part& part = unit.parts[static_cast<size_t>(use_.parts[rows.place].part)];
@@ -234,7 +234,7 @@ void TensorJob::check_finite(const std::byte* weights, DType source, int64_t fir
   const std::string where = position(source_.info.shape, first + found);
   const std::string file = checkpoint_.files[static_cast<size_t>(source_.file)].path().string();
   if (std::isfinite(value)) {
-    // float32's greatest values round to infinity in bf16 too.
+    // float32's largest values round to infinity in bf16 too.
     const char* larger = options_.dtype == DType::kF16 ? "bf16 or f32" : "f32";
     fail(Code::kCorrupt, "{}{} = {}: too large for {}; use --dtype {} ({})", source_.info.name,
          where, value, weight_dtype_name(options_.dtype), larger, file);

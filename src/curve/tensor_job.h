@@ -1,6 +1,6 @@
 // One tensor, hashed and measured in blocks that any thread may take in any order.
 //
-// The cut into blocks depends on shapes alone, and sums are added in the order of the blocks: the
+// The split into blocks depends on shapes alone, and sums are added in the order of the blocks: the
 // results do not depend on threads. Relies on Checkpoint for the bytes and on quant for the sums.
 #pragma once
 
@@ -27,11 +27,11 @@ namespace ram {
 /// the second-level cache between reading, hashing and measuring.
 inline constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
-/// A worker's own memory, used for every block that it takes; none before the first.
+/// A worker's own memory, used for every block that it takes; allocated with the first.
 class BlockBuffer {
  public:
-  /// @return room for at least this many bytes, aligned as DirectReader asks; a chunk and its slack
-  /// are always there.
+  /// @return room for at least this many bytes, aligned as DirectReader requires; always room for a
+  /// chunk and its slack.
   std::span<std::byte> room(int64_t bytes);
 
   const std::byte* content = nullptr;  ///< what TensorJob::read has read
@@ -50,8 +50,8 @@ struct TensorResult {
   std::vector<PartCurve> parts;  ///< per TensorUse::parts; empty if only hashed
 };
 
-/// How the rows of a part are read: as they lie in the tensor's chunks, in the same pass as the
-/// hash, or through Checkpoint::read_rows, which knows every view and storage.
+/// How the rows of a part are read: from the tensor's chunks, in the same pass as the hash, or
+/// through Checkpoint::read_rows, which handles every view and storage format.
 enum class RowReading : uint8_t { kWithChunks, kByRows };
 
 /// @return how a part of `cols` columns is read.
@@ -60,8 +60,8 @@ RowReading row_reading(const Part& part, int64_t cols);
 class TensorJob {
  public:
   /// @param use, options  must live as long as the job.
-  /// @param measure  false: the tensor is hashed only.
-  /// @param least    kByRows: for tests, whatever the view.
+  /// @param measure  false: the tensor is only hashed.
+  /// @param least    kByRows: for tests, used for any view.
   TensorJob(const Checkpoint& checkpoint, const TensorUse& use, const AnalyzeOptions& options,
             bool measure, RowReading least = RowReading::kWithChunks);
   ~TensorJob();
@@ -70,7 +70,7 @@ class TensorJob {
 
   const TensorUse& use() const { return use_; }
   bool measures() const { return measure_; }
-  /// At least 1, for a tensor of no bytes too.
+  /// At least 1, even for an empty tensor.
   int64_t blocks() const { return chunks_ + row_blocks_; }
   int64_t block_bytes(int64_t block) const;
   void prefetch(int64_t block) const;
@@ -79,17 +79,17 @@ class TensorJob {
   /// @param direct  per file of the checkpoint, or empty: through the system's cache.
   void read(int64_t block, BlockBuffer& buffer, std::span<const DirectReader> direct) const;
 
-  /// Works on a block that was read into the buffer; every block once. Safe to call from several
+  /// Processes a block that was read into the buffer; every block once. Safe to call from several
   /// threads.
   /// @return true for the call that finished the tensor.
-  /// @throws Error{kCorrupt} an element is not finite, or not in the output's dtype.
+  /// @throws Error{kCorrupt} an element is not finite, also after rounding to the output's dtype.
   bool run(int64_t block, const BlockBuffer& buffer);
 
-  /// The tensor's results, once; frees what was needed on the way. @pre run returned true.
+  /// The tensor's results, once; frees the working memory. @pre run returned true.
   TensorResult take_result();
 
  private:
-  /// Where a part's rows are, and where its sums go: one per chunk that it touches, or per block.
+  /// Location of a part's rows, and of its sums: one per chunk that it touches, or per block.
   struct Place {
     RowReading reading = RowReading::kWithChunks;
     int64_t begin = 0;  ///< bytes from the tensor's start, kWithChunks

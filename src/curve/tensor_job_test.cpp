@@ -1,5 +1,5 @@
-// One tensor in blocks: the hash as docs/formats/study.md defines it, every cut into blocks, shapes
-// that no model has.
+// One tensor in blocks: the hash as defined in docs/formats/study.md, every split into blocks, and
+// shapes that no model has.
 #include "tensor_job.h"
 
 #include <algorithm>
@@ -22,12 +22,12 @@ std::string text_of(const std::vector<std::byte>& bytes, size_t first, size_t co
   return {reinterpret_cast<const char*>(bytes.data()) + first, count};
 }
 
-// quant adds up short runs in float32: another cut into blocks gives other last digits.
+// quant adds short runs in float32: a different split into blocks gives different last digits.
 constexpr double kOtherCut = 1e-8;
 
 class TensorJobTest : public ::testing::Test {
  protected:
-  /// A checkpoint of one tensor with Gaussian elements and the unit that it makes.
+  /// A checkpoint of one tensor with Gaussian elements, and the unit made from it.
   const std::vector<std::byte>& write(DType dtype, const std::vector<int64_t>& shape, Unit unit) {
     const fs::path path = folder_ / "model.safetensors";
     const TensorSpec spec{.name = "t", .dtype = dtype, .shape = shape};
@@ -92,7 +92,7 @@ TEST_F(TensorJobTest, TheHashIsThatOfTheChunksHashes) {
 }
 
 TEST_F(TensorJobTest, RowsReadByThemselvesGiveTheSumsOfRowsReadWithTheChunks) {
-  // Parts of 211 rows of 832 bytes: nothing falls on the end of a chunk.
+  // Parts of 211 rows of 832 bytes: no boundary coincides with the end of a chunk.
   Unit unit = matrix(211, 416);
   unit.parts.clear();
   for (int part = 0; part < 7; ++part) unit.parts.push_back({.view = rows_view(part * 211, 416)});

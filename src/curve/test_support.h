@@ -1,4 +1,4 @@
-// What the tests of curve share: comparing curves bit for bit, running children, and small models.
+// Shared by the tests of curve: bitwise comparison of curves, child processes, and small models.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@
 
 namespace ram {
 
-/// A model small enough to be measured in no time: packed experts, norms that are only carried, two
+/// A model small enough to be measured quickly: packed experts, norms that are only carried, two
 /// files.
 inline testing::TinyModel small_model() {
   testing::TinyModel model;
@@ -28,8 +28,8 @@ inline testing::TinyModel small_model() {
   return model;
 }
 
-/// The same with tensors of several chunks, whose last is a part of one, and an expert that starts
-/// in one chunk and ends in the next.
+/// The same with tensors of several chunks, the last one partial, and an expert that starts in one
+/// chunk and ends in the next.
 inline testing::TinyModel chunked_model() {
   testing::TinyModel model = small_model();
   model.hidden = 256;
@@ -45,7 +45,7 @@ inline bool same(const Distortion& a, const Distortion& b) {
   return a.sum_squares == b.sum_squares && a.squared_error == b.squared_error;
 }
 
-/// Every bit, and the fingerprint.
+/// Compares every bit, and the fingerprint.
 inline void expect_same(const ModelCurves& a, const ModelCurves& b) {
   EXPECT_EQ(a.fingerprint, b.fingerprint);
   ASSERT_EQ(a.units.size(), b.units.size());
@@ -70,7 +70,7 @@ inline Error error_of(const std::function<void()>& action) {
   return {Code{}, "no error"};
 }
 
-/// Runs an action in a child; the child's exit status is its answer, 99 if it threw.
+/// Runs an action in a child process; its exit status is the action's result, 99 if it threw.
 inline pid_t start_child(const std::function<int()>& action) {
   const pid_t child = fork();
   if (child != 0) return child;
@@ -82,14 +82,14 @@ inline pid_t start_child(const std::function<int()>& action) {
   _exit(status);
 }
 
-/// @return the child's answer; -1 if it was killed.
+/// @return the child's exit status; -1 if it was killed.
 inline int wait_for(pid_t child) {
   int status = 0;
   waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/// A model in a folder of its own, and studies beside it.
+/// A model in a separate folder, and studies beside it.
 class CurveTest : public ::testing::Test {
  protected:
   std::filesystem::path model_folder() const { return folder_ / "model"; }
@@ -102,7 +102,7 @@ class CurveTest : public ::testing::Test {
     return analyze(open(), study, options, {}, &stats_);
   }
 
-  /// With a study of its own: nothing is known before.
+  /// With a new study: nothing is known before.
   ModelCurves run_fresh(const AnalyzeOptions& options = {}) {
     Study study(folder_ / fmt::format("fresh{}.db", ++fresh_));
     return run(study, options);

@@ -1,6 +1,6 @@
-// Units to tensors, and CurveKey::part. A part's text names its place and shape in the tensor, and
-// the rule by which it is measured: a new rule (another partition into blocks, another arithmetic)
-// takes a new number here, and what older programs measured is then no longer found.
+// From units to tensors, and CurveKey::part. A part's text names its position and shape in the
+// tensor, and the rule by which it is measured: a new rule (another split into blocks, other
+// arithmetic) needs a new number here, so that results of older programs are no longer found.
 #include "uses.h"
 
 #include <algorithm>
@@ -29,8 +29,8 @@ std::string_view storage_name(StorageFormat storage) {
   return "";
 }
 
-/// @param hashes of all tensors that are known, by their index. @return nothing if the part depends
-/// on one that is not.
+/// @param hashes of all known tensors, by their index. @return nothing if the part depends on an
+/// unknown one.
 std::optional<std::string> part_text(const Unit& unit, const Part& part,
                                      std::span<const std::string> hashes) {
   if (is_rows(part, unit.cols)) {
@@ -107,9 +107,9 @@ std::optional<std::vector<CurveKey>> curve_keys(const Checkpoint& checkpoint, co
                     .dtype = options.dtype,
                     .encoder = options.encoder});
   }
-  // Of a tensor that is decoded together with another, what it decodes to must be finite.
+  // If a tensor is decoded together with another, the decoded values are checked instead.
   if (keys.empty() && is_weight_dtype(source) && !use.others_need_it) {
-    // One spelling for both encoders: what is not quantized has nothing to do with them.
+    // One spelling for all encoders: they do not affect unquantized tensors.
     keys.push_back({.tensor_hash = std::string(hash),
                     .part = fmt::format("finite, rule {}", kRule),
                     .source = source,

@@ -28,7 +28,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, const BackendResour
     if (row.name == name) return row.make(resources);
     names.push_back(row.name);
   }
-  fail(Code::kUsage, "backend {}: there is {}", name, fmt::join(names, ", "));
+  fail(Code::kUsage, "no backend {}; available: {}", name, fmt::join(names, ", "));
 }
 
 }  // namespace ram

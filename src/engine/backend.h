@@ -1,10 +1,10 @@
-// What the model and the architectures are written in: weights that come to hand, operations on
-// arrays, and what is kept of a sequence. Only the backend looks into these. The CPU is the backend
-// that is always there (cpu/); each operation is one that MLX has too (quantized_matmul,
-// gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
+// The interface that the model and the architectures are written against: weights that are loaded
+// on demand, operations on arrays, and the state kept per sequence. Their contents are private to
+// the backend. The CPU backend is always available (cpu/); each operation also exists in MLX
+// (quantized_matmul, gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
 //
 // An operation's derivative belongs beside it in this class (for linear: the product with the
-// transposed weights). A backward pass computes a stage again from its saved input, then takes the
+// transposed weights). A backward pass recomputes a stage from its saved input, then takes the
 // derivatives of its operations in reverse order.
 #pragma once
 
@@ -21,37 +21,37 @@
 
 namespace ram {
 
-/// What a backend keeps of an array.
+/// A backend's data of an array.
 struct Storage {
   virtual ~Storage() = default;
 };
 
-/// A [rows, cols] array of the backend's. Copies share it.
+/// A [rows, cols] array owned by the backend. Copies share it.
 struct Tensor {
   int64_t rows = 0;
   int64_t cols = 0;
   std::shared_ptr<Storage> storage;
 };
 
-/// Which experts each token goes to, as the backend keeps it. Copies share it.
+/// Which experts each token goes to, in the backend's own form. Copies share it.
 struct Routing {
   int64_t tokens = 0;
   std::shared_ptr<Storage> storage;
 };
 
-/// What a backend keeps of one sequence from one pass to the next: keys and values of all layers.
-/// Passes at a position overwrite what was kept of that token and those after it.
+/// What a backend keeps of one sequence from one pass to the next: keys and values of all layers. A
+/// pass at a position overwrites what was kept of that token and of all later ones.
 class SequenceState {
  public:
   virtual ~SequenceState() = default;
-  /// Bytes that each token takes, and those of a sequence however long. Of an empty one too.
+  /// Bytes that each token takes, and those of a sequence of any length. Also of an empty state.
   virtual int64_t bytes_per_token() const = 0;
   virtual int64_t fixed_bytes() const = 0;
 };
 
 struct RouteSpec {
   int64_t experts_per_token = 0;
-  bool renormalise = false;  ///< the chosen probabilities are made to sum to 1
+  bool renormalise = false;  ///< the chosen probabilities are rescaled to sum to 1
 };
 
 struct AttentionSpec {
@@ -70,7 +70,7 @@ struct WeightSlice {
   int last_part = 1;
 };
 
-/// The weights of each step of a pass: at hand together, one step at a time.
+/// The weights of each step of a pass: loaded together, one step at a time.
 using StepWeights = std::vector<std::vector<WeightSlice>>;
 
 /// Experts [first, last) of a layer.
@@ -79,14 +79,14 @@ struct ExpertRange {
   int last = 0;
 };
 
-/// Rows of the sequences that a pass takes through the layers. Products of few rows may want their
-/// weights in another form than those of many.
+/// Rows of the sequences that a pass takes through the layers. Products of few rows may need their
+/// weights in a different form from products of many.
 struct PassRows {
   int64_t fewest = std::numeric_limits<int64_t>::max();
   int64_t most = 0;
 };
 
-/// Logits come in pieces of at most so many tokens and ids of the vocabulary.
+/// Logits are computed in pieces of at most this many tokens and vocabulary ids.
 inline constexpr int64_t kLogitTokens = 256;
 inline constexpr int64_t kLogitIds = 4096;
 
@@ -95,13 +95,13 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Arrays. Each of these works on the thread that calls it, whichever that is.
+  // Arrays. Each of these works on the calling thread, whichever that is.
 
   /// A tensor with the matrix's values; the CPU takes its memory.
   virtual Tensor upload(Matrix values) = 0;
-  /// The tensor's values; the CPU gives back the memory that upload took, where nobody shares it.
+  /// The tensor's values; the CPU returns the memory that upload took, unless it is shared.
   virtual Matrix to_matrix(Tensor x) = 0;
-  /// The values where the host reads them, [rows, cols], as long as the tensor is there.
+  /// The values in host memory, [rows, cols], valid as long as the tensor exists.
   virtual std::span<const float> host(const Tensor& x) = 0;
   /// A copy of rows [first, first + count).
   virtual Tensor copy_rows(const Tensor& x, int64_t first, int64_t count) = 0;
@@ -109,29 +109,31 @@ class Backend {
   /// The index of the first element that is NaN or infinite, or -1.
   virtual int64_t find_non_finite(const Tensor& x) = 0;
 
-  // Operations. Sequences may run side by side, each on one thread, as tasks of the pool that the
-  // backend was made with. @pre the weights named by unit are at hand.
+  // Operations. Sequences may run concurrently, each on one thread, as tasks of the backend's
+  // thread pool. @pre the weights of each `unit` are loaded.
 
-  /// Rows `ids` of an embedding unit, which need not be at hand.
+  /// Rows `ids` of an embedding unit, which need not be loaded.
   virtual Tensor embed(int unit, std::span<const int32_t> ids) = 0;
 
   /// x W^T, plus the unit's own bias where it has one. x [tokens, cols of the unit].
   virtual Tensor linear(const Tensor& x, int unit) = 0;
 
-  /// x / rms(x) * weight over each `weight.size()` consecutive elements: a whole row, or a head.
+  /// x / rms(x) * weight over each run of `weight.size()` consecutive elements: a whole row, or a
+  /// head.
   virtual Tensor rms_norm(const Tensor& x, int unit, double epsilon) = 0;
 
-  /// Rotates each of `heads` heads of each row as the layer's config says; half-split. Row i is at
+  /// Rotates each of `heads` heads of each row by the layer's config; half-split. Row i is at
   /// `position` + i * `step`.
   virtual void rope(Tensor& x, int layer, int64_t heads, int64_t position, int64_t step) = 0;
 
-  /// Causal attention. The first row of q, k and v stands at `position`. With a state, k and v are
-  /// put into it first and all its keys up to each query count; without, position is 0.
+  /// Causal attention. The first row of q, k and v is at `position`. With a state, k and v are
+  /// first stored in it, and all its keys up to each query are attended; without one, position is
+  /// 0.
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                            const AttentionSpec& spec, SequenceState* state, int64_t position) = 0;
 
-  /// Attention of rows that are the latest tokens of as many sequences, each with a state of its
-  /// own, all at `position`.
+  /// Attention of rows that are the latest tokens of different sequences, each with its own state,
+  /// all at `position`.
   virtual Tensor attention_abreast(const Tensor& q, const Tensor& k, const Tensor& v,
                                    const AttentionSpec& spec,
                                    std::span<SequenceState* const> states, int64_t position) = 0;
@@ -142,15 +144,15 @@ class Backend {
   /// silu(linear(x, gate)) * linear(x, up).
   virtual Tensor gated_linear(const Tensor& x, int gate, int up) = 0;
 
-  /// Each row of x times sigmoid of that row's only gate value; gate [tokens, 1].
+  /// Each row of x times sigmoid of that row's single gate value; gate [tokens, 1].
   virtual void scale_by_sigmoid(Tensor& x, const Tensor& gate) = 0;
 
   /// The experts of each token, of router logits [tokens, experts]: softmax, then the largest
   /// (ties: the lower expert).
   virtual Routing route(const Tensor& logits, const RouteSpec& spec) = 0;
 
-  /// Rows of x in the order of their experts, for the experts of the range only. In what order they
-  /// are and what lies between them is the backend's; the operations below take them so.
+  /// Rows of x in the order of their experts, for the experts of the range only. The exact order
+  /// and any padding are up to the backend; the operations below take them in this form.
   virtual Tensor gather(const Tensor& x, const Routing& routing, ExpertRange range) = 0;
 
   /// Each expert's gathered rows times that expert's matrix of a stacked unit.
@@ -162,79 +164,80 @@ class Backend {
                                       ExpertRange range) = 0;
 
   /// sum[token] += weight * y over the token's experts of the range, in increasing order: gathered
-  /// rows go back to their tokens, each token adds its own. Nothing is rounded.
+  /// rows return to their tokens, and each token adds its own. Nothing is rounded.
   virtual void combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) = 0;
 
-  // The head, whose products stay float32 whatever the precision.
+  // The head: its products stay float32 at any precision.
 
   /// x W^T. x [tokens, cols of the unit].
   virtual Tensor logits(const Tensor& x, int unit) = 0;
   /// rms_norm() of rows [first, first + count) of a matrix, and rows [first_id, last_id) of the
-  /// unit times x; a row's bits do not depend on the other rows. Both on the thread that calls,
-  /// whichever that is. @pre acquire_rows had these rows; first_id is a multiple of
+  /// unit times x; a row's bits do not depend on the other rows. Both run on the calling thread,
+  /// whichever that is. @pre acquire_rows loaded these rows; first_id is a multiple of
   /// ids_at_once(unit).
   virtual Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                            double epsilon) = 0;
   virtual Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) = 0;
-  /// Ids whose logits one thread best computes at a time; kLogitIds is a multiple.
+  /// How many ids' logits one thread should compute at a time; divides kLogitIds.
   virtual int64_t ids_at_once(int unit) const = 0;
 
-  // What is kept of a sequence.
+  // State of a sequence.
 
   virtual std::unique_ptr<SequenceState> make_state() = 0;
-  /// Gives a state room for `tokens` tokens and keeps what it holds of the first `held`. Where it
-  /// throws, the state can still be used as before, and grown again.
+  /// Makes room for `tokens` tokens in a state and keeps what it holds of the first `held`. If it
+  /// throws, the state is usable as before and can be grown again.
   virtual void grow(SequenceState& state, int64_t tokens, int64_t held) = 0;
 
-  // How a pass goes. Called between operations, from one thread.
+  // Control of a pass. Called between operations, from one thread.
 
-  /// What passes consist of, as their memory is planned by.
+  /// The steps of a pass, from which its memory is planned.
   virtual void set_steps(StepWeights steps) = 0;
-  /// Experts whose matrices should be at hand at a time, at most: what steps are cut by.
+  /// Upper bound on the number of experts loaded at a time; steps are split by it.
   virtual int experts_at_once() const = 0;
-  /// Keeps weights no longer that leave no room for a pass over these rows.
-  /// @return whether experts_at_once() changed: steps have to be cut anew, and room be made again.
+  /// Stops keeping weights that leave no room for a pass over these rows.
+  /// @return whether experts_at_once() changed: steps must be split again, and room must be made
+  /// again.
   virtual bool make_room(const PassRows& rows) = 0;
-  /// To be called before a pass whose tokens stand at positions below `positions`.
-  /// @throws Error{kUnsupported} a rotary embedding that cannot be computed so far.
+  /// Must be called before a pass whose tokens are at positions below `positions`.
+  /// @throws Error{kUnsupported} a rotary embedding that cannot be computed up to there.
   virtual void begin_pass(const PassRows& rows, int64_t positions) = 0;
-  /// Inputs of products are shown to `observe` as those of row `row` of the block. Once it has seen
-  /// those of all units of `until`, products and attention are left out: their results are zeros.
-  /// @param observe outlives the watching, which watch(nullptr, 0, {}) ends.
-  /// @pre sequences then run one after the other.
+  /// Shows inputs of products to `observe` as those of row `row` of the block. Once it has seen
+  /// those of all units of `until`, products and attention are skipped: their results are zeros.
+  /// @param observe must stay valid until watch(nullptr, 0, {}).
+  /// @pre sequences then run one after another.
   virtual void watch(const InputObserver* observe, int64_t row, std::vector<int> until) = 0;
-  /// While it is on, a row's results do not depend on how many rows there are.
+  /// While on, a row's results do not depend on the number of rows.
   virtual void keep_rows_apart(bool on) = 0;
 
-  // Weights at hand.
+  // Loaded weights.
 
-  /// Reads what is not at hand, as the products of these rows want it.
-  /// @throws Error{kCorrupt} the file ends before, or a weight is not finite; {kInterrupted}.
+  /// Loads what is not in memory yet, in the form that products of these rows need.
+  /// @throws Error{kCorrupt} the file ends early, or a weight is not finite; {kInterrupted}.
   virtual void acquire(std::span<const WeightSlice> slices, const PassRows& rows) = 0;
   /// The same for rows [first, last) of a head, multiples of kLogitIds or the end.
   virtual void acquire_rows(int unit, int64_t first, int64_t last) = 0;
-  /// Lets go of all that is not kept.
+  /// Frees everything that is not kept.
   virtual void release() = 0;
-  /// Tells the system that these will be read soon, where they are not kept.
+  /// Hints to the system that these will be read soon, unless they are kept.
   virtual void prefetch(std::span<const WeightSlice> slices, const PassRows& rows) const = 0;
-  /// Whether all weights for products of many rows stay at hand from one pass to the next.
+  /// Whether all weights for products of many rows stay loaded from one pass to the next.
   virtual bool keeps_weights() const = 0;
-  /// As LanguageModel's.
+  /// As in LanguageModel.
   virtual void set_unit(int unit, UnitRows values) = 0;
   virtual void restore_unit(int unit) = 0;
 
-  // Memory, in bytes, as LanguageModel's functions of these names have it.
+  // Memory, in bytes, as defined by LanguageModel's functions of these names.
 
   virtual int64_t pass_bytes(int64_t length) const = 0;
   virtual int64_t row_bytes(int64_t length) const = 0;
   virtual int64_t logits_bytes(int64_t models) const = 0;
   virtual int64_t step_bytes() const = 0;
   virtual int64_t rows_at_once(int64_t length) const = 0;
-  /// What the model may take, less what allocators round up.
+  /// What the model may use, less what allocators round up.
   virtual int64_t usable_bytes() const = 0;
 };
 
-/// What a backend is made with; all outlive it.
+/// What a backend is constructed from; all must outlive it.
 struct BackendResources {
   const Checkpoint& checkpoint;
   const EngineOptions& options;
@@ -242,8 +245,8 @@ struct BackendResources {
 };
 
 /// The table of backends is in backend.cpp.
-/// @throws Error{kUsage} no backend has this name (lists those that there are); {kUnsupported} a
-///         rope type that it does not compute.
+/// @throws Error{kUsage} no backend has this name (lists the available ones); {kUnsupported} a rope
+/// type that it does not compute.
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendResources& resources);
 
 }  // namespace ram

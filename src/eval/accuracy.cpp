@@ -1,5 +1,5 @@
-// Right and wrong answers: what two models' flips say, and what a benchmark of so many questions
-// can say at all.
+// Right and wrong answers: what the flips between two models show, and what a benchmark of a given
+// number of questions can show at all.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -16,13 +16,14 @@ namespace {
 
 constexpr double kPower = 0.8;
 
-/// Where McNemar's test rejects at one level. Found once for each number of flips, since a search
-/// asks for the same ones in each of its steps.
+/// The critical values of McNemar's test at one level. Computed once per number of flips, since a
+/// search needs the same ones in each of its steps.
 class CriticalValues {
  public:
   explicit CriticalValues(double level) : level_(level) {}
 
-  /// @return the largest number of the rarer flips, of `flips`, at which it rejects; -1 for none.
+  /// @return the largest count of the rarer flips, out of `flips`, at which it rejects; -1 for
+  /// none.
   int64_t of(int64_t flips) {
     const auto at = static_cast<size_t>(flips);
     if (at >= known_.size()) known_.resize(at + 1, kNotYet);
@@ -52,7 +53,7 @@ double power_of(int64_t questions, double gain_rate, double loss_rate, CriticalV
   if (rate <= 0) return 0;
   const double share = gain_rate / (gain_rate + loss_rate);
   const double mean = rate * static_cast<double>(questions);
-  // Beyond ten standard deviations and ten flips nothing counts.
+  // Beyond ten standard deviations plus ten flips nothing matters.
   const double reach = 10 * std::sqrt(mean) + 10;
   const auto first = std::max<int64_t>(0, static_cast<int64_t>(mean - reach));
   const auto last = std::min(questions, static_cast<int64_t>(mean + reach));
@@ -125,8 +126,8 @@ std::optional<int64_t> questions_to_detect(double difference, double flip_rate,
   while (high < kMost && !found(high)) high *= 2;
   if (!found(high)) return std::nullopt;
   int64_t low = high / 2;
-  // The power of an exact test falls a little between two steps of its critical value: the first
-  // number from which this search cannot get lower is near enough.
+  // The power of an exact test falls slightly between two steps of its critical value: this
+  // search's result is close enough to the smallest number.
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
     (found(middle) ? high : low) = middle;
@@ -140,8 +141,8 @@ Interval flips_interval(const Flips& flips, int64_t questions) {
   const auto n = static_cast<double>(questions);
   const auto gained = static_cast<double>(flips.gained);
   const auto lost = static_cast<double>(flips.lost);
-  // The squared score of a difference: how far it lies from what was seen, by the error that it
-  // would have itself.
+  // The squared score of a difference: its distance from the observed one, in units of the error
+  // under that difference.
   const auto score = [&](double difference) {
     const double b = -gained - lost + (2 * n - gained + lost) * difference;
     const double c = -lost * difference * (1 - difference);

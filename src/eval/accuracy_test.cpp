@@ -1,4 +1,4 @@
-// Accuracies: exact tests against scipy's, and what the power says against counting.
+// Accuracies: exact tests against scipy's, and the power against enumeration.
 #include <cmath>
 #include <fstream>
 #include <random>

@@ -9,7 +9,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kVersion = 4;  // of the schema: the first that has the tables
+constexpr int64_t kVersion = 4;  // of the schema: the first with these tables
 
 bool is_sound(const TaskAnswer& answer) {
   const auto choices = static_cast<int64_t>(answer.log_likelihoods.size());

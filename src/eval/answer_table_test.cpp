@@ -1,5 +1,5 @@
-// The tables of answers: found again bit for bit, under their key only; older studies are brought
-// up to date; a damaged one is refused.
+// The tables of answers: found again bit for bit, only under their key; older studies are upgraded;
+// a damaged one is rejected.
 #include "ram/answer_table.h"
 
 #include <filesystem>

@@ -1,4 +1,4 @@
-// Counting answers, and the flips between two models'.
+// Counts answers, and the flips between two models.
 #include "ram/answers.h"
 
 #include <algorithm>
@@ -42,7 +42,7 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
                        uint64_t seed, int threads) {
   RAM_CHECK(one.size() == other.size());
   AnswerPair pair;
-  // Questions without a subject are a cluster each.
+  // Each question without a subject is a separate cluster.
   std::map<std::pair<std::string, int64_t>, std::pair<double, int64_t>> clusters;
   for (size_t i = 0; i < one.size(); ++i) {
     RAM_CHECK(one[i].question == other[i].question);
@@ -74,7 +74,7 @@ AnswerPair compare_two(std::span<const TaskAnswer> one, std::span<const TaskAnsw
     };
     stretch(bootstrap_interval(sums, counts, {.seed = seed, .threads = threads}));
     if (sums.size() > 1) {
-      // Few subjects drawn again hardly differ from themselves: Student's interval knows how few.
+      // Resamples of few subjects hardly differ: Student's interval accounts for their number.
       const PairedDifference by_subject = paired_difference(sums, counts);
       pair.p = std::max(pair.p, by_subject.p);
       pair.subjects = std::ssize(sums);
@@ -117,8 +117,8 @@ std::string chance_text(Chance beside_chance, double chance, int64_t questions) 
 
 namespace {
 
-// A pair is told where both tests tell it. Each takes a multiple of its own standard error, at the
-// level that the least of all p-values must meet.
+// A pair is distinguished if both tests distinguish it. Each needs a multiple of its own standard
+// error, at the level that the smallest of all p-values must meet.
 double subject_factor(const AnswerPair& pair, double level) {
   const auto flipped = static_cast<double>(pair.flips.gained + pair.flips.lost);
   if (pair.subjects < 2 || flipped == 0) return 1;
@@ -136,11 +136,11 @@ void correct_pairs(std::span<AnswerPair* const> pairs) {
   for (const AnswerPair* pair : pairs) p_values.push_back(pair->p);
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < pairs.size(); ++i) {
-    check_interrupted();  // each may take a tenth of a second, and there are many of many models
+    check_interrupted();  // each may take a tenth of a second, and many models have many pairs
     AnswerPair& pair = *pairs[i];
     pair.p_holm = adjusted[i];
     pair.subject_factor = subject_factor(pair, kLevel / static_cast<double>(pairs.size()));
-    // Questions that hang together are worth fewer independent ones.
+    // Correlated questions are worth fewer independent ones.
     const auto worth = [&](int64_t count) {
       return std::llround(static_cast<double>(count) / (pair.subject_factor * pair.subject_factor));
     };

@@ -1,4 +1,4 @@
-// Answers: what is counted, and over what is resampled.
+// Answers: what is counted, and what is resampled.
 #include "ram/answers.h"
 
 #include <gtest/gtest.h>
@@ -29,12 +29,12 @@ TEST(CompareAnswers, CountsFlipsAndResamplesSubjects) {
   EXPECT_EQ(pairs[0].flips.gained, 21);
   EXPECT_EQ(pairs[0].flips.lost, 1);
   EXPECT_NEAR(pairs[0].difference, 0.1, 1e-12);
-  // Two subjects with 0.2 and 0: drawing them again ends there, but two say next to nothing of
-  // others (0.1 and 12.7 times 0.1).
+  // Two subjects with 0.2 and 0: resampling cannot go beyond these, but two say next to nothing
+  // about others (0.1 and 12.7 times 0.1).
   EXPECT_EQ(pairs[0].ci95.low, -1);
   EXPECT_EQ(pairs[0].ci95.high, 1);
   EXPECT_LT(pairs[0].mcnemar_p, 1e-3);
-  EXPECT_NEAR(pairs[0].p, 0.5, 1e-9) << "the difference is one of two subjects' alone";
+  EXPECT_NEAR(pairs[0].p, 0.5, 1e-9) << "the difference comes from only one of two subjects";
 }
 
 TEST(CompareAnswers, TheIntervalHoldsStudentsOverFewSubjects) {

@@ -1,4 +1,4 @@
-// Lines and texts of nothing but white space.
+// Lines and texts with only white space.
 #pragma once
 
 #include <algorithm>

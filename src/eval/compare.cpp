@@ -1,4 +1,4 @@
-// Models beside their reference, on the same rows.
+// Compares models with their reference on the same rows.
 #include <fmt/format.h>
 
 #include "ram/error.h"
@@ -24,8 +24,8 @@ void check_same_rows(const Text& text, const RowOptions& options, const TextRows
   const TextRows other = cut_rows(text, model.tokenizer, options);
   if (other.rows != rows.rows) {
     fail(Code::kUnsupported,
-         "{} and the reference {} turn the text into other tokens: their losses cannot be compared "
-         "row by row; their tokenizer.json differ",
+         "{} and the reference {} tokenize the text differently: their losses cannot be compared "
+         "row by row; their tokenizer.json files differ",
          model.name, reference.name);
   }
 }

@@ -1,4 +1,4 @@
-// What a model folder is, by content, and as the study knows it.
+// Identifies a model folder by its content, and describes it for the study.
 #include <map>
 #include <optional>
 #include <system_error>
@@ -37,14 +37,14 @@ std::string hash_file(const InputFile& file, int64_t done, int64_t total,
     if (progress) progress({.phase = "hash", .done = done + offset, .total = total});
   }
   if (file_identity(file.path()) != file.identity()) {
-    fail(Code::kCorrupt, "{}: it changed while it was read; run again when nobody writes to it",
+    fail(Code::kCorrupt, "{}: changed while it was being read; run again when nothing writes to it",
          file.path().string());
   }
   return hasher.digest();
 }
 
-// For people to read: what cannot be looked at does not count, and stops nothing. One folder is
-// open at a time; one that fails is left out, where a recursive iterator would end.
+// For display: files that cannot be read are not counted, and are not an error. Only one folder is
+// open at a time; one that fails is skipped, where a recursive iterator would end.
 int64_t folder_bytes(const fs::path& folder) {
   int64_t bytes = 0;
   std::vector<fs::path> left = {folder};
@@ -120,7 +120,7 @@ EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                         .bits_per_weight = 8.0 * static_cast<double>(checkpoint.bytes()) /
                                            static_cast<double>(checkpoint.weights())};
   EvaluatedModelTable(study).put(record);
-  // For reports: how the folder came about.
+  // For reports: how the folder was made.
   if (const auto text = plan_text(checkpoint.folder)) {
     study.put_document({.kind = "plan", .key = record.digest, .text = *text});
   }

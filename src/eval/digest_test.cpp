@@ -1,4 +1,4 @@
-// What the study keeps of a model's folder.
+// What the study keeps about a model's folder.
 #include <fstream>
 #include <string>
 
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Leaves room for a few more open files, while it lives.
+/// Leaves room for only a few more open files, as long as it lives.
 class FewFiles {
  public:
   explicit FewFiles(rlim_t more) {
@@ -52,7 +52,7 @@ TEST(EvaluatedModel, ItsBytesAreThoseOfAllFoldersHoweverDeep) {
   }
   fs::create_directory_symlink(model, deep / "again");
   EXPECT_EQ(evaluated_model(checkpoint, study).bytes, bytes + kDepth * kEach);
-  // A folder that cannot be opened ends no walk, nor does it keep those above it open.
+  // A folder that cannot be opened does not end the walk, and its parents do not stay open.
   const FewFiles few(6);
   EXPECT_EQ(evaluated_model(checkpoint, study).bytes, bytes + kDepth * kEach);
 }

@@ -1,4 +1,4 @@
-// Distributions, from Boost.Math: the one place that includes it
+// Distributions, from Boost.Math: the only file that includes it
 // (docs/decisions/0010-boost-math.md).
 #include "distributions.h"
 
@@ -16,7 +16,7 @@ namespace ram {
 namespace {
 
 namespace math = boost::math;
-// Doubles throughout: long double is another type on each processor, and twice as slow.
+// Doubles throughout: long double is a different type on each processor, and twice as slow.
 using Policy = math::policies::policy<math::policies::promote_double<false>>;
 using Binomial = math::binomial_distribution<double, Policy>;
 using Normal = math::normal_distribution<double, Policy>;

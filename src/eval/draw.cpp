@@ -1,4 +1,4 @@
-// Drawing rows as numpy's legacy generator does, so that a published sample can be had again.
+// Draws rows as numpy's legacy generator does, so that a published sample can be reproduced.
 #include <algorithm>
 #include <bit>
 #include <numeric>
@@ -11,7 +11,7 @@
 namespace ram {
 namespace {
 
-// A number in [0, most]: bits beyond the highest of `most` are masked away, what is above is drawn
+// A number in [0, most]: bits above the highest of `most` are masked out, larger numbers are drawn
 // again. @source numpy/random/src/distributions/distributions.c, random_interval
 uint64_t random_interval(std::mt19937& generator, uint64_t most) {
   if (most == 0) return 0;
@@ -31,7 +31,7 @@ uint64_t random_interval(std::mt19937& generator, uint64_t most) {
 
 std::vector<int64_t> draw_rows(int64_t population, int64_t n, uint32_t seed) {
   RAM_CHECK(n >= 0 && n <= population);
-  // The standard's generator is seeded by the same recurrence (init_genrand).
+  // std::mt19937 is seeded by the same recurrence (init_genrand).
   std::mt19937 generator(seed);
   std::vector<int64_t> rows(static_cast<size_t>(population));
   std::iota(rows.begin(), rows.end(), 0);

@@ -1,4 +1,4 @@
-// What may be said of a pair of models, in words.
+// Verdicts on a pair of models, in words.
 #include "ram/eval_verdict.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ std::string few_rows_text(const PairTest& test) {
   return text + ")";
 }
 
-// What divergences add where perplexity does not tell.
+// What divergences add if perplexity cannot distinguish the models.
 std::string kl_text(const PairTest& test, const std::vector<std::string>& labels) {
   if (!test.kl_tells()) return "";
   if (test.b == 0) return "; KL says it differs";

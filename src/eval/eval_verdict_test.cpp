@@ -1,4 +1,4 @@
-// Verdicts in words, and the documents beside them.
+// Verdicts in words, and their documents.
 #include "ram/eval_verdict.h"
 
 #include <cmath>
@@ -15,7 +15,7 @@ namespace {
 
 const std::vector<std::string> kLabels = {"base", "small", "smaller"};
 
-/// A pair whose perplexity changes by so many percent, with a 95 % interval of +- `reach`.
+/// A pair whose perplexity changes by `percent`, with a 95 % interval of +- `reach`.
 PairTest pair_of(int a, int b, double percent, double reach, Verdict verdict) {
   PairTest test;
   test.a = a;

@@ -1,4 +1,4 @@
-// Ids that are drawn, as text.
+// Generated ids as text.
 #include "ram/generate.h"
 
 #include <chrono>

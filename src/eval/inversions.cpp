@@ -13,22 +13,21 @@
 namespace ram {
 namespace {
 
-// "A few rows": what trimming would have dropped at one end, or more where they are nothing like
-// the others.
+// "A few rows": what trimming would have dropped at one end, or more if they are unlike the others.
 constexpr double kFewShare = 0.05;
 constexpr double kMostShare = 1.0 / 3;
 constexpr double kOutlierFactor = 10;  // of the median
 constexpr size_t kMostExcerpts = 5;
 constexpr size_t kExcerptWidth = 60;
 
-/// What the tests of a pair say, and how many rows decide its mean.
+/// Results of the tests of a pair, and how many rows decide its mean.
 struct Evidence {
   size_t decisive = 0;
   size_t all = 0;
   bool few = false;                    // the decisive rows are few ...
   bool outliers = false;               // ... or all of them unlike the others
   bool mean_holds = false;             // the difference of the means is more than chance
-  std::optional<int> row_by_row = {};  // the model that Wilcoxon's test prefers, if it prefers one
+  std::optional<int> row_by_row = {};  // the model that Wilcoxon's test prefers, if any
   double mean_p = 1;
   double ranks_p = 1;
 
@@ -37,7 +36,7 @@ struct Evidence {
   }
 };
 
-// Whether all decisive rows are far beyond the reference's median, as text of another kind is.
+// Whether all decisive rows are far above the reference's median, as text of another kind is.
 bool all_outliers(const InversionReport& report, const Perplexity& reference) {
   const double limit = std::max(kOutlierPerplexity, kOutlierFactor * reference.summary.median);
   size_t beyond = 0;
@@ -66,7 +65,7 @@ Evidence gather(const InversionReport& report, const PairTest& test, const Perpl
 
 using Judgement = std::pair<Belief, std::string>;
 
-// A model that beats its reference on mean and median alike.
+// A model that beats its reference on both mean and median.
 Judgement judge_better(const Evidence& e) {
   if (e.few) {
     return {Belief::kNeither, fmt::format("{} make it better; without them it is not", e.rows())};

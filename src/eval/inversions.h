@@ -1,4 +1,4 @@
-// Rankings that contradict each other: which rows do it, and which ranking deserves belief.
+// Contradicting rankings: which rows cause them, and which ranking to believe.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace ram {
 
-/// Looks at all pairs for a mean that ranks otherwise than the median, and at the models for one
+/// Searches all pairs for a mean that ranks differently from the median, and the models for one
 /// that beats the reference on the mean.
 /// @pre the pairs of `comparison` are filled in, verdicts included.
 std::vector<InversionReport> find_inversions(const Comparison& comparison,

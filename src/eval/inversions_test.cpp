@@ -1,5 +1,5 @@
-// Verdicts and inversions of comparisons that are constructed: garbage rows, spread differences,
-// rounding noise.
+// Verdicts and inversions of constructed comparisons: garbage rows, spread differences, rounding
+// noise.
 #include "inversions.h"
 
 #include <algorithm>
@@ -95,7 +95,7 @@ TEST(Verdicts, ADifferenceBeyondChanceIsNamedAndOneWithinItIsATie) {
 TEST(Verdicts, DivergencesOfAPairHaveTheirRatioAndItsInterval) {
   const std::vector<double> reference = perplexities(8, 1);
   Comparison comparison = compared({reference, times(reference, 1.1), times(reference, 1.2)});
-  // Half of the first model's, row by row but for one row.
+  // Half of the first model's in every row but one.
   for (size_t row = 0; row < reference.size(); ++row) {
     comparison.models[1].divergence.row_sums[row] *= row == 0 ? 0.6 : 0.5;
   }
@@ -164,7 +164,7 @@ TEST(Inversions, ManyRowsOfGarbageAreStillGarbage) {
 }
 
 TEST(Inversions, MediansOfDifferentRowsDoNotOutweighTheRowsThemselves) {
-  // b is better in every row but the middle ones, which change places.
+  // b is better in every row except the middle ones, which are swapped.
   std::vector<double> a(kRows, 10.0);
   std::vector<double> b(kRows, 10.0);
   for (size_t row = 0; row < kRows; ++row) {
@@ -186,7 +186,7 @@ TEST(Inversions, MediansOfDifferentRowsDoNotOutweighTheRowsThemselves) {
 }
 
 TEST(Inversions, RowByRowAModelIsBetterByItsRanksNotInMostRows) {
-  // A little better in the middle rows, which most are, and much worse in the others.
+  // Slightly better in the middle rows, which are the majority, and much worse in the others.
   std::vector<double> reference = perplexities(8, 1);
   std::sort(reference.begin(), reference.end());
   std::vector<double> model = reference;

@@ -1,4 +1,4 @@
-// Whether a benchmark tells the models of a ladder apart, and if not, why.
+// Whether a benchmark distinguishes the models of a ladder, and if not, why.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -9,7 +9,7 @@
 namespace ram {
 namespace {
 
-// Of the pairs told apart, the one with the closest bits.
+// The pair with the closest bits among the distinguished ones.
 std::optional<LadderPair> find_closest_told(std::span<const LadderStep> steps,
                                             std::span<const LadderPair> pairs) {
   std::optional<LadderPair> closest;
@@ -28,8 +28,8 @@ double flip_rate(const LadderPair& pair) {
   return static_cast<double>(pair.flipped) / static_cast<double>(pair.questions);
 }
 
-// The pair of which least can be seen. Where none of several shows anything, the one with more
-// flips needs more questions.
+// The pair with the lowest resolution. If several show nothing, the one with more flips needs more
+// questions.
 const LadderPair& least_seen(std::span<const LadderPair> pairs) {
   return *std::max_element(
       pairs.begin(), pairs.end(), [](const LadderPair& a, const LadderPair& b) {
@@ -80,7 +80,7 @@ LadderVerdict judge_ladder(std::span<const LadderStep> steps, std::span<const La
         is_at_most(verdict.beside_chance) ? LadderKind::kAtChance : LadderKind::kSaturated;
   } else if (verdict.detectable > kTellingDifference) {
     verdict.kind = LadderKind::kUnderpowered;
-    // More questions of the same subjects need not help where these are what is too few.
+    // More questions of the same subjects need not help if there are too few subjects.
     if (hardest.subject_factor <= 1) {
       verdict.questions_needed =
           questions_to_detect(kTellingDifference, flip_rate(hardest), comparisons);

@@ -1,4 +1,4 @@
-// What a benchmark is said to tell of a ladder of sizes.
+// Verdicts of a benchmark on a ladder of sizes.
 #include <gtest/gtest.h>
 
 #include "ram/answers.h"
@@ -35,7 +35,7 @@ TEST(Ladder, SaturatedWhereEveryPairIsKnownToLieWithinTwoPoints) {
   EXPECT_LT(verdict.most_apart, 0.02);
   EXPECT_FALSE(verdict.questions_needed);
 
-  // One pair of which more is possible is enough against it.
+  // One pair with a possibly larger difference is enough against it.
   pairs[1].ci95 = {-0.021, 0.01};
   EXPECT_EQ(judge_ladder(steps, pairs).kind, LadderKind::kOpen);
 
@@ -51,7 +51,7 @@ TEST(Ladder, TellsNothingBesideAnIntervalThatHoldsZero) {
   const std::vector<LadderStep> steps = {step(16, 2800, 4000), step(4, 2880, 4000)};
   LadderPair apart = pair(1, 0, 0.001, {180, 100}, 4000);
   EXPECT_EQ(judge_ladder(steps, {&apart, 1}).kind, LadderKind::kTells);
-  apart.ci95 = {-0.001, 0.041};  // stretched over subjects
+  apart.ci95 = {-0.001, 0.041};  // widened over subjects
   EXPECT_EQ(judge_ladder(steps, {&apart, 1}).kind, LadderKind::kOpen);
 }
 
@@ -114,7 +114,7 @@ TEST(Ladder, OpenWhereTwoPointsCouldHaveBeenSeenAndMoreIsNotExcluded) {
 }
 
 TEST(Ladder, ThePairOfWhichLeastIsSeenDecidesWhatIsUnderpowered) {
-  // The best and the worst flip in few questions, the middle one from both in many.
+  // The best and the worst differ in few flips, the middle one from both in many.
   const std::vector<LadderStep> steps = {step(16, 1420, 2000), step(4, 1410, 2000),
                                          step(3, 1400, 2000)};
   const std::vector<LadderPair> pairs = {pair(1, 0, 1, {145, 155}, 2000),

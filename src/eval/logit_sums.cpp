@@ -1,4 +1,4 @@
-// The sums of logit_sums.h, by vectors of doubles.
+// The sums of logit_sums.h, in vectors of doubles.
 #include "logit_sums.h"
 
 #include "ram/simd_targets.h"
@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include <hwy/foreach_target.h>
-// After foreach_target, which compiles this file once more for each target: a group of its own.
+// After foreach_target, which compiles this file again for each target: hence a separate group.
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
@@ -89,13 +89,13 @@ namespace {
 
 constexpr int64_t kChunk = 256;
 
-// Makes `sum` relative to the largest logit of it and of this piece. @return what sums relative to
-// the former largest are to be multiplied by.
+// Makes `sum` relative to the largest logit of it and of this piece. @return the factor for sums
+// relative to the former largest.
 double raise(LogitSum& sum, const float* logits, int64_t first_id, int64_t count) {
   const float most = HWY_DYNAMIC_DISPATCH(greatest)(logits, count);
   if (!(most > sum.largest)) return 1;
   const double factor =
-      std::exp(static_cast<double>(sum.largest) - static_cast<double>(most));  // 0 at first
+      std::exp(static_cast<double>(sum.largest) - static_cast<double>(most));  // 0 initially
   sum.largest = most;
   sum.likeliest =
       static_cast<int32_t>(first_id + (std::find(logits, logits + count, most) - logits));

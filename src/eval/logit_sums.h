@@ -1,8 +1,8 @@
-// Sums over pieces of a vocabulary, from which losses and divergences come: what one token of one
-// model, or of a model beside its reference, needs to remember between two pieces.
+// Sums over pieces of a vocabulary, from which losses and divergences are computed: the state
+// between two pieces for one token of one model, or of a model and its reference.
 //
-// Everything is summed in double from float32 logits; exponentials are taken relative to the
-// largest logit so far, and rescaled when a larger one comes.
+// Everything is summed in double from float32 logits; exponentials are relative to the largest
+// logit so far, and rescaled when a larger one comes.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace ram {
 
-/// log-sum-exp of logits that come in pieces, and the likeliest token.
+/// log-sum-exp of logits that come in pieces, and the most likely token.
 struct LogitSum {
   float largest = -std::numeric_limits<float>::infinity();
   int32_t likeliest = 0;  ///< id of the first of the largest logits

@@ -1,4 +1,4 @@
-// Sums by pieces against the definition over the whole vocabulary, in long double.
+// Sums over pieces against the definition over the whole vocabulary, in long double.
 #include "logit_sums.h"
 
 #include <algorithm>

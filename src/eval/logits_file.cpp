@@ -1,4 +1,4 @@
-// Logits into a file, a block of rows at a time.
+// Writes logits to a file, a block of rows at a time.
 #include "ram/logits_file.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ TensorSpec write_logits(LanguageModel& model, std::span<const TokenRow> rows,
                    std::as_bytes(values));
       }
     });
-    model.checkpoint().check_unchanged();  // layers are read as they are needed
+    model.checkpoint().check_unchanged();  // layers are read on demand
   }
   file.publish();
   return spec;

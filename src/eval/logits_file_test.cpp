@@ -24,7 +24,7 @@ TEST(LogitsFile, HoldsEachRowAsItIsByItself) {
   write_logits(model, std::span(rows).subspan(1), folder / "second");
   const auto values = [&](const char* name) {
     const std::string file = read_text_file(folder / name, int64_t{1} << 20);
-    return file.substr(file.size() - 3 * 96 * 4);  // those of the last row
+    return file.substr(file.size() - 3 * 96 * 4);  // the logits of the last row
   };
   EXPECT_EQ(values("both"), values("second"));
   const std::string whole = read_text_file(folder / "both", int64_t{1} << 20);

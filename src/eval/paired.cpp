@@ -1,4 +1,4 @@
-// The difference of two models on the same rows: its clustered error, and resampled rows.
+// The difference of two models on the same rows: its clustered error, and resampling of rows.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -16,8 +16,8 @@
 namespace ram {
 namespace {
 
-// Sums of one resample. Each has a stream of its own, so that it does not matter who draws it. Two
-// indices from each draw; what 32 bits leave uneven is below rows / 2^32.
+// Sums of one resample. Each has its own stream, so that it does not matter which thread draws it.
+// Two indices per draw; the bias of 32 bits is below rows / 2^32.
 template <typename Weight>
 double resampled(std::span<const double> sums, std::span<const Weight> weights, uint64_t stream) {
   const uint64_t rows = sums.size();
@@ -55,8 +55,8 @@ Interval resampled_interval(std::span<const double> sums, std::span<const Weight
     }
   });
   std::sort(found.begin(), found.end());
-  // The ends are values of resamples, not points between two. So a ratio lies above 1 exactly where
-  // the difference lies above 0, and an infinite ratio does no harm.
+  // The ends are values of resamples, not points between two. So a ratio is above 1 exactly if the
+  // difference is above 0, and an infinite ratio is harmless.
   const double last = static_cast<double>(found.size() - 1);
   const auto low = static_cast<size_t>(std::floor(kLevel / 2 * last));
   return {found[low], found[found.size() - 1 - low]};
@@ -100,8 +100,7 @@ double p_above_floor(std::span<const double> kl, std::span<const double> floor, 
   std::vector<double> logs;
   for (size_t i = 0; i < kl.size(); ++i) {
     if (kl[i] <= 0) return 1;
-    // A floor of zero is below anything: where it is exactly that, the tiniest number stands for
-    // it.
+    // A floor of zero is below anything: it is replaced by the smallest normal number.
     logs.push_back(std::log(kl[i]) -
                    std::log(factor * std::max(floor[i], std::numeric_limits<double>::min())));
   }
@@ -147,7 +146,7 @@ std::optional<int64_t> rows_to_tell(const PairedDifference& found, int64_t rows,
   const double spread = found.standard_error * std::sqrt(static_cast<double>(rows));
   const double size = std::fabs(found.delta);
   const double room = std::log1p(margin) - size;
-  // What an estimate strays by in one direction, and in either, in one trial of five.
+  // By how much an estimate is off in one direction, and in either, in one trial of five.
   const double once = normal_quantile(0.4);
   const double either = normal_quantile(0.2);
   const auto told = [&](int64_t n) {

@@ -62,13 +62,13 @@ const Perplexity& perplexity_of(const Comparison& comparison, int which) {
 
 namespace {
 
-/// Nothing of the reference, which does not diverge from itself.
+/// Empty for the reference, which does not diverge from itself.
 std::span<const double> row_divergences(const Comparison& comparison, int which) {
   if (which == 0) return {};
   return comparison.models[static_cast<size_t>(which - 1)].divergence.row_sums;
 }
 
-// Whether a model lies within its reference's rounding; the reference itself does.
+// Whether a model is within its reference's rounding; the reference itself is.
 bool is_within(const Comparison& comparison, int which, double limit) {
   return which == 0 || comparison.models[static_cast<size_t>(which - 1)].divergence.mean <= limit;
 }
@@ -91,7 +91,7 @@ void test_pairs(Comparison& comparison, uint64_t seed, int threads) {
       test.kl_p = b > 0 ? test.kl.p
                         : p_above_floor(row_divergences(comparison, a),
                                         comparison.noise_floor.row_sums, kNoiseFactor);
-      // Most rows may lie above while the mean, by which the verdict goes, does not.
+      // Most rows may be above while the mean, which decides the verdict, is not.
       if (is_within(comparison, a, limit) && is_within(comparison, b, limit)) test.kl_p = 1;
       p_values.push_back(test.difference.p);
       kl_p_values.push_back(test.kl_p);

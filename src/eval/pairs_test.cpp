@@ -1,4 +1,4 @@
-// Verdicts of comparisons made by hand: what is tied, what too few rows cannot tell, and what KL
+// Verdicts of constructed comparisons: ties, differences that too few rows cannot show, and what KL
 // says then.
 #include "pairs.h"
 
@@ -81,7 +81,7 @@ std::vector<double> plus(const std::vector<double>& values, const std::vector<do
 }
 
 TEST(PairVerdicts, TiedOnlyWhereTheIntervalLiesWithinTheMargin) {
-  // Waves of a mean of zero: intervals of about +-0.3 and +-3 %.
+  // Waves with a mean of zero: intervals of about +-0.3 and +-3 %.
   const std::vector<double> near = plus(kReference, wave(0, 0.013, 5));
   const std::vector<double> far = plus(kReference, wave(0, 0.13, 5));
   const std::vector<double> kl = times(kFloor, 100);
@@ -114,12 +114,12 @@ TEST(PairVerdicts, TwoRowsTellLittleOfPerplexityAndKlSpeaks) {
   EXPECT_TRUE(damaged.kl_tells());
   ASSERT_TRUE(damaged.rows_needed.has_value());
   EXPECT_GT(*damaged.rows_needed, 2);
-  // At 1.3 times the floor it is rounding, whatever two rows say.
+  // At 1.3 times the floor it is rounding, whatever two rows show.
   EXPECT_EQ(comparison.models[1].against_reference.verdict, Verdict::kWithinNoise);
   EXPECT_FALSE(comparison.models[1].against_reference.kl_tells());
 }
 
-// A floor of 40 rows that one makes: most rows lie above theirs, the mean does not lie above the
+// A floor of 40 rows, one of them dominant: most rows are above theirs, the mean is not above the
 // floor's.
 TEST(PairVerdicts, KlTellsNothingWithinRounding) {
   std::vector<double> floor(40, 1e-5);
@@ -139,7 +139,7 @@ TEST(PairVerdicts, OneRowHasNoErrorAndOnlyAFarDivergenceSpeaks) {
   const Comparison comparison = compare({2}, {4e-4}, {{{2.5}, {0.3}}});
   const PairTest& test = comparison.models[0].against_reference;
   EXPECT_EQ(test.verdict, Verdict::kTooFewRows);
-  EXPECT_TRUE(test.kl_tells()) << "750 times the floor is no rounding";
+  EXPECT_TRUE(test.kl_tells()) << "750 times the floor is not rounding";
   EXPECT_FALSE(test.rows_needed);
   EXPECT_FALSE(compare({2}, {4e-4}, {{{2.5}, {2e-3}}}).models[0].against_reference.kl_tells());
 }

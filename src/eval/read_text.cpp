@@ -1,4 +1,4 @@
-// From a file to text: what is read, what is refused, and what is no part of the text
+// From a file to text: what is read, what is rejected, and what is not part of the text
 // (docs/evaluation.md, "The rows").
 #include <algorithm>
 #include <array>
@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-/// Files that are no text, by their first bytes, and what to do with them.
+/// Files that are not text, identified by their first bytes, and what to do with them.
 struct Foreign {
   size_t at;
   std::string_view magic;
@@ -63,14 +63,14 @@ void refuse_foreign(const fs::path& path, const InputFile& file) {
   }
   if (lower(path.extension().string()) == ".json") {
     fail(Code::kUnsupported,
-         "text {}: a JSON document is no text to score; write its text to a .txt file, or as "
+         "text {}: a JSON document is not a text to score; write its text to a .txt file, or as "
          ".jsonl with {{\"text\": ...}} on each line",
          path.string());
   }
   if (file.size() > kLargestText) {
     fail(Code::kUnsupported,
-         "text {}: {}, and at most {} are read; cut it, as with head -c {} (a sample of rows needs "
-         "no more)",
+         "text {}: {}, and at most {} are read; truncate it, as with head -c {} (a sample of rows "
+         "needs no more)",
          path.string(), format_bytes(file.size()), format_bytes(kLargestText), kLargestText);
   }
 }
@@ -84,7 +84,7 @@ void check_utf8(const fs::path& path, std::string_view text) {
 
 JsonTree parse_line(std::string_view text, const std::string& name) {
   try {
-    // Beside its text a line has a few fields; a tree of millions takes more than the text may.
+    // Besides its text a line has a few fields; a tree of millions takes more than the text may.
     constexpr int64_t kMostValues = int64_t{1} << 20;
     JsonTree document(
         parse_json(text, name, {.bytes = kLargestText, .values = kMostValues, .non_finite = true}));
@@ -93,7 +93,7 @@ JsonTree parse_line(std::string_view text, const std::string& name) {
   } catch (const Error& error) {
     fail(error.code(),
          "{}; a .jsonl file has an object with a field \"text\" on each line (rename it to .txt to "
-         "score it as it is)",
+         "score it unchanged)",
          error.what());
   }
 }
@@ -131,8 +131,8 @@ std::string documents_of(const fs::path& path, std::string_view content, int64_t
   return joined;
 }
 
-// As Python opens text: "\r\n" and "\r" end a line as "\n" does.
-// @source Python, io.TextIOWrapper, newline=None (which `datasets` reads text with)
+// As Python opens text: "\r\n" and "\r" end a line like "\n".
+// @source Python, io.TextIOWrapper, newline=None (with which `datasets` reads text)
 bool end_lines_with_newline(std::string& text) {
   const size_t first = text.find('\r');
   if (first == std::string::npos) return false;
@@ -167,7 +167,7 @@ Text read_text(const fs::path& path) {
     int64_t documents = 0;
     text.content = documents_of(path, text.content, documents);
     text.notes.push_back(
-        fmt::format("the text is JSON Lines: the field \"text\" of its {} document{} is taken, {}",
+        fmt::format("the text is JSON Lines: the field \"text\" of its {} document{} is used, {}",
                     documents, documents == 1 ? "" : "s", "an empty line between each two"));
   }
   if (end_lines_with_newline(text.content)) {

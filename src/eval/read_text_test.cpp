@@ -1,4 +1,4 @@
-// What is read of a file as text, what is left out of it, and what is refused.
+// Which parts of a file are read as text, which are skipped, and which files are rejected.
 #include <fstream>
 #include <functional>
 
@@ -95,7 +95,7 @@ TEST_F(ReadTextTest, LinesEndInOneWayWhateverTheFileHas) {
     EXPECT_EQ(found.sha256, wanted.sha256) << "the same text: the same rows in the study";
     EXPECT_THAT(found.notes.back(), HasSubstr("carriage returns"));
   }
-  // Each carriage return of its own, as Python's universal newlines have it.
+  // Each carriage return counts, as with Python's universal newlines.
   EXPECT_EQ(read_text(write("a\r\r\nb\n\rc\r")).content, "a\n\nb\n\nc\n");
   EXPECT_EQ(error_of([&] { read_text(write("\r\n\r\r\n")); }).code(), Code::kCorrupt);
 }
@@ -106,7 +106,7 @@ TEST_F(ReadTextTest, AByteOrderMarkIsNoTextAndOneElsewhereIs) {
   EXPECT_THAT(found.notes, ElementsAre(HasSubstr("byte order mark")));
   EXPECT_EQ(read_text(write("a\xef\xbb\xbf")).content, "a\xef\xbb\xbf");
   EXPECT_EQ(error_of([&] { read_text(write("\xef\xbb\xbf")); }).code(), Code::kCorrupt);
-  // Places in messages are those of the file.
+  // Positions in messages are those in the file.
   EXPECT_THAT(error_of([&] {
                 read_text(
                     write("\xef\xbb\xbf"
@@ -129,7 +129,7 @@ TEST_F(ReadTextTest, OfJsonLinesTheTextIsTaken) {
   EXPECT_THAT(found.notes, ElementsAre(HasSubstr("of its 4 documents")));
   EXPECT_EQ(found.sha256, sha256_text(found.content));
   EXPECT_THAT(read_text(write("{\"text\": \"a\\r\\nb\"}\r\n", "b.ndjson")).content, "a\nb");
-  // The same lines under the name of a text are text: code, for instance.
+  // The same lines in a .txt file are text: code, for instance.
   EXPECT_THAT(read_text(write(R"({"text": "a"})", "c.txt")).content, HasSubstr("{"));
 }
 
@@ -202,7 +202,7 @@ TEST_F(ReadTextTest, WhatIsNoTextIsRefusedWithAWayOut) {
     EXPECT_THAT(error.what(), HasSubstr(says)) << name;
     EXPECT_THAT(error.what(), HasSubstr(name));
   }
-  // Text that begins as such files do is text.
+  // Text with a similar beginning is text.
   for (const char* content : {"PARIS", "PK", "BZh9", "%PD", "P"}) {
     EXPECT_EQ(read_text(write(content)).content, content);
   }

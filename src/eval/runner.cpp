@@ -1,4 +1,4 @@
-// Opening models, running blocks of rows, and finding in the study what they left there.
+// Opens models, runs blocks of rows, and finds their earlier results in the study.
 #include "runner.h"
 
 #include <algorithm>
@@ -21,14 +21,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Numbers the arithmetic that scores rows: with another, what older versions kept is not found.
+/// Version of the arithmetic that scores rows: after a change, results of older versions are not
+/// found.
 constexpr int kScoringRule = 1;
 
-// Blocks grow while they take less than this: small enough to lose, large enough to amortise
-// reading the weights.
+// Blocks grow while they take less than this many seconds: short enough to lose, long enough to
+// amortise reading the weights.
 constexpr double kLongBlock = 120;
 constexpr int64_t kFirstBlockTokens = 16'384;
-// More models than this side by side leave each too little memory.
+// More models than this side by side would leave each too little memory.
 constexpr size_t kModelsAtOnce = 5;
 
 struct Engines {
@@ -50,7 +51,7 @@ void run_block(Engines& engines, std::span<const TokenRow> rows,
   visit_logits(sources, visit);
 }
 
-/// What the study holds of one model, by row.
+/// What the study has of one model, by row.
 struct Known {
   std::map<int64_t, RowScore> scores;
   std::map<int64_t, RowDivergence> divergences;
@@ -70,7 +71,7 @@ bool has_row(const Known& known, size_t model, int64_t row) {
   return known.scores.contains(row) && (model == 0 || known.divergences.contains(row));
 }
 
-// Scores some drawn rows (positions in `text`) and keeps them in one transaction.
+// Scores some of the drawn rows (positions in `text`) and stores them in one transaction.
 void score_block(const TextRows& text, std::span<const size_t> positions,
                  std::span<const Scored> models, Study& study, const Runner& runner) {
   std::vector<TokenRow> rows;
@@ -96,7 +97,8 @@ void score_block(const TextRows& text, std::span<const size_t> positions,
   ScoreTable(study).put(evaluated, divergent);
 }
 
-/// Models that lack the same rows are scored together: the reference is then run once for them.
+/// Models that lack the same rows are scored together: the reference is then run only once for
+/// them.
 struct Group {
   std::vector<size_t> rows;  // positions in the text
   std::vector<Scored> models;
@@ -116,7 +118,7 @@ std::vector<Group> group_missing(const TextRows& text, std::span<const Scored> m
   for (const auto& [rows, members] : lacking) {
     std::vector<size_t> others = members;
     std::erase(others, size_t{0});
-    // The reference alone lacks rows only where no model lacks the same.
+    // The reference alone lacks rows only if no model lacks the same.
     if (others.empty()) groups.push_back({rows, {models[0]}});
     for (size_t begin = 0; begin < others.size(); begin += kModelsAtOnce - 1) {
       Group group{rows, {models[0]}};
@@ -128,7 +130,7 @@ std::vector<Group> group_missing(const TextRows& text, std::span<const Scored> m
   return groups;
 }
 
-/// Another program may remove a model while its rows are computed: that is no defect.
+/// Another program may remove a model while its rows are computed: that is not a defect.
 [[noreturn]] void fail_lost_row(const Study& study, int64_t row) {
   fail(Code::kMissing,
        "study {}: it lost row {} of this model while others were computed (ram studies rm?): run "
@@ -154,7 +156,7 @@ void keep_text_name(const Text& text, Study& study) {
   try {
     study.put_document({.kind = "text", .key = text.sha256, .text = printable(name)});
   } catch (const Error& error) {
-    // A study that is only read may hold all rows: its numbers can be shown without the name.
+    // A read-only study may have all rows: its numbers can be shown without the name.
     if (error.code() != Code::kWriteFailed) throw;
   }
 }
@@ -185,7 +187,7 @@ MakeRunner engine_runner(const TextRows& text, const EngineOptions& options) {
     runner.run = [engines, all](std::span<const TokenRow> rows,
                                 const std::function<void(const LogitPiece&, int)>& visit) {
       run_block(*engines, rows, visit);
-      // What is kept of these rows names models by what they held when they were opened.
+      // Stored rows identify models by their content at opening.
       for (const Scored& scored : all) scored.model->checkpoint.check_unchanged();
     };
     return runner;

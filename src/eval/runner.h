@@ -1,4 +1,4 @@
-// Models opened for evaluation, and the one loop that scores rows: what the study does not hold is
+// Models opened for evaluation, and the loop that scores rows: rows that the study lacks are
 // computed block by block, for any number of models side by side.
 #pragma once
 
@@ -14,9 +14,9 @@
 
 namespace ram {
 
-/// A model folder and its tokenizer, with what names it in the study.
+/// A model folder and its tokenizer, with its identity in the study.
 struct OpenedModel {
-  std::string name;  ///< as it was asked for
+  std::string name;  ///< as requested
   Checkpoint checkpoint;
   Tokenizer tokenizer;
   EvaluatedModel record;
@@ -32,13 +32,13 @@ struct Scored {
   EvaluationKey key;
 };
 
-/// Keeps the name of the text's file, so that a report can say more than its digest.
+/// Keeps the name of the text's file, so that a report can show more than its digest.
 void keep_text_name(const Text& text, Study& study);
 
 EvaluationKey evaluation_key(const OpenedModel& model, Precision precision, const TextRows& text);
 
-/// Computes a block: hands the pieces of logits of all `rows` to `visit`, the models in the order
-/// given.
+/// Computes a block: passes the pieces of logits of all `rows` to `visit`, with the models in the
+/// given order.
 using BlockRun =
     std::function<void(std::span<const TokenRow> rows,
                        const std::function<void(const LogitPiece& piece, int worker)>& visit)>;
@@ -53,9 +53,9 @@ struct Runner {
 using MakeRunner = std::function<Runner(std::span<const Scored> models)>;
 MakeRunner engine_runner(const TextRows& text, const EngineOptions& options);
 
-/// Brings the study up to date: every drawn row of every model has a score, and, if there is more
-/// than one, every row of the second and later ones a divergence from the first.
-/// @return how many rows there was nothing to compute for.
+/// Completes the study: every drawn row of every model has a score, and, if there is more than one
+/// model, every row of the second and later ones has a divergence from the first.
+/// @return how many rows needed no computation.
 /// @throws what `make` and its runs throw; {kInterrupted}. Finished blocks are kept.
 int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Study& study,
                       const MakeRunner& make, const ProgressFn& progress);
@@ -63,7 +63,7 @@ int64_t complete_rows(const TextRows& text, std::span<const Scored> models, Stud
 /// @return the losses of all drawn rows. @pre complete_rows.
 Perplexity collect(const TextRows& text, const Scored& scored, Study& study);
 
-/// @return the divergences of all drawn rows, summed up. @pre complete_rows.
+/// @return the divergences of all drawn rows, summarised. @pre complete_rows.
 Divergence collect_divergence(const TextRows& text, const Scored& reference, const Scored& scored,
                               Study& study);
 

@@ -1,5 +1,5 @@
-// The loop over blocks, with logits made up by rule: the same numbers however rows are blocked,
-// nothing computed twice, nothing lost that was finished.
+// The loop over blocks, with invented logits: the same numbers for any division into blocks,
+// nothing computed twice, no finished work lost.
 #include "runner.h"
 
 #include <cmath>
@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kVocabulary = 37;
 constexpr int64_t kLength = 9;
 
-// Depends on model and token alone, as a bigram model's does.
+// Depends only on model and token, as in a bigram model.
 double made_up_logit(size_t model, TokenId token, int64_t id) {
   const auto seed =
       static_cast<double>(model * 1000 + static_cast<size_t>(token) * 40) + static_cast<double>(id);
@@ -30,7 +30,7 @@ double made_up_logit(size_t model, TokenId token, int64_t id) {
 struct Calls {
   int made = 0;
   int64_t rows = 0;
-  std::vector<size_t> models;  // at once, per block
+  std::vector<size_t> models;  // of each block
   int64_t fail_after_rows = -1;
 };
 
@@ -172,7 +172,7 @@ TEST_F(RunnerTest, WhatTheStudyHoldsIsNotComputedAgain) {
   const Calls before = calls_;
   EXPECT_EQ(complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 4), {}), 11);
   EXPECT_EQ(calls_.made, before.made);
-  // One more model: the reference is run beside it, the others are not.
+  // One more model: the reference is run with it, the others are not.
   std::vector<Scored> more = made_up_models(4);
   complete_rows(text_, more, study_, made_up_runner(calls_, more, 4), {});
   EXPECT_EQ(calls_.made, before.made + 1);

@@ -1,4 +1,4 @@
-// The tables of folders that were run, of losses and of divergences.
+// The tables of evaluated folders, of losses and of divergences.
 #include "ram/score_table.h"
 
 #include <algorithm>
@@ -12,8 +12,8 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kVersion = 2;       // of the schema: the first that has the tables
-constexpr int64_t kPlansVersion = 4;  // that has plans of folders as documents
+constexpr int64_t kVersion = 2;       // of the schema: the first with these tables
+constexpr int64_t kPlansVersion = 4;  // the first that stores plans of folders as documents
 
 Study::Statement& bind_key(Study::Statement& statement, const EvaluationKey& key) {
   return statement.bind(key.model, key.precision, key.text, key.protocol);

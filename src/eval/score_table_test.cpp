@@ -1,5 +1,5 @@
-// The tables of evaluations: what is kept is found again bit for bit, under its key only; older
-// studies are brought up to date.
+// The tables of evaluations: what was stored is found again bit for bit, only under its key; older
+// studies are upgraded.
 #include "ram/score_table.h"
 
 #include <functional>
@@ -63,7 +63,7 @@ Error error_of(const std::function<void()>& action) {
   return {Code{}, "no error"};
 }
 
-// The schema as version 1 left it.
+// The schema of version 1.
 void make_version_1(const fs::path& path) {
   run_sql(path,
           "ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms;"
@@ -234,7 +234,7 @@ TEST_F(ScoreTableTest, ADivergenceThatIsNotFiniteIsDamage) {
     ScoreTable(study).put(scores, rows);
     EXPECT_EQ(ScoreTable(study).divergences(a, b).size(), 1U);
   }
-  // A NaN, an infinity; NULL is what SQLite makes of a NaN.
+  // A NaN, an infinity; SQLite turns a NaN into NULL.
   for (const char* damage :
        {"UPDATE divergence_row SET kl = x'0000C07F0000803E'",
         "UPDATE divergence_row SET kl = x'0000807F0000803E'",

@@ -1,4 +1,4 @@
-// Per token sums become losses and divergences per row, added in the order of the tokens.
+// Sums per token become losses and divergences per row, added in the order of the tokens.
 #include "scores.h"
 
 #include <cmath>

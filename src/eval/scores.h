@@ -1,5 +1,5 @@
-// Losses and divergences of a block of rows, gathered from pieces of logits as the engine hands
-// them out: several workers at a time, distinct tokens each.
+// Losses and divergences of a block of rows, collected from the engine's pieces of logits: from
+// several workers at a time, each with distinct tokens.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,14 @@ namespace ram {
 class BlockScores {
  public:
   /// @param rows   at least two tokens each; must outlive the object.
-  /// @param models how many sources of logits; with more than one the first is the reference of the
-  ///               others.
+  /// @param models number of sources of logits; if more than one, the first is the reference of the
+  /// others.
   BlockScores(std::span<const TokenRow> rows, int models);
 
-  /// Takes a piece. Safe from several threads for distinct tokens; a token's pieces in order.
+  /// Adds a piece. Safe from several threads for distinct tokens; the pieces of a token in order.
   void add(const LogitPiece& piece);
 
-  /// Loss of row `row` of the block under model `model`. `RowScore::row` is left 0.
+  /// Loss of row `row` of the block under model `model`. `RowScore::row` stays 0.
   /// @pre all pieces were added.
   RowScore score(int model, int64_t row) const;
   /// Divergence of model `model` (1 on) from the reference.
@@ -34,8 +34,8 @@ class BlockScores {
 
   std::span<const TokenRow> rows_;
   int models_;
-  std::vector<int64_t> first_;  ///< per row, its first token's place
-  /// [tokens][models] and [tokens][models - 1]: what one worker writes lies together.
+  std::vector<int64_t> first_;  ///< per row, the index of its first token
+  /// [tokens][models] and [tokens][models - 1]: the data of one worker is contiguous.
   std::vector<LogitSum> sums_;
   std::vector<float> targets_;
   std::vector<double> cross_;

@@ -1,5 +1,5 @@
 // Levels by simulation: under the null hypothesis intervals must cover, and tests must reject, as
-// often as they say. Minutes in a build without optimization: skipped there.
+// often as specified. Takes minutes without optimization: skipped there.
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -21,14 +21,14 @@ namespace {
 constexpr int kTrials = 2000;
 constexpr size_t kRows = 150;
 
-// Per row the difference of two models' losses per token, symmetric about zero.
+// The difference of two models' losses per token in one row, symmetric about zero.
 using Draw = std::function<double(std::mt19937_64&)>;
 
 // Three degrees of freedom: the fourth moment is infinite.
 double heavy(std::mt19937_64& generator) {
   return std::student_t_distribution<double>(3)(generator);
 }
-// One row in thirty is twenty times as wide, as rows of garbage are.
+// One row in thirty is twenty times as wide, like a garbage row.
 double garbage(std::mt19937_64& generator) {
   const bool is_garbage = std::uniform_int_distribution<int>(0, 29)(generator) == 0;
   return (is_garbage ? 20 : 1) * normal(generator);
@@ -96,28 +96,28 @@ TEST_F(Simulation, HeavyTailsKeepTheLevels) {
   EXPECT_LE(levels("heavy tails", heavy, true).bootstrap_rejects, 0.06);
 }
 
-// Both sources of unevenness at once: the percentile interval is a little narrow.
+// Heavy tails and uneven rows together: the percentile interval is slightly narrow.
 TEST_F(Simulation, RowsOfDifferentLengthKeepTheLevels) {
   EXPECT_LE(levels("heavy tails, uneven rows", heavy, false).bootstrap_rejects, 0.07);
 }
 
-// The reason why verdicts rest on Student's interval: where a few rows hold most of the variance,
-// the percentile interval rejects up to twice too often, and this one does not.
+// Why verdicts use Student's interval: if a few rows hold most of the variance, the percentile
+// interval rejects up to twice too often, and Student's does not.
 TEST_F(Simulation, GarbageRowsMakeTheBootstrapRejectTooOftenAndNothingElse) {
   const double rejects = levels("garbage rows", garbage, true).bootstrap_rejects;
   EXPECT_GT(rejects, 0.06) << "docs/evaluation.md says otherwise";
   EXPECT_LT(rejects, 0.12);
 }
 
-// Answers of two models: each question has a subject and a difficulty, and flips with a rate of its
-// own, so that both models are right on most of the same ones.
+// Answers of two models: each question has a subject, a difficulty and its own flip rate, so that
+// both models are right on mostly the same ones.
 struct AnswerShares {
   double mcnemar_rejects = 0;
   double bootstrap_rejects = 0;  // over subjects
 };
 
-// @param shift by how much a gains more often than it loses. @param subject_spread of the same, by
-// subject (zero on average).
+// @param shift by how much a gains more often than it loses. @param subject_spread the spread of
+// this shift over subjects (zero on average).
 AnswerShares simulate_answers(int64_t subjects, int64_t of_each, double flip_rate, double shift,
                               double subject_spread, int64_t resamples = 2000) {
   std::array<std::vector<int>, 2> hits;
@@ -169,8 +169,8 @@ TEST_F(Simulation, AnswersKeepTheLevels) {
   }
 }
 
-// Why the interval of MMLU resamples subjects: where a model is better in some and worse in others,
-// questions of one subject are not independent.
+// Why the interval of MMLU resamples subjects: if a model is better in some subjects and worse in
+// others, questions of one subject are not independent.
 TEST_F(Simulation, AnswersThatHangTogetherBySubjectNeedClusters) {
   const AnswerShares shares = simulate_answers(57, 100, 0.1, 0, 0.04);
   std::printf("subjects differ: rejected by McNemar %.2f %%, bootstrap over subjects %.2f %%\n",

@@ -1,4 +1,4 @@
-// Summaries, resampling and inversions on cases that can be worked out by hand.
+// Summaries, resampling and inversions on cases that can be computed by hand.
 #include "ram/statistics.h"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ struct Rows {
   operator Losses() const { return {nll_sums, tokens}; }
 };
 
-// Rows of one length with the given perplexities.
+// Rows of equal length with the given perplexities.
 Rows rows_with(const std::vector<double>& perplexities, int64_t tokens = 10) {
   Rows rows;
   for (const double perplexity : perplexities) {
@@ -129,7 +129,7 @@ TEST(Percentile, InfiniteEndsNeverGiveNaN) {
   EXPECT_EQ(percentile(both, 10), -kInf);
   EXPECT_EQ(percentile(both, 90), kInf);
   EXPECT_EQ(percentile(std::vector{-kInf, 1.0, kInf}, 50), 1);
-  // Any mixture: a value of the right side, and never falling.
+  // Any mixture: a value from the correct side, and never decreasing.
   for (size_t below = 0; below < 4; ++below) {
     for (size_t above = 0; above < 4; ++above) {
       std::vector<double> values(below, -kInf);
@@ -148,7 +148,7 @@ TEST(Percentile, InfiniteEndsNeverGiveNaN) {
 }
 
 TEST(Bootstrap, ARatioToRowsOfZeroIsInfiniteAndNeverNaN) {
-  // b diverges in one row of ten: in 35 % of the resamples it does not at all.
+  // b diverges in one row of ten: 35 % of the resamples do not contain it.
   std::vector<double> a(10, 1.0);
   std::vector<double> b(10, 0.0);
   b[3] = 2;
@@ -156,7 +156,7 @@ TEST(Bootstrap, ARatioToRowsOfZeroIsInfiniteAndNeverNaN) {
   EXPECT_GT(found.low, 0.5);
   EXPECT_TRUE(std::isfinite(found.low));
   EXPECT_EQ(found.high, std::numeric_limits<double>::infinity());
-  // Where neither diverges they are equal, not infinitely apart.
+  // If neither diverges they are equal, not infinitely far apart.
   const std::vector<double> none(10, 0.0);
   const Interval equal = bootstrap_ratio_interval(none, none, {});
   EXPECT_EQ(equal.low, 1);
@@ -188,7 +188,7 @@ TEST(Bootstrap, TheRatioIsOnTheSideOfOneOnWhichTheDifferenceIsOfZeroWhateverTheR
 }
 
 TEST(Bootstrap, TheRatioExcludesOneWhereTheDifferenceExcludesZero) {
-  // b is 0.9 to 1.1 of a by row: some of these pairs are told apart, others are not.
+  // b is 0.9 to 1.1 times a by row: some of these pairs are distinguished, others are not.
   int told = 0;
   for (int shift = -10; shift <= 10; ++shift) {
     std::vector<double> a(40);
@@ -230,7 +230,7 @@ TEST(Bootstrap, TheIntervalDoesNotDependOnTheThreads) {
 }
 
 TEST(Bootstrap, EveryRowIsDrawnEquallyOften) {
-  // One row that differs by its size from n - 1 others: the mean of the interval shows its share.
+  // One row that differs in size from n - 1 others: the bounds of the interval show its share.
   constexpr size_t kRows = 5;
   for (size_t which = 0; which < kRows; ++which) {
     std::vector<double> differences(kRows, 0.0);
@@ -249,7 +249,7 @@ TEST(Holm, AdjustedValuesKeepTheirOrderAndStayBelowOne) {
   EXPECT_THAT(holm({}), IsEmpty());
 }
 
-// 20 rows: b is a little worse in each but two garbage rows, where a is lost.
+// 20 rows: b is slightly worse in all but two garbage rows, where a fails.
 struct Constructed {
   Rows a = rows_with(std::vector<double>(20, 10.0));
   Rows b = rows_with(std::vector<double>(20, 10.5));

@@ -1,4 +1,4 @@
-// What answers to questions of several subjects are said to tell, by simulation: models better in
+// Verdicts on answers to questions of several subjects, by simulation: models that are better in
 // some subjects and worse in others.
 #include <algorithm>
 #include <atomic>
@@ -17,7 +17,7 @@ namespace {
 
 class SubjectsSimulation : public Simulation {};
 
-// Answers to 57 subjects of 60 questions of models that are equal on the whole, each better in some
+// Answers to 57 subjects of 60 questions by models that are equal overall, each better in some
 // subjects and worse in others.
 std::vector<std::vector<TaskAnswer>> draw_answers(Generator& generator, int models) {
   std::vector<std::vector<TaskAnswer>> answers(static_cast<size_t>(models));
@@ -48,8 +48,8 @@ bool tells(const std::vector<std::vector<TaskAnswer>>& answers, std::vector<Answ
   const std::vector<double> adjusted = holm(p_values);
   for (size_t i = 0; i < pairs.size(); ++i) {
     pairs[i].p_holm = adjusted[i];
-    pairs[i].detectable = 0;  // has no say in what is looked at here, and takes long
-    if (p == &AnswerPair::mcnemar_p) pairs[i].ci95 = {1, 1};  // of McNemar's test alone
+    pairs[i].detectable = 0;                                  // not needed here, and slow
+    if (p == &AnswerPair::mcnemar_p) pairs[i].ci95 = {1, 1};  // only McNemar's test
   }
   std::vector<AnswerSummary> summaries;
   summaries.reserve(answers.size());
@@ -72,11 +72,11 @@ TEST_F(SubjectsSimulation, EqualModelsAreSeldomToldApartWhereSubjectsDiffer) {
     std::printf("%d equal models, subjects differ: told apart in %.1f %%, by McNemar in %.1f %%\n",
                 models, 100 * told, 100.0 * by_questions / kTrials);
     EXPECT_LE(told, 0.075);
-    EXPECT_GE(by_questions, 0.13 * kTrials) << "what subjects are looked at for";
+    EXPECT_GE(by_questions, 0.13 * kTrials) << "the reason to look at subjects";
   }
 }
 
-// Of two models, `difference` apart in the mean of all subjects, and more or less in each.
+// Two models with `difference` between their means over all subjects, more or less in each.
 std::vector<std::vector<TaskAnswer>> draw_apart(Generator& generator, int64_t subjects,
                                                 int64_t questions, double difference) {
   std::vector<std::vector<TaskAnswer>> answers(2);
@@ -115,13 +115,13 @@ TEST_F(SubjectsSimulation, TwoPointsApartIsSeldomSaturatedWhereSubjectsDiffer) {
                 100 * apart);
     EXPECT_LE(apart, 0.04);
     if (subjects == 57) {
-      EXPECT_GE(saturated(8000, 0), 0.8) << "and models that are alike are found to be so";
+      EXPECT_GE(saturated(8000, 0), 0.8) << "and equal models are recognized as equal";
     }
   }
 }
 
-// What one draw of equal models says is detectable is told in most other draws of models so far
-// apart.
+// A difference that one draw of equal models calls detectable is detected in most other draws of
+// models that far apart.
 TEST_F(SubjectsSimulation, WhatIsDetectableIsToldWhereSubjectsDiffer) {
   for (const int64_t subjects : {10, 57}) {
     const auto draw = [&](Generator& generator, double difference) {

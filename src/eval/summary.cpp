@@ -1,4 +1,4 @@
-// Perplexity over rows, percentiles, and rows whose removal turns a ranking around.
+// Perplexity over rows, percentiles, and rows whose removal reverses a ranking.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -44,7 +44,7 @@ Positions all_positions(size_t count) {
   return positions;
 }
 
-// What a loses less than b in one row, nats.
+// How much less a loses than b in one row, nats.
 double gain_of(const Losses& a, const Losses& b, int64_t position) {
   const auto i = static_cast<size_t>(position);
   return b.nll_sums[i] - a.nll_sums[i];
@@ -56,7 +56,7 @@ double total_gain(const Losses& a, const Losses& b) {
   return gain;
 }
 
-// Rows in which a gains most over b first; equal gains in the order of the rows.
+// Rows by a's gain over b, the largest first; equal gains in the order of the rows.
 Positions by_gain(const Losses& a, const Losses& b) {
   Positions order = all_positions(a.tokens.size());
   std::stable_sort(order.begin(), order.end(),
@@ -64,7 +64,7 @@ Positions by_gain(const Losses& a, const Losses& b) {
   return order;
 }
 
-// Fills in what is left without the first `removed` rows of `order`.
+// Fills in the means without the first `removed` rows of `order`.
 void fill_rest(Inversion& inversion, const Losses& a, const Losses& b, const Positions& order,
                size_t removed) {
   const std::span<const int64_t> rest = std::span(order).subspan(removed);
@@ -90,7 +90,7 @@ double percentile(std::span<const double> sorted, double percent) {
     return first ? sorted[below] : sorted[below + 1];
   }
   const double step = sorted[below + 1] - sorted[below];
-  // numpy counts from the nearer end, which keeps the ends exact.
+  // numpy interpolates from the nearer end, which keeps the ends exact.
   return share < 0.5 ? sorted[below] + step * share : sorted[below + 1] - step * (1 - share);
 }
 
@@ -136,7 +136,7 @@ std::optional<Inversion> find_inversion(const Losses& a, const Losses& b) {
   inversion.a_better_by_mean = mean_a < mean_b;
   inversion.a_better_by_median = median_a < median_b;
   if (inversion.a_better_by_mean == inversion.a_better_by_median) return std::nullopt;
-  // The sum of the gains decides the mean, so taking the largest first takes the fewest.
+  // The sum of the gains decides the mean, so removing the largest first removes the fewest.
   const Losses& better = inversion.a_better_by_mean ? a : b;
   const Losses& worse = inversion.a_better_by_mean ? b : a;
   const Positions order = by_gain(better, worse);

@@ -1,4 +1,4 @@
-// Trials of what statistics say, for simulations. They run in optimized builds only.
+// Trials for simulations of statistics. They run only in optimized builds.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ namespace ram {
 
 using Generator = std::mt19937_64;
 
-/// Skips itself in a build that is not optimized.
+/// Skipped in a build without optimization.
 class Simulation : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -31,7 +31,7 @@ class Simulation : public ::testing::Test {
   }
 };
 
-/// @return the share of trials in which `happens`, each with a generator of its own.
+/// @return the share of trials in which `happens`, each with its own generator.
 inline double share_of(int trials, const std::function<bool(Generator&)>& happens) {
   std::vector<char> hits(static_cast<size_t>(trials), 0);
   parallel_for(default_threads(), trials, [&](int64_t trial, int) {

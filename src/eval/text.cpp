@@ -93,7 +93,7 @@ TextFormat detect_format(std::string_view content) {
     const size_t end = std::min(content.find('\n', begin), content.size());
     std::string_view text = content.substr(begin, end - begin);
     while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-    // " = Title = ": nothing but WikiText begins a line with a blank and puts blanks around "=".
+    // " = Title = ": only WikiText begins a line with a blank and puts blanks around "=".
     if (text.size() > 5 && text.starts_with(" = ") && text.ends_with(" =")) {
       return TextFormat::kWikitext;
     }
@@ -142,7 +142,7 @@ TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions
 }
 
 std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width) {
-  // A token is seldom less than a character; what is not shown need not be decoded.
+  // A token is seldom less than a character; text that is not shown is not decoded.
   const std::string text = tokenizer.decode(row.first(std::min(row.size(), 2 * width)), false);
   std::string shown;
   size_t characters = 0;
@@ -156,7 +156,7 @@ std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, si
     if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f) {
       piece = fmt::format("\\x{:02x}", byte);
     }
-    // C1 controls, which some terminals obey: U+0080 to U+009F.
+    // C1 control characters, which some terminals obey: U+0080 to U+009F.
     if (bytes == 2 && byte == 0xc2 && static_cast<unsigned char>(text[at + 1]) < 0xa0) {
       piece = fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at + 1]));
     }

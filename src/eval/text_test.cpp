@@ -1,4 +1,4 @@
-// Rows of a text: how lines are joined, and what a row holds.
+// Rows of a text: how lines are joined, and what a row contains.
 #include <fstream>
 #include <functional>
 

@@ -1,4 +1,4 @@
-// Statistics against scipy's and numpy's, from tests/vectors/statistics/make_vectors.py.
+// Statistics against those of scipy and numpy, from tests/vectors/statistics/make_vectors.py.
 #include <cmath>
 #include <fstream>
 #include <numeric>
@@ -52,7 +52,7 @@ TEST(StatisticsVectors, TestsOfRanksAndPercentilesAreScipysAndNumpys) {
 TEST(StatisticsVectors, WithRowsOfOneLengthThePairedDifferenceIsTheTTest) {
   for (const Json& test : vectors().at("paired")) {
     SCOPED_TRACE(test.at("name").get<std::string>());
-    // Rows of 7 tokens whose sums are 7 times the value: the mean per token is the value's.
+    // Rows of 7 tokens with sums of 7 times the value: the mean per token is the value.
     std::vector<double> differences = values_of(test);
     for (double& difference : differences) difference *= 7;
     const std::vector<int64_t> tokens(differences.size(), 7);

@@ -1,5 +1,6 @@
-// What verdicts rest on, by simulation: intervals of shares, ties, the rows and questions that are
-// said to be needed, divergences beside their floor. As simulation_test.cpp: optimized builds only.
+// The basis of verdicts, by simulation: intervals of shares, ties, the number of rows and questions
+// said to be needed, divergences against their floor. As simulation_test.cpp: only in optimized
+// builds.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -26,7 +27,7 @@ double garbage(Generator& generator) {
 }
 using Draw = double (*)(Generator&);
 
-// Rows whose losses per token differ by `delta` and a draw of that size.
+// Rows whose losses per token differ by `delta` plus a random amount of size `spread`.
 PairedDifference draw_difference(Generator& generator, int64_t rows, double delta, double spread,
                                  Draw draw) {
   std::vector<double> sums;
@@ -46,7 +47,7 @@ Flips draw_flips(Generator& generator, int64_t questions, double gain, double lo
   return flips;
 }
 
-// Exactly, by summing over all outcomes: at least 95 % wherever the share lies, 0 and 1 too.
+// Exact, by summing over all outcomes: at least 95 % for any share, 0 and 1 included.
 TEST_F(VerdictSimulation, TheIntervalOfAShareHoldsItInAtLeast95Percent) {
   for (const int64_t n : {1, 20, 100, 600}) {
     std::vector<Interval> intervals;
@@ -95,7 +96,7 @@ TEST_F(VerdictSimulation, TheIntervalOfFlipsHoldsTheDifferenceOfAccuracies) {
   }
 }
 
-// Two models exactly the margin apart must hardly be called tied, whatever rows are like.
+// Two models exactly the margin apart must rarely be called tied, for any kind of rows.
 TEST_F(VerdictSimulation, ModelsThatLieAMarginApartAreSeldomTied) {
   constexpr double kMargin = 0.005;
   for (const auto& [name, draw] : {std::pair<const char*, Draw>{"normal", &normal},
@@ -103,8 +104,8 @@ TEST_F(VerdictSimulation, ModelsThatLieAMarginApartAreSeldomTied) {
                                    {"garbage rows", &garbage}}) {
     for (const int64_t rows : {3, 20, 150}) {
       const double delta = std::log1p(kMargin);
-      // So that the interval is about a third of the margin wide: often enough within it, if it
-      // were not for the difference.
+      // The interval is then about a third of the margin wide: it would often be within the margin
+      // if there were no difference.
       const double spread = delta / 6 * std::sqrt(static_cast<double>(rows)) / 2;
       const double tied = share_of(4000, [&, draw = draw](Generator& generator) {
         return within_margin(draw_difference(generator, rows, delta, spread, draw), kMargin);
@@ -115,8 +116,8 @@ TEST_F(VerdictSimulation, ModelsThatLieAMarginApartAreSeldomTied) {
   }
 }
 
-// Models exactly the margin worse: one of them is said to lose less hardly more often than 2.5 %,
-// though the smallest of those that pass is picked.
+// Models exactly the margin worse: one of them is said to lose less in little more than 2.5 %,
+// although the smallest of those that pass is picked.
 TEST_F(VerdictSimulation, OfModelsAMarginWorseHardlyOneIsSurelyBelowIt) {
   constexpr double kMargin = 0.01;
   constexpr int64_t kRows = 40;
@@ -170,7 +171,7 @@ TEST_F(VerdictSimulation, TheRowsThatWouldDoTellInFourOfFiveTrials) {
   }
 }
 
-// Divergences that are the floor's times the factor, but for the rows' own ups and downs.
+// Divergences of the floor's times the factor, apart from variation by row.
 TEST_F(VerdictSimulation, DivergencesAtTheFloorAreSeldomSaidToLieAboveIt) {
   for (const int64_t rows : {2, 5, 20, 150}) {
     for (const double sigma : {0.1, 0.5, 1.5}) {
@@ -200,7 +201,7 @@ TEST_F(VerdictSimulation, DivergencesAtTheFloorAreSeldomSaidToLieAboveIt) {
   }
 }
 
-// No two of four equal models are told apart more often than once in twenty comparisons.
+// Some pair of four equal models is distinguished in at most one of twenty comparisons.
 TEST_F(VerdictSimulation, EqualModelsAreSeldomRankedHoweverManyThereAre) {
   for (const Draw draw : {&normal, &heavy}) {
     const double ranked = share_of(4000, [&](Generator& generator) {
@@ -228,11 +229,11 @@ TEST_F(VerdictSimulation, EqualModelsAreSeldomRankedHoweverManyThereAre) {
   }
 }
 
-// One task, two models: right answers and flips as drawn.
+// One task, two models: right answers and flips drawn at random.
 LadderVerdict draw_ladder(Generator& generator, int64_t questions, double accuracy, double gain,
                           double loss, double chance) {
   const Flips flips = draw_flips(generator, questions, gain, loss);
-  // What does not flip is right in both or in neither.
+  // Questions without a flip are right in both or in neither.
   const double rest = (accuracy - loss) / (1 - gain - loss);
   std::binomial_distribution<int64_t> both(questions - flips.gained - flips.lost, rest);
   const int64_t shared = both(generator);
@@ -246,7 +247,7 @@ LadderVerdict draw_ladder(Generator& generator, int64_t questions, double accura
   const LadderPair pair = {.a = 1,
                            .b = 0,
                            .p_holm = mcnemar_test(flips),
-                           .detectable = 0,  // has no say in what is looked at here
+                           .detectable = 0,  // not needed here
                            .ci95 = flips_interval(flips, questions),
                            .questions = questions,
                            .flipped = flips.gained + flips.lost};
@@ -266,14 +267,14 @@ TEST_F(VerdictSimulation, TwoPointsApartIsSeldomSaturated) {
       EXPECT_LE(saturated, 0.04);
     }
   }
-  // And models that are alike are found to be so, where there are questions enough.
+  // Equal models are recognized as equal, given enough questions.
   const double found = share_of(1000, [&](Generator& generator) {
     return draw_ladder(generator, 4000, 0.7, 0.02, 0.02, 0.25).kind == LadderKind::kSaturated;
   });
   EXPECT_GE(found, 0.8);
 }
 
-// How often so many models, each with that accuracy, are judged so.
+// How often this many models, each with this accuracy, get this verdict.
 double chance_share(Chance wanted, size_t models, int64_t questions, double accuracy) {
   return share_of(4000, [&](Generator& generator) {
     std::binomial_distribution<int64_t> right(questions, accuracy);
@@ -307,11 +308,11 @@ TEST_F(VerdictSimulation, AtChanceIsSeldomSaidOfModelsTwoPointsAboveIt) {
   }
   const double found = chance_share(Chance::kAt, 1, 4000, 0.25);
   std::printf("4000 questions, a guesser: at chance in %.1f %%\n", 100 * found);
-  EXPECT_GE(found, 0.75) << "and guessers are found where there are questions enough";
+  EXPECT_GE(found, 0.75) << "and guessers are recognized, given enough questions";
 }
 
 TEST_F(VerdictSimulation, TheQuestionsThatWouldDoFindTwoPointsInFourOfFiveTrials) {
-  // As the first of Holm's steps has it: the least p of so many pairs.
+  // As in the first of Holm's steps: the least p of this many pairs.
   for (const int64_t comparisons : {1, 3, 10}) {
     for (const double rate : {0.0, 0.05, 0.15}) {
       const auto needed = questions_to_detect(kTellingDifference, rate, comparisons);

@@ -1,4 +1,4 @@
-// Tests that look at signs and ranks only, and Holm's correction.
+// Tests that use only signs and ranks, and Holm's correction.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -10,12 +10,12 @@
 namespace ram {
 namespace {
 
-// Up to here without ties, and with them, all sign patterns are counted. @source scipy 1.17
+// Up to these sizes, without and with ties, all sign patterns are counted. @source scipy 1.17
 constexpr size_t kExactWithoutTies = 50;
 constexpr size_t kExactWithTies = 13;
 
 struct SignedRanks {
-  std::vector<int64_t> doubled;  // twice the rank, so that the average of a tie stays whole
+  std::vector<int64_t> doubled;  // twice the rank, so that the average of a tie stays an integer
   int64_t positive = 0;          // sum of the doubled ranks of positive differences
   double ties = 0;               // sum over ties of t^3 - t
   bool has_ties = false;

@@ -1,4 +1,4 @@
-// Filling in a plan's numbers, down to the folder's size, which depends on the digits of those
+// Fills in a plan's numbers, including the folder's size, which depends on the digits of those
 // numbers.
 #include "assemble.h"
 
@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kNoDigest = "00000000000000000000000000000000";
 
-/// All of the folder that the formats decide.
+/// Everything in the folder that depends on the formats.
 FolderLayout layout_formats(const Checkpoint& checkpoint, const Plan& plan,
                             int64_t max_shard_bytes) {
   std::vector<UnitFormat> formats;
@@ -23,7 +23,7 @@ FolderLayout layout_formats(const Checkpoint& checkpoint, const Plan& plan,
   return layout_folder(checkpoint, formats, plan.dtype, max_shard_bytes);
 }
 
-/// The two files whose lengths the plan's numbers decide too.
+/// The two files whose lengths also depend on the plan's numbers.
 std::vector<RenderedFile> plan_texts(const Checkpoint& checkpoint, const Plan& plan,
                                      const FolderLayout& folder) {
   std::vector<RenderedFile> texts;
@@ -78,7 +78,7 @@ Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Obj
 void settle_total(const Checkpoint& checkpoint, Plan& plan,
                   const std::function<void(Plan&, int64_t)>& follow) {
   const FolderLayout folder = layout_formats(checkpoint, plan, kMaxShardBytes);
-  // More digits make a longer file and never a shorter one, so this climbs to its fixed point.
+  // More digits never make a file shorter, so this climbs to a fixed point.
   plan.total_bytes = plan.weight_bytes;
   for (int round = 0; round < 64; ++round) {
     if (follow) follow(plan, plan.total_bytes);
@@ -89,7 +89,7 @@ void settle_total(const Checkpoint& checkpoint, Plan& plan,
     if (total == plan.total_bytes) return;
     plan.total_bytes = total;
   }
-  fail(Code::kInternal, "defect in ram: the size of the finished folder does not settle");
+  fail(Code::kInternal, "defect in ram: the size of the finished folder does not converge");
 }
 
 std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsack& knapsack,

@@ -1,4 +1,4 @@
-// A choice of formats becomes a Plan with every number filled in; shared by the planner, the sweep
+// Turns a choice of formats into a Plan with every number filled in; used by the planner, the sweep
 // and edited plans.
 #pragma once
 
@@ -16,23 +16,24 @@ namespace ram {
 Plan assemble_plan(const PlanInput& input, const PlanRequest& request, const Objective& objective,
                    std::span<const UnitFormat> formats);
 
-/// Sets total_bytes to the size of the finished folder, which holds this very number.
-/// @param follow called with each new total to set other numbers of the plan that are equal to it.
+/// Sets total_bytes to the size of the finished folder, which itself contains this number.
+/// @param follow called with each new total to set other numbers of the plan that equal it.
 void settle_total(const Checkpoint& checkpoint, Plan& plan,
                   const std::function<void(Plan&, int64_t total)>& follow = {});
 
-/// @return the formats of a choice, as positions in the knapsack's options.
+/// @return the formats of a choice, given as positions in the knapsack's options.
 std::vector<UnitFormat> formats_of(const Objective& objective, const PlanKnapsack& knapsack,
                                    std::span<const int> choice);
 
-/// @return what mlx_lm.convert -q does with the request's uniform format, but for pins.
+/// @return the formats of mlx_lm.convert -q with the request's uniform format, except for pins.
 std::vector<UnitFormat> uniform_formats(const Checkpoint& checkpoint, const PlanRequest& request,
                                         const Objective& objective);
 
-/// @return for each unit the cheapest option, and of equally cheap ones that with the least loss.
+/// @return for each unit the cheapest option; among equally cheap ones that with the least loss.
 std::vector<int> cheapest_choice(const Knapsack& knapsack);
 
-/// A time limit that several solves share: each gets half of what is left, so that none is without.
+/// A time limit shared by several solves: each gets half of what is left, so that none gets
+/// nothing.
 class SharedTime {
  public:
   explicit SharedTime(double seconds);
@@ -42,8 +43,8 @@ class SharedTime {
   std::chrono::steady_clock::time_point end_;
 };
 
-/// The method's own solver. The answer's lower_bound is never above the best loss that any plan can
-/// have.
+/// The method's own solver. The answer's lower_bound is never above the smallest possible loss of a
+/// plan.
 /// @param time_limit_s of this solve.
 Allocation solve_request(const PlanRequest& request, const Knapsack& knapsack, int64_t budget_bytes,
                          double time_limit_s);

@@ -1,5 +1,5 @@
-// What a budget promises: more of it is never worse, an edited plan is held to it, and what a loss
-// is held against.
+// Guarantees about a budget: a larger one is never worse, an edited plan must keep it, and the
+// uniform format for comparison.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A plan takes most of a second in a sanitized build, which tries fewer.
+// A plan takes most of a second in a sanitized build, which tries fewer seeds.
 constexpr unsigned kSeeds = RAM_SANITIZED ? 1 : 3;
 constexpr int kStarts = RAM_SANITIZED ? 1 : 3;
 constexpr int64_t kAroundADigit = RAM_SANITIZED ? 3 : 20;
@@ -42,7 +42,7 @@ TEST(Budget, AByteMoreIsNeverWorse) {
       }
     }
   }
-  EXPECT_GT(differ, tried / 20) << "the budgets are too close to tell plans apart";
+  EXPECT_GT(differ, tried / 20) << "the budgets are too close to distinguish plans";
 }
 
 TEST(Budget, ADigitMoreIsNeverWorse) {
@@ -60,7 +60,7 @@ TEST(Budget, ADigitMoreIsNeverWorse) {
   }
 }
 
-// A plan edited by hand so that its folder takes more than its budget.
+// A plan edited so that its folder exceeds its budget.
 Plan edited_plan(const PlanningModel& model) {
   Plan plan = model.plan(model.with_budget(model.min_safe_bytes() + 20000)).plan.value();
   for (PlannedUnit& unit : plan.units) {
@@ -145,7 +145,7 @@ TEST(UniformBeside, AFormatThatAUnitCannotHaveByThePlansLossIsPassedOver) {
   const Plan plan = model.plan(request).plan.value();
   const auto before = uniform_beside(model.input(), plan);
   ASSERT_TRUE(before);
-  // The simulated quantizer overflows where the one that writes does not.
+  // The simulated quantizer overflows where the real one does not.
   const auto format = static_cast<size_t>(format_index(before->format));
   for (UnitCurve& curve : model.simulated.units) {
     for (Distortion& part : curve.parts) part.squared_error[format] = INFINITY;
@@ -162,7 +162,7 @@ TEST(Optimality, IsSaidWithoutADivisionByABoundOfNothing) {
   plan.method = Method::kSquared;
   EXPECT_EQ(optimality(plan), "the least for this size (proven)");
   plan.objective = 2;
-  EXPECT_EQ(optimality(plan), "how much less there may be at this size is not known");
+  EXPECT_EQ(optimality(plan), "how far above the least for this size is not known");
   plan.lower_bound = 1.6;
   EXPECT_EQ(optimality(plan), "at most 25 % above the least for this size");
   plan.lower_bound = 2;
@@ -175,12 +175,12 @@ TEST(Optimality, IsSaidWithoutADivisionByABoundOfNothing) {
 TEST(Optimality, IsOfWhatWasAskedForWhereThatWasLimited) {
   Plan plan;
   plan.request.menu = {AffineFormat{.bits = 4, .group_size = 64}};
-  EXPECT_EQ(optimality(plan), "the least for this size of what was asked for (proven)");
+  EXPECT_EQ(optimality(plan), "the least for this size within the request (proven)");
   plan.request.menu.clear();
   plan.request.pins = {{.pattern = "*", .format = {}}};
   plan.objective = 1.5;
   plan.lower_bound = 1;
-  EXPECT_EQ(optimality(plan), "at most 50 % above the least for this size of what was asked for");
+  EXPECT_EQ(optimality(plan), "at most 50 % above the least for this size within the request");
 }
 
 TEST(Optimality, ABoundIsNotShownAsLessThanItIs) {
@@ -204,13 +204,13 @@ TEST(CompletePlan, AnUneditedPlanByBitsComesOutAsItWas) {
   }
 }
 
-// Better formats than the menu has, put in by hand: that says nothing of the least.
+// Better formats than the menu has, edited in: the bound of the menu does not apply to them.
 TEST(CompletePlan, APlanBetterThanItsMenuIsNotProvenToBeTheLeast) {
   const PlanningModel model;
   PlanRequest request = model.with_budget(model.checkpoint.bytes() * 45 / 100);
   request.menu = {AffineFormat{.bits = 4, .group_size = 64}};
   Plan edited = model.plan(request).plan.value();
-  EXPECT_NE(optimality(edited).find("of what was asked for (proven)"), std::string::npos);
+  EXPECT_NE(optimality(edited).find("within the request (proven)"), std::string::npos);
   int changed = 0;
   for (PlannedUnit& unit : edited.units) {
     if (!unit.format || changed == 2) continue;
@@ -220,7 +220,7 @@ TEST(CompletePlan, APlanBetterThanItsMenuIsNotProvenToBeTheLeast) {
   ASSERT_EQ(changed, 2);
   edited.budget_bytes = 2 * edited.budget_bytes;
   const Plan made = complete_plan(model.input(), edited);
-  // The bound allows what the plan uses: it is one, and below what the menu alone gives.
+  // The bound allows what the plan uses: it stays a bound, and is below that of the menu alone.
   EXPECT_LE(made.lower_bound, made.objective);
   EXPECT_GT(made.lower_bound, 0);
 }

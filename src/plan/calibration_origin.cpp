@@ -1,4 +1,4 @@
-// The words of PlanRequest::calibration.
+// The text of PlanRequest::calibration.
 #include <algorithm>
 #include <charconv>
 #include <vector>
@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kMostRows = 65536;
 constexpr int64_t kLongestRow = 8192;
 
-// Words between single blanks; an empty word where there are two.
+// Words between single blanks; two blanks give an empty word.
 std::vector<std::string_view> words_of(std::string_view text) {
   std::vector<std::string_view> words;
   size_t begin = 0;
@@ -25,7 +25,7 @@ std::vector<std::string_view> words_of(std::string_view text) {
   return words;
 }
 
-// A whole number without sign, within [least, most].
+// A whole number without a sign, within [least, most].
 template <typename Number>
 bool read_number(std::string_view word, Number least, Number most, Number& value) {
   const char* const end = word.data() + word.size();

@@ -1,5 +1,5 @@
-// A plan whose formats are given (read from a file, perhaps edited): every other number is worked
-// out again.
+// A plan whose formats are given (read from a file, perhaps edited): every other number is
+// recomputed.
 #include <algorithm>
 #include <map>
 
@@ -65,8 +65,8 @@ double bound_of(const PlanRequest& request, const Objective& objective, int64_t 
   return answer.feasible ? answer.lower_bound : 0;
 }
 
-// An edited plan may use what menu and veto forbid. The bound is over what the request allows and
-// what the plan uses: without the latter it could lie above the plan, which proves nothing.
+// An edited plan may use formats that menu and veto forbid. The bound is over what the request
+// allows plus what the plan uses: without the latter it could lie above the plan and prove nothing.
 Objective with_formats(Objective objective, std::span<const UnitFormat> formats) {
   for (size_t u = 0; u < formats.size(); ++u) {
     for (Candidate& candidate : objective.units[u].candidates) {
@@ -111,8 +111,8 @@ Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string
   plan.menu = edited.menu;
   plan.budget_bytes = edited.budget_bytes;
   plan.min_safe_bytes = edited.min_safe_bytes;
-  // The file's own share for the units is kept as long as it can be true; so an unedited plan comes
-  // out as it was.
+  // The file's own share for the units is kept as long as it can be valid, so an unedited plan
+  // stays unchanged.
   plan.unit_budget_bytes = edited.unit_budget_bytes;
   const bool beyond = edited.request.budget_bytes && plan.unit_budget_bytes > plan.budget_bytes;
   if (plan.unit_budget_bytes < plan.weight_bytes || beyond) {

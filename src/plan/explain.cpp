@@ -1,4 +1,4 @@
-// Why one unit has its format: its whole menu with what each step would cost or save, and one
+// Why one unit has its format: its whole menu with the cost or saving of each step, and one
 // sentence.
 #include <algorithm>
 #include <cmath>
@@ -20,8 +20,8 @@ size_t index_of(const Checkpoint& checkpoint, std::string_view name) {
   return static_cast<size_t>(found - checkpoint.units.begin());
 }
 
-// The most loss that a step up saves per MB, over all units of the plan that may take it: the price
-// of a byte.
+// The most loss that a step up saves per MB, over all units of the plan that may take one: the
+// price of a byte.
 double best_price(const Objective& objective, const Plan& plan, bool lift_veto) {
   double best = 0;
   for (size_t u = 0; u < objective.units.size(); ++u) {
@@ -51,7 +51,7 @@ std::string sentence(const Unit& unit, const UnitCandidates& candidates, const P
   }
   if (candidates.pinned) return "Fixed by --pin.";
   if (plan.method == Method::kUniform) return "Every unit has the same format (--uniform).";
-  const UnitExplanation::Choice* next = nullptr;  // the step up that saves most per MB
+  const UnitExplanation::Choice* next = nullptr;  // the step up that saves the most per MB
   for (const UnitExplanation::Choice& choice : explanation.choices) {
     if (choice.vetoed || choice.chosen || choice.loss_per_mb <= 0) continue;
     const auto chosen = std::find_if(explanation.choices.begin(), explanation.choices.end(),
@@ -59,7 +59,7 @@ std::string sentence(const Unit& unit, const UnitCandidates& candidates, const P
     if (choice.bytes <= chosen->bytes) continue;
     if (next == nullptr || choice.loss_per_mb > next->loss_per_mb) next = &choice;
   }
-  if (next == nullptr) return "No other format that is allowed loses less.";
+  if (next == nullptr) return "No other allowed format loses less.";
   return fmt::format(
       "Its best step up, {}, would save {:.3g} of loss per MB; the best step anywhere in the plan "
       "saves {:.3g} "
@@ -81,7 +81,7 @@ std::vector<std::string> find_units(const Checkpoint& checkpoint, std::string_vi
     known.push_back(unit.name);
   }
   if (!found.empty()) return found;
-  // Of the whole name, or of its last part.
+  // Matches the whole name, or its last part.
   for (const Unit& unit : checkpoint.units) {
     known.push_back(unit.name.substr(unit.name.rfind('.') + 1));
   }

@@ -1,7 +1,7 @@
-// Solving a request: within a budget of all files, within bits per weight, or one format for all.
+// Solves a request: within a budget of all files, within bits per weight, or one format for all.
 //
-// JSON and headers change length with the plan, so the share of the budget that the units may take
-// is searched for. No length depends on the budget or on the share: their digits are padded.
+// JSON and headers change length with the plan, so the units' share of the budget is found by
+// search. No length depends on the budget or on the share: their digits are padded.
 #include <algorithm>
 #include <limits>
 
@@ -14,7 +14,7 @@
 namespace ram {
 namespace {
 
-// Room that is not worth another round. The contract allows 64 KiB + 0.1 %.
+// Remaining room that is not worth another round. The contract allows 64 KiB + 0.1 %.
 constexpr int64_t kSpareBytes = 16;
 constexpr int kMostRounds = 24;
 
@@ -41,7 +41,7 @@ struct Planner {
     return plan;
   }
 
-  // With the fewest bytes; what it proves is little, since nothing was searched.
+  // The plan with the fewest bytes; its bound is weak, since nothing was searched.
   Plan cheapest(std::optional<int64_t> budget) const {
     const std::vector<int> choice = cheapest_choice(knapsack.knapsack);
     const Option sums = audit_choice(knapsack.knapsack, choice);
@@ -49,7 +49,7 @@ struct Planner {
     return plan_of(choice, sums.bytes, bound, budget);
   }
 
-  // With the least loss whatever the bytes, if it keeps the budget.
+  // The plan with the least loss at any size, if it keeps the budget.
   std::optional<Plan> least_loss(int64_t budget) const {
     int64_t most = 0;
     for (const std::vector<Option>& options : knapsack.knapsack.units) {
@@ -78,7 +78,8 @@ std::optional<Plan> plan_within_units(const Planner& planner, int64_t unit_budge
   return planner.plan_of(answer.choice, unit_budget, answer.lower_bound, budget);
 }
 
-// Files beside the weights of the plan with the fewest: all that may stay unquantized does.
+// Bytes of the files beside the weights in the smallest case: everything that may stay unquantized
+// does.
 int64_t fewest_other_bytes(const Planner& planner, const Plan& cheapest) {
   std::vector<int> choice;
   for (const std::vector<Option>& options : planner.knapsack.knapsack.units) {
@@ -87,18 +88,18 @@ int64_t fewest_other_bytes(const Planner& planner, const Plan& cheapest) {
                          [](const Option& a, const Option& b) { return a.bytes < b.bytes; });
     choice.push_back(static_cast<int>(most - options.begin()));
   }
-  // The shortest words on how good it is: those of a proof.
+  // The shortest text about optimality: that of a proof.
   const Plan plan = planner.plan_of(choice, cheapest.unit_budget_bytes,
                                     std::numeric_limits<double>::infinity(), cheapest.budget_bytes);
   return std::min(cheapest.total_bytes - cheapest.weight_bytes,
                   plan.total_bytes - plan.weight_bytes);
 }
 
-// The best plan for the largest share of a grid that is known without the budget, with which the
-// folder keeps the budget. The grid makes more budget never worse: whatever a budget has room for,
-// a larger one has room for too, since no file's length depends on the budget.
+// The best plan for the largest share, from a grid that does not depend on the budget, with which
+// the folder keeps the budget. The grid ensures that a larger budget is never worse: a plan that
+// fits one budget fits every larger one, since no file's length depends on the budget.
 std::optional<Plan> plan_on_grid(const Planner& planner, int64_t budget, const Plan& cheapest) {
-  // Of the source: less than the smallest step between most plans.
+  // A fraction of the source's size: less than the smallest step between most plans.
   constexpr int64_t kGridPart = 1 << 14;
   constexpr int64_t kLeastStep = 64;
   const int64_t step = std::max(kLeastStep, planner.input.checkpoint.bytes() / kGridPart);
@@ -107,25 +108,25 @@ std::optional<Plan> plan_on_grid(const Planner& planner, int64_t budget, const P
     std::optional<Plan> plan = plan_within_units(planner, at * step, budget);
     if (!plan) return std::nullopt;
     if (plan->total_bytes <= budget) {
-      // Optimal for more than is left beside its own files is optimal for what is left.
+      // A plan that is optimal for a larger share and fits into the rest is optimal for the rest.
       const int64_t left = budget - (plan->total_bytes - plan->weight_bytes);
       plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, left);
       return plan;
     }
-    at = std::min(at - 1, (plan->weight_bytes - 1) / step);  // all above give this plan again
+    at = std::min(at - 1, (plan->weight_bytes - 1) / step);  // all above give the same plan
   }
   return std::nullopt;
 }
 
-// The share is found by planning with what the last plan's files took besides its weights, until
-// little is left unused: for a solver whose loss may grow with its share, no grid helps.
+// The share is found by planning with the size of the last plan's files besides its weights, until
+// little is left unused: for a solver whose loss may grow with its share, a grid does not help.
 std::optional<Plan> plan_in_rounds(const Planner& planner, int64_t budget, const Plan& cheapest) {
   std::optional<Plan> best;
-  int64_t too_small = -1;  // the largest room for other files that was not enough
+  int64_t too_small = -1;  // the largest room for other files that was too small
   int64_t room = cheapest.total_bytes - cheapest.weight_bytes;
   for (int round = 0; round < kMostRounds && budget > room; ++round) {
     std::optional<Plan> plan = plan_within_units(planner, budget - room, budget);
-    if (!plan) break;  // the room grew past what the cheapest plan leaves
+    if (!plan) break;  // the room exceeds what the cheapest plan leaves
     const int64_t taken = plan->total_bytes - plan->weight_bytes;
     if (plan->total_bytes <= budget) {
       plan->unit_budget_bytes = std::min(plan->unit_budget_bytes, budget - taken);
@@ -145,8 +146,8 @@ std::optional<Plan> plan_in_rounds(const Planner& planner, int64_t budget, const
 std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
   Plan least = planner.cheapest(budget);
   if (least.total_bytes > budget) return std::nullopt;
-  // Unquantized modules need the fewest JSON entries, so the best plan of all may fit where a share
-  // of the budget would not reach.
+  // Unquantized modules need the fewest JSON entries, so the plan with the least loss may fit where
+  // no share of the budget would reach it.
   if (std::optional<Plan> whole = planner.least_loss(budget)) return whole;
   const bool greedy = planner.request.method == Method::kPublished;
   std::optional<Plan> best =
@@ -154,7 +155,7 @@ std::optional<Plan> plan_within_budget(const Planner& planner, int64_t budget) {
   return best ? std::move(best) : std::move(least);
 }
 
-// The bound is over every format, so that it says what a mixed plan could reach.
+// The bound is over every format, so it shows what a mixed plan could reach.
 Plan plan_uniform(const PlanInput& input, const PlanRequest& request, const Objective& objective,
                   int64_t min_safe_bytes) {
   const Checkpoint& checkpoint = input.checkpoint;
@@ -169,7 +170,7 @@ Plan plan_uniform(const PlanInput& input, const PlanRequest& request, const Obje
   return plan;
 }
 
-// The smallest budget that a safe plan keeps: its own folder's size, with that budget written in
+// The smallest budget that a safe plan keeps: the size of its folder, with that budget written in
 // it.
 int64_t find_min_safe_bytes(const PlanInput& input, const PlanRequest& asked) {
   PlanRequest request = asked;
@@ -230,7 +231,7 @@ void add_notes(const PlanInput& input, const PlanRequest& request, const Objecti
   if (result.plan && request.method != Method::kPublished && request.method != Method::kUniform &&
       result.plan->lower_bound < result.plan->objective) {
     result.notes.push_back(fmt::format(
-        "the solver's time limit struck: the plan's loss is within {} of the least possible",
+        "the solver reached its time limit: the plan's loss is within {} of the least possible",
         result.plan->lower_bound > 0
             ? fmt::format("{:.3g} %", 100 * (result.plan->objective / result.plan->lower_bound - 1))
             : fmt::format("{:.3g}", result.plan->objective)));

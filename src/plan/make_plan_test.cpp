@@ -1,4 +1,4 @@
-// The promises of a plan: the budget to the byte, the optimum for what the units may take, safety.
+// Guarantees of a plan: the budget to the byte, the optimum within the units' share, safety.
 #include <limits>
 
 #include <gmock/gmock.h>
@@ -28,7 +28,7 @@ TEST(MakePlan, NeverTakesMoreThanTheBudgetAndLeavesLittleUnused) {
     EXPECT_EQ(layout_plan(model.checkpoint, plan).total_bytes(), plan.total_bytes);
     const int64_t room = budget - plan.unit_budget_bytes - (plan.total_bytes - plan.weight_bytes);
     EXPECT_GE(room, 0);
-    EXPECT_LE(room, 65536 + budget / 1000) << "set aside and not used";
+    EXPECT_LE(room, 65536 + budget / 1000) << "reserved and not used";
     EXPECT_LE(plan.weight_bytes, plan.unit_budget_bytes);
   }
 }
@@ -122,7 +122,7 @@ TEST(MakePlan, APinThatMatchesNothingOrCannotBeStoredIsRefused) {
   EXPECT_THROW(model.plan(request), Error);
   request.pins = {{"model.norm", AffineFormat{4, 64}}};
   EXPECT_THROW(model.plan(request), Error);
-  request.pins = {{"*layers.0*", AffineFormat{4, 64}}};  // its norms are passed over
+  request.pins = {{"*layers.0*", AffineFormat{4, 64}}};  // its norms are skipped
   EXPECT_TRUE(model.plan(request).plan.has_value());
 }
 

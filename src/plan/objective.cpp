@@ -1,5 +1,5 @@
-// From curves and a request to candidates: who is kept, what the menu and the veto leave, what each
-// option loses.
+// From curves and a request to candidates: which units are kept, which formats menu and veto leave,
+// and the loss of each option.
 #include "objective.h"
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 namespace ram {
 namespace {
 
-// @source reference-method.md, "Candidates": the current 13-option menu, cut to the balanced bits
-// {2,3,4,6,8}.
+// @source reference-method.md, "Candidates": the current 13-option menu, reduced to the balanced
+// bits {2,3,4,6,8}.
 const std::vector<AffineFormat>& published_menu() {
   static const std::vector<AffineFormat> kMenu = {{2, 32}, {2, 64}, {3, 32},  {3, 64},
                                                   {4, 32}, {4, 64}, {4, 128}, {6, 32},
@@ -42,7 +42,7 @@ std::vector<AffineFormat> effective_menu(const PlanRequest& request) {
 
 }  // namespace
 
-// Linear in practice: one backtrack point is enough for stars.
+// Linear in practice: one backtrack point is enough for '*' patterns.
 bool matches(std::string_view pattern, std::string_view text) {
   size_t p = 0;
   size_t t = 0;
@@ -68,8 +68,7 @@ bool matches(std::string_view pattern, std::string_view text) {
 
 namespace {
 
-// For each unit the last pin that matches it, or null. A pin that matches nothing is a typing
-// error.
+// For each unit the last pin that matches it, or null. A pin that matches nothing is an error.
 std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRequest& request) {
   std::vector<const Pin*> pins(checkpoint.units.size(), nullptr);
   for (const Pin& pin : request.pins) {
@@ -77,7 +76,7 @@ std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRe
     for (size_t u = 0; u < checkpoint.units.size(); ++u) {
       const Unit& unit = checkpoint.units[u];
       if (!matches(pin.pattern, unit.name)) continue;
-      // A pattern for a whole layer means what can be quantized there, not its norms.
+      // A pattern for a whole layer means its quantizable units, not its norms.
       const bool by_pattern = pin.pattern.find('*') != std::string::npos;
       if (by_pattern && !unit.quantizable) continue;
       matched = true;
@@ -93,7 +92,7 @@ std::vector<const Pin*> pins_of_units(const Checkpoint& checkpoint, const PlanRe
   return pins;
 }
 
-// The order of the published solver: bits ascending, group size descending.
+// The published solver's order: bits ascending, group size descending.
 std::vector<int> published_order() {
   std::vector<int> order(kFormatCount);
   std::iota(order.begin(), order.end(), 0);
@@ -119,7 +118,7 @@ void pin_unit(UnitCandidates& candidates, const Unit& unit, const Pin& pin) {
   bool found = false;
   for (Candidate& candidate : candidates.candidates) {
     candidate.allowed = candidate.format == pin.format;
-    candidate.below_veto = false;  // a pin is an order
+    candidate.below_veto = false;  // a pin overrides the veto
     found = found || candidate.allowed;
   }
   if (!found) {
@@ -192,7 +191,7 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
       candidate.sqnr_db = curve.sqnr_db(index);
       candidate.loss = method_loss(request.method, prior, curve.nrmse(index, encoder));
       if (request.method == Method::kMeasured) candidate.loss *= request.gains.of(unit.name, index);
-      // A scale beyond the dtype's range decodes to infinity: such a format is none for this unit.
+      // A scale beyond the dtype's range decodes to infinity: this unit cannot have such a format.
       if (!std::isfinite(candidate.loss) || !std::isfinite(candidate.nrmse)) continue;
       const bool on_menu =
           std::find(objective.menu.begin(), objective.menu.end(), format) != objective.menu.end();
@@ -202,7 +201,7 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
     }
     result.candidates.push_back({.format = std::nullopt,
                                  .bytes = unit_bytes(checkpoint, unit, std::nullopt, request.dtype),
-                                 .sqnr_db = 100,  // as published for what is not quantized
+                                 .sqnr_db = 100,  // published value for unquantized units
                                  .allowed = true});
     if (pins[u] != nullptr) pin_unit(result, unit, *pins[u]);
   }

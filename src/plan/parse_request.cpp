@@ -1,4 +1,4 @@
-// The values of a request as people type them, and as request_options writes them.
+// Parses the values of a request as users type them, and as request_options writes them.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

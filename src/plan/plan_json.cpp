@@ -1,5 +1,5 @@
-// plan.json: written a unit a line in columns of fixed width, so that it reads as a table and its
-// size hardly depends on the formats; read with every field checked.
+// plan.json: written with one unit per line in columns of fixed width, so that it reads as a table
+// and its size hardly depends on the formats; read with every field checked.
 #include <algorithm>
 #include <cmath>
 
@@ -25,8 +25,8 @@ std::string json_text(std::string_view text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Shortest text that reads back as the same double. JSON has no infinity and no NaN: null, which
-// the reader refuses (expect_readable).
+// The shortest text that reads back as the same double. JSON has no infinity and no NaN: null,
+// which the reader rejects (expect_readable).
 std::string number(double value) {
   return std::isfinite(value) ? fmt::format("{}", value) : "null";
 }
@@ -66,7 +66,7 @@ std::string render_request(const PlanRequest& request) {
   for (const double gain : request.gains.formats) {
     gains += (gains.empty() ? "" : ", ") + number(gain);
   }
-  std::string limits;  // where they are not the usual ones
+  std::string limits;  // where they differ from the defaults
   if (request.time_limit_s != PlanRequest().time_limit_s) {
     limits += fmt::format(", \"time_limit_s\": {}", number(request.time_limit_s));
   }
@@ -84,7 +84,7 @@ std::string render_request(const PlanRequest& request) {
       gains.empty() ? "" : fmt::format(", \"format_gains\": [{}]", gains));
 }
 
-// The values of a unit's line are padded to the width that the longest take.
+// The values of a unit's line are padded to the width of the longest possible value.
 std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width) {
   const std::string prior = unit.prior ? number(*unit.prior) : "null";
   return fmt::format(
@@ -265,13 +265,13 @@ class Reader {
     if (json.contains("format_gains")) {
       const Json& gains = json["format_gains"];
       if (!gains.is_array() || gains.size() != kFormatCount) {
-        bad(fmt::format("\"format_gains\" is no list of {} numbers", kFormatCount));
+        bad(fmt::format("\"format_gains\" is not a list of {} numbers", kFormatCount));
       }
       for (const Json& value : gains) request.gains.formats.push_back(gain(value));
     }
     for (const Json& value : list(json, "pins")) {
       if (!value.is_array() || value.size() != 2 || !value[0].is_string())
-        bad("\"pins\" is no list of pairs");
+        bad("\"pins\" is not a list of pairs");
       request.pins.push_back({value[0].get<std::string>(), unit_format(value[1], dtype, "a pin")});
     }
     return request;
@@ -313,7 +313,7 @@ class Reader {
   std::string file_;
 };
 
-// A plan is flat: whatever nests deeper is none.
+// A plan is flat: deeper nesting is not a plan.
 JsonTree read_plan(std::string_view text, const Reader& reader, const std::string& file) {
   constexpr int kDeepest = 16;
   try {
@@ -381,14 +381,14 @@ Plan parse_plan(std::string_view text, const std::string& file) {
   plan.budget_bytes = reader.count(json, "budget_bytes");
   if (json.contains("request")) {
     plan.request = reader.request(json["request"], plan.method, plan.dtype);
-  } else {  // a plan that something else wrote
+  } else {  // a plan written by another program
     if (plan.method == Method::kUniform) reader.bad("\"method\" is uniform without a \"request\"");
     plan.request.dtype = plan.dtype;
     plan.request.budget_bytes = plan.budget_bytes;
   }
   plan.request.method = plan.method;
   plan.encoder = plan.request.encoder = *encoder;
-  // What follows is worked out again (complete_plan), and may be missing or wrong.
+  // The rest is recomputed (complete_plan), and may be missing or wrong.
   if (json.contains("total_bytes")) plan.total_bytes = reader.count(json, "total_bytes");
   if (json.contains("unit_budget_bytes")) {
     plan.unit_budget_bytes = reader.count(json, "unit_budget_bytes");

@@ -1,5 +1,4 @@
-// plan.json: what is written is read back, what is edited is worked out again, what is wrong is
-// named.
+// plan.json: what is written can be read back, edited plans are recomputed, errors are named.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +21,7 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return at == std::string::npos ? text : text.replace(at, from.size(), to);
 }
 
-// The error's code and message of reading and completing a plan.
+// The error's code and message from reading and completing a plan.
 std::pair<Code, std::string> failure(const PlanningModel& model, const std::string& text) {
   try {
     (void)complete_plan(model.input(), parse_plan(text, "plan.json"));
@@ -168,7 +167,7 @@ TEST(PlanJson, EveryNumberHasARange) {
   request.calibration = "own rows 2 length 16 seed 0 rule 1 digest aaaa";
   const Json good = Json::parse(render_plan(model.plan(request).plan.value()));
   ASSERT_EQ(failure(model, good.dump()).second, "accepted");
-  // Every number of the plan, by its place, takes each of these; none may do more than be refused.
+  // Every number of the plan takes each of these values in turn; the worst outcome is an error.
   constexpr int kStride = RAM_SANITIZED ? 5 : 1;  // the optimized build tries all
   int numbers = 0;
   const std::vector<std::string> bad = {"-1",  "-1e300", "1e301", "9223372036854775807",  "true",
@@ -181,7 +180,7 @@ TEST(PlanJson, EveryNumberHasARange) {
     edited[Json::json_pointer(place)] = "@";
     for (const std::string& number : bad) {
       if (place == "/request/veto_db" && number == "-1") continue;
-      // Large, and yet within what priors, gains, errors and losses may be.
+      // Large, but valid for priors, gains, errors and losses.
       const bool large = number == "9223372036854775807";
       const auto names = [&](const char* word) { return place.find(word) != std::string::npos; };
       if (large && (names("prior") || names("gain") || names("nrmse") || names("objective") ||
@@ -235,7 +234,7 @@ TEST(PlanJson, WhatIsPublishedCanBeReadAgain) {
     const Plan again = complete_plan(model.input(), parse_plan(text, "plan.json"));
     EXPECT_EQ(render_plan(again), text);
   }
-  // What the reader would refuse is refused before anything is written.
+  // What the reader would reject is rejected before anything is written.
   const PlanningModel model;
   PlanRequest request = model.with_budget(model.checkpoint.bytes());
   request.role_priors[Role::kHead] = 1e300;

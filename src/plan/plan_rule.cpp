@@ -10,7 +10,7 @@ bool is_plan_name(std::string_view text) {
 }
 
 std::string to_plan_name(std::string_view text) {
-  constexpr size_t kDots = 3;  // which printable adds to what it cuts
+  constexpr size_t kDots = 3;  // appended by printable to truncated text
   return printable(text, kLongestName - kDots);
 }
 

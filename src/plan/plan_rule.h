@@ -1,5 +1,5 @@
-// What plan.json may hold. Its writer keeps to this and its reader refuses the rest, so that what
-// is published can be read again.
+// Allowed contents of plan.json. Its writer keeps to this and its reader rejects anything else, so
+// every published plan can be read again.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace ram {
 
-/// A range of numbers, both ends in it.
+/// A range of numbers, both ends included.
 struct NumberRange {
   double least = 0;
   double most = 0;
 };
 
-// A sum over all units of prior x gain x gain x squared error stays finite.
+// Keeps a sum over all units of prior x gain x gain x squared error finite.
 constexpr NumberRange kPriorRange = {0, kLargestPrior};
 constexpr NumberRange kGainRange = {1 / kLargestPrior, kLargestPrior};
 constexpr NumberRange kBitsRange = {0, 64};  ///< per weight
@@ -28,14 +28,14 @@ constexpr NumberRange kSecondsRange = {0, 1e15};
 constexpr int kMostMinBits = 8;
 constexpr size_t kLongestName = 300;  ///< bytes
 
-/// @return whether the reader takes it as a name: up to kLongestName bytes of well-formed UTF-8
-/// that is printable.
+/// @return whether the reader accepts it as a name: up to kLongestName bytes of well-formed,
+/// printable UTF-8.
 bool is_plan_name(std::string_view text);
 
-/// @return the name that the writer gives: printable, cut where it is too long.
+/// @return the name that the writer uses: printable, truncated if too long.
 std::string to_plan_name(std::string_view text);
 
-/// Throws Error{kUsage} where the reader would refuse what the writer makes of the plan.
+/// Throws Error{kUsage} if the reader would reject what the writer makes of the plan.
 void expect_readable(const Plan& plan);
 
 }  // namespace ram

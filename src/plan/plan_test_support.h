@@ -1,4 +1,4 @@
-// A tiny model with invented curves: planning can be tested without measuring anything.
+// A tiny model with invented curves, to test planning without measurements.
 #pragma once
 
 #include <cmath>
@@ -13,8 +13,8 @@
 
 namespace ram {
 
-/// NRMSE about 2^-bits, a little worse for larger groups, times a factor per unit; the simulated
-/// quantizer is given another factor, so that a test sees which curves were used.
+/// NRMSE about 2^-bits, slightly worse for larger groups, times a factor per unit; the simulated
+/// quantizer gets another factor, so that a test sees which curves were used.
 inline ModelCurves invented_curves(const Checkpoint& checkpoint, Encoder encoder, unsigned seed) {
   std::mt19937 random(seed);
   std::lognormal_distribution<double> spread(0.0, 0.5);

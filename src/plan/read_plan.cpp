@@ -1,4 +1,4 @@
-// plan.json where people say it is: the file, or the folder that has it.
+// Finds plan.json: the file itself, or the folder that contains it.
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/json.h"

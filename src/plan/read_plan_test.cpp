@@ -1,4 +1,4 @@
-// plan.json where a path says it is.
+// Finding plan.json at a given path.
 #include <fstream>
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // The model card of a finished folder: base model, licence, the plan by role, how to run it, the
-// command that makes it again. All text that comes from outside is quoted for the place it goes to.
+// command that recreates it. All text from outside is quoted for its destination.
 #include <algorithm>
 #include <map>
 
@@ -32,7 +32,7 @@ std::string formats_text(const RoleRow& row, DType dtype) {
   return text;
 }
 
-// Quoted, since YAML could take the text for something else.
+// Quoted, since YAML could interpret the text as something else.
 std::string yaml_text(std::string_view text) {
   std::string quoted = "\"";
   for (const char c : printable(text, std::string_view::npos)) {
@@ -53,7 +53,7 @@ std::string yaml_list(std::string_view key, const std::vector<std::string>& valu
   return text;
 }
 
-// Markdown in a name would be markup, HTML too.
+// Markdown and HTML in a name must not become markup.
 std::string markdown_text(std::string_view text) {
   constexpr std::string_view kMarkup = "\\`*[]<>#|&";
   std::string escaped;
@@ -64,13 +64,13 @@ std::string markdown_text(std::string_view text) {
   return escaped;
 }
 
-/// The hub resolves base_model; a plain folder's name is nothing there. Of all names only a
-/// repository's id has a slash.
+/// The hub resolves base_model; a plain folder's name has no meaning there. Only a repository's id
+/// contains a slash.
 bool is_repository(std::string_view name) {
   return std::count(name.begin(), name.end(), '/') == 1;
 }
 
-/// The source's card, as far as it is true of the output, and what mlx_lm's own cards have.
+/// The source's card, as far as it applies to the output, plus the fields of mlx_lm's own cards.
 /// @source mlx_lm 0.32.2, utils.py, `create_model_card`
 std::string front_matter(const ModelCard& card, const std::string& model) {
   std::vector<std::string> tags = card.tags;
@@ -86,7 +86,7 @@ std::string front_matter(const ModelCard& card, const std::string& model) {
   return text + "pipeline_tag: text-generation\n" + yaml_list("tags", tags) + "---\n";
 }
 
-/// What was run to make it, and on what text.
+/// How the plan was calibrated, and on which text.
 std::string calibration_text(const PlanRequest& request) {
   const std::string& text = request.calibration;
   if (text.empty()) return "without calibration data";
@@ -117,16 +117,16 @@ print(generate(model, tokenizer, prompt=prompt))
 )";
 
 constexpr std::string_view kUseWithoutTokenizer =
-    "The source has no tokenizer, and neither has this folder: mlx_lm needs one in it to run.\n";
+    "The source has no tokenizer, so this folder has none either: mlx_lm needs one to run.\n";
 
-// What follows a budget, so that the card's length does not depend on it.
+// Padding after a budget, so that the card's length does not depend on it.
 std::string padding(int64_t bytes) {
   constexpr size_t kMostDigits = 19;
   return std::string(kMostDigits - std::min(kMostDigits, std::to_string(bytes).size()), ' ');
 }
 
-// The command that gives this very folder. What a time decided is not asked for again: plan.json
-// has it.
+// The command that recreates this folder. Measurements with a time limit are not repeated:
+// plan.json has their results.
 std::string same_again(const Checkpoint& checkpoint, const Plan& plan) {
   const PlanRequest& request = plan.request;
   const std::string model = shell_word(plan.model_name);
@@ -147,7 +147,7 @@ std::string same_again(const Checkpoint& checkpoint, const Plan& plan) {
   return command;
 }
 
-// A KL where the plan's loss is one; the sum of another method has no scale.
+// A KL if the plan's loss is one; the loss of another method has no scale.
 std::string loss_text(const Plan& plan) {
   if (nothing_quantized(plan)) return "loss: none, nothing is quantized";
   if (plan.method == Method::kMeasured) {
@@ -182,7 +182,7 @@ std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
          fmt::format(
              "\n# {} at {:.2f} bits per weight\n\n"
              "Made from {} by ram {}: mixed-precision MLX affine quantization, {}. Each group of "
-             "weights has the number format that the budget serves best; `plan.json` says which "
+             "weights has the number format that spends the budget best; `plan.json` says which "
              "and why.\n\n"
              "- size of this folder: {} bytes (budget {}){}\n"
              "- {}\n"

@@ -1,4 +1,5 @@
-// The model card: true of how the folder was made, and unharmed by what names and cards contain.
+// The model card: correct about how the folder was made, and safe with any contents of names and
+// cards.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Names of methods and encoders, and a request as the command line that makes it.
+// Names of methods and encoders, and a request as its command line.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -68,7 +68,7 @@ Encoder planning_encoder(Method method) {
 
 namespace {
 
-// How a plan's text came about, as the options of calibration; defaults are left out.
+// The origin of a plan's text, as calibration options; defaults are omitted.
 std::string calibration_options(const PlanRequest& request) {
   const auto origin = parse_calibration(request.calibration);
   if (!origin) return {};

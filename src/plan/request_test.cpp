@@ -1,4 +1,4 @@
-// A request's values as people type them.
+// A request's values as users type them.
 #include <functional>
 #include <string>
 

@@ -1,4 +1,4 @@
-// A time limit is one for all solves of a plan.
+// All solves of a plan share one time limit.
 #include <chrono>
 #include <thread>
 

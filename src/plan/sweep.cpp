@@ -60,7 +60,7 @@ Sweep sweep_plans(const PlanInput& input, const PlanRequest& asked, int count) {
         assemble_plan(input, request, objective, formats_of(objective, knapsack, answer.choice));
     plan.unit_budget_bytes = unit_budget;
     plan.lower_bound = std::min(answer.lower_bound, plan.objective);
-    // As a budget of exactly this size would be asked for.
+    // As if a budget of exactly this size were requested.
     settle_total(input.checkpoint, plan, [](Plan& p, int64_t total) {
       p.request.bits_per_weight.reset();
       p.request.budget_bytes = p.budget_bytes = p.min_safe_bytes = total;

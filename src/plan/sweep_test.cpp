@@ -36,7 +36,7 @@ TEST(Sweep, APointIsThePlanOfABudgetOfItsSize) {
   const PlanningModel model(tiny_experts());
   const Sweep sweep = sweep_plans(model.input(), {}, 7);
   for (const SweepPoint& point : sweep.points) {
-    // A few bytes more: the point was not asked to leave room for how its own numbers are written.
+    // A few bytes more: the point leaves no room for the digits of its own numbers.
     const PlanResult result = model.plan(model.with_budget(point.total_bytes + 64));
     ASSERT_TRUE(result.plan.has_value());
     EXPECT_LE(result.plan->objective, point.loss * (1 + 1e-9) + 1e-12);

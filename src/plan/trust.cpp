@@ -1,4 +1,4 @@
-// Coefficients of one half of a text, tried on the other.
+// Coefficients of one half of a text, tested on the other.
 #include <cmath>
 
 #include "ram/plan.h"
@@ -20,7 +20,7 @@ double loss_of(const Plan& plan, const std::map<std::string, double>& coefficien
 bool halves_agree(const PlanInput& input, const PlanRequest& prior, const Plan& usual,
                   const std::map<std::string, double>& even,
                   const std::map<std::string, double>& odd) {
-  // What the plan of `from` loses by `to`, over what the priors' plan does.
+  // Loss of the plan of `from`, measured by `to`, relative to that of the priors' plan.
   const auto crossed = [&](const std::map<std::string, double>& from,
                            const std::map<std::string, double>& to) {
     PlanRequest half = prior;

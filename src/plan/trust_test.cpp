@@ -57,7 +57,7 @@ TEST_F(Trust, CoefficientsOfWhichHalvesSayDifferentThingsAreNot) {
   for (int trial = 0; trial < kTrials; ++trial) {
     CoefficientMap even = measured(0, 1);
     CoefficientMap odd = even;
-    // Any unit may have any coefficient: nothing of one half is in the other.
+    // Any unit may have any coefficient: the halves have nothing in common.
     std::vector<double> values;
     for (const auto& [name, value] : even) values.push_back(value);
     SplitMix64 random(static_cast<uint64_t>(trial) + 100);

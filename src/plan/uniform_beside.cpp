@@ -1,4 +1,4 @@
-// The uniform format that a plan is compared with, so that a loss has a scale.
+// The uniform format with which a plan is compared, to give its loss a scale.
 #include <algorithm>
 #include <cmath>
 
@@ -9,11 +9,11 @@
 namespace ram {
 namespace {
 
-// Objective and bound are sums of the same terms in another order.
+// Objective and bound are sums of the same terms in different order.
 constexpr double kSumRounding = 1e-9;
 
-// By the plan's own loss, but of plain rounding, which is what mlx_lm.convert does; nothing where
-// a unit's loss is not finite by it.
+// Measured by the plan's own loss, but with plain rounding, as in mlx_lm.convert; nothing if this
+// loss is not finite for some unit.
 std::optional<double> plain_loss(const PlanInput& input, const Plan& plan,
                                  const Objective& objective, std::span<const UnitFormat> formats) {
   double loss = 0;
@@ -36,7 +36,7 @@ bool is_limited(const Plan& plan) {
   return !request.menu.empty() || request.min_bits > 0 || !request.pins.empty();
 }
 
-// What is an upper bound must not be shown as less.
+// An upper bound must not be rounded down.
 double two_digits_up(double value) {
   const double step = std::pow(10.0, std::floor(std::log10(value)) - 1);
   return std::ceil(value / step * (1 - kSumRounding)) * step;
@@ -82,11 +82,11 @@ std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& 
 
 std::string optimality(const Plan& plan) {
   const double gap = plan.objective - plan.lower_bound;
-  const char* of_what = is_limited(plan) ? " of what was asked for" : "";
+  const char* of_what = is_limited(plan) ? " within the request" : "";
   if (gap <= kSumRounding * plan.objective) {
     return fmt::format("the least for this size{} (proven)", of_what);
   }
-  if (plan.lower_bound <= 0) return "how much less there may be at this size is not known";
+  if (plan.lower_bound <= 0) return "how far above the least for this size is not known";
   if (plan.method == Method::kUniform) {
     return fmt::format("at most {:.3g} times what mixed formats lose at this size",
                        plan.objective / plan.lower_bound);

@@ -1,4 +1,4 @@
-// A plan beside others.
+// Compares a plan with others.
 #include "ram/what_if.h"
 
 #include <algorithm>
@@ -88,9 +88,9 @@ int64_t default_min_safe_bytes(const Checkpoint& checkpoint, const ModelCurves& 
   return min_safe_bytes({checkpoint, stored, nullptr}, request);
 }
 
-// 3 bits at the largest group size that divides the rows, which is the cheapest format that passes
-// 9 dB on weights of every usual distribution, and room for plan.json (about 200 bytes per unit)
-// and README.md.
+// 3 bits at the largest group size that divides the rows, the cheapest format that passes 9 dB on
+// weights of every usual distribution, plus room for plan.json (about 200 bytes per unit) and
+// README.md.
 int64_t estimate_min_safe_bytes(const Checkpoint& checkpoint, const std::set<Role>& keep) {
   constexpr int64_t kPlanBytesPerUnit = 200;
   constexpr int64_t kReadmeBytes = 4096;

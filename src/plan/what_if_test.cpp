@@ -1,4 +1,4 @@
-// What other budgets would change, and what each role has of a plan.
+// Effects of other budgets, and each role's share of a plan.
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 namespace ram {
 namespace {
 
-/// A plan of a model that is larger than a few megabytes, so that one more changes something.
+/// A plan of a model that is larger than a few megabytes, so that one more makes a difference.
 class WhatIf : public ::testing::Test {
  protected:
   PlanningModel model_{

@@ -16,7 +16,8 @@ TaskItem read(const Document& document) {
   if (labels.size() != item.choices.size()) document.reject("choices and labels differ in number");
   const std::string key = document.text_or("answerKey", "");
   const auto found = std::find(labels.begin(), labels.end(), key);
-  if (found == labels.end()) document.reject("answerKey '" + key + "' is no choice's label");
+  if (found == labels.end())
+    document.reject("answerKey '" + key + "' is not the label of a choice");
   item.answer = found - labels.begin();
   for (const std::string& choice : item.choices) item.continuations.push_back(" " + choice);
   item.example =

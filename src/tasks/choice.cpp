@@ -1,6 +1,6 @@
-// Anybody's questions: {question, choices, answer}, answer counted from 0; "id" and "subject" where
-// they are there. The question is the prompt as it stands, without examples; a space comes between
-// it and a choice where neither brings white space along.
+// The user's own questions: {question, choices, answer}, answer counted from 0; "id" and "subject"
+// are optional. The question itself is the prompt, without examples; a space separates it from a
+// choice if neither has white space there.
 #include <set>
 
 #include <fmt/format.h>

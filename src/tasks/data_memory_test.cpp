@@ -1,4 +1,4 @@
-// Questions that unpack to more than the memory they may have are refused while they are read.
+// Questions that unpack to more than the available memory are rejected while they are read.
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -21,7 +21,7 @@ constexpr int64_t kMega = int64_t{1} << 20;
 
 class DataMemoryTest : public ::testing::Test {
  protected:
-  /// Writes pieces one after another, packed.
+  /// Writes pieces one after another, compressed.
   void write(int64_t pieces, const std::function<std::string(int64_t)>& piece) const {
     gzFile out = gzopen(file_.c_str(), "wb");
     for (int64_t i = 0; i < pieces; ++i) {
@@ -56,12 +56,12 @@ TEST_F(DataMemoryTest, ManyQuestionsAreRefusedByWhatTheyTakeAsQuestions) {
   EXPECT_STREQ(error_of(200 * kMega).what(), "no error");
   const TaskData data = load_task("choice", file_, {.memory_bytes = 200 * kMega});
   EXPECT_EQ(data.questions.size(), 50'000U);
-  // At least what their texts and structures take, and no wild guess.
+  // At least the size of the texts and structures, and not far more.
   EXPECT_GT(data.bytes, 50'000 * static_cast<int64_t>(sizeof(TaskQuestion)));
   EXPECT_LT(data.bytes, 50'000 * 2000);
 }
 
-// A line without an end, one of text and one of values that each take more than they are long.
+// A line without an end: one of text and one of values, each larger in memory than in the file.
 TEST_F(DataMemoryTest, OneLineIsRefusedBeforeItIsHeld) {
   write(200, [&](int64_t) { return std::string(static_cast<size_t>(kMega), ' '); });
   const Error blank = error_of(4 * kMega);
@@ -71,11 +71,10 @@ TEST_F(DataMemoryTest, OneLineIsRefusedBeforeItIsHeld) {
   write(60, [&](int64_t i) { return (i == 0 ? "{\"a\": [" : "") + ones; });
   EXPECT_EQ(error_of(16 * kMega).code(), Code::kUsage);
   write(1, [&](int64_t) { return "{\"question\": [" + ones + "1]}\n"; });
-  EXPECT_EQ(error_of(64 * kMega).code(), Code::kCorrupt);  // it fits, and is no question
+  EXPECT_EQ(error_of(64 * kMega).code(), Code::kCorrupt);  // it fits, but is not a question
 }
 
-// Objects and lists that hold nothing are of three bytes in the file, and of fifty and more in
-// memory.
+// Empty objects and lists take three bytes in the file, and fifty or more in memory.
 TEST_F(DataMemoryTest, WhatHoldsNothingIsCountedToo) {
   for (const std::string empty : {"{},", "[],"}) {
     std::string many;

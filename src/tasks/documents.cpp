@@ -1,4 +1,4 @@
-// Reading JSON lines, and saying where they are wrong.
+// Reads JSON lines, and reports where they are wrong.
 #include "documents.h"
 
 #include <array>
@@ -30,15 +30,15 @@ std::string convert_command(const fs::path& parquet, const fs::path& out) {
       parquet.string(), out.string());
 }
 
-// What a value takes, about: a node of an object, an element of an array, and what is allocated for
-// an object or an array that holds nothing.
+// Approximate memory of a value: a node of an object, an element of an array, and the allocation of
+// an empty object or array.
 constexpr int64_t kNodeBytes = 112;
 constexpr int64_t kElementBytes = sizeof(Json);
 constexpr int64_t kObjectBytes = 64;
 constexpr int64_t kArrayBytes = 40;
-// And at most of a byte of its text, while arrays grow: `{},` of 3 bytes is an object and an
-// element of an array that doubles, `[[...]]` an array of one for each 2 bytes; `{"a":1,` and texts
-// are less.
+// Upper bound per byte of its text, including growing arrays: `{},` of 3 bytes is an object and an
+// element of an array that doubles, `[[...]]` an array for each 2 bytes; `{"a":1,` and texts take
+// less.
 constexpr int64_t kMostPerByte = 48;
 
 int64_t bytes_of(const Json& value) {
@@ -57,10 +57,10 @@ int64_t bytes_of(const Json& value) {
   return bytes;
 }
 
-/// The lines of a file, unpacked as they are asked for. Plain files come through zlib unchanged.
+/// The lines of a file, unpacked on demand. Plain files pass through zlib unchanged.
 class Lines {
  public:
-  /// @param memory the longest line must fit it, parsed.
+  /// @param memory the longest line must fit it when parsed.
   Lines(const fs::path& path, const DataMemory& memory)
       : path_(path), memory_(memory), file_(nullptr, gzclose) {
     std::error_code ignored;
@@ -71,7 +71,7 @@ class Lines {
     if (file_ == nullptr) fail(Code::kMissing, "{}: it cannot be read", path.string());
   }
 
-  /// @return false after the last.
+  /// @return false after the last line.
   bool next(std::string& line) {
     line.clear();
     for (;;) {
@@ -94,7 +94,7 @@ class Lines {
     const int got = gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
     int status = Z_OK;
     const char* message = gzerror(file_.get(), &status);
-    // What ends too early is an error that only comes with the last read.
+    // A truncated file is reported only by the last read.
     if (got < 0 || status != Z_OK) {
       fail(Code::kCorrupt, "{}: damaged gzip ({})", path_.string(), message);
     }
@@ -127,17 +127,16 @@ std::string type_of(const Json& value) {
 
 void DataMemory::take(int64_t bytes, const std::string& file) {
   if (bytes > left_) {
-    fail(
-        Code::kUsage,
-        "{}: its questions take more memory than the {} that they may have: give more --memory, or "
-        "a part of the file",
-        file, format_bytes(bytes_));
+    fail(Code::kUsage,
+         "{}: its questions take more memory than the {} available: give more --memory, or "
+         "a part of the file",
+         file, format_bytes(bytes_));
   }
   left_ -= bytes;
 }
 
 void Document::reject(const std::string& what) const {
-  // What is wrong may name fields, which come from the file.
+  // The message may name fields, which come from the file.
   constexpr size_t kLongest = 400;
   fail(Code::kCorrupt, "{} line {}: {}", file_, line_, printable(what, kLongest));
 }
@@ -153,7 +152,7 @@ const Json& Document::at(const char* field) const {
 std::string Document::text(const char* field) const {
   const Json& value = at(field);
   if (!value.is_string()) {
-    reject(fmt::format("field '{}' is of type {}, not a text", field, type_of(value)));
+    reject(fmt::format("field '{}' is of type {}, not a string", field, type_of(value)));
   }
   return value.get<std::string>();
 }
@@ -161,12 +160,13 @@ std::string Document::text(const char* field) const {
 std::vector<std::string> Document::texts(const char* field) const {
   const Json& value = at(field);
   if (!value.is_array()) {
-    reject(fmt::format("field '{}' is of type {}, not a list of texts", field, type_of(value)));
+    reject(fmt::format("field '{}' is of type {}, not a list of strings", field, type_of(value)));
   }
   std::vector<std::string> texts;
   for (const Json& entry : value) {
     if (!entry.is_string()) {
-      reject(fmt::format("field '{}' has an entry of type {}, not a text", field, type_of(entry)));
+      reject(
+          fmt::format("field '{}' has an entry of type {}, not a string", field, type_of(entry)));
     }
     texts.push_back(entry.get<std::string>());
   }
@@ -221,7 +221,7 @@ JsonTree parse_line(std::string_view text, const std::string& file, int64_t line
 DocumentFile read_documents(const fs::path& path, DataMemory& memory) {
   if (path.extension() == ".parquet") {
     fs::path out = path.filename();
-    fail(Code::kUnsupported, "{}: parquet is not read here; convert it: {}", path.string(),
+    fail(Code::kUnsupported, "{}: parquet is not supported; convert it: {}", path.string(),
          convert_command(path, out.replace_extension(".jsonl")));
   }
   DocumentFile file{.path = path.string(), .digest = {}, .documents = {}};
@@ -235,7 +235,7 @@ DocumentFile read_documents(const fs::path& path, DataMemory& memory) {
     file.documents.emplace_back(std::move(parsed), file.path, line, std::ssize(file.documents));
   }
   file.digest = lines.digest();
-  if (file.documents.empty()) fail(Code::kCorrupt, "{}: no question in it", path.string());
+  if (file.documents.empty()) fail(Code::kCorrupt, "{}: it has no questions", path.string());
   return file;
 }
 
@@ -243,7 +243,7 @@ fs::path find_documents(const fs::path& folder, std::string_view stem) {
   for (const char* suffix : {".jsonl", ".jsonl.gz", ".json", ".json.gz"}) {
     fs::path path = folder / (std::string(stem) + suffix);
     std::error_code ignored;
-    // A folder or a pipe of that name hides no file that can be read.
+    // A folder or pipe of that name does not hide a readable file.
     if (fs::is_regular_file(path, ignored)) return path;
   }
   return {};
@@ -254,11 +254,11 @@ void fail_without(const fs::path& folder, std::string_view stem, const char* sou
   const fs::path parquet = folder / (std::string(stem) + ".parquet");
   std::error_code ignored;
   if (fs::exists(parquet, ignored)) {
-    fail(Code::kMissing, "{}: not there; parquet is not read here, convert it: {}", out.string(),
-         convert_command(parquet, out));
+    fail(Code::kMissing, "{}: does not exist; parquet is not supported, convert it: {}",
+         out.string(), convert_command(parquet, out));
   }
   fail(Code::kMissing,
-       "{}: not there, nor as .jsonl.gz; make it: python3 -c \"import datasets; "
+       "{}: does not exist, nor does .jsonl.gz; make it: python3 -c \"import datasets; "
        "datasets.load_dataset({}).to_json('{}')\"",
        out.string(), source, out.string());
 }

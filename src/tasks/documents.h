@@ -1,4 +1,4 @@
-// Data files of tasks: JSON lines, plain or gzip, and everything that can be wrong with them.
+// Data files of tasks: JSON lines, plain or gzip, and all their possible errors.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@
 
 namespace ram {
 
-/// The memory that the questions of a run may take, unpacked.
+/// The memory available for the questions of a run, unpacked.
 class DataMemory {
  public:
   explicit DataMemory(int64_t bytes) : bytes_(bytes), left_(bytes) {}
 
-  /// @throws Error{kUsage} there is not so much left. @param file that it is needed for.
+  /// @throws Error{kUsage} not enough is left. @param file the file that needs it.
   void take(int64_t bytes, const std::string& file);
   int64_t left() const { return left_; }
   int64_t taken() const { return bytes_ - left_; }
@@ -26,7 +26,7 @@ class DataMemory {
   int64_t left_;
 };
 
-/// One line of a data file. What it returns is checked; errors name file, line and field.
+/// One line of a data file. Returned values are checked; errors name file, line and field.
 class Document {
  public:
   Document(JsonTree content, std::string file, int64_t line, int64_t index)
@@ -37,14 +37,14 @@ class Document {
   std::vector<std::string> texts(const char* field) const;
   /// An integer, or digits in a string.
   int64_t integer(const char* field) const;
-  /// The document that a field holds.
+  /// The document in a field.
   Document inner(const char* field) const;
 
-  /// The text or integer of a field as text; `otherwise` where it is missing or null.
+  /// The text or integer of a field as text; `otherwise` if missing or null.
   std::string text_or(const char* field, std::string otherwise) const;
 
   int64_t index() const { return index_; }
-  /// The same for documents of the same content, and for no others.
+  /// Equal for documents of equal content, and only for those.
   std::string identity() const { return content_->dump(); }
   [[noreturn]] void reject(const std::string& what) const;
 
@@ -59,21 +59,21 @@ class Document {
 
 struct DocumentFile {
   std::string path;
-  std::string digest;  ///< of its bytes, unpacked
+  std::string digest;  ///< of its unpacked bytes
   std::vector<Document> documents;
 };
 
 /// @throws Error{kMissing} unreadable; {kCorrupt} damaged, not JSON lines of objects, or no line;
-///         {kUnsupported} parquet (with the command that converts it), or more than 1 GiB unpacked;
-///         {kUsage} more than `memory` holds.
-/// @cost what is packed is unpacked a piece at a time, so that it is refused before it is held.
+/// {kUnsupported} parquet (with the command that converts it), or more than 1 GiB unpacked;
+/// {kUsage} more than fits into `memory`.
+/// @cost compressed data is unpacked piece by piece, so that too large a file is rejected early.
 DocumentFile read_documents(const std::filesystem::path& path, DataMemory& memory);
 
-/// @return `folder`/`stem` with .jsonl, .jsonl.gz, .json or .json.gz, whichever is there; an empty
-/// path if none is.
+/// @return `folder`/`stem` with .jsonl, .jsonl.gz, .json or .json.gz, whichever exists; an empty
+/// path if none does.
 std::filesystem::path find_documents(const std::filesystem::path& folder, std::string_view stem);
 
-/// @throws Error{kMissing} with the command that makes the file, from parquet where that is there.
+/// @throws Error{kMissing} with the command that makes the file, from parquet if that exists.
 /// @param source arguments of datasets.load_dataset.
 [[noreturn]] void fail_without(const std::filesystem::path& folder, std::string_view stem,
                                const char* source);

@@ -1,4 +1,4 @@
-// Data files that are damaged or strange: what fuzzing found and what people think of.
+// Damaged or unusual data files: findings of fuzzing, and likely mistakes of users.
 #include "documents.h"
 
 #include <fstream>

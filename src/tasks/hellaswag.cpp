@@ -8,7 +8,7 @@
 namespace ram {
 namespace {
 
-// Marks of WikiHow's articles are taken out.
+// Removes the markup of WikiHow's articles.
 std::string clean(std::string_view text) {
   const std::string titled = python_replace(python_strip(text), " [title]", ". ");
   return python_replace(without_brackets(titled), "  ", " ");

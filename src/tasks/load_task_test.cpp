@@ -1,5 +1,5 @@
-// Questions as lm-evaluation-harness asks them: prompts to the character, examples as it draws
-// them, and what is said of data that is not as it should be.
+// Questions as in lm-evaluation-harness: identical prompts, identically drawn examples, and the
+// messages about faulty data.
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -101,11 +101,11 @@ TEST(LoadTask, ReadsGzipAsItsContent) {
   const TaskData plain = load_task("winogrande", kVectors, {});
   const TaskData packed = load_task("winogrande", folder.path(), {});
   EXPECT_EQ(packed.digest, plain.digest);
-  // A folder of the first name is no file to read.
+  // A folder of the first name is not a readable file.
   fs::create_directories(folder / "winogrande_validation.jsonl");
   EXPECT_EQ(load_task("winogrande", folder.path(), {}).digest, plain.digest);
   EXPECT_EQ(packed.questions.back().shared, plain.questions.back().shared);
-  // Cut short, it is damaged and not merely shorter.
+  // Truncated, it is damaged and not merely shorter.
   fs::resize_file(path, fs::file_size(path) / 2);
   EXPECT_THROW(load_task("winogrande", folder.path(), {}), Error);
 }
@@ -134,7 +134,7 @@ TEST(PythonText, DoesWhatPythonDoes) {
   EXPECT_EQ(without_brackets("a[b]c[d[e]f]g[h\n]i["), "acf]g[h\n]i[");
 }
 
-/// A file of one's own with one line, as `choice`.
+/// A user's file with one line, read as `choice`.
 class ChoiceFile : public ::testing::Test {
  protected:
   Error error_of(const std::string& content, const char* task = "choice") {
@@ -163,7 +163,7 @@ TEST_F(ChoiceFile, SaysWhatIsWrongAndWhere) {
       {R"({"question": "a", "answer": 0})", "line 1: no field 'choices'"},
       {R"({"question": 3, "choices": ["b", "c"], "answer": 1})", "'question' is of type number"},
       {R"({"question": " ", "choices": ["b", "c"], "answer": 1})", "the question is empty"},
-      {R"({"question": "a", "choices": "b", "answer": 1})", "not a list of texts"},
+      {R"({"question": "a", "choices": "b", "answer": 1})", "not a list of strings"},
       {R"({"question": "a", "choices": ["b", 2], "answer": 1})", "entry of type number"},
       {R"({"question": "a", "choices": ["b"], "answer": 0})", "1 choices"},
       {R"({"question": "a", "choices": ["b", ""], "answer": 0})", "a choice is empty"},
@@ -240,9 +240,9 @@ TEST(LoadTask, NamesTheCommandThatMakesAMissingFile) {
   EXPECT_THAT(message("mmlu", folder.path()),
               AllOf(HasSubstr("read_parquet"), HasSubstr("mmlu_test.parquet")));
   EXPECT_THAT(message("choice", folder / "mmlu_test.parquet"), HasSubstr("read_parquet"));
-  EXPECT_THAT(message("mmlu", folder / "nowhere"), HasSubstr("no folder"));
+  EXPECT_THAT(message("mmlu", folder / "nowhere"), HasSubstr("not a folder"));
   EXPECT_THAT(message("choice", folder / "nowhere"), HasSubstr("no such file"));
-  EXPECT_THAT(message("mmul", folder.path()), HasSubstr("there are arc_challenge, winogrande"));
+  EXPECT_THAT(message("mmul", folder.path()), HasSubstr("available: arc_challenge, winogrande"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// From a question's text to the tokens that are scored.
+// From a question's text to the scored tokens.
 #include <algorithm>
 #include <map>
 
@@ -29,8 +29,8 @@ int64_t PromptTokens::naive_tokens() const {
   return tokens;
 }
 
-// White space at the end of a context goes over to the continuation. Both together are tokenized,
-// and what the context alone takes is cut off.
+// White space at the end of a context moves to the continuation. Both are tokenized together, and
+// the length of the tokenized context is removed.
 // @source lm-evaluation-harness 0.4.11, api/model.py, _encode_pair; models/huggingface.py,
 //         tok_encode, _loglikelihood_tokens
 PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& tokenizer,
@@ -55,8 +55,8 @@ PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& to
     const int64_t scored = std::ssize(row) - std::ssize(before_ids);
     if (before_ids.empty() || scored < 1 || scored > context) {
       fail(Code::kUnsupported,
-           "question {}: choice {} is {} tokens after {}: at least one before it and one of its "
-           "own are needed, and the model takes {}",
+           "question {}: choice {} is {} tokens after {}: at least one before it and one in it "
+           "are needed, and the model takes {}",
            question.id, c, scored, before_ids.size(), context);
     }
     const int64_t cut = std::max<int64_t>(0, std::ssize(row) - context - 1);
@@ -78,8 +78,8 @@ PromptTokens tokenize_question(const TaskQuestion& question, const Tokenizer& to
 ChoiceScorer::ChoiceScorer(LanguageModel& model)
     : model_(model), decoder_(model, model.checkpoint().config.max_positions) {}
 
-// The shared tokens are always fed by themselves, so that an answer is the same to the bit whether
-// the decoder held them already or not.
+// The shared tokens are always fed separately, so that an answer is bitwise the same whether the
+// decoder already held them or not.
 std::vector<double> ChoiceScorer::score(const TokenRow& prefix, int64_t shared,
                                         std::span<const Continuation> continuations) {
   const std::span<const int32_t> ids(prefix);
@@ -113,7 +113,7 @@ std::vector<double> ChoiceScorer::log_likelihoods(const PromptTokens& prompt) {
     longest_ = std::ssize(row);
     (void)model_.rows_at_once(std::min(longest_, Decoder::kBlock));  // refuses too little memory
   }
-  // What all choices begin with, as far as it is context.
+  // The common beginning of all choices, within the context.
   int64_t common = std::ssize(first);
   for (size_t c = 0; c < prompt.rows.size(); ++c) {
     const TokenRow& row = prompt.rows[c];
@@ -130,7 +130,7 @@ std::vector<double> ChoiceScorer::log_likelihoods(const PromptTokens& prompt) {
       continuations.push_back(continuation(c, common));
     return score({first.begin(), first.begin() + common}, prompt.shared, continuations);
   }
-  // Cut to different beginnings: those with the same context together.
+  // Truncated to different beginnings: choices with the same context are scored together.
   std::map<TokenRow, std::vector<size_t>> contexts;
   for (size_t c = 0; c < prompt.rows.size(); ++c) {
     const TokenRow& row = prompt.rows[c];

@@ -1,5 +1,5 @@
-// MT19937 as Python seeds and uses it. std::mt19937 has the same recurrence, but not Python's
-// seeding by an array, and its state cannot be set.
+// MT19937 as seeded and used by Python. std::mt19937 has the same recurrence, but not Python's
+// seeding from an array, and its state cannot be set.
 #include "python_random.h"
 
 #include <bit>
@@ -24,7 +24,7 @@ PythonRandom::PythonRandom(uint32_t seed) : state_{}, at_(state_.size()) {
     state_[0] = state_[n - 1];
     i = 1;
   };
-  // The key has one element, so that its index, which would be added too, is always 0.
+  // The key has one element, so its index, which would be added too, is always 0.
   for (size_t k = 0; k < n; ++k) {
     state_[i] = (state_[i] ^ ((state_[i - 1] ^ (state_[i - 1] >> 30)) * 1'664'525U)) + seed;
     advance();
@@ -54,7 +54,7 @@ uint32_t PythonRandom::next() {
   return y ^ (y >> 18);
 }
 
-// A number in [0, end): as many bits as `end` has, drawn again while they are too many.
+// A number in [0, end): as many bits as `end` has, drawn again while too large.
 int64_t PythonRandom::below(int64_t end) {
   const auto bits = static_cast<int>(std::bit_width(static_cast<uint64_t>(end)));
   int64_t value = end;
@@ -64,7 +64,7 @@ int64_t PythonRandom::below(int64_t end) {
 
 std::vector<int64_t> PythonRandom::sample(int64_t population, int64_t count) {
   RAM_CHECK(count >= 0 && count <= population && population < (int64_t{1} << 31));
-  // Python keeps a list of what is left where that is smaller than a set of what was taken.
+  // Python keeps a list of the remaining elements if it is smaller than a set of those taken.
   int64_t most_listed = 21;
   if (count > 5) {
     const double digits = std::ceil(std::log(static_cast<double>(count * 3)) / std::log(4.0));

@@ -1,4 +1,4 @@
-// Python's random.Random, as far as examples are drawn with it: the same seed gives the same draws.
+// Python's random.Random, as far as needed to draw examples: the same seed gives the same draws.
 #pragma once
 
 #include <array>

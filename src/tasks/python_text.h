@@ -1,5 +1,5 @@
-// What lm-evaluation-harness does to text with Python's own functions, done the same way. All text
-// is well-formed UTF-8.
+// Python's text functions as used by lm-evaluation-harness, with the same results. All text is
+// well-formed UTF-8.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ std::string_view python_strip(std::string_view text);
 std::string_view python_lstrip(std::string_view text);
 std::string_view python_rstrip(std::string_view text);
 
-/// str.capitalize(), each character on its own: where the case of a character is several characters
-/// or hangs on its neighbours (German sharp s at the beginning, Greek final sigma), it differs.
+/// str.capitalize(), character by character: differs if a character's case is several characters or
+/// depends on its neighbours (German sharp s at the beginning, Greek final sigma).
 std::string python_capitalize(std::string_view text);
 
 /// len(): characters.
@@ -23,7 +23,7 @@ int64_t python_length(std::string_view text);
 /// str.replace().
 std::string python_replace(std::string_view text, std::string_view from, std::string_view to);
 
-/// re.sub("\\[.*?\\]", "", text): without what stands in brackets on one line.
+/// re.sub("\\[.*?\\]", "", text): without bracketed text on one line.
 std::string without_brackets(std::string_view text);
 
 }  // namespace ram

@@ -1,4 +1,4 @@
-// Asking models, keeping what they answer, and comparing them.
+// Asks models, keeps their answers, and compares them.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -19,16 +19,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Numbers prompts and arithmetic: with another, what older versions kept is not found.
+/// Version of prompts and arithmetic: after a change, results of older versions are not found.
 constexpr int kTaskRule = 1;
-// What a kill may lose.
+// Seconds of work that a kill may lose.
 constexpr double kKeepSeconds = 2;
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The first of the largest, as numpy's argmax.
+// The first of the largest, as in numpy's argmax.
 int64_t choose(const TaskData& task, const TaskQuestion& question,
                const std::vector<double>& log_likelihoods) {
   std::vector<double> scores = log_likelihoods;
@@ -40,7 +40,7 @@ int64_t choose(const TaskData& task, const TaskQuestion& question,
   return std::max_element(scores.begin(), scores.end()) - scores.begin();
 }
 
-/// A model that is asked, opened.
+/// A model to be asked, opened.
 struct Asked {
   Checkpoint checkpoint;
   Tokenizer tokenizer;
@@ -54,7 +54,7 @@ Asked open_asked(const std::string& name, Study& study, const ProgressFn& progre
   return {std::move(checkpoint), std::move(tokenizer), std::move(record)};
 }
 
-/// Counts questions of all models and tasks for the one line that shows them.
+/// Counts questions of all models and tasks for the single progress line.
 class Counter {
  public:
   Counter(int64_t total, const ProgressFn& progress) : total_(total), progress_(progress) {}
@@ -73,7 +73,7 @@ class Counter {
   int64_t done_ = 0;
 };
 
-/// The questions of one task that one model was not asked yet.
+/// The questions of one task that one model has not answered yet.
 struct Missing {
   TaskRecord record;
   std::vector<const TaskQuestion*> questions;
@@ -92,7 +92,7 @@ Missing find_missing(const TaskData& task, const Asked& model, Precision precisi
   return missing;
 }
 
-/// What asking took.
+/// The cost of asking.
 struct Cost {
   int64_t asked = 0;
   int64_t naive_tokens = 0;
@@ -111,7 +111,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
   const auto keep = [&] {
     kept = Clock::now();
     if (answers.empty()) return;
-    // The record names the model by what it held when it was opened.
+    // The record identifies the model by its content at opening.
     checkpoint.check_unchanged();
     AnswerTable(study).put(missing.record, answers);
     answers.clear();
@@ -134,7 +134,7 @@ Cost ask(const TaskData& task, const Missing& missing, const Tokenizer& tokenize
       if (since(kept) > kKeepSeconds) keep();
     }
   } catch (const Error&) {
-    keep();  // an interrupt, or a question that cannot be asked: the others are answered
+    keep();  // after an interrupt, or a question that cannot be asked, the answers so far are kept
     throw;
   }
   keep();
@@ -148,7 +148,7 @@ TaskOutcome collect(const TaskData& task, const TaskKey& key, const Cost& cost, 
   std::vector<TaskAnswer> answers;
   for (const TaskQuestion& question : task.questions) {
     const auto found = known.find(question.index);
-    // Another program may remove a model while it is asked: that is no defect.
+    // Another program may remove a model while it is asked: that is not a defect.
     if (found == known.end()) {
       fail(Code::kMissing,
            "study {}: it lost answers of this model while others were computed (ram studies rm?): "

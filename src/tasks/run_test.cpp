@@ -1,5 +1,5 @@
-// Asking: log-likelihoods as the harness has them, reuse that changes nothing, and a study that
-// holds what was answered.
+// Asking: log-likelihoods as in the harness, reuse without effect on results, and a study that
+// keeps the answers.
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -87,7 +87,7 @@ TEST(Answers, OfQuestionsLongerThanTheContextAreThoseOfTheirEnd) {
   const auto cut = tokenize_question(question, demo().tokenizer, kContext);
   EXPECT_GT(cut.cut, 0);
   for (size_t c = 0; c < cut.rows.size(); ++c) EXPECT_EQ(std::ssize(cut.rows[c]), kContext + 1);
-  // Choices of different lengths begin at different places: each is as if it were alone.
+  // Choices of different lengths begin at different positions: each is scored as if alone.
   ChoiceScorer scorer(demo().model);
   const auto found = scorer.log_likelihoods(cut);
   for (size_t c = 0; c < cut.rows.size(); ++c) {
@@ -157,7 +157,7 @@ TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
   Study study(folder_ / "ram.db");
   const TaskRun first = run(study, 4);
   const TaskRecord record = AnswerTable(study).tasks().front();
-  // The same answers, all of them changed, as an older rule would have left them.
+  // The same answers, all changed, as an older rule would have stored them.
   Study older(folder_ / "older.db");
   TaskRecord old = record;
   const size_t rule = old.key.protocol.rfind("rule ");
@@ -173,9 +173,9 @@ TEST_F(RunTasks, AsksAgainWhatAnOlderRuleAnswered) {
                    }),
                Error);
   const TaskRun again = run(older, 4);
-  EXPECT_EQ(again.models[0].tasks[0].asked, 2) << "two were kept, and none of the old ones taken";
+  EXPECT_EQ(again.models[0].tasks[0].asked, 2) << "two were kept, and no old ones used";
   EXPECT_EQ(again.models[0].tasks[0].answers, first.models[0].tasks[0].answers);
-  EXPECT_EQ(AnswerTable(older).answers(old.key).size(), 4U) << "what was is left alone";
+  EXPECT_EQ(AnswerTable(older).answers(old.key).size(), 4U) << "old answers are left unchanged";
 }
 
 TEST_F(RunTasks, AnswersThatAnotherProgramRemovedAreNoDefect) {

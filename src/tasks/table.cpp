@@ -29,7 +29,7 @@ const TaskSpec& find_task(std::string_view name) {
     if (spec->info.name == name) return *spec;
     known += (known.empty() ? "" : ", ") + std::string(spec->info.name);
   }
-  fail(Code::kUsage, "task '{}': there are {}", name, known);
+  fail(Code::kUsage, "unknown task '{}'; available: {}", name, known);
 }
 
 int64_t bytes_of(const std::string& text) {
@@ -47,7 +47,7 @@ int64_t bytes_of(const TaskQuestion& question) {
   return bytes;
 }
 
-/// The documents that examples come from.
+/// The documents from which examples are taken.
 struct Pool {
   const DocumentFile* file = nullptr;
   std::vector<std::string> texts;
@@ -73,13 +73,13 @@ Pool make_pool(const TaskSpec& spec, const DocumentFile& file, DataMemory& memor
        group.empty() ? "" : " of " + group, needed);
 }
 
-/// Draws the examples of one question after the other.
+/// Draws the examples, question by question.
 class Examples {
  public:
   Examples(const TaskSpec& spec, const Pool& pool, bool from_asked)
       : spec_(spec), pool_(pool), from_asked_(from_asked), random_(kExampleSeed) {}
 
-  /// @return which documents, for the next question.
+  /// @return the documents for the next question.
   std::vector<int64_t> next(const Document& document, const std::string& group) {
     const int64_t wanted = spec_.info.examples;
     const bool drop = spec_.draw == Draw::kRandomAndMore || from_asked_;
@@ -120,7 +120,7 @@ std::vector<TaskQuestion> make_questions(const TaskSpec& spec, const DocumentFil
   Examples examples(spec, pool, from_asked);
   std::vector<TaskQuestion> questions;
   auto next = wanted.begin();
-  // One generator goes from question to question: those that are not asked draw theirs too.
+  // One generator runs through all questions: those that are not asked draw theirs too.
   for (const Document& document : asked.documents) {
     TaskItem item = spec.read(document);
     std::vector<int64_t> chosen;
@@ -169,8 +169,8 @@ TaskData load_task(std::string_view name, const fs::path& path, const TaskOption
   if (!spec.info.own_file) {
     std::error_code ignored;
     if (!fs::is_directory(path, ignored)) {
-      fail(Code::kMissing, "{}: no folder; {} is read from one that holds {}.jsonl", path.string(),
-           spec.info.title, spec.asked);
+      fail(Code::kMissing, "{}: not a folder; {} is read from a folder with {}.jsonl",
+           path.string(), spec.info.title, spec.asked);
     }
     asked_path = find_documents(path, spec.asked);
     if (asked_path.empty()) fail_without(path, spec.asked, spec.asked_data);

@@ -1,4 +1,4 @@
-// What a task is made of: one file each, and a row in table.cpp.
+// The parts of a task: one file each, and a row in table.cpp.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@
 
 namespace ram {
 
-/// A document as a question, and as an example to others.
+/// A document as a question, and as an example for others.
 struct TaskItem {
   std::string id = {};
   std::string group = {};
-  std::string description = {};  ///< stands before the examples
+  std::string description = {};  ///< placed before the examples
   std::vector<std::string> contexts = {};
   std::vector<std::string> continuations = {};
   std::vector<std::string> choices = {};
@@ -28,8 +28,8 @@ struct TaskItem {
 /// How examples are chosen.
 enum class Draw : uint8_t {
   kNone,
-  kRandom,         ///< as many as are needed
-  kRandomAndMore,  ///< one more, and the question itself dropped, whatever the split
+  kRandom,         ///< as many as needed
+  kRandomAndMore,  ///< one more, with the question itself dropped, for any split
   kFirst,          ///< the first of the question's group
 };
 
@@ -38,8 +38,8 @@ struct TaskSpec {
   Draw draw = Draw::kNone;
   const char* asked = nullptr;          ///< file of the questions, without .jsonl
   const char* examples = nullptr;       ///< file of the examples
-  const char* asked_data = nullptr;     ///< how datasets.load_dataset names the questions
-  const char* examples_data = nullptr;  ///< and the examples
+  const char* asked_data = nullptr;     ///< arguments of datasets.load_dataset for the questions
+  const char* examples_data = nullptr;  ///< and for the examples
   /// @throws Error{kCorrupt} a field that is missing or wrong.
   TaskItem (*read)(const Document& document) = nullptr;
 };
@@ -50,8 +50,8 @@ extern const TaskSpec kHellaswag;
 extern const TaskSpec kMmlu;
 extern const TaskSpec kChoice;
 
-/// @return an example as the harness writes it: text and answer, and an empty line; the text alone
-/// where there is no answer.
+/// @return an example in the harness's form: text and answer, and an empty line; only the text if
+/// there is no answer.
 std::string example_text(const std::string& text, const std::string& answer);
 
 }  // namespace ram

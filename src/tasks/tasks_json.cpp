@@ -1,4 +1,4 @@
-// What tasks found, as a JSON document.
+// Results of tasks, as a JSON document.
 #include "ram/tasks_json.h"
 
 namespace ram {

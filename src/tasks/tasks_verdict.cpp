@@ -1,4 +1,4 @@
-// What may be said of the answers to a task, in words.
+// Verdicts on the answers to a task, in words.
 #include "ram/tasks_verdict.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ std::string told_text(const TaskRun& run, const LadderPair& pair,
 
 }  // namespace
 
-// Of one model alone, only whether it answers better than by guessing.
+// For a single model, only whether it answers better than by guessing.
 std::string task_verdict(const TaskRun& run, size_t task, const std::vector<std::string>& labels) {
   const AnswerSummary& first = run.models.front().tasks[task].summary;
   if (!run.verdicts[task]) {
@@ -64,8 +64,8 @@ std::string task_verdict(const TaskRun& run, size_t task, const std::vector<std:
     case LadderKind::kUnderpowered: {
       std::string text = guessing + "underpowered: ";
       text += verdict.detectable >= 1
-                  ? fmt::format("so few questions ({}) can show no difference", first.questions)
-                  : fmt::format("differences below {:.2f} points are hardly found here",
+                  ? fmt::format("too few questions ({}) to show a difference", first.questions)
+                  : fmt::format("differences below {:.2f} points are unlikely to be found",
                                 points(verdict.detectable));
       if (verdict.questions_needed) {
         text += fmt::format("; {} questions would show {:.3g} points",

@@ -1,4 +1,4 @@
-// What tasks found, in words.
+// Results of tasks, in words.
 #include "ram/tasks_verdict.h"
 
 #include <gmock/gmock.h>
@@ -13,8 +13,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-// Two models that answered so many of 60 questions with four choices, those of the second among
-// those of the first.
+// Two models that answered `first` and `second` of 60 questions with four choices correctly, those
+// of the second among those of the first.
 TaskRun run_of(int64_t first, int64_t second) {
   TaskRun run;
   constexpr int64_t kQuestions = 60;

@@ -1,5 +1,5 @@
-// Winogrande: {sentence, option1, option2, answer}. Partial evaluation: each option is put in the
-// place of the blank, and what counts is the likelihood of the rest of the sentence.
+// Winogrande: {sentence, option1, option2, answer}. Partial evaluation: each option replaces the
+// blank, and the likelihood of the rest of the sentence is compared.
 // @source lm-evaluation-harness 0.4.11, tasks/winogrande/default.yaml, preprocess_winogrande.py
 #include "python_text.h"
 #include "task_spec.h"
@@ -13,7 +13,7 @@ TaskItem read(const Document& document) {
   if (blank == std::string::npos) document.reject("the sentence has no blank '_'");
   const std::string answer = document.text_or("answer", "");
   if (answer != "1" && answer != "2") {
-    document.reject("answer '" + answer + "': 1 or 2 (the split that is asked has its answers)");
+    document.reject("answer '" + answer + "': use 1 or 2 (the validation split has answers)");
   }
   TaskItem item{.id = document.text_or("qID", std::to_string(document.index())),
                 .choices = {sentence.substr(0, blank) + document.text("option1"),

@@ -1,4 +1,4 @@
-// Leftmost-longest by a trie; then the conditions and stretches (single_word, lstrip, rstrip) in
+// Leftmost-longest by a trie; then the conditions and extensions (single_word, lstrip, rstrip) in
 // the order in which `tokenizers` applies them.
 #include "added_tokens.h"
 

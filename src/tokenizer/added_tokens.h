@@ -1,4 +1,4 @@
-// The file's "added_tokens": found in the text before anything else is done with it, never cut.
+// The file's "added_tokens": found in the text before anything else is done with it, never split.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@ namespace ram {
 
 struct AddedToken {
   std::string content;
-  std::string form;  ///< what is looked for: the content, normalized if the token is
+  std::string form;  ///< what is searched for: the content, normalized if the token is
   bool single_word = false;
   bool lstrip = false;
   bool rstrip = false;
@@ -31,8 +31,8 @@ struct AddedToken {
 // NOLINTNEXTLINE(readability-identifier-naming): a loop of the implicit assignment, not ours
 class AddedTokens {
  public:
-  /// Gives ids as `tokenizers` does: the vocabulary's where it has the token, else the next free
-  /// one; the ids in the file play no part.
+  /// Assigns ids as `tokenizers` does: the vocabulary's id where it has the token, else the next
+  /// free one; the ids in the file are ignored.
   /// @throws Error{kCorrupt}
   static AddedTokens parse(const Node& file, const Bpe& bpe, const Normalizer& normalizer);
 
@@ -40,8 +40,8 @@ class AddedTokens {
   std::optional<TokenId> id_of(std::string_view content) const;
   bool is_special(std::string_view text) const;
 
-  /// Cuts text at tokens. @param visit gets an id, or -1 and a stretch without tokens, as start and
-  /// end; none is empty. @param normalized which of the two kinds is looked for.
+  /// Splits text at tokens. @param visit gets an id, or -1 and a stretch without tokens, as start
+  /// and end; none is empty. @param normalized which of the two kinds to search for.
   void cut(std::string_view text, bool normalized,
            const std::function<void(TokenId, size_t, size_t)>& visit) const;
 

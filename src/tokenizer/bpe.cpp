@@ -1,6 +1,6 @@
-// Short pieces are merged by looking for the best pair again and again, long ones by a heap; pieces
-// that came up lately are remembered. A long piece (a whole text, where nothing cuts it before) is
-// first cut where no merge can reach across: exact, and it makes words of it that are remembered.
+// Short pieces are merged by repeated search for the best pair, long ones by a heap; recent pieces
+// are cached. A long piece (a whole text, if no pre-tokenizer splits it) is first split where no
+// merge can reach across: exact, and it yields words that can be cached.
 #include "bpe.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint32_t kEnd = ~uint32_t{0};
 constexpr size_t kFew = 48;             ///< symbols; above it the heap is faster
-constexpr size_t kMostKey = 31;         ///< bytes of a piece that is remembered
+constexpr size_t kMostKey = 31;         ///< bytes of a piece that is cached
 constexpr size_t kMostValues = 7;       ///< ids of such a piece
 constexpr size_t kMostSlots = 1 << 15;  ///< 2 MiB
 constexpr size_t kMostPiece = size_t{1} << 31;
@@ -66,25 +66,25 @@ const std::string* Bpe::token_of(TokenId id) const {
 }
 
 Bpe Bpe::parse(Node node) {
-  if (!node.value().is_object()) node.corrupt("model is no object");
+  if (!node.value().is_object()) node.corrupt("model is not an object");
   if (node.has("type")) {
     const std::string type = node.type("model");
-    if (type != "BPE") node.unsupported("model " + shown(type), "handled is BPE");
+    if (type != "BPE") node.unsupported("model " + shown(type), "only BPE is");
   } else if (!node.has("merges")) {
-    node.corrupt("model has neither type nor merges");  // old files of BPE have no type
+    node.corrupt("model has neither type nor merges");  // old BPE files have no type
   }
   if (node.has("dropout") && node.at("dropout").value() != 0) {
     node.unsupported("dropout, which makes ids random", "set it to null");
   }
   Bpe bpe;
   const Json& vocab = node.at("vocab").value();
-  if (!vocab.is_object()) node.corrupt("\"vocab\" is no object");
+  if (!vocab.is_object()) node.corrupt("\"vocab\" is not an object");
   const int64_t most = 16 * static_cast<int64_t>(vocab.size()) + (1 << 20);
   int64_t end = 0;
   for (const auto& [token, id] : vocab.items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > most) {
       node.corrupt(
-          fmt::format("the id of token {} is no whole number from 0 to {}", shown(token), most));
+          fmt::format("the id of token {} is not a whole number from 0 to {}", shown(token), most));
     }
     end = std::max(end, id.get<int64_t>() + 1);
   }
@@ -105,7 +105,7 @@ Bpe Bpe::parse(Node node) {
   bpe.ignore_merges_ = node.flag("ignore_merges", false);
   if (const std::optional<std::string> unk = node.optional_text("unk_token")) {
     bpe.unk_ = bpe.id_of(*unk);
-    // `tokenizers` looks for it when it needs it.
+    // `tokenizers` looks it up only when it needs it.
     if (!bpe.unk_) {
       bpe.no_unk_ = fmt::format("unk_token {} ({})", shown(*unk), node.where());
     }
@@ -164,9 +164,9 @@ void Bpe::parse_merges(const Node& node) {
   }
 }
 
-// Two neighbouring characters that stand side by side in no token which merges make are never
-// joined, so a piece may be cut between them. Not where characters are spelled otherwise than in
-// the tokens they end up in (prefixes, suffixes, bytes).
+// Two adjacent characters that are adjacent in no token are never merged, so a piece may be split
+// between them. This does not hold where characters are spelled differently from the tokens they
+// end up in (prefixes, suffixes, bytes).
 void Bpe::find_borders() {
   cut_ = prefix_.empty() && suffix_.empty();
   for (TokenId id = 0; id < id_end() && cut_; ++id) {
@@ -226,7 +226,7 @@ void Bpe::merge_part(std::string_view part, Memory& memory, std::vector<TokenId>
     const size_t slot = hash_piece(part) & (memory.slots_ - 1);
     key = memory.keys_.data() + slot * (kMostKey + 1);
     values = memory.values_.data() + slot * (kMostValues + 1);
-    // Byte 0 is the length, value 0 the count; no piece is empty.
+    // Byte 0 is the length, value 0 the count; an empty slot has length 0, and no piece is empty.
     if (key[0] == part.size() && std::memcmp(key + 1, part.data(), part.size()) == 0) {
       out.insert(out.end(), values + 1, values + 1 + values[0]);
       return;
@@ -251,8 +251,8 @@ void Bpe::merge_part(std::string_view part, Memory& memory, std::vector<TokenId>
   }
 }
 
-// Characters as tokens; what is not in the vocabulary as bytes, else as unk. An unk is held back
-// until the next character that is known, past bytes: that is how `tokenizers` orders them.
+// Characters as tokens; one that is not in the vocabulary as bytes, else as unk. An unk is held
+// back until the next known character, past bytes: `tokenizers` uses this order.
 void Bpe::add_symbols(std::string_view piece, Memory& memory) const {
   std::vector<Memory::Symbol>& symbols = memory.symbols_;
   symbols.clear();
@@ -294,7 +294,7 @@ void Bpe::add_symbols(std::string_view piece, Memory& memory) const {
 }
 
 void Bpe::merge_few(std::vector<Memory::Symbol>& symbols) const {
-  // `next` holds the rank of the pair that begins here; -1 (kEnd) for none.
+  // `next` holds the rank of the pair that begins here; -1 (kEnd) if none.
   uint64_t found[kFew];
   const size_t size = symbols.size();
   size_t count = size;
@@ -334,8 +334,8 @@ void Bpe::merge(Memory& memory) const {
     symbols[i].previous = i == 0 ? kEnd : i - 1;
     symbols[i].next = i + 1 == size ? kEnd : i + 1;
   }
-  // Rank, then place: the least is the best pair, leftmost first. Pairs that are gone stay in the
-  // heap and are passed over.
+  // Rank, then position: the least is the best pair, leftmost first. Pairs that no longer exist
+  // stay in the heap and are skipped.
   heap.clear();
   for (uint32_t i = 0; i < size; ++i) {
     const uint64_t merge = find(i);

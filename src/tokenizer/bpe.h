@@ -1,5 +1,5 @@
-// Byte pair encoding: a piece becomes characters, and the neighbours whose merge has the lowest
-// rank become one until there are none, leftmost first.
+// Byte pair encoding: a piece is split into characters, then the adjacent pair whose merge has the
+// lowest rank (leftmost first) is merged until no merge applies.
 #pragma once
 
 #include <array>
@@ -26,11 +26,11 @@ class Bpe {
   Bpe& operator=(Bpe&&) = default;
 
   std::optional<TokenId> id_of(std::string_view token) const;
-  const std::string* token_of(TokenId id) const;  ///< nothing for an id of no token
+  const std::string* token_of(TokenId id) const;  ///< null for an id without a token
   TokenId id_end() const { return static_cast<TokenId>(tokens_.size()); }
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
 
-  /// What has been merged lately; one for each call of encode, as large as the text is worth.
+  /// Recently merged pieces; one per call of encode, sized to the text.
   class Memory {
    public:
     explicit Memory(size_t text_bytes);
@@ -67,7 +67,7 @@ class Bpe {
   std::vector<bool> known_;          ///< the id has a token
   std::unordered_map<std::string_view, TokenId> ids_;
   FlatMap merges_;    ///< left << 32 | right to rank << 32 | id
-  FlatMap inside_;    ///< pairs of characters (ids) that stand side by side within some token
+  FlatMap inside_;    ///< pairs of characters (ids) that are adjacent within some token
   bool cut_ = false;  ///< no merge crosses a pair that is not in inside_
   std::array<TokenId, 128> ascii_;     ///< ids of single ASCII characters, -1 for none
   std::array<TokenId, 256> byte_ids_;  ///< of "<0x00>" to "<0xFF>", -1 for none

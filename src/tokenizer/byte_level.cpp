@@ -1,4 +1,4 @@
-// Printable bytes stand for themselves; the others follow from U+0100 on, in order.
+// Printable bytes map to themselves; the others to U+0100 and up, in order.
 #include "byte_level.h"
 
 #include <array>

@@ -1,5 +1,5 @@
-// The byte-level alphabet of GPT-2: each byte as a printable character, so that text of any bytes
-// is a string of such characters.
+// The byte-level alphabet of GPT-2: each byte as a printable character, so that any bytes become a
+// string of such characters.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace ram {
 /// Appends each byte of `text` as its character.
 void append_byte_level(std::string_view text, std::string& out);
 
-/// @return the byte that this character stands for, -1 for a character outside the alphabet.
+/// @return the byte that this character represents, -1 for a character outside the alphabet.
 int byte_level_byte(char32_t c);
 
 }  // namespace ram

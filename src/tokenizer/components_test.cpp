@@ -1,5 +1,4 @@
-// Each component by itself, against what it does in `tokenizers`
-// (tests/vectors/tokenizer/components).
+// Each component alone, against what it does in `tokenizers` (tests/vectors/tokenizer/components).
 #include <filesystem>
 
 #include <gtest/gtest.h>
@@ -48,7 +47,7 @@ TEST(Components, PreTokenizersCutWhereTheirsDo) {
       std::vector<std::string> pieces;
       mine.pieces(text, true, scratch, [&](std::string_view piece) { pieces.emplace_back(piece); });
       std::vector<std::string> expected = one[1];
-      std::erase(expected, "");  // they have no ids
+      std::erase(expected, "");  // they produce no ids
       EXPECT_EQ(pieces, expected) << one[0];
     }
   }

@@ -1,4 +1,4 @@
-// One closure for each decoder, from a list of strings to a list of strings, joined at the end.
+// One closure per decoder, from a list of strings to a list of strings, joined at the end.
 #include "decoder.h"
 
 #include "ram/tokenizer.h"
@@ -11,7 +11,7 @@ namespace ram {
 namespace {
 
 constexpr std::string_view kHandled =
-    "handled are Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder";
+    "supported: Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder";
 
 using Tokens = std::vector<std::string>;
 
@@ -26,7 +26,7 @@ void byte_level(Tokens& tokens) {
       bytes += static_cast<char>(byte);
     });
     if (all) continue;
-    bytes.resize(before);  // an added token, as it is
+    bytes.resize(before);  // an added token, unchanged
     bytes += token;
   }
   tokens = {replace_ill_formed_utf8(bytes)};
@@ -39,7 +39,7 @@ int hex_digit(char c) {
   return -1;
 }
 
-/// @return the byte of "<0xE2>", -1 for another token.
+/// @return the byte of "<0xE2>", -1 for any other token.
 int fallback_byte(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
   const int high = hex_digit(token[3]);
@@ -47,7 +47,7 @@ int fallback_byte(std::string_view token) {
   return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
-// A run of bytes that is not text as a whole becomes one U+FFFD for each byte.
+// A run of bytes that as a whole is not valid UTF-8 becomes one U+FFFD per byte.
 void byte_fallback(Tokens& tokens) {
   Tokens out;
   std::string bytes;

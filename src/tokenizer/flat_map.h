@@ -9,7 +9,7 @@ namespace ram {
 
 class FlatMap {
  public:
-  static constexpr uint64_t kNone = ~uint64_t{0};  ///< no key and no value may be this
+  static constexpr uint64_t kNone = ~uint64_t{0};  ///< reserved: not a valid key or value
 
   explicit FlatMap(size_t expected = 0) {
     size_t slots = 16;
@@ -43,7 +43,7 @@ class FlatMap {
   };
 
   size_t start(uint64_t key) const {
-    key *= 0x9E3779B97F4A7C15U;  // Fibonacci hashing; the good bits are the high ones
+    key *= 0x9E3779B97F4A7C15U;  // Fibonacci hashing; the well-mixed bits are the high ones
     return (key ^ key >> 32) & (slots_.size() - 1);
   }
 

@@ -5,7 +5,7 @@
 namespace ram {
 namespace {
 
-constexpr size_t kAlways = size_t{16} << 20;  ///< of work, even for an empty text
+constexpr size_t kAlways = size_t{16} << 20;  ///< total work allowed even for an empty text
 
 }  // namespace
 
@@ -19,8 +19,8 @@ Growth Growth::of_ids(size_t count) {
 
 void Growth::refuse() const {
   fail(Code::kUnsupported,
-       "the steps of tokenizer.json make too much of this text: at most {} bytes at a time and {} "
-       "in all are handled; look for a Replace, Prepend or token that is too long",
+       "the steps of tokenizer.json expand this text too much: at most {} bytes at a time and {} "
+       "in all are supported; look for a Replace, Prepend or token that is too long",
        most_bytes_, most_work_);
 }
 

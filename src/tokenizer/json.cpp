@@ -17,7 +17,8 @@ constexpr size_t kMostShown = 60;
 
 void check_steps(const Node& node, size_t steps) {
   if (steps < kMostSteps) return;
-  node.unsupported("more steps than any real file has", fmt::format("at most {} are", kMostSteps));
+  node.unsupported("more steps than any real file has",
+                   fmt::format("at most {} are supported", kMostSteps));
 }
 
 std::string shown(std::string_view text) {
@@ -34,11 +35,11 @@ void Node::corrupt(std::string_view what) const {
 }
 
 void Node::unsupported(std::string_view what, std::string_view handled) const {
-  fail(Code::kUnsupported, "{}: not handled; {} ({})", what, handled, where_);
+  fail(Code::kUnsupported, "{}: not supported; {} ({})", what, handled, where_);
 }
 
 std::string Node::type(std::string_view kind) {
-  if (!value_->is_object()) corrupt(fmt::format("{} is no object", kind));
+  if (!value_->is_object()) corrupt(fmt::format("{} is not an object", kind));
   std::string name = text("type");
   where_ = fmt::format("{} {}, {}", kind, shown(name), where_);
   return name;
@@ -55,7 +56,7 @@ Node Node::at(const char* name) const {
 
 std::string Node::text(const char* name) const {
   const Json& value = at(name).value();
-  if (!value.is_string()) corrupt(fmt::format("\"{}\" is no string", name));
+  if (!value.is_string()) corrupt(fmt::format("\"{}\" is not a string", name));
   return value.get<std::string>();
 }
 
@@ -77,7 +78,7 @@ bool Node::flag(const char* name, bool otherwise) const {
 int64_t Node::whole(const char* name, int64_t most) const {
   const Json& value = at(name).value();
   if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > most) {
-    corrupt(fmt::format("\"{}\" is no whole number from 0 to {}", name, most));
+    corrupt(fmt::format("\"{}\" is not a whole number from 0 to {}", name, most));
   }
   return value.get<int64_t>();
 }
@@ -92,7 +93,7 @@ char32_t Node::character(const char* name) const {
 
 const Json& Node::list(const char* name) const {
   const Json& value = at(name).value();
-  if (!value.is_array()) corrupt(fmt::format("\"{}\" is no list", name));
+  if (!value.is_array()) corrupt(fmt::format("\"{}\" is not a list", name));
   return value;
 }
 

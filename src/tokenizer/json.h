@@ -1,4 +1,4 @@
-// Fields of tokenizer.json, with errors that say where.
+// Fields of tokenizer.json, with errors that say where they are.
 #pragma once
 
 #include <optional>
@@ -20,11 +20,11 @@ class Node {
   const Json& value() const { return *value_; }
   const std::string& where() const { return where_; }
 
-  /// "type" of a component; names it in messages from now on. @throws Error{kCorrupt} no object.
+  /// "type" of a component; later messages name it. @throws Error{kCorrupt} not an object.
   std::string type(std::string_view kind);
 
-  bool has(const char* name) const;          ///< there, and not null
-  Node at(const char* name) const;           ///< @throws Error{kCorrupt} not there
+  bool has(const char* name) const;          ///< present and not null
+  Node at(const char* name) const;           ///< @throws Error{kCorrupt} missing
   std::string text(const char* name) const;  ///< well-formed UTF-8
   std::optional<std::string> optional_text(const char* name) const;  ///< nothing: missing or null
   bool flag(const char* name) const;
@@ -34,7 +34,7 @@ class Node {
   const Json& list(const char* name) const;
 
   [[noreturn]] void corrupt(std::string_view what) const;
-  /// @param handled what can be used instead.
+  /// @param handled what is supported instead.
   [[noreturn]] void unsupported(std::string_view what, std::string_view handled) const;
 
  private:
@@ -42,10 +42,10 @@ class Node {
   std::string where_;
 };
 
-/// @throws Error{kUnsupported} a component of a sequence that has kMostSteps already.
+/// @throws Error{kUnsupported} the sequence already has kMostSteps components.
 void check_steps(const Node& node, size_t steps);
 
-/// @return text cut to what a message can hold, in one line.
+/// @return text truncated to what fits into a message, on one line.
 std::string shown(std::string_view text);
 
 }  // namespace ram

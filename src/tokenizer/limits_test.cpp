@@ -1,5 +1,5 @@
-// A tokenizer.json that asks for more than any real one does is refused, with the limit, before it
-// has taken much memory or time.
+// A tokenizer.json that needs more than any real one is rejected, with the limit, before it has
+// taken much memory or time.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ const Json kByteLevel = {{"type", "ByteLevel"},
                          {"trim_offsets", true},
                          {"use_regex", false}};
 
-/// The refusal of whatever `act` does; a test that is not refused fails.
+/// The error message of `act`; fails the test if nothing is thrown.
 template <typename Act>
 std::string refusal(const Act& act) {
   try {
@@ -68,7 +68,7 @@ TEST(TokenizerLimits, StepsOfAPipelineAreCounted) {
       json[part] = sequence(list, step, count);
       EXPECT_THAT(refusal([&] { parse(json); }), HasSubstr("256"));
     }
-    // Sequences in sequences are the same steps.
+    // Nested sequences count as the same steps.
     json[part] = sequence(list, sequence(list, step, 2), kMostSteps / 2 + 1);
     EXPECT_THAT(refusal([&] { parse(json); }), HasSubstr("256"));
   }
@@ -193,8 +193,7 @@ TEST(TokenizerLimits, IdsAroundATextAreBounded) {
 }
 
 TEST(TokenizerLimits, RealGrowthIsAllowed) {
-  // The character that grows most: 3 bytes become 33 by NFKD, and those 66 as ByteLevel spells
-  // them.
+  // The character that grows most: 3 bytes become 33 by NFKD, and those become 66 by ByteLevel.
   Json json = plain();
   json["normalizer"] = {{"type", "NFKD"}};
   json["pre_tokenizer"] = kByteLevel;

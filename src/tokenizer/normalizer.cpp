@@ -1,5 +1,4 @@
-// One step for each normalizer, as closures: they are few, and called once for each stretch of
-// text.
+// One step per normalizer, as closures: they are few, and called once per stretch of text.
 #include "normalizer.h"
 
 #include "ram/utf8.h"
@@ -11,7 +10,7 @@ namespace ram {
 namespace {
 
 constexpr std::string_view kHandled =
-    "handled are Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, "
+    "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, "
     "Nmt, ByteLevel";
 
 void replace(const Pattern& pattern, const std::string& content, std::string& text,

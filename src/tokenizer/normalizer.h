@@ -1,4 +1,4 @@
-// The file's "normalizer": text to text, before it is cut.
+// The file's "normalizer": text to text, before the split into pieces.
 #pragma once
 
 #include <functional>
@@ -12,22 +12,22 @@ namespace ram {
 
 class Normalizer {
  public:
-  /// @throws Error{kCorrupt}; {kUnsupported} a normalizer that is not handled.
+  /// @throws Error{kCorrupt}; {kUnsupported} a normalizer that is not supported.
   static Normalizer parse(const Node& node);
 
   bool empty() const { return steps_.empty(); }
-  /// @param at_start the text begins where the whole input does; cleared if its first character is
-  ///                 dropped.
+  /// @param at_start the text begins where the whole input begins; cleared if its first character
+  /// is removed.
   void apply(std::string& text, MatchScratch& scratch, bool& at_start) const;
 
  private:
   using Step = std::function<void(std::string& text, MatchScratch& scratch, bool& at_start)>;
   void add(Node node);
 
-  std::vector<Step> steps_;  ///< sequences unrolled
+  std::vector<Step> steps_;  ///< sequences flattened
 };
 
-/// A pattern as Split and Replace have it: {"String": ...} or {"Regex": ...}.
+/// A pattern of Split or Replace: {"String": ...} or {"Regex": ...}.
 Pattern parse_pattern(const Node& node);
 
 }  // namespace ram

@@ -1,5 +1,5 @@
-// PCRE2 behind Pattern: compiled once, by its JIT where there is one; stack grows on demand, and
-// the interpreter, whose memory is the heap, takes over where the stack ends.
+// PCRE2 behind Pattern: compiled once, by its JIT if available; the stack grows on demand, and
+// where it ends, the interpreter takes over, which uses the heap.
 #include "pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kJitStackStart = size_t{1} << 16;
 constexpr size_t kJitStackMost = size_t{1} << 28;  ///< reserved, taken only as far as it is used
 constexpr uint32_t kHeapKib = 1U << 20;
-// Of backtracking for one match: no pattern that a model comes with needs more.
+// Backtracking allowed for one match: no pattern of a known model needs more.
 constexpr size_t kLeastMatchLimit = 1000000;
 constexpr size_t kMostMatchLimit = 1000000000;
 constexpr size_t kMatchLimitPerByte = 1000;
@@ -84,7 +84,7 @@ Pattern Pattern::regex(std::string_view text, const std::string& where) {
   if (regex->code == nullptr) {
     char message[120] = "";
     pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
-    fail(Code::kUnsupported, "a pattern that PCRE2 does not take: {} ({})", message, where);
+    fail(Code::kUnsupported, "a pattern that PCRE2 does not accept: {} ({})", message, where);
   }
   regex->jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
   Pattern pattern;
@@ -165,9 +165,9 @@ void Pattern::regex_segments(std::string_view text, MatchScratch& scratch,
   for (size_t from = 0; from <= text.size() && match(from);) {
     const size_t start = ends[0];
     const size_t end = ends[1];
-    if (start > end) break;  // \K in a lookahead; to_pcre2 lets none through
+    if (start > end) break;  // \K in a lookahead; to_pcre2 rejects it
     if (start == end && any && seen == end) {
-      // An empty match right after the last one is none.
+      // An empty match right after the previous match does not count.
       from += from < text.size() ? utf8_length(text[from]) : 1;
       continue;
     }

@@ -1,5 +1,5 @@
 // What splits and replaces: a literal, a regular expression or a predicate over characters; and the
-// five things that a split does with its matches.
+// five ways in which a split treats its matches.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace ram {
 
-/// What one thread needs to run steps; made once for each call of encode or decode.
+/// What one thread needs to run steps; one per call of encode or decode.
 class MatchScratch {
  public:
   explicit MatchScratch(Growth allowed);
@@ -41,13 +41,13 @@ using SegmentFn = std::function<void(Segment)>;
 class Pattern {
  public:
   static Pattern literal(std::string text);
-  /// @throws Error{kUnsupported, kCorrupt} as to_pcre2, or PCRE2 does not take it.
+  /// @throws Error{kUnsupported, kCorrupt} as to_pcre2, or PCRE2 does not accept it.
   static Pattern regex(std::string_view text, const std::string& where);
   static Pattern characters(bool (*predicate)(char32_t));
   static Pattern character(char32_t c);
 
-  /// Cuts text into matches and what is between them, in order; empty matches included.
-  /// @throws Error{kUnsupported} the pattern backtracks beyond all bounds.
+  /// Splits text into matches and the stretches between them, in order; empty matches included.
+  /// @throws Error{kUnsupported} the pattern backtracks beyond the limit.
   void segments(std::string_view text, MatchScratch& scratch, const SegmentFn& visit) const;
 
  private:

@@ -1,4 +1,4 @@
-// Patterns against what Oniguruma makes of them (tests/vectors/tokenizer/patterns), and splits.
+// Patterns against Oniguruma's results (tests/vectors/tokenizer/patterns), and splits.
 #include "pattern.h"
 
 #include <filesystem>
@@ -86,7 +86,7 @@ TEST(Split, DoesTheFiveThingsWithMatches) {
 }
 
 TEST(Split, ALineThatNoJitStackHoldsIsMatchedAllTheSame) {
-  // Every round of the group is kept for backtracking.
+  // Every iteration of the group is kept for backtracking.
   const Pattern nested = Pattern::regex(R"((?:a|b)*c|(?:(a)|(b))+)", "test");
   EXPECT_THAT(pieces(nested, std::string(300000, 'a'), SplitBehavior::kIsolated),
               ElementsAre(std::string(300000, 'a')));

@@ -1,4 +1,4 @@
-// Only templates for one text are read; what is said about pairs of texts is not.
+// Only templates for one text are read; those for pairs of texts are ignored.
 #include "post_processor.h"
 
 #include <limits>
@@ -9,14 +9,14 @@ namespace ram {
 namespace {
 
 constexpr std::string_view kHandled =
-    "handled are Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing";
+    "supported: Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing";
 
 constexpr size_t kMostAround = 1024;  ///< ids before a text, and after it; real files have 4
 
 TokenId checked_id(const Json& value, const Node& node) {
   if (!value.is_number_integer() || value.get<int64_t>() < 0 ||
       value.get<int64_t>() > std::numeric_limits<TokenId>::max()) {
-    node.corrupt("an id that is no whole number from 0 to 2147483647");
+    node.corrupt("an id that is not a whole number from 0 to 2147483647");
   }
   return value.get<TokenId>();
 }
@@ -41,7 +41,7 @@ Surroundings parse_template(const Node& node) {
         side.push_back(checked_id(id, node));
         if (side.size() > kMostAround) {
           node.unsupported("a template with more ids than any real file has",
-                           fmt::format("at most {} on each side are", kMostAround));
+                           fmt::format("at most {} on each side are supported", kMostAround));
         }
       }
     } else {
@@ -49,7 +49,8 @@ Surroundings parse_template(const Node& node) {
     }
   }
   if (texts != 1) {
-    node.unsupported(fmt::format("a template with the text {} times", texts), "once is");
+    node.unsupported(fmt::format("a template with the text {} times", texts),
+                     "it must appear once");
   }
   return out;
 }
@@ -69,7 +70,7 @@ void add(Node node, Surroundings& out, bool& found) {
     for (const Json& inner : node.list("processors")) add(Node(inner, node.where()), out, found);
     return;
   }
-  if (type == "ByteLevel") return;  // only offsets, which nobody asks for here
+  if (type == "ByteLevel") return;  // only offsets, which are not used here
   Surroundings one;
   if (type == "TemplateProcessing") {
     one = parse_template(node);
@@ -78,7 +79,7 @@ void add(Node node, Surroundings& out, bool& found) {
   } else {
     node.unsupported("post_processor " + shown(type), kHandled);
   }
-  if (found) node.unsupported("a second post-processor that adds ids", "one is");
+  if (found) node.unsupported("a second post-processor that adds ids", "only one is supported");
   found = true;
   out = std::move(one);
 }

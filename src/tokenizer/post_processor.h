@@ -1,4 +1,4 @@
-// The file's "post_processor": which ids stand before and after a text.
+// The file's "post_processor": the ids before and after a text.
 #pragma once
 
 #include <vector>
@@ -14,7 +14,7 @@ struct Surroundings {
   std::vector<TokenId> suffix;
 };
 
-/// @throws Error{kCorrupt}; {kUnsupported} one that is not handled, or a template that does not
+/// @throws Error{kCorrupt}; {kUnsupported} an unknown post-processor, or a template that does not
 /// have the text exactly once.
 Surroundings parse_post_processor(const Node& node);
 

@@ -1,4 +1,4 @@
-// One closure for each pre-tokenizer; each hands its pieces on to the next at once.
+// One closure per pre-tokenizer; each passes its pieces to the next immediately.
 #include "pre_tokenizer.h"
 
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace ram {
 namespace {
 
 constexpr std::string_view kHandled =
-    "handled are Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, "
+    "supported: Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, "
     "WhitespaceSplit, CharDelimiterSplit, BertPreTokenizer, FixedLength";
 
 constexpr std::string_view kByteLevelPattern =
@@ -141,7 +141,8 @@ void PreTokenizer::add(Node node) {
     add_split(Pattern::characters(is_whitespace), false, SplitBehavior::kRemoved);
     add_split(Pattern::characters(is_punctuation), false, SplitBehavior::kIsolated);
   } else if (type == "Whitespace") {
-    // \w+|[^\w\s]+: runs of words and runs of what is neither word nor space.
+    // \w+|[^\w\s]+: runs of word characters, and runs of characters that are neither word nor
+    // space.
     add_split(Pattern::characters(is_whitespace), false, SplitBehavior::kRemoved);
     add_split(Pattern::characters(is_word), false, SplitBehavior::kContiguous);
   } else if (type == "FixedLength") {

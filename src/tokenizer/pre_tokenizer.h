@@ -1,4 +1,4 @@
-// The file's "pre_tokenizer": cuts normalized text into the pieces that merges stay within.
+// The file's "pre_tokenizer": splits normalized text into pieces; merges stay within a piece.
 #pragma once
 
 #include <functional>
@@ -15,12 +15,12 @@ class PreTokenizer {
  public:
   using PieceFn = std::function<void(std::string_view piece)>;
 
-  /// @throws Error{kCorrupt}; {kUnsupported} a pre-tokenizer that is not handled.
+  /// @throws Error{kCorrupt}; {kUnsupported} a pre-tokenizer that is not supported.
   static PreTokenizer parse(const Node& node);
 
-  /// Calls visit for each piece, in order. Pieces go through all steps one by one, so that no list
-  /// of them is kept.
-  /// @param at_start the text begins where the whole input does.
+  /// Calls visit for each piece, in order. Each piece goes through all steps before the next one,
+  /// so no list of them is kept.
+  /// @param at_start the text begins where the whole input begins.
   void pieces(std::string_view text, bool at_start, MatchScratch& scratch,
               const PieceFn& visit) const;
 
@@ -34,7 +34,7 @@ class PreTokenizer {
   void run(size_t step, std::string_view text, bool at_start, MatchScratch& scratch,
            const PieceFn& visit) const;
 
-  std::vector<Step> steps_;  ///< sequences unrolled; each is a level of run's recursion
+  std::vector<Step> steps_;  ///< sequences flattened; each is a level of run's recursion
 };
 
 }  // namespace ram

@@ -1,4 +1,4 @@
-// What Oniguruma's sets mean in Unicode, spelled so that no set depends on PCRE2's own \s and \w.
+// Unicode meaning of Oniguruma's sets, spelled so that none depends on PCRE2's own \s and \w.
 #include "regex_class.h"
 
 #include <array>
@@ -14,7 +14,7 @@ constexpr std::string_view kSpace =
     R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})"
                                    R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
-// Outside of brackets \w matches these too: Oniguruma has a table of its own for Latin-1 there.
+// Outside of brackets \w matches these too: Oniguruma has a separate table for Latin-1 there.
 constexpr std::string_view kWordLatin1 = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 constexpr std::string_view kHex = "0-9a-fA-F";
 
@@ -171,7 +171,7 @@ CharacterSet property_set(std::string_view name, Place place, const std::string&
       plain[0] = static_cast<char>(plain[0] - 32);
       set.items = "\\p{" + plain + "}";
     } else {
-      set.items = "\\p{sc:" + script + "}";  // a script that PCRE2 does not know is refused by it
+      set.items = "\\p{sc:" + script + "}";  // PCRE2 rejects a script that it does not know
     }
   }
   return negated ? set.complement() : set;

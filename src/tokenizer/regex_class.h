@@ -1,4 +1,4 @@
-// Sets of characters in patterns: what stands between brackets, and the escapes that mean a set.
+// Sets of characters in patterns: bracket expressions, and the escapes that denote a set.
 #pragma once
 
 #include <optional>
@@ -8,8 +8,8 @@
 
 namespace ram {
 
-/// A set of characters as PCRE2 text: a union of what may stand between brackets, and of
-/// expressions that match one character each (for what brackets of PCRE2 cannot hold).
+/// A set of characters as PCRE2 text: a union of bracket items, and of expressions that match one
+/// character each (for what PCRE2's brackets cannot express).
 struct CharacterSet {
   std::string items;
   std::vector<std::string> others;
@@ -21,14 +21,14 @@ struct CharacterSet {
   CharacterSet intersection(const CharacterSet& other) const;
 };
 
-/// Where a set is named: by itself, between brackets, or between [: and :].
+/// Where a set is named: outside of brackets, in brackets, or between [: and :].
 enum class Place { kOutside, kBrackets, kPosix };
 
 /// @return the set of \d \s \w \h (or the complement for a capital letter); nothing for others.
 std::optional<CharacterSet> escape_set(char letter, Place place);
 
 /// @return the set of \p{name}; case, spaces, '_' and '-' do not matter; "^" in front negates.
-/// @throws Error{kUnsupported} a name with other than letters and digits.
+/// @throws Error{kUnsupported} the name has other characters than letters and digits.
 CharacterSet property_set(std::string_view name, Place place, const std::string& where);
 
 /// "\x{...}".

@@ -1,5 +1,5 @@
-// One pass over the pattern that writes PCRE2's spelling as it goes; only the last atom's place is
-// remembered, for quantifiers that Ruby reads otherwise.
+// One pass over the pattern that writes PCRE2's spelling as it goes; only the last atom's position
+// is remembered, for quantifiers that Ruby interprets differently.
 #include "regex_syntax.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace ram {
 namespace {
 
 constexpr int kMostNesting = 100;
-constexpr int kMostNumber = 100000;  ///< of repetitions, as Oniguruma has it
+constexpr int kMostNumber = 100000;  ///< of repetitions, as in Oniguruma
 constexpr size_t kNoAtom = std::string::npos;
 constexpr char32_t kMostCode = 0x10FFFF;
 
@@ -35,7 +35,7 @@ class Translator {
     fail(Code::kCorrupt, "a pattern with {} at its byte {} ({})", what, at_, where_);
   }
   [[noreturn]] void unsupported(std::string_view what) const {
-    fail(Code::kUnsupported, "a pattern with {} at its byte {}: not handled here ({})", what, at_,
+    fail(Code::kUnsupported, "a pattern with {} at its byte {}: not supported ({})", what, at_,
          where_);
   }
 
@@ -61,14 +61,14 @@ class Translator {
   void alternatives(int depth) {
     if (depth > kMostNesting) unsupported("groups nested this deep");
     size_t atom = kNoAtom;  // where in out_ the last atom begins
-    int open = 0;           // groups of our own, for options that hold to the end
+    int open = 0;           // groups opened here, for options that last to the end
     while (more() && !next_is(")")) {
       const size_t start = out_.size();
       if (take("|")) {
         out_ += '|';
         atom = kNoAtom;
       } else if (quantifier(atom)) {
-        // The quantified atom may be quantified again.
+        // A quantified atom may be quantified again.
       } else if (take("(")) {
         if (group(depth)) {
           ++open;
@@ -97,7 +97,7 @@ class Translator {
     append_utf8(code, out_);
   }
 
-  /// After '('. @return whether it was an option that holds to the end of the group around it.
+  /// After '('. @return whether it was an option that lasts to the end of the enclosing group.
   bool group(int depth) {
     if (take("?#")) {
       const size_t end = in_.find(')', at_);
@@ -160,7 +160,7 @@ class Translator {
     return false;
   }
 
-  /// @return the number that is next, at most kMostNumber + 1; nothing if there is none.
+  /// @return the next number, at most kMostNumber + 1; nothing if there is none.
   std::optional<int> number() {
     const size_t start = at_;
     int value = 0;
@@ -171,7 +171,7 @@ class Translator {
     return value;
   }
 
-  /// @return whether a quantifier stood here; a '{' that begins none is a literal.
+  /// @return whether there was a quantifier here; a '{' that begins none is a literal.
   bool quantifier(size_t atom) {
     const size_t back = at_;
     std::string text;
@@ -197,7 +197,7 @@ class Translator {
       return false;
     }
     if (atom == kNoAtom) corrupt("a quantifier of nothing");
-    // Ruby: no possessive intervals, and {n}? is optional, not lazy.
+    // Ruby: no possessive intervals, and {n}? means optional, not lazy.
     if (!exact && take("?")) {
       text += '?';
     } else if (!interval && take("+")) {
@@ -241,7 +241,7 @@ class Translator {
     }
   }
 
-  /// After '\': \d and the like, \p{...}. Takes nothing if it is something else.
+  /// After '\': \d and the like, \p{...}. Consumes nothing if it is something else.
   std::optional<CharacterSet> set_escape(Place place) {
     const char c = in_[at_];
     if (std::optional<CharacterSet> set = escape_set(c, place)) {
@@ -287,7 +287,7 @@ class Translator {
     }
     if (take("u")) return hex(4, true);
     if (!more()) corrupt("a '\\' at the end");
-    if (in_[at_] >= '0' && in_[at_] <= '7') {  // octal; back references have been seen to
+    if (in_[at_] >= '0' && in_[at_] <= '7') {  // octal; back references were handled before
       char32_t code = 0;
       for (int i = 0; i < 3 && more() && in_[at_] >= '0' && in_[at_] <= '7'; ++i) {
         code = code * 8 + static_cast<char32_t>(in_[at_++] - '0');

@@ -11,7 +11,7 @@
 namespace ram {
 namespace {
 
-// A list of lists of numbers, of which there may be many.
+// A list of lists of numbers; it may be long.
 constexpr JsonLimits kLimits = {.bytes = kMostIdBytes, .depth = 2, .values = int64_t{1} << 26};
 
 }  // namespace
@@ -26,11 +26,11 @@ std::vector<std::vector<TokenId>> parse_id_rows(std::string_view json, const std
   for (const auto& list : document) {
     std::vector<TokenId>& row = rows.emplace_back();
     if (!list.is_array() || list.empty()) {
-      fail(Code::kCorrupt, "{}: sequence {} is no list of token ids", file, rows.size() - 1);
+      fail(Code::kCorrupt, "{}: sequence {} is not a list of token ids", file, rows.size() - 1);
     }
     for (const auto& id : list) {
       if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > INT32_MAX) {
-        fail(Code::kCorrupt, "{}: sequence {} holds {}, which is no token id", file,
+        fail(Code::kCorrupt, "{}: sequence {} holds {}, which is not a token id", file,
              rows.size() - 1, json_shown(id));
       }
       row.push_back(id.get<int32_t>());
@@ -58,7 +58,7 @@ std::vector<TokenId> parse_id_words(std::string_view text, const Tokenizer& toke
         if (c < 0x20 || c > 0x7E) c = '?';
       }
       fail(Code::kCorrupt,
-           "'{}' is no id of this tokenizer: use numbers from 0 to {} (stdin, id {})", shown,
+           "'{}' is not an id of this tokenizer: use numbers from 0 to {} (stdin, id {})", shown,
            tokenizer.id_end() - 1, ids.size() + 1);
     }
     ids.push_back(id);

@@ -1,5 +1,5 @@
-// The pipeline: added tokens, normalizer, added tokens that are normalized, pre-tokenizer, merges,
-// and what surrounds a text; and the way back.
+// The pipeline: added tokens, normalizer, normalized added tokens, pre-tokenizer, merges, prefix
+// and suffix; and decoding.
 #include "ram/tokenizer.h"
 
 #include <algorithm>
@@ -24,10 +24,11 @@
 namespace ram {
 namespace {
 
-// Twice and four times the largest that are known: what is no tokenizer is not read to its end.
+// Two and four times the largest known values: a file that is not a tokenizer is not read to its
+// end.
 // @source Gemma 3's tokenizer.json: 33 MB, 2.1 million values
 constexpr JsonLimits kLimits = {.bytes = int64_t{64} << 20, .values = int64_t{1} << 23};
-// A character has at most four bytes; more are only held where U+FFFD follows U+FFFD.
+// A character has at most four bytes; more ids are held back only where U+FFFD follows U+FFFD.
 constexpr size_t kMostHeldIds = 64;
 
 }  // namespace
@@ -55,13 +56,13 @@ Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& file) {
-  // Large: where the parts below find no memory, it must go without taking any.
+  // Large: it must be freed without an allocation if the parts below run out of memory.
   const JsonTree tree(parse_json(json, file, kLimits));
   const Json& document = *tree;
   const Node root(document, file);
-  if (!document.is_object()) root.corrupt("no JSON object");
+  if (!document.is_object()) root.corrupt("not a JSON object");
   if (const auto version = root.optional_text("version"); version && *version != "1.0") {
-    root.unsupported("version " + shown(*version), "handled is 1.0");
+    root.unsupported("version " + shown(*version), "only 1.0 is");
   }
   auto parts = std::make_unique<Parts>(Parts{.bpe = Bpe::parse(root.at("model")),
                                              .normalizer = {},
@@ -203,7 +204,7 @@ std::string TextStream::finish() {
   return rest;
 }
 
-// What comes first may be decoded otherwise than what follows (a space that is stripped), so the
+// The first token may be decoded differently from the following ones (a space is stripped), so the
 // ids of the last text shown are kept as context.
 std::string TextStream::take(bool all) {
   const std::string text = tokenizer_.decode(ids_, skip_special_);

@@ -1,4 +1,4 @@
-// The whole way from text to ids and back, against what `tokenizers` made of the same texts
+// From text to ids and back, against the results of `tokenizers` for the same texts
 // (tests/vectors/tokenizer), and properties that hold for any tokenizer.
 #include "ram/tokenizer.h"
 
@@ -79,7 +79,7 @@ TEST(Tokenizer, StreamedTextIsTheDecodedTextAndNeverHalfACharacter) {
     const Tokenizer mine = Tokenizer::parse(document["tokenizer"].get<std::string>(), kind);
     const bool has_decoder = kind.find("bert") == std::string::npos && kind != "whitespace" &&
                              kind != "prefix" && kind != "suffix";
-    if (!has_decoder) continue;  // joined by spaces: nothing is known before the next token
+    if (!has_decoder) continue;  // joined by spaces: nothing can be shown before the next token
     for (const nlohmann::json& one : document["cases"]) {
       const std::vector<TokenId> ids = one["special"];
       const std::string whole = mine.decode(ids, false);
@@ -93,7 +93,7 @@ TEST(Tokenizer, StreamedTextIsTheDecodedTextAndNeverHalfACharacter) {
 }
 
 TEST(Tokenizer, ByteLevelTextComesBackAsItWas) {
-  // Bytes of the model's own: all 256, so that nothing is lost.
+  // The model's own byte tokens: all 256, so that nothing is lost.
   const Tokenizer mine = Tokenizer::open(kDemo);
   std::mt19937 random(1);
   for (int round = 0; round < 200; ++round) {
@@ -132,7 +132,7 @@ TEST(Tokenizer, EveryIdHasATokenAndItsTokenHasTheId) {
 }
 
 TEST(Tokenizer, AMillionCharactersInOneLineTakeNoLongerThanTheirShare) {
-  // Quadratic work would take hours, and a stack as deep as the line would end the test.
+  // Quadratic work would take hours, and recursion as deep as the line would crash the test.
   const Tokenizer demo = Tokenizer::open(kDemo);
   const Tokenizer o200k = tokenizer("o200k");
   const Tokenizer llama = tokenizer("llama2");
@@ -140,14 +140,14 @@ TEST(Tokenizer, AMillionCharactersInOneLineTakeNoLongerThanTheirShare) {
     SCOPED_TRACE(unit);
     std::string text;
     while (text.size() < (unit == "a" || unit == " " ? 1000000 : 30000)) text += unit;
-    // Not EXPECT_EQ, which would work out the difference of two such texts.
+    // Not EXPECT_EQ, which would compute the difference of two such texts.
     EXPECT_TRUE(demo.decode(demo.encode(text, Specials::kNone), false) == text);
     EXPECT_LE(llama.encode(text, Specials::kNone).size(), text.size() + 2);
     EXPECT_LE(o200k.encode(text, Specials::kNone).size(), text.size());
   }
 }
 
-/// The rule as it is stated, without any of the means to be fast.
+/// The rule as specified, without any optimization.
 std::vector<std::string> merged(std::vector<std::string> symbols, const nlohmann::json& merges) {
   std::map<std::pair<std::string, std::string>, size_t> ranks;
   for (const nlohmann::json& merge : merges) ranks.try_emplace({merge[0], merge[1]}, ranks.size());
@@ -167,8 +167,8 @@ std::vector<std::string> merged(std::vector<std::string> symbols, const nlohmann
 }
 
 TEST(Tokenizer, PiecesOfAnyLengthAreMergedByTheRule) {
-  // Nothing cuts the text before: few symbols, many of them in a heap, cuts between words that no
-  // token spans, and what is remembered of words must all give what the rule gives.
+  // No pre-tokenizer splits the text: few symbols, many symbols in a heap, splits between words
+  // that no token spans, and cached words must all give the result of the rule.
   const nlohmann::json document =
       nlohmann::json::parse(vectors("llama2")["tokenizer"].get<std::string>());
   const Tokenizer mine = tokenizer("llama2");

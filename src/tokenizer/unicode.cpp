@@ -1,4 +1,4 @@
-// Rules over utf8proc's categories, with what differs from it by table or by name.
+// Rules over utf8proc's categories, with exceptions by table or by name.
 #include "unicode.h"
 
 #include <algorithm>
@@ -43,7 +43,7 @@ bool is_ascii_alphanumeric(char32_t c) {
   return is_within(c, '0', '9') || is_within(c, 'A', 'Z') || is_within(c, 'a', 'z');
 }
 
-/// Canonical order: marks between two starters by their class, equal ones as they were.
+/// Canonical order: marks between two starters sorted by their class, stable.
 void order_marks(std::vector<utf8proc_int32_t>& codes) {
   const auto rank = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
   for (size_t i = 0; i < codes.size();) {
@@ -104,7 +104,7 @@ bool is_numeric(char32_t c) {
 
 bool is_punctuation(char32_t c) {
   if (c < 0x80) return is_within(c, '!', '~') && !is_ascii_alphanumeric(c);
-  if (c == 0x166D || c == 0x111C9) return true;  // were punctuation
+  if (c == 0x166D || c == 0x111C9) return true;  // formerly punctuation
   const utf8proc_category_t kind = category(c);
   return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO &&
          find_range(kNotPunctuation, c) == nullptr;
@@ -113,7 +113,8 @@ bool is_punctuation(char32_t c) {
 bool is_word(char32_t c) {
   if (c < 0x80) return is_ascii_alphanumeric(c) || c == '_';
   const utf8proc_category_t kind = category(c);
-  // Letters in circles and squares are alphabetic though they are symbols; the joiners are words'.
+  // Letters in circles and squares are alphabetic although they are symbols; the joiners count as
+  // word characters.
   return is_letter(kind) || is_mark(kind) || kind == UTF8PROC_CATEGORY_ND ||
          kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_PC ||
          is_within(c, 0x200C, 0x200D) || is_within(c, 0x24B6, 0x24E9) ||
@@ -131,7 +132,7 @@ void append_lower(char32_t c, std::string& out) {
   if (c < 0x80) {
     out += static_cast<char>(is_within(c, 'A', 'Z') ? c + 32 : c);
   } else if (c == 0x130) {
-    out += "i\xCC\x87";  // the one character whose lower case has two
+    out += "i\xCC\x87";  // the only character whose lower case has two characters
   } else if (const CodeRange* changed = find_range(kNewLower, c); changed != nullptr) {
     append_utf8(changed->value, out);
   } else {
@@ -145,13 +146,13 @@ std::string normalized(std::string_view text, NormalForm form) {
   std::vector<utf8proc_int32_t> codes;
   const auto is_ascii = [&](size_t i) { return static_cast<unsigned char>(text[i]) < 0x80; };
   for (size_t i = 0; i < text.size();) {
-    // ASCII changes only by what follows it.
+    // ASCII changes only because of what follows it.
     size_t plain = i;
     while (plain < text.size() && is_ascii(plain)) ++plain;
     if (plain < text.size() && plain > i) --plain;
     out.append(text.substr(i, plain - i));
     i = plain;
-    // Nothing moves or composes across two ASCII characters, nor across an inert one.
+    // Nothing is reordered or composed across two ASCII characters, nor across an inert one.
     size_t end = i;
     size_t next = i;
     while (end < text.size()) {
@@ -182,7 +183,7 @@ std::string_view with_stand_ins(std::string_view text,
   bool copied = false;
   const uint32_t first = kStandIn.front().first;
   for (size_t i = 0; i < text.size();) {
-    // All of them have three bytes or four.
+    // All of them have three or four bytes.
     if (static_cast<unsigned char>(text[i]) < 0xE0) {
       ++i;
       continue;

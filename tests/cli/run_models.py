@@ -52,7 +52,7 @@ class RunModels(harness.ProgramTest):
         bad = {
             "": "not valid JSON",
             "[" * 200_000: "nested deeper than 2 levels",
-            "[[1, 99999999999999999999]]": "99999999999999999999, which is no token id",
+            "[[1, 99999999999999999999]]": "99999999999999999999, which is not a token id",
             "[]": "list of lists",
             "[[]]": "sequence 0",
             "[[1, 2], [3]]": "one length",

@@ -130,7 +130,7 @@ class Sources(harness.ProgramTest):
         (self.model / "tokenizer.json").write_bytes(b"{{{")
         self.assertEqual(self.ram("inspect", "model").status, 0)
         ran = self.fit()
-        self.assertIn("generation_config.json is passed over", ran.err)
+        self.assertIn("generation_config.json is ignored", ran.err)
         self.assertEqual((self.folder / "out/tokenizer.json").read_bytes(), b"{{{")
 
     def test_a_tokenizer_larger_than_memory_ends_nothing(self):

@@ -140,7 +140,7 @@ class Tasks(harness.ProgramTest):
                 (CORRUPT, "no question", ("--task", "choice", "--data", empty)),
                 (MISSING, "no such file", ("--task", "choice", "--data", self.folder / "none")),
                 (MISSING, "load_dataset", ("--task", "mmlu", "--data", self.folder)),
-                (USAGE, "there are arc_challenge", ("--task", "mmul", "--data", SMALL)),
+                (USAGE, "available: arc_challenge", ("--task", "mmul", "--data", SMALL)),
                 (USAGE, "named twice", ("--task", "mmlu,mmlu", "--data", SMALL)),
                 (USAGE, "--limit 0", ("--task", "mmlu", "--data", SMALL, "--limit", "0")),
                 (USAGE, "--limit x", ("--task", "mmlu", "--data", SMALL, "--limit", "x"))):

@@ -32,8 +32,9 @@ std::vector<bool> configured_expert_layers(const Keys& keys, int64_t layers,
   return sparse;
 }
 
-// @source transformers 5.23, models/*/configuration_*.py, `__post_init__`, and where modeling_*.py
-// make their masks: of all that follows
+// Source of everything below:
+// @source transformers 5.23, models/*/configuration_*.py, `__post_init__`, and modeling_*.py, where
+// masks are made
 
 std::vector<int64_t> windows_everywhere(const Keys& keys, int64_t layers, const std::string&) {
   std::vector<int64_t> windows = none(layers);
@@ -53,7 +54,7 @@ std::vector<int64_t> windows_by_layer(const Keys& keys, int64_t layers, const st
   const bool used = keys.boolean("use_sliding_window", false);
   const Json* types = keys.find("layer_types");
   if (types != nullptr && (!types->is_array() || types->size() != windows.size())) {
-    fail(Code::kCorrupt, "layer_types is no list of {} layers ({})", layers, file);
+    fail(Code::kCorrupt, "layer_types is not a list of {} layers ({})", layers, file);
   }
   const Json* window = used ? keys.find("sliding_window") : nullptr;
   const int64_t max_window_layers =
@@ -72,7 +73,7 @@ std::vector<int64_t> windows_by_layer(const Keys& keys, int64_t layers, const st
     if (!slides) continue;
     if (window == nullptr) {
       fail(Code::kCorrupt,
-           "layer_types has sliding_attention, and use_sliding_window and sliding_window give no "
+           "layer_types has sliding_attention, but use_sliding_window and sliding_window give no "
            "window ({})",
            file);
     }

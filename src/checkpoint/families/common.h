@@ -1,5 +1,5 @@
-// What several families have in common: blocks of modules, and rules of config.json. Names of
-// modules are mlx_lm's, names of tensors the files'.
+// Shared by several families: blocks of modules, and rules of config.json. Names of modules are
+// mlx_lm's, names of tensors the files'.
 //
 // @source mlx_lm 0.32, models/{llama,qwen2,qwen3,qwen3_moe,qwen2_moe,mixtral}.py: modules,
 // `sanitize`, `quant_predicate`; transformers 5.23, models/*/configuration_*.py (defaults) and
@@ -43,7 +43,7 @@ inline constexpr std::array kPostNorm = {
               .cols = Dim::kHidden},
 };
 
-/// Grouped-query attention; `qkv` and `out` say when the projections carry biases.
+/// Grouped-query attention; `qkv` and `out` say which projections have biases.
 constexpr std::array<ModuleRow, 4> attention(Bias qkv, Bias out) {
   return {{
       {.module = "model.layers.{l}.self_attn.q_proj",
@@ -109,7 +109,7 @@ inline constexpr auto kMlp = dense_mlp(Bias::kNever, When::kAlways);
 inline constexpr auto kMlpOfDenseLayers = dense_mlp(Bias::kNever, When::kDenseLayer);
 
 /// The router of a layer's experts.
-/// @param uniform_rule what mlx_lm.convert -q gives it; nothing: the common format.
+/// @param uniform_rule the format that mlx_lm.convert -q gives it; nothing: the common format.
 constexpr std::array<ModuleRow, 1> router(std::optional<AffineFormat> uniform_rule = std::nullopt) {
   return {{{.module = "model.layers.{l}.mlp.gate",
             .role = Role::kRouter,
@@ -124,7 +124,7 @@ inline constexpr std::array kStacked = {Step{StepKind::kSlice}};
 inline constexpr std::array kFirstOfPacked = {Step{StepKind::kSlice}, Step{StepKind::kFirstHalf}};
 inline constexpr std::array kSecondOfPacked = {Step{StepKind::kSlice}, Step{StepKind::kSecondHalf}};
 
-// Experts one by one as on the hub, packed as transformers 5 may save them, or stacked as
+// Separate experts as on the hub, packed as transformers 5 may save them, or stacked as
 // mlx_lm.convert without -q writes them.
 inline constexpr std::array<Source, 3> kGateSources = {{
     {"model.layers.{l}.mlp.experts.{e}.gate_proj.weight"},
@@ -170,21 +170,21 @@ inline constexpr std::array kExperts = {
 inline constexpr std::array kBefore = {ModuleRows(kEmbedding)};
 inline constexpr std::array kAfter = {ModuleRows(kFinal)};
 
-/// Experts in the layers that decoder_sparse_step and mlp_only_layers say.
-/// @throws Error{kCorrupt} they are absurd.
+/// Experts in the layers given by decoder_sparse_step and mlp_only_layers.
+/// @throws Error{kCorrupt} these are absurd.
 std::vector<bool> configured_expert_layers(const Keys& keys, int64_t layers,
                                            const std::string& file);
 
-/// A window in all layers, if sliding_window is there.
+/// A window in all layers, if sliding_window exists.
 std::vector<int64_t> windows_everywhere(const Keys& keys, int64_t layers, const std::string& file);
 
 /// The same, if use_sliding_window.
 std::vector<int64_t> windows_if_used(const Keys& keys, int64_t layers, const std::string& file);
 
-/// Which layers slide where layer_types does not say.
+/// Which layers slide if layer_types does not say.
 using SlidesFn = bool (*)(int64_t layer, int64_t max_window_layers);
 
-/// A window in the layers that layer_types says, else in those of `slides`, if use_sliding_window.
+/// A window in the layers that layer_types names, else in those of `slides`, if use_sliding_window.
 /// @throws Error{kCorrupt} no window, or layer_types of another length; {kUnsupported} another kind
 /// of attention in layer_types.
 std::vector<int64_t> windows_by_layer(const Keys& keys, int64_t layers, const std::string& file,
@@ -194,10 +194,10 @@ std::vector<int64_t> windows_by_layer(const Keys& keys, int64_t layers, const st
 std::vector<int64_t> windows_of_later_layers(const Keys& keys, int64_t layers,
                                              const std::string& file);
 
-/// Of mlx_lm's llama model, which makes a layer for each entry of layer_types, looks for one of
+/// For mlx_lm's llama model, which makes a layer for each entry of layer_types, looks for one of
 /// full attention and lets the others slide: leaves layer_types out unless `fits` says that
 /// transformers computes the same.
-/// @param fits of the entries that are full_attention, and of all layers.
+/// @param fits given the number of full_attention entries and of all layers.
 void settle_layer_types(std::string_view model_type, bool (*fits)(int64_t full, int64_t layers),
                         nlohmann::json& spelled, std::vector<std::string>& notes,
                         const std::string& file);

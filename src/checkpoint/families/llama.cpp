@@ -1,4 +1,4 @@
-// Llama: biases where config.json asks for them.
+// Llama: biases where config.json requests them.
 #include "families.h"
 #include "families/common.h"
 
@@ -10,7 +10,7 @@ constexpr auto kBiasedMlp = dense_mlp(Bias::kIfMlpBias, When::kAlways);
 constexpr std::array kLayer = {ModuleRows(kInputNorm), ModuleRows(kAttentionWithBiases),
                                ModuleRows(kPostNorm), ModuleRows(kBiasedMlp)};
 
-// transformers' llama knows no layer_types: all layers see everything.
+// transformers' llama ignores layer_types: all layers see everything.
 void settle(nlohmann::json& spelled, std::vector<std::string>& notes, const std::string& file) {
   settle_layer_types(
       "llama", [](int64_t full, int64_t layers) { return full == layers; }, spelled, notes, file);

@@ -1,4 +1,4 @@
-// Mistral, which is mlx_lm's llama model without biases, and whose layers all slide.
+// Mistral: mlx_lm's llama model without biases, and all layers slide.
 #include "families.h"
 #include "families/common.h"
 
@@ -8,7 +8,7 @@ namespace {
 constexpr std::array kLayer = {ModuleRows(kInputNorm), ModuleRows(kPlainAttention),
                                ModuleRows(kPostNorm), ModuleRows(kMlp)};
 
-// transformers' mistral lets all layers slide, whatever layer_types says.
+// In transformers' mistral all layers slide, regardless of layer_types.
 void settle(nlohmann::json& spelled, std::vector<std::string>& notes, const std::string& file) {
   settle_layer_types(
       "mistral", [](int64_t full, int64_t) { return full == 0; }, spelled, notes, file);

@@ -1,11 +1,11 @@
-// Mixtral: experts in every layer, under names of its own.
+// Mixtral: experts in every layer, under different names.
 #include "families.h"
 #include "families/common.h"
 
 namespace ram {
 namespace {
 
-// Mixtral's block has a name of its own, except in what transformers 5 packs.
+// Mixtral's block has its own name, except in files packed by transformers 5.
 constexpr std::array<Source, 2> kRouterSources = {{
     {"model.layers.{l}.block_sparse_moe.gate.weight"},
     {"model.layers.{l}.mlp.gate.weight"},
@@ -59,7 +59,7 @@ std::vector<bool> expert_layers(const Keys&, int64_t layers, const std::string&)
   return std::vector<bool>(static_cast<size_t>(layers), true);
 }
 
-/// @source mlx_lm 0.32.2, models/mixtral.py: its positions know the theta alone
+/// @source mlx_lm 0.32.2, models/mixtral.py: its rotary embedding uses only the theta
 void settle(nlohmann::json& spelled, std::vector<std::string>& notes, const std::string&) {
   if (spelled["rope_scaling"].is_null()) return;
   notes.emplace_back(

@@ -9,8 +9,7 @@ namespace {
 
 constexpr auto kRouter = router();
 
-// The gate in front of the shared expert decides as a router does: one wrong row, every token feels
-// it.
+// The gate of the shared expert matters as a router does: one wrong row affects every token.
 constexpr std::array kSharedExpert = {
     ModuleRow{.module = "model.layers.{l}.mlp.shared_expert.gate_proj",
               .role = Role::kSharedExpert,

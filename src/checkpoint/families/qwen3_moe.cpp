@@ -1,4 +1,4 @@
-// Qwen3 with experts in the layers that config.json says.
+// Qwen3 with experts in the layers given by config.json.
 #include "families.h"
 #include "families/common.h"
 

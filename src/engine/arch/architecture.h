@@ -1,6 +1,6 @@
-// The architectures' forward passes: what happens in a layer, cut into stages between which weights
-// come and go. A new architecture is a file in this folder and a row in architectures.cpp; a family
-// that differs by its configuration alone is a row.
+// The architectures' forward passes: the work of a layer, split into stages between which weights
+// are loaded and evicted. A new architecture is a file in this folder and a row in
+// architectures.cpp; a family that differs only in its configuration is a row.
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ namespace ram {
 struct Sequence {
   Tensor hidden;
   int64_t position = 0;            ///< of its first token
-  SequenceState* state = nullptr;  ///< or null: nothing is kept of it
-  /// Not empty: each row of `hidden` is the only token of a sequence of its own, all of them at
+  SequenceState* state = nullptr;  ///< or null: nothing of it is kept
+  /// If not empty, each row of `hidden` is the only token of a separate sequence, all of them at
   /// `position`, and these are their states.
   std::vector<SequenceState*> abreast;
   // Between the stages of one layer:
@@ -28,19 +28,19 @@ struct Sequence {
   Routing routing;
 };
 
-/// A piece of a layer: the matrices that it needs at hand, and what it does to one sequence. Stages
-/// of one layer run in order; within a stage, sequences run in any order, or at a time.
+/// A piece of a layer: the matrices that must be loaded for it, and what it does to one sequence.
+/// Stages of one layer run in order; within a stage, sequences run in any order or concurrently.
 struct Stage {
   std::vector<WeightSlice> weights;
   std::function<void(Backend& backend, Sequence& sequence)> run;
 };
 
-/// What stages are made from.
+/// What stages are built from.
 struct LayerContext {
   const Checkpoint& checkpoint;
   const ModelConfig& config;
   int layer = 0;
-  /// Experts whose matrices should be at hand at a time, at most.
+  /// Upper bound on the number of experts whose matrices are loaded at a time.
   int experts_at_once = 1;
 
   const LayerConfig& own() const { return config.layer(layer); }
@@ -50,7 +50,7 @@ struct LayerContext {
 
 using LayerStagesFn = std::vector<Stage> (*)(const LayerContext& context);
 
-/// @return how a layer of this model_type is computed. @pre a model_type of the families' table.
+/// @return how a layer of this model_type is computed. @pre a model_type in the families' table.
 LayerStagesFn layer_stages_of(std::string_view model_type);
 
 }  // namespace ram

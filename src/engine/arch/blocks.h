@@ -1,4 +1,4 @@
-// The blocks that architectures share: each returns the stages that it takes.
+// The blocks that architectures share: each returns its stages.
 #pragma once
 
 #include <vector>
@@ -15,12 +15,12 @@ Stage attention_stage(const LayerContext& context);
 /// hidden += down_proj(silu(gate_proj) * up_proj) of the normed hidden state.
 Stage dense_mlp_stage(const LayerContext& context);
 
-/// hidden += the weighted sum of each token's experts, of the normed hidden state; and of
+/// hidden += the weighted sum of each token's experts, of the normed hidden state; plus
 /// <block>.shared_expert times sigmoid of <block>.shared_expert_gate where the layer has one.
 /// @param block the module that holds router (gate) and stacked projections (switch_mlp), as "mlp".
 std::vector<Stage> expert_stages(const LayerContext& context, const char* block);
 
-/// The architectures, one file for those that differ by their configuration alone.
+/// The architectures, one file for those that differ only in their configuration.
 std::vector<Stage> llama_stages(const LayerContext& context);
 std::vector<Stage> qwen_moe_stages(const LayerContext& context);
 std::vector<Stage> mixtral_stages(const LayerContext& context);

@@ -1,7 +1,7 @@
-// Llama and the families that differ from it by their configuration alone: grouped-query attention
-// and a dense SwiGLU block. Mistral has a window on the keys that a query sees, Qwen2 biases on
-// queries, keys and values and perhaps a window from some layer on, Qwen3 a norm on each head of
-// queries and keys.
+// Llama and the families that differ from it only in their configuration: grouped-query attention
+// and a dense SwiGLU block. Mistral has a window on the keys that a query sees; Qwen2 has biases on
+// queries, keys and values and optionally a window from some layer on; Qwen3 has a norm on each
+// head of queries and keys.
 // @source transformers 5.23, models/{llama,mistral,qwen2,qwen3}/modeling_*.py
 #include "arch/blocks.h"
 

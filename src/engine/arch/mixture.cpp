@@ -1,7 +1,7 @@
-// Llama's attention, and experts in the place of the dense block. Qwen3-MoE has dense blocks in
-// some layers and norms heads as Qwen3 does, Qwen2-MoE has biases as Qwen2 does and one expert that
-// all tokens share behind a gate. Mixtral's block has another name; its softmax over the chosen
-// experts' logits is the renormalised softmax over all.
+// Llama's attention, with experts instead of the dense block. Qwen3-MoE has dense blocks in some
+// layers and norms heads as Qwen3 does; Qwen2-MoE has biases as Qwen2 does and one gated expert
+// that all tokens share. Mixtral's block has another name; its softmax over the chosen experts'
+// logits equals the renormalised softmax over all.
 // @source transformers 5.23, models/{qwen3_moe,qwen2_moe,mixtral}/modeling_*.py
 #include "arch/blocks.h"
 

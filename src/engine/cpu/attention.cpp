@@ -1,5 +1,5 @@
-// Causal attention over blocks of queries: scores by a product, softmax, and the mix of values by
-// another product, one key-value head and one block of queries to a task.
+// Causal attention over blocks of queries: scores by a product, softmax, and the weighted sum of
+// values by another product; a task is one head and one block of queries.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -32,8 +32,8 @@ struct Attention {
   }
 };
 
-/// Keys and values of all heads as products want them: for each head keys [count, key_dim] and
-/// values transposed, [value_dim, count].
+/// Keys and values of all heads in the layout of the products: for each head keys [count, key_dim]
+/// and values transposed, [value_dim, count].
 struct TiledHeads {
   TiledHeads(const AttentionSpec& spec, int64_t count_in, BufferPool& buffers)
       : count(count_in),
@@ -65,8 +65,8 @@ struct TiledHeads {
   std::shared_ptr<std::byte> values;
 };
 
-/// Softmax over the keys that a query sees, of scores whose first stands for key `base`; zero for
-/// the others.
+/// Softmax over the keys that a query sees; the first score belongs to key `base`; zero for the
+/// others.
 void soften(const Attention& attention, int64_t query, int64_t base, float* scores, int64_t count) {
   const int64_t from = attention.first_key(query) - base;
   const int64_t to = query + 1 - base;
@@ -174,7 +174,7 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
     threads_.run(spec.kv_heads, [&](int64_t head, int) { heads.tile(attention, head); });
     const int64_t blocks = ceil_div(q.rows, kQueryBlock);
     threads_.run(spec.heads * blocks, [&](int64_t task, int) {
-      // The longest first, so that threads end together.
+      // The longest first, so that threads finish together.
       const int64_t block = blocks - 1 - task / spec.heads;
       const int64_t first = block * kQueryBlock;
       const int64_t count = std::min(kQueryBlock, q.rows - first);

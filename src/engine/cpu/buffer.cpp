@@ -11,8 +11,8 @@ namespace ram {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
-// Large buffers begin at a large page and ask for such pages: reading through them is a fifth
-// faster (measured), small ones cost a walk of the page table every 64 lines.
+// Large buffers are aligned to large pages and request them: reading through such a buffer is a
+// fifth faster (measured); with small pages every 64 lines cost a page-table walk.
 constexpr int64_t kLargePage = int64_t{2} << 20;
 
 std::byte* allocate(int64_t bytes) {
@@ -20,7 +20,7 @@ std::byte* allocate(int64_t bytes) {
   if (bytes < 2 * kLargePage) return static_cast<std::byte*>(::operator new(size, kAlignment));
   void* data = ::operator new(size, std::align_val_t{kLargePage});
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  // Whole pages only: what follows is not touched for their sake.
+  // Whole pages only: memory past the buffer is not touched.
   (void)madvise(data, size / kLargePage * kLargePage, MADV_HUGEPAGE);
 #endif
   return static_cast<std::byte*>(data);
@@ -30,7 +30,7 @@ void release(std::byte* buffer, int64_t bytes) {
   ::operator delete(buffer, bytes < 2 * kLargePage ? kAlignment : std::align_val_t{kLargePage});
 }
 
-/// Sizes come in steps of at most an eighth, so that nearly equal asks share buffers.
+/// Sizes are rounded up by at most an eighth, so that nearly equal requests share buffers.
 int64_t size_class(int64_t bytes) {
   int64_t step = 4096;
   while (step * 16 < bytes) step *= 2;
@@ -58,7 +58,7 @@ std::shared_ptr<std::byte> BufferPool::take(int64_t bytes) {
     }
     used_bytes_ += size;
     most_used_bytes_ = std::max(most_used_bytes_, used_bytes_);
-    // Before the new one, so that both are never there together.
+    // Before the allocation, so that both never exist together.
     drop_idle(spare_bytes_ + most_used_bytes_ - used_bytes_);
   }
   if (buffer == nullptr) {
@@ -99,13 +99,13 @@ void BufferPool::drop_idle(int64_t at_most) noexcept {
 
 // The deleter of every buffer: it must not throw.
 void BufferPool::give_back(std::byte* buffer, int64_t bytes) noexcept {
-  // used + idle stays what it was: within the bound, or above it until the next take.
+  // used + idle is unchanged: within the bound, or above it until the next take.
   const std::lock_guard lock(mutex_);
   used_bytes_ -= bytes;
   try {
     free_[bytes].push_back(buffer);
     idle_bytes_ += bytes;
-  } catch (const std::bad_alloc&) {  // no room to remember it
+  } catch (const std::bad_alloc&) {  // no memory to list it
     release(buffer, bytes);
   }
 }

@@ -1,5 +1,5 @@
-// Aligned memory that is used again: a forward pass asks for the same sizes over and over, and
-// fresh pages cost as much as a small product does.
+// Aligned memory that is reused: a forward pass requests the same sizes repeatedly, and fresh pages
+// cost as much as a small product.
 #pragma once
 
 #include <cstddef>
@@ -14,18 +14,18 @@
 
 namespace ram {
 
-/// Hands out 64-byte aligned buffers, takes them back, and hands them out again. What it holds, in
-/// use and idle, is at most keep_idle more than the most that was ever in use at one time. Safe to
-/// use from several threads; outlives its buffers by being shared.
+/// Hands out 64-byte aligned buffers, takes them back, and reuses them. It holds, in use and idle,
+/// at most keep_idle more than the peak that was in use at one time. Safe to use from several
+/// threads; kept alive by its buffers.
 class BufferPool : public std::enable_shared_from_this<BufferPool> {
  public:
   ~BufferPool();
   /// @return at least `bytes` bytes, not initialised; returned to the pool by the last owner.
-  /// @throws std::bad_alloc and the account is as before.
+  /// @throws std::bad_alloc; the account is unchanged.
   std::shared_ptr<std::byte> take(int64_t bytes);
-  /// Buffers that nobody uses while the most are in use are kept up to so many bytes, the most that
-  /// was ever asked for: the steps of a layer want other sizes each, and clearing pages costs as
-  /// much as a small product does.
+  /// Keeps up to this many bytes of unused buffers even at the peak of use; the largest value
+  /// passed so far counts. The steps of a layer need different sizes, and clearing pages costs as
+  /// much as a small product.
   void keep_idle(int64_t bytes);
 
   struct Account {

@@ -11,7 +11,7 @@
 namespace ram {
 namespace {
 
-#if !RAM_SANITIZED  // there, a request that cannot be met ends the program
+#if !RAM_SANITIZED  // there, an allocation that fails ends the program
 TEST(BufferPool, KeepsItsAccountsWhereMemoryIsRefused) {
   const auto pool = std::make_shared<BufferPool>();
   const auto held = pool->take(1000);

@@ -16,8 +16,8 @@ constexpr int64_t kStoredBlockBytes = 128 << 10;
 
 struct CpuStorage : Storage {
   float* data = nullptr;
-  std::shared_ptr<std::byte> owner;  // null where the memory is the matrix's
-  Matrix matrix;                     // that was uploaded
+  std::shared_ptr<std::byte> owner;  // null where `matrix` owns the memory
+  Matrix matrix;                     // as uploaded
 };
 
 }  // namespace
@@ -60,7 +60,7 @@ void CpuBackend::grow(SequenceState& state, int64_t tokens, int64_t held) {
 
 void CpuBackend::begin_pass(const PassRows& rows, int64_t positions) {
   rope_.ensure(positions);
-  if (rows.most == idle_length_) return;  // decoding asks at every token
+  if (rows.most == idle_length_) return;  // decoding calls this for every token
   idle_length_ = rows.most;
   buffers_->keep_idle(options_.threads * memory_.scratch(rows.most).idle_bytes);
 }

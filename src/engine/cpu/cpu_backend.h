@@ -1,5 +1,5 @@
-// The backend on the CPU: oneDNN for products, Highway for the rest, work cut by shapes alone and
-// spread over a pool of threads.
+// The backend on the CPU: oneDNN for products, Highway for the rest; work is split by shapes alone
+// and spread over a thread pool.
 #pragma once
 
 #include <algorithm>
@@ -92,7 +92,7 @@ class CpuBackend : public Backend {
   int64_t rows_at_once(int64_t length) const override { return memory_.rows_at_once(length); }
   int64_t usable_bytes() const override { return memory_.usable_bytes(); }
 
-  /// What tensors, states and weights take their memory from.
+  /// The source of memory for tensors, states and weights.
   const BufferPool& buffers() const { return *buffers_; }
 
  private:
@@ -101,11 +101,11 @@ class CpuBackend : public Backend {
     int part = 0;
     int64_t begin = 0;
     int64_t count = 0;
-    const int32_t* positions = nullptr;  // as LinearInput's
+    const int32_t* positions = nullptr;  // as in LinearInput
   };
 
-  /// How the weights are at hand that this many rows are multiplied with. Packed ones give a row
-  /// the same bits whatever rows are beside it.
+  /// The form of the weights for products of this many rows. With packed weights a row gets the
+  /// same bits regardless of the other rows.
   Form form_for(int64_t rows) const {
     return rows <= kFewRows && !rows_apart_ ? Form::kStored : Form::kPacked;
   }
@@ -119,18 +119,18 @@ class CpuBackend : public Backend {
                 const Tensor& y);
   void multiply_stored(const Tensor& x, int unit, std::span<const Block> blocks, const Tensor& y);
   Tensor gated(const Tensor& x, int gate, int up, std::span<const Block> blocks, Form form);
-  /// Gates while the two products of a block and a panel are in the cache.
+  /// Applies the gate while the two products of a block and a panel are in the cache.
   void multiply_gated(const Tensor& x, int gate, int up, std::span<const Block> blocks,
                       const Tensor& y);
   std::vector<Product> packed_products(const Tensor& x, const std::byte* narrowed, int unit,
                                        std::span<const Block> blocks, const Tensor& y) const;
-  /// x as bf16 where products want it, else null.
+  /// x as bf16 where products use it, else null.
   std::shared_ptr<std::byte> narrow(const Tensor& x);
-  /// @return whether the product is wanted.
+  /// @return whether the product is needed.
   bool show(const Tensor& x, int unit, std::span<const Block> blocks);
   static void clear(const Tensor& x);
 
-  // Elements below which handing work to another thread costs more than doing it.
+  // Below this many elements, handing work to another thread costs more than doing it.
   static constexpr int64_t kLeastElements = 32768;
 
   /// Calls task(first, count, worker) for pieces of `rows` rows of `cols` elements.
@@ -151,11 +151,11 @@ class CpuBackend : public Backend {
   RopeTables rope_;
   WeightStore weights_;
   CpuMemory memory_;
-  int64_t idle_length_ = -1;  // of rows, that the pool of buffers keeps room for
+  int64_t idle_length_ = -1;  // of rows, for which the buffer pool keeps room
   const InputObserver* observe_ = nullptr;
   int64_t row_ = 0;
-  std::vector<int> until_;  // of these, what was not seen yet
-  bool seen_ = false;       // all that watch() was to wait for
+  std::vector<int> until_;  // units of these that were not seen yet
+  bool seen_ = false;       // all that watch() waits for
   bool rows_apart_ = false;
 };
 

@@ -1,4 +1,4 @@
-// The CPU's operations by themselves, beside plain loops, and what it keeps of a sequence.
+// The CPU's operations alone, against plain loops, and its state of a sequence.
 #include "cpu/cpu_backend.h"
 
 #include <algorithm>
@@ -23,9 +23,9 @@ namespace {
 using testing::TempFolder;
 using testing::TinyModel;
 
-/// A backend for a tiny model, with all that outlives it.
+/// A backend for a tiny model, with everything that must outlive it.
 struct Opened {
-  /// @param change what the model's config says otherwise than its files.
+  /// @param change edits the model's config after it is read.
   explicit Opened(const TinyModel& spec = {},
                   const std::function<void(ModelConfig& config)>& change = {}) {
     testing::write_tiny_model(folder.path(), spec);
@@ -61,7 +61,7 @@ TEST(MakeBackend, NamesThoseThatThereAre) {
     FAIL() << "was made";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Code::kUsage);
-    EXPECT_EQ(std::string(error.what()), "backend abacus: there is cpu");
+    EXPECT_EQ(std::string(error.what()), "no backend abacus; available: cpu");
   }
 }
 
@@ -88,7 +88,7 @@ TEST(CpuBackend, CopiesWhatOthersShare) {
   EXPECT_EQ(std::count(of_pool.data(), of_pool.data() + 24, 0.0F), 24);
 }
 
-// Each token's experts add up in increasing order, whatever ranges they come in.
+// Each token's experts are added in increasing order, in whatever ranges they are processed.
 TEST(CpuBackend, CombinesWhatEachTokensExpertsGave) {
   Opened opened;
   constexpr int64_t kTokens = 300;
@@ -99,7 +99,7 @@ TEST(CpuBackend, CombinesWhatEachTokensExpertsGave) {
   const Tensor scores = backend.upload(random_matrix(kTokens, kExperts, 2));
   const Tensor x = backend.upload(random_matrix(kTokens, kCols, 3));
   const Routing routing = backend.route(scores, spec);
-  // Of each token and expert its weight, 0 where it is not chosen.
+  // The weight per token and expert, 0 where it is not chosen.
   std::vector<float> weights(kTokens * kExperts);
   const CpuRouting& own = cpu_routing(routing);
   for (int64_t expert = 0; expert < kExperts; ++expert) {
@@ -133,7 +133,7 @@ TEST(CpuBackend, CombinesWhatEachTokensExpertsGave) {
     }
     const std::vector<float> found = values_of(sum);
     for (size_t i = 0; i < expected.size(); ++i) {
-      // Where vectors have no fused multiplication and addition, by one rounding.
+      // Without fused multiply-add in vectors, results differ by one rounding.
       ASSERT_NEAR(found[i], expected[i], 1e-6) << step << " " << i;
     }
   }
@@ -153,7 +153,7 @@ TEST(CpuBackend, AStateTakesTheBytesThatItNames) {
       const int64_t taken = opened.backend->buffers().account().used_bytes - empty;
       const int64_t named = state->fixed_bytes() + tokens * state->bytes_per_token();
       EXPECT_GE(taken, named) << tokens;
-      // Buffers come in sizes an eighth apart.
+      // Buffer sizes are up to an eighth apart.
       EXPECT_LE(taken, named + named / 8) << tokens;
     }
   }
@@ -288,7 +288,7 @@ TEST_P(CpuAttention, GoesOnFromAState) {
   }
 }
 
-// A layer's own angles, and the dimensions of a head that they turn.
+// Each layer's own angles, and the dimensions of a head that they rotate.
 TEST(CpuBackend, TurnsThePartOfAHeadThatTheLayerNames) {
   TinyModel model;
   model.layers = 3;

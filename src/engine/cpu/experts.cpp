@@ -1,4 +1,4 @@
-// Experts: which token goes where, and the way there and back.
+// Experts: routing, gathering rows by expert, and adding them back.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

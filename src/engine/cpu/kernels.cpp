@@ -6,7 +6,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/kernels.cpp"
-// foreach_target comes first.
+// foreach_target must come first.
 // clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
@@ -20,7 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F = hn::ScalableTag<float>;
 using VF = hn::Vec<F>;
 
-/// Applies a function of vectors to x, the last ones through a padded copy.
+/// Applies a function of vectors to x; the remainder goes through a padded copy.
 template <typename Function>
 HWY_INLINE void for_each_vector(float* HWY_RESTRICT x, int64_t count, const Function& function) {
   const F f;
@@ -35,7 +35,7 @@ HWY_INLINE void for_each_vector(float* HWY_RESTRICT x, int64_t count, const Func
   }
 }
 
-/// Loads y[i..] as for_each_vector hands out x: padded at the end.
+/// Loads y[i..] in the way for_each_vector passes x: padded at the end.
 struct Padded {
   const float* data;
   int64_t count;

@@ -1,5 +1,5 @@
-// The element-wise arithmetic of a forward pass, by vectors (Highway), each on one thread. All
-// float32; lengths need not be multiples of a vector. Sums run in a fixed order.
+// The element-wise arithmetic of a forward pass, in vectors (Highway), each function on one thread.
+// All float32; lengths need not be multiples of a vector. Sums are added in a fixed order.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,10 @@ void add_scaled_row(float* x, const float* y, float scale, int64_t count);
 /// x *= scale.
 void scale_row(float* x, float scale, int64_t count);
 
-/// Rounded to bf16, to nearest, ties to even; still float32.
+/// Rounds to bf16, to nearest, ties to even; still stored as float32.
 void round_row_to_bf16(float* x, int64_t count);
 
-/// The upper halves of floats that are bf16 numbers already.
+/// The upper halves of floats that are already bf16 values.
 void narrow_row_to_bf16(const float* x, int64_t count, uint16_t* out);
 
 /// @return the index of the first value that is NaN or infinite, or -1.

@@ -1,4 +1,4 @@
-// Each kernel against the same in double by plain loops, at every length around a vector's.
+// Each kernel against plain loops in double, at every length around a vector's.
 #include "cpu/kernels.h"
 
 #include <algorithm>
@@ -84,7 +84,7 @@ TEST(Kernels, GateIsSiluTimesUpAndKeepsItsEnds) {
   at_each_length([](int64_t count, const std::string& target) {
     auto gate = values_of(count, 4);
     const auto up = values_of(count, 5);
-    gate[0] = -100;  // exp overflows nothing
+    gate[0] = -100;  // exp does not overflow
     std::vector<double> expected;
     for (size_t i = 0; i < gate.size(); ++i) {
       expected.push_back(double{gate[i]} / (1 + std::exp(-double{gate[i]})) * up[i]);
@@ -142,7 +142,7 @@ TEST(Kernels, SumsAndScalings) {
 TEST(Kernels, RoundingToBf16IsThatOfTheStoredFormat) {
   at_each_length([](int64_t count, const std::string& target) {
     auto x = values_of(count, 9);
-    x[0] = 1.00390625F;  // a tie, which goes to the even neighbour
+    x[0] = 1.00390625F;  // a tie, rounded to even
     std::vector<uint16_t> expected(x.size());
     from_f32(x.data(), DType::kBF16, count, reinterpret_cast<std::byte*>(expected.data()));
     std::vector<float> rounded(x.size());

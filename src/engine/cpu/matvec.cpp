@@ -1,10 +1,10 @@
-// A group's codes times x are summed as they are; scale and bias are applied once a group:
+// A group's codes times x are summed undecoded; scale and bias are applied once per group:
 // sum (scale q + bias) x = scale sum q x + bias sum x.
 //
-// A code is not moved to the bottom of its lane: it is masked where it stands, which makes it an
-// integer q 2^p, and x was divided by 2^p beforehand. So a weight costs a mask, a conversion and a
-// multiplication, whatever its width. For that x is arranged once as the lanes meet it, and each of
-// the rows uses it again.
+// A code is not shifted to the bottom of its lane: it is masked in place, which makes it an integer
+// q 2^p, and x was divided by 2^p beforehand. So a weight costs a mask, a conversion and a
+// multiplication at any width. To do this, x is rearranged once into lane order, and all rows reuse
+// it.
 #include "cpu/matvec.h"
 
 #include <algorithm>
@@ -60,8 +60,8 @@ using U8 = hn::Repartition<uint8_t, F>;
 using VF = hn::Vec<F>;
 using VU = hn::Vec<U32>;
 constexpr int64_t kWidth = static_cast<int64_t>(hn::MaxLanes(F()));
-// Bytes that are asked for ahead of their use: a core that unpacks does not reach as far by itself,
-// and the processor's own read-ahead ends with a page. Measured with AVX2 and AVX-512
+// Prefetch distance in bytes: a core that unpacks codes does not reach as far ahead by itself, and
+// the hardware prefetcher stops at a page boundary. Measured with AVX2 and AVX-512
 // (docs/performance.md).
 #if HWY_TARGET == HWY_AVX2
 constexpr int64_t kAhead = 1024;
@@ -120,9 +120,9 @@ HWY_INLINE float dense_row(const std::byte* HWY_RESTRICT row, const float* HWY_R
   return sum;
 }
 
-/// How codes lie in a vector's lanes of 32 bits, `kCodes` consecutive ones in each. Codes whose
-/// width divides 32 fill the words they are stored in; of the others a lane gets the three bytes
-/// that hold its codes, of which 128 bits take `kChunk` bytes.
+/// Position of codes in a vector's lanes of 32 bits, `kCodes` consecutive ones in each. Codes whose
+/// width divides 32 fill the words they are stored in; for the other widths a lane gets the three
+/// bytes that hold its codes, and 128 bits take `kChunk` bytes.
 template <int kBits>
 struct Lanes {
   static constexpr bool kWords = 32 % kBits == 0;
@@ -135,7 +135,7 @@ struct Lanes {
   static constexpr int position(int lane, int k) {
     return kWords ? k * kBits : lane * kCodes * kBits % 8 + k * kBits;
   }
-  /// A code at the top of a lane is shifted down; others are used where they are.
+  /// A code at the top of a lane is shifted down; others are used in place.
   static constexpr bool at_top(int k) { return position(0, k) + kBits == 32; }
 
   alignas(64) std::array<uint8_t, 64> bytes{};
@@ -251,7 +251,7 @@ HWY_INLINE VF widen_groups(DType dtype, const std::byte* HWY_RESTRICT scales,
 }
 
 /// Sum of scale q x by lanes over a row whose groups have fewer than kWidth lanes.
-/// @param spread which of the groups of a vector a lane belongs to.
+/// @param spread to which of the vector's groups each lane belongs.
 template <int kBits, class Indices>
 HWY_INLINE VF sum_narrow_groups(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT x,
                                 const float* HWY_RESTRICT scales, int64_t blocks, int64_t groups,
@@ -303,7 +303,7 @@ void encoded_rows(const StoredMatrix& matrix, const float* HWY_RESTRICT x, int64
   const int64_t code_bytes = matrix.cols * kBits / 8;
   const int64_t scale_bytes = groups * (matrix.dtype == DType::kF32 ? 4 : 2);
   const float* sums = x + blocks * L::kBlock;
-  // Zero for the groups that the last block has beyond the row.
+  // Zero for the groups of the last block that lie past the row.
   std::vector<float> scales(static_cast<size_t>(blocks * L::kBlock / group + kWidth));
   HWY_ALIGN int32_t which[kWidth];
   for (int64_t i = 0; i < kWidth; ++i) which[i] = static_cast<int32_t>(i / lanes);
@@ -321,8 +321,8 @@ void encoded_rows(const StoredMatrix& matrix, const float* HWY_RESTRICT x, int64
   }
 }
 
-/// x in the order in which the lanes meet it, divided by what its codes are multiplied by.
-/// @return what follows.
+/// x in lane order, divided by the factors of its codes.
+/// @return the end of the output.
 template <int kBits>
 float* arrange(const float* HWY_RESTRICT x, int64_t cols, float* HWY_RESTRICT out) {
   using L = Lanes<kBits>;

@@ -1,5 +1,5 @@
-// Products of few rows with weights as they are stored: bounded by reading the weights, so nothing
-// is unpacked to memory.
+// Products of few rows with weights in their stored form: bounded by reading the weights, so
+// nothing is unpacked to memory.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 
 namespace ram {
 
-/// A matrix as stored. `weights` holds its elements (dense), or codes, scales and biases follow the
-/// layout of affine_encode.
+/// A matrix in stored form. `weights` holds its elements (dense), or codes; scales and biases
+/// follow the layout of affine_encode.
 /// @pre every array is readable for kSlackBytes past its end.
 struct StoredMatrix {
   std::optional<AffineFormat> format;
@@ -24,7 +24,7 @@ struct StoredMatrix {
   const std::byte* biases = nullptr;
 };
 
-/// Floats of an arranged input, at most.
+/// Upper bound on the floats of an arranged input.
 int64_t arranged_floats(const AffineFormat& format, int64_t cols);
 
 /// Brings x into the order in which the products with matrices of this format use it, once for all
@@ -33,7 +33,7 @@ int64_t arranged_floats(const AffineFormat& format, int64_t cols);
 void arrange_input(const AffineFormat& format, int64_t cols, const float* x, float* out);
 
 /// y[i] = sum over j of W[first + i, j] x[j] for `count` rows of W, on one thread.
-/// @param x arranged by arrange_input for W's format; as it is for a dense matrix.
+/// @param x arranged by arrange_input for W's format; unchanged for a dense matrix.
 /// @cost  one read of those rows.
 void stored_matvec(const StoredMatrix& matrix, const float* x, int64_t first, int64_t count,
                    float* y);

@@ -28,7 +28,7 @@ std::vector<double> products_of(const std::vector<float>& w, const std::vector<f
   return y;
 }
 
-// What lies past the ends is NaN as float and must not show.
+// Bytes past the ends are NaN as floats and must not affect results.
 std::vector<std::byte> with_slack(int64_t bytes) {
   return std::vector<std::byte>(static_cast<size_t>(bytes + kSlackBytes), std::byte{0xFF});
 }

@@ -12,13 +12,13 @@
 namespace ram {
 namespace {
 
-// The program with oneDNN's code, which models side by side have but once.
+// The program with oneDNN's code, shared by all models of the process.
 constexpr int64_t kProgramBytes = int64_t{72} << 20;
-// And the tables of units and of rotary angles.
+// Plus the tables of units and of rotary angles.
 constexpr int64_t kBaseBytes = kProgramBytes + (int64_t{24} << 20);
-// Packing a panel takes it as float32 and as stored, and blocks of logits are as large.
+// Packing a panel takes it as float32 and as stored; blocks of logits are as large.
 constexpr int64_t kPackingBytes = int64_t{40} << 20;
-// Experts' weights that come at a time, where not all are kept.
+// Experts' weights loaded at a time, where not all are kept.
 constexpr int64_t kExpertBytes = int64_t{64} << 20;
 
 int64_t resolve_memory(const EngineOptions& options) {
@@ -121,7 +121,7 @@ bool CpuMemory::make_room(int64_t length, bool stored) {
   room_made_ = true;
   room_length_ = std::max(room_length_, length);
   room_stored_ = room_stored_ || stored;
-  // Packed ones go first: where rows are few, it is the others that every token takes.
+  // Packed ones go first: where rows are few, every token uses the stored ones.
   for (const Form form : {Form::kPacked, Form::kStored}) {
     const bool keeps_stored = room_stored_ && weights_.keeps(Form::kStored);
     const int64_t needed = pass_bytes(room_length_) + row_bytes(room_length_) +

@@ -1,5 +1,5 @@
-// What passes take in memory on the CPU, and what of it EngineOptions::memory_bytes leaves for
-// weights that are kept and for rows.
+// Memory that passes take on the CPU, and how much of EngineOptions::memory_bytes is left for kept
+// weights and for rows.
 #pragma once
 
 #include <cstdint>
@@ -24,18 +24,18 @@ class CpuMemory {
   void set_steps(StepWeights steps) { steps_ = std::move(steps); }
   int experts_at_once() const;
 
-  /// As Backend's. @param stored some products take weights as stored.
+  /// As in Backend. @param stored some products use weights in stored form.
   bool make_room(int64_t length, bool stored);
 
-  /// What one worker takes beside the weights for a sequence of `length` tokens: the buffers of
-  /// each step of a layer, kept for the next layer.
+  /// Memory per worker, beside the weights, for a sequence of `length` tokens: the buffers of each
+  /// step of a layer, kept for the next layer.
   struct Scratch {
     int64_t bytes = 0;
-    int64_t idle_bytes = 0;  ///< of these, in use by no step while the largest one runs
+    int64_t idle_bytes = 0;  ///< of these, unused while the largest step runs
   };
   Scratch scratch(int64_t length) const;
 
-  /// Bytes of weights that a step of a layer or a piece of the head has at hand, at most.
+  /// Upper bound on the bytes of weights that a step of a layer or a piece of the head loads.
   int64_t step_bytes() const;
   int64_t pass_bytes(int64_t length) const;
   int64_t row_bytes(int64_t length) const;
@@ -49,9 +49,9 @@ class CpuMemory {
   const EngineOptions& options_;
   WeightStore& weights_;
   StepWeights steps_;
-  int64_t room_length_ = 0;  // of the longest rows that room was made for
+  int64_t room_length_ = 0;  // of the longest rows for which room was made
   bool room_stored_ = false;
-  bool room_made_ = true;  // false: steps change, and with them what a pass takes
+  bool room_made_ = true;  // false: steps will change, and with them the memory of a pass
 };
 
 }  // namespace ram

@@ -1,6 +1,6 @@
-// Packed layouts are whatever oneDNN prefers for a block of kRowBlock rows on this processor; the
+// Packed layouts are those that oneDNN prefers for a block of kRowBlock rows on this processor; the
 // primitives for fewer rows are made for the same layout. Every primitive runs with a scratchpad of
-// the calling thread's, which is what makes it safe to share.
+// the calling thread, which makes it safe to share.
 #include "cpu/products.h"
 
 #include <cstring>
@@ -31,30 +31,30 @@ const dnnl::engine& cpu() {
   return kEngine;
 }
 
-/// oneDNN (2.6 seen) does not look at all that it is given when it makes things: without memory it
-/// ends the program. So it is asked for before, by one thread at a time; what takes memory
-/// elsewhere meanwhile can still be in the way.
+/// oneDNN (2.6 seen) does not check all its allocations when it creates objects, and crashes
+/// without memory. So this probes for memory first, one thread at a time; allocations elsewhere can
+/// still interfere.
 /// @throws std::bad_alloc
 template <typename Make>
 auto made_with_memory(const Make& make) {
-  constexpr size_t kEnough = size_t{16} << 20;  // of code and tables, many times over
+  constexpr size_t kEnough = size_t{16} << 20;  // of code and tables, a large margin
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
-  // Of the system: the heap may have room that code cannot be in.
+  // From the system: the heap may have room that code cannot use.
   void* room = mmap(nullptr, kEnough, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
   if (room == MAP_FAILED) throw std::bad_alloc();
   munmap(room, kEnough);
   return make();
 }
 
-/// What oneDNN says of memory, as all else here says it.
+/// Turns oneDNN's memory errors into those used here.
 [[noreturn]] void fail_as(const dnnl::error& error) {
   if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
   throw error;
 }
 
-/// As use_one_openmp_thread, whose library ends the program too where a thread's first call finds
-/// no memory.
+/// As use_one_openmp_thread; the OpenMP library also ends the program if a thread's first call
+/// finds no memory.
 void prepare_thread() {
   thread_local const bool prepared = made_with_memory([] {
     use_one_openmp_thread();
@@ -68,7 +68,8 @@ dnnl::stream& this_stream() {
   return stream;
 }
 
-/// oneDNN 3 made descriptors' constructors take the engine and folded the operation's into it.
+/// oneDNN 3 made descriptors' constructors take the engine and folded the operation's descriptor
+/// into it.
 dnnl::matmul::primitive_desc matmul_desc(const Desc& x, const Desc& w, const Desc& y) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -88,8 +89,8 @@ bool processor_has_bf16() {
   return has(dnnl::cpu_isa::avx512_core_bf16);
 }
 
-/// Whether oneDNN has a layout of its own for float32 weights (AVX-512). Where it has none it
-/// multiplies plain matrices, whose rows fall on the same lines of the cache.
+/// Whether oneDNN has its own layout for float32 weights (AVX-512). Without one it multiplies plain
+/// matrices, whose rows map to the same cache lines.
 bool lays_out_weights() {
   use_one_openmp_thread();
   constexpr int64_t kSome = 512;
@@ -152,7 +153,7 @@ struct Products::State {
     return entry;
   }
 
-  /// Made once, and not by every thread for every matrix: it takes memory to make.
+  /// Made once, not by every thread for every matrix: creating it takes memory.
   std::shared_ptr<const Packer> packer(int64_t n, int64_t k, const dnnl::memory& from,
                                        const dnnl::memory& to) {
     const std::lock_guard lock(mutex);
@@ -171,7 +172,7 @@ struct Products::State {
 };
 
 Products::Products(Precision precision) try : state_(std::make_unique<State>()) {
-  // What DNNL_VERBOSE asks for would go to stdout, into what the program prints there.
+  // Output of DNNL_VERBOSE would go to stdout, into the program's own output.
   dnnl_set_verbose(0);
   state_->bf16 = precision == Precision::kBF16 && processor_has_bf16();
   state_->tiled = !state_->bf16 && !made_with_memory(lays_out_weights);
@@ -204,7 +205,8 @@ void Products::pack(const float* weights, int64_t n, int64_t k, std::byte* packe
     const std::lock_guard lock(state_->mutex);
     layout = state_->layout(n, k);
   }
-  // [n, k] row-major is [k, n] with the first axis fastest. oneDNN does not write through `from`.
+  // [n, k] row-major is [k, n] with the first axis contiguous. oneDNN does not write through
+  // `from`.
   dnnl::memory from(Desc({k, n}, Type::f32, Tag::ba), cpu(), const_cast<float*>(weights));
   dnnl::memory to(layout, cpu(), packed);
   const auto packer = state_->packer(n, k, from, to);
@@ -238,8 +240,8 @@ void Products::multiply(const Product& product) try {
   thread_local ThreadBuffer dense;
   const int64_t rows = padded_rows(product.rows);
   const auto entry = state_->entry(rows, product.n, product.k);
-  // oneDNN's fast products write rows without gaps only; where the output has some, or no room for
-  // the rows that fill the block up, they go by way of a block that the cache holds.
+  // oneDNN's fast products write only rows without gaps; where the output has gaps, or no room for
+  // the padding rows of the block, they go through a temporary block that fits the cache.
   const bool direct = product.y_stride == product.n;
   auto* out = product.y;
   if (!direct) {

@@ -1,6 +1,6 @@
 // Products with weights, which are packed once and then multiplied by blocks of rows, each product
-// on one thread: by oneDNN where it has a layout of its own for weights, else by tiles.h. Hides
-// oneDNN, its versions, its primitives and its own threads.
+// on one thread: by oneDNN where it has its own layout for weights, else by tiles.h. Hides oneDNN,
+// its versions, its primitives and its own threads.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@
 
 namespace ram {
 
-/// Rows of a block: products are cut at its multiples, so that what comes out depends on a row's
-/// place in its sequence only.
+/// Rows of a block: products are split at its multiples, so that a result depends only on the row's
+/// position in its sequence.
 inline constexpr int64_t kRowBlock = 256;
 
 /// y = x W^T for one packed [n, k] matrix W.
@@ -35,7 +35,7 @@ class Products {
   explicit Products(Precision precision);
   ~Products();
 
-  /// Whether x is taken as bf16: kBF16 on processors that multiply it themselves.
+  /// Whether x is taken as bf16: kBF16 on processors with bf16 multiplication.
   bool wants_bf16() const;
 
   /// Bytes of a packed [n, k] matrix.

@@ -34,7 +34,7 @@ struct Packed {
   std::shared_ptr<std::byte> bytes;
 };
 
-/// x [rows, k] times packed weights, in a matrix `extra` columns wider than it need be.
+/// x [rows, k] times packed weights, in an output matrix `extra` columns wider than necessary.
 std::vector<float> multiply(Products& products, const Packed& packed, const std::vector<float>& x,
                             int64_t rows, int64_t n, int64_t k, int64_t extra = 0) {
   std::vector<float> input(static_cast<size_t>(padded_rows(rows) * k));
@@ -119,7 +119,7 @@ TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
 }
 
 #if !RAM_SANITIZED && defined(__linux__)
-// oneDNN does not look at all that the system gives it: a small room for addresses must not end the
+// oneDNN does not check all its allocations: a small limit on address space must not crash the
 // program. @return 0: all is packed, 3: refused for memory.
 int pack_within(rlim_t room) {
   const int64_t sizes[] = {64, 96, 160, 256, 320, 33, 130, 72};

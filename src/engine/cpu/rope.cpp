@@ -1,5 +1,5 @@
 // @source transformers 5.23, modeling_rope_utils.py: frequencies are float32 there, and their
-// rounding is part of what a model computes; so it is here.
+// rounding is part of what a model computes; this does the same.
 #include "cpu/rope.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ std::vector<float> plain_frequencies(double theta, int64_t dim) {
   return frequencies;
 }
 
-/// Long waves are stretched, short ones are not, those between in part.
+/// Long waves are stretched, short ones are not, those between partly.
 /// @source transformers, `_compute_llama3_parameters`
 void scale_llama3(const RopeConfig& rope, std::vector<float>& frequencies) {
   const auto original = static_cast<double>(rope.original_max_positions);

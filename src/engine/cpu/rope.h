@@ -1,4 +1,4 @@
-// Angles of the rotary embedding, for every type of scaling that the engine computes.
+// Angles of the rotary embedding, for all supported types of scaling.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,16 @@
 
 namespace ram {
 
-/// Cosines and sines per position, times the attention factor, made as positions are asked for.
+/// Cosines and sines per position, times the attention factor, computed on demand.
 class RopeTable {
  public:
-  /// @param rotated dimensions of a head that it turns, even.
+  /// @param rotated how many dimensions of a head are rotated, even.
   /// @throws Error{kUnsupported} longrope.
   RopeTable(const RopeConfig& rope, int64_t rotated, int64_t max_positions);
 
-  /// Makes positions below `count` ready. Safe from several threads; pointers stay valid only until
-  /// the table next grows, so it is called before work is handed out.
-  /// @throws Error{kUnsupported} dynamic scaling beyond the positions that need none.
+  /// Makes positions below `count` ready. Safe from several threads; pointers are valid only until
+  /// the table next grows, so call it before work is handed out.
+  /// @throws Error{kUnsupported} dynamic scaling past the positions that need no scaling.
   void ensure(int64_t count);
 
   int64_t rotated() const { return 2 * half_; }
@@ -28,7 +28,7 @@ class RopeTable {
 
  private:
   RopeType type_;
-  int64_t half_;  // of what is rotated
+  int64_t half_;  // of the rotated dimensions
   int64_t max_positions_;
   float factor_ = 1;  // of cosines and sines
   std::vector<float> frequencies_;
@@ -38,13 +38,13 @@ class RopeTable {
   std::vector<float> sines_;
 };
 
-/// Those of a model's layers; layers that rotate alike share one.
+/// The tables of a model's layers; layers with equal settings share one.
 class RopeTables {
  public:
   /// @throws as RopeTable.
   explicit RopeTables(const ModelConfig& config);
 
-  /// RopeTable::ensure of all.
+  /// Calls RopeTable::ensure of all.
   void ensure(int64_t count);
   const RopeTable& of_layer(int layer) const {
     return *tables_[of_layer_.at(static_cast<size_t>(layer))];

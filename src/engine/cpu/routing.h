@@ -18,11 +18,11 @@ struct CpuRouting : Storage {
   std::vector<int32_t> token;  ///< per gathered row; -1 for an unused one
   std::vector<float> weight;   ///< per gathered row
   int64_t experts_per_token = 0;
-  /// The inverse order: of each token its gathered rows, increasing, and with them its experts.
+  /// The inverse order: for each token its gathered rows, increasing, and so its experts in order.
   std::vector<int32_t> places;
 };
 
-/// @pre `routing` is of the CPU's.
+/// @pre `routing` is the CPU's.
 inline const CpuRouting& cpu_routing(const Routing& routing) {
   return static_cast<const CpuRouting&>(*routing.storage);
 }

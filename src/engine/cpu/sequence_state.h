@@ -1,4 +1,4 @@
-// What the CPU keeps of a sequence: of each layer two arrays, keys and values of all heads.
+// The CPU's state of a sequence: for each layer two arrays, keys and values of all heads.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct KvCache {
 
 class CpuSequenceState : public SequenceState {
  public:
-  /// One that holds nothing.
+  /// An empty state.
   explicit CpuSequenceState(const ModelConfig& config);
 
   int64_t bytes_per_token() const override;
@@ -29,7 +29,7 @@ class CpuSequenceState : public SequenceState {
   std::vector<KvCache> layers_;
 };
 
-/// @pre `state` is of the CPU's.
+/// @pre `state` is the CPU's.
 inline CpuSequenceState& cpu_state(SequenceState& state) {
   return static_cast<CpuSequenceState&>(state);
 }

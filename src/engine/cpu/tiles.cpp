@@ -1,6 +1,6 @@
 // The usual blocking of a matrix product (Goto and van de Geijn, "Anatomy of high-performance
-// matrix multiplication", 2008): a tile of sums in registers, a strip of weights in the first
-// cache, a block of inputs in the second. Weights are arranged once and inputs for each product.
+// matrix multiplication", 2008): a tile of sums in registers, a strip of weights in the L1 cache, a
+// block of inputs in L2. Weights are arranged once and inputs for each product.
 #include "cpu/tiles.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/tiles.cpp"
-// foreach_target comes first.
+// foreach_target must come first.
 // clang-format off
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
@@ -35,8 +35,7 @@ constexpr int64_t kRows = 12;
 constexpr int64_t kRows = 6;
 #endif
 
-// Rows of a block of inputs: 256 KiB with kTileDepth columns, of the 512 KiB and more that a second
-// cache holds.
+// Rows of a block of inputs: 256 KiB with kTileDepth columns; an L2 cache has 512 KiB or more.
 constexpr int64_t kBlockRows = ceil_div(256, kRows) * kRows;
 
 HWY_INLINE int64_t strip_width() {
@@ -70,8 +69,8 @@ HWY_INLINE Sums none() {
   return {hn::Zero(F()), hn::Zero(F())};
 }
 
-/// One tile over `depth` columns: x [depth, kRows], w [depth, strip_width()]. Rows have names,
-/// since an array of them does not stay in registers.
+/// One tile over `depth` columns: x [depth, kRows], w [depth, strip_width()]. Rows are separate
+/// variables, since an array of them does not stay in registers.
 HWY_INLINE void multiply_tile(const float* HWY_RESTRICT x, const float* HWY_RESTRICT w,
                               int64_t depth, bool first, float* y, int64_t stride) {
   const F f;
@@ -125,7 +124,7 @@ HWY_INLINE void multiply_tile(const float* HWY_RESTRICT x, const float* HWY_REST
   }
 }
 
-/// The same where only `rows` rows and `cols` columns of y are there.
+/// The same where only `rows` rows and `cols` columns of y exist.
 HWY_NOINLINE void multiply_edge(const float* x, const float* w, int64_t depth, bool first,
                                 int64_t rows, int64_t cols, float* y, int64_t stride) {
   constexpr int64_t kWidth = 2 * hn::MaxLanes(F());
@@ -139,7 +138,7 @@ HWY_NOINLINE void multiply_edge(const float* x, const float* w, int64_t depth, b
   }
 }
 
-/// `rows` rows of `in`, `stride` apart, side by side: out[l * width + i] = in[i * stride + l], zero
+/// Transposes `rows` rows of `in`, `stride` apart: out[l * width + i] = in[i * stride + l], zero
 /// from i = rows on.
 HWY_INLINE void set_side_by_side(const float* in, int64_t stride, int64_t rows, int64_t depth,
                                  int64_t width, float* HWY_RESTRICT out) {
@@ -148,7 +147,7 @@ HWY_INLINE void set_side_by_side(const float* in, int64_t stride, int64_t rows, 
 #if HWY_TARGET != HWY_SCALAR
   const hn::FixedTag<float, 4> four;
   const int64_t fours = depth / 4 * 4;
-  // The last four overlap those before.
+  // The last four may overlap the previous ones.
   for (int64_t i = 0; rows >= 4 && i < rows; i += 4) {
     const int64_t row = std::min(i, rows - 4);
     const float* from = in + row * stride;
@@ -179,7 +178,7 @@ int64_t tiled_floats_vector(int64_t n, int64_t k) {
   return ceil_div(n, strip_width()) * strip_width() * k;
 }
 
-/// Strips of kTileDepth columns one after the other, those of the same columns together.
+/// Strips of kTileDepth columns one after another, those of the same columns together.
 void tile_weights_vector(const float* weights, int64_t row_stride, int64_t col_stride, int64_t n,
                          int64_t k, float* HWY_RESTRICT tiled) {
   const int64_t width = strip_width();

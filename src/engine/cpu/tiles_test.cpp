@@ -27,7 +27,7 @@ std::vector<float> values(int64_t count, uint64_t seed) {
   return testing::random_values(seed, "values", count, 0, 1);
 }
 
-/// The promise in tiles.h, one number at a time.
+/// The guarantee in tiles.h, one number at a time.
 float truth(const float* x, const float* w, int64_t w_stride, int64_t k) {
   float total = 0;
   for (int64_t from = 0; from < k; from += kTileDepth) {
@@ -46,7 +46,7 @@ struct Tiled {
     data = reinterpret_cast<float*>(buffer.at_least(static_cast<size_t>(tiled_floats(n, k)) * 4));
     tile_weights(weights, row_stride, col_stride, n, k, data);
   }
-  /// With all of the weights.
+  /// With all the weights.
   TiledProduct product(const std::vector<float>& x, int64_t x_stride, int64_t rows,
                        std::vector<float>& y, int64_t y_stride) const {
     return {.x = x.data(),
@@ -67,7 +67,7 @@ struct Tiled {
 };
 
 TEST(Tiles, GiveTheirChainsOfSumsToTheBit) {
-  if (!fuses()) GTEST_SKIP() << "without fused multiplication and addition on this processor";
+  if (!fuses()) GTEST_SKIP() << "this processor has no fused multiply-add";
   // Edges of tiles, strips and blocks: 6 or 12 rows, two vectors, kTileDepth columns, 258 rows.
   for (const auto& [rows, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 1, 1},
                                    {5, 15, 3},

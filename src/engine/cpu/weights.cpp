@@ -14,11 +14,11 @@
 namespace ram {
 namespace {
 
-// A panel as float32 fits into about this much while it is packed: large enough for oneDNN to block
-// it as it likes, small enough for one per thread.
+// A panel as float32 takes about this much while it is packed: large enough for oneDNN's preferred
+// blocking, small enough for one per thread.
 constexpr int64_t kPanelBytes = int64_t{16} << 20;
 constexpr int64_t kLeastPanelRows = 64;
-// Rows that one thread reads at a time, where a panel is read by all.
+// Rows that one thread reads at a time, where all threads read one panel.
 constexpr int64_t kReadRows = 256;
 
 int64_t panel_rows_for(int64_t cols) {
@@ -27,10 +27,10 @@ int64_t panel_rows_for(int64_t cols) {
   return rows;
 }
 
-/// Bytes of a part as stored, each array with slack for the last wide load.
+/// Bytes of a part in stored form, each array with slack for the last wide load.
 struct StoredSizes {
   int64_t weights = 0;
-  int64_t scales = 0;  // and biases
+  int64_t scales = 0;  // and of biases
   int64_t total() const {
     return weights + (scales > 0 ? 2 * scales + 2 * kSlackBytes : 0) + kSlackBytes;
   }
@@ -86,7 +86,7 @@ WeightStore::WeightStore(const Checkpoint& checkpoint, Precision precision, Prod
   const int64_t stored = total_bytes(Form::kStored);
   keep_packed_ = packed <= memory_bytes;
   keep_stored_ = stored <= memory_bytes - (keep_packed_ ? packed : 0);
-  // Kept as stored only once a product of few rows asks for it.
+  // Kept in stored form only once a product of few rows needs it.
 }
 
 std::vector<WeightStore::Entry> WeightStore::new_entries(int unit_index) const {
@@ -185,7 +185,7 @@ void WeightStore::read(const std::vector<Wanted>& wanted) {
       read_stored(at.unit, at.part);
     }
   };
-  // Fewer panels than threads: the rows of each are read side by side.
+  // Fewer panels than threads: the rows of each are read concurrently.
   if (std::ssize(wanted) < threads_.threads()) {
     for (int64_t i = 0; i < std::ssize(wanted); ++i) one(i, 0);
   } else {
@@ -264,7 +264,7 @@ void WeightStore::read_stored(int unit_index, int part) {
                  .rows = unit.rows,
                  .cols = unit.cols,
                  .weights = values.get()};
-    at.stored_bytes = std::move(values);  // at hand only once it is whole
+    at.stored_bytes = std::move(values);  // set only once it is complete
     return;
   }
   const StoredSizes sizes = stored_sizes(unit);

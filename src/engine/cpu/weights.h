@@ -1,6 +1,6 @@
-// The weights at hand: read from the files stage by stage, or kept where memory allows; packed for
-// products of many rows, or as stored for products of few. Other values may stand in for a unit's;
-// these are never kept.
+// The loaded weights: read from the files stage by stage, or kept where memory allows; packed for
+// products of many rows, or in stored form for products of few. A unit's values can be replaced by
+// others; these are never kept.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@
 
 namespace ram {
 
-/// Products of at most this many rows use the weights as stored.
+/// Products of at most this many rows use the weights in stored form.
 inline constexpr int64_t kFewRows = 4;
 
-/// How weights are at hand.
+/// The form of loaded weights.
 enum class Form : uint8_t {
   kPacked,  ///< for more than kFewRows rows
   kStored,
@@ -34,32 +34,33 @@ struct PackedMatrix {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t panel_rows = 0;  ///< of all but the last; a power of two from 64 to kLogitIds
-  std::vector<std::shared_ptr<std::byte>> panels;  ///< null: not at hand
+  std::vector<std::shared_ptr<std::byte>> panels;  ///< null: not loaded
 
   int64_t rows_of(int64_t panel) const { return std::min(panel_rows, rows - panel * panel_rows); }
 };
 
 class WeightStore {
  public:
-  /// @param memory_bytes what may be kept in all; weights beyond it are read again for each use.
+  /// @param memory_bytes how much may be kept in total; weights beyond it are read again for each
+  /// use.
   WeightStore(const Checkpoint& checkpoint, Precision precision, Products& products,
               std::shared_ptr<BufferPool> buffers, ThreadPool& threads, int64_t memory_bytes);
 
-  /// Reads what is not at hand, in blocks spread over the threads.
-  /// @throws Error{kCorrupt} the file ends before, or a weight is not finite.
+  /// Loads what is missing, in blocks spread over the threads.
+  /// @throws Error{kCorrupt} the file ends early, or a weight is not finite.
   void acquire(std::span<const WeightSlice> slices, Form form);
   /// The same for the packed rows [first, last) of a unit's only part, multiples of kLogitIds or
   /// the end.
   void acquire_rows(int unit, int64_t first, int64_t last);
-  /// Lets go of all that is not kept.
+  /// Frees everything that is not kept.
   void release();
-  /// Tells the system that these will be read soon.
+  /// Hints to the system that these will be read soon.
   void prefetch(std::span<const WeightSlice> slices) const;
 
   const PackedMatrix& packed(int unit, int part) const;
   const StoredMatrix& stored(int unit, int part) const;
 
-  /// A norm's weight, always at hand. @pre the unit is a vector.
+  /// A norm's weight, always loaded. @pre the unit is a vector.
   std::span<const float> vector(int unit) const;
   /// The unit's own bias, empty if it has none.
   std::span<const float> bias(int unit) const;
@@ -70,23 +71,23 @@ class WeightStore {
   void set_unit(int unit, UnitRows values);
   void restore_unit(int unit);
 
-  /// Bytes of a slice at hand.
+  /// Bytes of a loaded slice.
   int64_t bytes(const WeightSlice& slice, Form form) const;
   bool keeps(Form form) const { return form == Form::kPacked ? keep_packed_ : keep_stored_; }
-  /// What keeping all weights in this form takes.
+  /// Memory needed to keep all weights in this form.
   int64_t total_bytes(Form form) const;
-  /// Keeps none in this form from now on, and lets go of those at hand. @pre no step is running
+  /// Keeps none in this form from now on, and frees the loaded ones. @pre no step is running
   void keep_none(Form form);
 
  private:
   struct Entry {
     PackedMatrix packed;
     StoredMatrix stored;
-    std::shared_ptr<std::byte> stored_bytes;  // what `stored` points into; null: not at hand
+    std::shared_ptr<std::byte> stored_bytes;  // what `stored` points into; null: not loaded
   };
   struct Override {
     UnitRows values;
-    std::vector<Entry> entries;  // of the unit's own
+    std::vector<Entry> entries;  // of the unit's parts
   };
   struct Wanted;
 
@@ -109,10 +110,10 @@ class WeightStore {
   bool keep_packed_ = false;
   bool keep_stored_ = false;
   std::vector<std::vector<Entry>> entries_;  // [unit][part]
-  std::vector<std::vector<float>> vectors_;  // [unit]: of norms
+  std::vector<std::vector<float>> vectors_;  // [unit]: weights of norms
   std::vector<std::vector<float>> biases_;   // [unit]
   std::map<int, Override> overrides_;
-  std::vector<std::pair<int, int>> at_hand_;  // what release lets go of
+  std::vector<std::pair<int, int>> at_hand_;  // freed by release
 };
 
 }  // namespace ram

@@ -1,4 +1,4 @@
-// Several decoders fed together: what each gets is its own business.
+// Several decoders fed together: no result depends on the other decoders.
 #include <algorithm>
 #include <string>
 #include <vector>

@@ -1,4 +1,4 @@
-// Token by token, with the keys and values of what came before.
+// Token by token, with the keys and values of the previous tokens.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kLeastRoom = 256;
 
-/// What is known of one place while its logits come in pieces: how likely one id is, and whether
-/// it is the likeliest.
+/// State of one position while its logits arrive in pieces: the log-likelihood of one id, and
+/// whether it is the most likely one.
 struct Place {
   int32_t id = 0;
   float logit = 0;  // of the id
@@ -54,7 +54,7 @@ struct Decoder::State {
   LanguageModel::State& use;
   int64_t capacity;
   int64_t length = 0;
-  int64_t room = 0;  // tokens that the sequence's state has memory for
+  int64_t room = 0;  // tokens for which the sequence's state has memory
   std::unique_ptr<SequenceState> sequence;
   std::vector<float> logits;
 
@@ -62,13 +62,13 @@ struct Decoder::State {
   void check_room(int64_t more) const;
   Tensor forward(std::span<const int32_t> ids);
   void take_logits(const Tensor& hidden);
-  /// Takes all but the last id of each continuation through the layers; none for one of one id.
+  /// Takes all but the last id of each continuation through the layers; a single id needs none.
   std::vector<Sequence> branches(std::span<const Continuation> continuations);
 };
 
 namespace {
 
-/// What a call that failed added to a decoder is forgotten, so that it can be made again.
+/// Undoes what a failed call added to a decoder, so that it can be repeated.
 class KeepsLength {
  public:
   explicit KeepsLength(int64_t& length) : length_(&length), before_(length) {}
@@ -86,12 +86,12 @@ class KeepsLength {
 
 }  // namespace
 
-/// Doubles, so that a long capacity costs memory only as it is used.
+/// Doubles, so that a large capacity costs memory only as it is used.
 void Decoder::State::make_room(int64_t tokens) {
   if (tokens <= room) return;
   const int64_t larger_room = std::min(capacity, std::max({tokens, 2 * room, kLeastRoom}));
   use.backend->grow(*sequence, larger_room, length);
-  room = larger_room;  // last: where memory is refused, there is no more room than before
+  room = larger_room;  // last: if the allocation fails, the room is unchanged
 }
 
 Decoder::Decoder(LanguageModel& model, int64_t capacity)
@@ -109,7 +109,8 @@ void Decoder::truncate(int64_t length) {
   state_->length = length;
 }
 
-/// Takes ids through all layers, behind what is held. @return the hidden states of the last block.
+/// Takes ids through all layers, after those already held. @return the hidden states of the last
+/// block.
 Tensor Decoder::State::forward(std::span<const int32_t> ids) {
   RAM_CHECK(!ids.empty());
   check_room(std::ssize(ids));
@@ -154,13 +155,13 @@ std::vector<Sequence> Decoder::State::branches(std::span<const Continuation> con
     branch.position = length;
     branch.state = sequence.get();
   }
-  // All write their keys into the same room behind what is held, and read them before the next one
-  // does.
+  // All write their keys into the same room after the held tokens, and read them before the next
+  // one does.
   if (!sequences.empty()) use.run(sequences, 0, model.layers(), {}, /*in_turn=*/true);
   return sequences;
 }
 
-/// Logits after the last row of a hidden state. @pre the head is at hand.
+/// Logits after the last row of a hidden state. @pre the head is loaded.
 void Decoder::State::take_logits(const Tensor& hidden) {
   Backend& backend = *use.backend;
   const Tensor normed = backend.rms_norm(backend.copy_rows(hidden, hidden.rows - 1, 1),
@@ -243,7 +244,7 @@ std::vector<ContinuationScore> Decoder::score(std::span<const int32_t> ids,
   KeepsLength all_or_nothing(state_->length);
   const Tensor held = state_->forward(ids);
   const std::vector<Sequence> branches = state_->branches(continuations);
-  // The hidden states whose logits are wanted, and the id that came after each.
+  // The hidden states whose logits are needed, and the id that followed each.
   std::vector<const float*> rows;
   std::vector<Place> places;
   size_t branch = 0;

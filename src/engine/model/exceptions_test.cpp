@@ -1,5 +1,5 @@
-// A pass that ends in an exception leaves the model as it was: nothing watched, no weights
-// replaced, no memory counted that is not used.
+// A pass that throws leaves the model as it was: nothing watched, no weights replaced, no unused
+// memory counted.
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
@@ -55,7 +55,7 @@ class Exceptions : public ::testing::TestWithParam<int64_t> {
   decltype(logits_of(model_, rows_)) expected_;
 };
 
-// Weights kept, and read again for each stage.
+// Weights kept, and weights read again for each stage.
 INSTANTIATE_TEST_SUITE_P(Memory, Exceptions, ::testing::Values(int64_t{0}, kLittleMemory));
 
 TEST_P(Exceptions, AnObserverThatThrowsIsNotAskedAgain) {
@@ -69,7 +69,7 @@ TEST_P(Exceptions, AnObserverThatThrowsIsNotAskedAgain) {
       EXPECT_THROW(model_.run_layers(hidden, 0, model_.layers(), observe), Stop) << at;
       for (const Matrix& row : hidden) EXPECT_EQ(row.rows(), 0);
     }
-    // Freed: whatever would still call it is found by the sanitizers.
+    // Freed: the sanitizers report any later call to it.
     const int seen = *calls;
     calls.reset();
     EXPECT_EQ(seen, at);
@@ -92,7 +92,7 @@ TEST_P(Exceptions, AnObserverOfInputsThatThrowsIsNotAskedAgain) {
   }
 }
 
-// Values that cannot be read: as a disk that fails, for every unit.
+// Values that cannot be read, as with a failing disk, for every unit.
 TEST_P(Exceptions, WeightsThatCannotBeReadLeaveTheOthersAsTheyWere) {
   const std::vector<Unit>& units = model_.checkpoint().units;
   for (size_t u = 0; u < units.size(); ++u) {
@@ -100,7 +100,7 @@ TEST_P(Exceptions, WeightsThatCannotBeReadLeaveTheOthersAsTheyWere) {
     const int unit = static_cast<int>(u);
     model_.set_unit(unit, [](int, int64_t, int64_t, float*) { throw Stop(); });
     EXPECT_THROW(logits_of(model_, rows_), Stop) << units[u].name;
-    // A few tokens take weights in another form.
+    // Few tokens use weights in another form.
     EXPECT_THROW(
         {
           Decoder decoder(model_, 8);
@@ -140,9 +140,8 @@ TEST_P(Exceptions, AWeightThatWasHalfReadIsReadAgain) {
   }
 }
 
-// Logits that are not finite, of tokens that several decoders take at once. Values that stand in
-// for a unit's are asked for whenever they are multiplied: what is not let go of would be used
-// again.
+// Logits that are not finite, for tokens that several decoders take at once. Replaced values of a
+// unit are requested whenever they are multiplied: values that were not freed would be used again.
 TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
   const int head = model_.checkpoint().head;
   const int64_t cols = model_.checkpoint().units.at(static_cast<size_t>(head)).cols;
@@ -164,8 +163,8 @@ TEST_P(Exceptions, DecodersFedTogetherLeaveNoWeightsAtHand) {
   EXPECT_EQ(logits_of(model_, rows_), expected_);
 }
 
-// What fails after some of the ids went through all layers, or when the head is wanted, leaves the
-// decoder with what it held: the same call gives what it would have given at once.
+// A failure after some of the ids went through all layers, or when the head is loaded, leaves the
+// decoder unchanged: repeating the call gives the result of an undisturbed one.
 TEST_P(Exceptions, AFeedThatFailsCanBeMadeAgain) {
   const std::vector<Unit>& units = model_.checkpoint().units;
   const int head = model_.checkpoint().head;
@@ -222,7 +221,7 @@ TEST(Decoders, HoldOneRowOfLogits) {
   EXPECT_EQ(little.decoders_at_once(int64_t{1} << 20), 1);
 }
 
-#if !RAM_SANITIZED  // there, a request that cannot be met ends the program
+#if !RAM_SANITIZED  // there, an allocation that fails ends the program
 TEST_P(Exceptions, ADecoderWhoseMemoryIsRefusedGoesOnWithFewerTokens) {
   Decoder decoder(model_, int64_t{1} << 24);
   const std::vector<int32_t> many(size_t{1} << 22, 1);

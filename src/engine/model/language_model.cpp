@@ -1,4 +1,4 @@
-// Opening a model, and taking blocks of rows through its layers.
+// Opens a model and takes blocks of rows through its layers.
 #include <algorithm>
 #include <utility>
 
@@ -77,7 +77,7 @@ void LanguageModel::State::check_finite(const std::vector<Sequence>& sequences, 
 
 namespace {
 
-/// Those of some units that a stage multiplies by.
+/// The units among `units` that a stage multiplies by.
 std::vector<int> wanted_of(const Stage& stage, std::span<const int> units) {
   std::vector<int> wanted;
   for (const int unit : units) {
@@ -115,7 +115,7 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
       const Stage& stage = stages[s];
       const AtScopeExit release([this] { backend->release(); });
       backend->acquire(stage.weights, rows);
-      // What comes next is read from disk while this is computed.
+      // The next weights are read from disk during this computation.
       if (s + 1 < stages.size()) {
         backend->prefetch(stages[s + 1].weights, rows);
       } else if (layer + 1 < last) {
@@ -195,7 +195,7 @@ int64_t LanguageModel::State::decoder_bytes(int64_t capacity) const {
 }
 
 int64_t LanguageModel::decoding_bytes(int64_t capacity) const {
-  constexpr int64_t kAbreast = 64;  // rows of a pass over decoders side by side, about
+  constexpr int64_t kAbreast = 64;  // approximate rows of a pass over decoders side by side
   const int64_t logits =
       std::max(4 * padded_rows(1) * state_->vocabulary(), logits_bytes(/*models=*/1));
   return pass_bytes(kAbreast) + logits + state_->decoder_bytes(capacity);

@@ -27,7 +27,7 @@ using testing::write_tiny_model;
 const std::vector<std::string> kFamilies = {"llama",     "mistral",   "qwen2",  "qwen3",
                                             "qwen3_moe", "qwen2_moe", "mixtral"};
 
-/// A unit's weights, all parts one after another, as set_unit takes them.
+/// A unit's weights, all parts one after another, in the form of set_unit.
 UnitRows rows_of(const std::vector<float>& values, const Unit& unit) {
   return [values, size = unit.part_weights(), cols = unit.cols](int part, int64_t first,
                                                                 int64_t count, float* out) {
@@ -123,7 +123,7 @@ TEST_P(EveryFamily, ScoresContinuationsAsTheSameTokensAtOnce) {
   const auto rows = some_rows(3, 40, spec_.vocab);
   LanguageModel model = open(2);
   const TokenRow& prompt = rows[0];
-  // Of one id, of several, with ids that do not count, and twice the same.
+  // With one id, with several, with ids that do not count, and one repeated.
   const std::vector<Continuation> continuations = {
       {.ids = std::span(rows[1]).first(1)},
       {.ids = std::span(rows[1]).first(9)},
@@ -154,7 +154,7 @@ TEST_P(EveryFamily, ScoresContinuationsAsTheSameTokensAtOnce) {
     EXPECT_EQ(scores[c].likeliest, likeliest) << c;
   }
   EXPECT_EQ(scores[1].log_likelihood, scores[3].log_likelihood);
-  // The continuations are forgotten: what is fed next follows the prompt.
+  // The continuations are dropped: the next ids fed follow the prompt.
   TokenRow next = prompt;
   next.push_back(5);
   const auto expected = logits_of(model, {&next, 1});
@@ -258,7 +258,7 @@ TEST_P(EveryFamily, SwapsAUnitsWeightsAndPutsThemBack) {
     EXPECT_EQ(logits_of(model, rows), expected) << unit.name;
     for (float& value : values) value *= 1.25F;
     model.set_unit(static_cast<int>(u), rows_of(values, unit));
-    // One row's gate of a shared expert moves the logits too, if only by a little.
+    // One row's gate of a shared expert also changes the logits, if only slightly.
     EXPECT_NE(logits_of(model, rows), expected) << unit.name;
     model.restore_unit(static_cast<int>(u));
     EXPECT_EQ(logits_of(model, rows), expected) << unit.name;
@@ -288,7 +288,7 @@ TEST_P(EveryFamily, ComputesAnMlxFoldersDecodedWeights) {
                       {.threads = 2});
   const auto rows = some_rows(2, 21, spec.vocab);
   const auto expected = logits_of(model, rows);
-  // The same values as float32 in the place of the codes.
+  // The same values as float32 instead of the codes.
   const auto& units = model.checkpoint().units;
   int swapped = 0;
   for (size_t u = 0; u < units.size(); ++u) {
@@ -311,7 +311,7 @@ TEST_P(EveryFamily, ComputesAnMlxFoldersDecodedWeights) {
   }
   EXPECT_GT(swapped, 10);
   EXPECT_EQ(logits_of(model, rows), expected);
-  // Few tokens are multiplied by the codes themselves.
+  // Few tokens are multiplied by the codes directly.
   for (size_t u = 0; u < units.size(); ++u) model.restore_unit(static_cast<int>(u));
   Decoder decoder(model, 32);
   const auto vocabulary = static_cast<size_t>(spec.vocab);
@@ -325,7 +325,7 @@ TEST_P(EveryFamily, ComputesAnMlxFoldersDecodedWeights) {
 
 TEST(LanguageModel, RoundsActivationsToBf16WhereAsked) {
   TempFolder folder;
-  const TinyModel spec{.model_type = "qwen3"};  // no experts that might be chosen otherwise
+  const TinyModel spec{.model_type = "qwen3"};  // no experts, whose choice could change
   write_tiny_model(folder.path(), spec);
   const auto rows = some_rows(1, 40, spec.vocab);
   LanguageModel exact(Checkpoint::open(folder.path().string()), {.threads = 1});

@@ -1,7 +1,6 @@
-// What transformers computes for tiny models of every family
-// (tests/vectors/engine/make_vectors.py): sources in three dtypes and quantized folders, windows,
-// biases, tied heads, dense layers among expert layers, four kinds of rotary embedding. The whole
-// text at once, and token by token.
+// Against transformers, for tiny models of every family (tests/vectors/engine/make_vectors.py):
+// sources in three dtypes and quantized folders, windows, biases, tied heads, dense layers among
+// expert layers, four kinds of rotary embedding. The whole text at once, and token by token.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -26,7 +25,7 @@ using Json = nlohmann::json;
 using testing::StoredTensors;
 using testing::TempFolder;
 
-// Sums in another order, of logits that spread by 1.5.
+// Sums in a different order, of logits that spread by 1.5.
 constexpr double kTolerance = 1e-4;
 
 /// The checked-in file.

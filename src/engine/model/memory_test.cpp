@@ -1,4 +1,4 @@
-// What --memory allows: how many rows fit, which weights are kept, and what models side by side
+// Effects of --memory: how many rows fit, which weights are kept, and what models side by side
 // share.
 #include <cstdint>
 #include <string>
@@ -46,7 +46,7 @@ TEST(LanguageModel, SharesMemoryWithModelsBesideIt) {
   const int64_t alone = rows(kMemory, 1);
   const int64_t shared = rows(kMemory, 4);
   EXPECT_GE(shared, 1);
-  EXPECT_LT(shared, alone / 4);  // each has tables of its own
+  EXPECT_LT(shared, alone / 4);  // each has its own tables
   try {
     (void)rows(kMemory / 2, 4);
     FAIL();
@@ -56,13 +56,14 @@ TEST(LanguageModel, SharesMemoryWithModelsBesideIt) {
   }
 }
 
-// What is kept takes memory that a row may need: more memory must not be refused where less is not.
+// Kept weights take memory that a row may need: more memory must not be refused where less is
+// accepted.
 TEST(LanguageModel, KeepsWeightsOnlyWhereThatLeavesRoomForARow) {
   TempFolder folder;
   TinyModel spec;
   spec.model_type = "qwen3_moe";
   spec.hidden = 256;
-  spec.vocab = 8192;  // 16 MiB as they are multiplied
+  spec.vocab = 8192;  // 16 MiB as multiplied
   write_tiny_model(folder.path(), spec);
   const auto opened = [&](int64_t memory) {
     return LanguageModel(Checkpoint::open(folder.path().string()),
@@ -84,7 +85,7 @@ TEST(LanguageModel, KeepsWeightsOnlyWhereThatLeavesRoomForARow) {
     if (kept && taken && !model.keeps_weights()) ++let_go;
   }
   EXPECT_TRUE(taken);
-  EXPECT_GT(let_go, 0) << "no size put it to the test";
+  EXPECT_GT(let_go, 0) << "no size tested this case";
 }
 
 TEST(LanguageModel, GivesTheSameWhenItKeepsWeightsNoLonger) {

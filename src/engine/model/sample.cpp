@@ -1,5 +1,5 @@
-// Drawing tokens. The generator is written out so that a seed gives the same text with every
-// standard library.
+// Sampling of tokens. The generator is implemented here so that a seed gives the same text with
+// every standard library.
 #include <algorithm>
 #include <cmath>
 #include <vector>

@@ -19,7 +19,7 @@ class Sampling : public ::testing::Test {
   LanguageModel make() {
     testing::TinyModel spec;
     spec.edit = [](const std::string& name, std::vector<float>& values) {
-      // Logits far enough apart that the temperature matters.
+      // Logits spread enough for the temperature to matter.
       if (name != "lm_head.weight") return;
       for (float& value : values) value *= 3;
     };
@@ -86,7 +86,7 @@ TEST_F(Sampling, DrawsAsOftenAsTheSoftmaxSays) {
     ++cells;
   }
   ASSERT_GT(cells, 10);
-  // Mean `cells`, standard deviation sqrt(2 cells): five of them.
+  // Mean `cells`, standard deviation sqrt(2 cells): allows five of them.
   EXPECT_LT(chi_square, cells + 5 * std::sqrt(2.0 * cells));
 }
 

@@ -1,4 +1,4 @@
-// What a LanguageModel holds, for the files that implement it.
+// Members of a LanguageModel, for the files that implement it.
 #pragma once
 
 #include <memory>
@@ -27,21 +27,21 @@ struct LanguageModel::State {
 
   /// @throws Error{kCorrupt} an id outside the vocabulary.
   void check_ids(std::span<const int32_t> ids, int64_t first_position) const;
-  /// Sequences that take the rows' memory, and the rows that have it back.
+  /// Sequences that take the rows' memory, and rows that take it back.
   std::vector<Sequence> sequences_of(HiddenRows& rows);
   void take_back(std::vector<Sequence>& sequences, HiddenRows& rows);
-  /// @param in_turn one sequence after another in each stage, never side by side: for sequences
-  ///                that share a state. With an observer that is so anyway.
-  /// @param until what follows the inputs of all these units is left out; empty: nothing is.
+  /// @param in_turn run one sequence after another in each stage, never concurrently: for sequences
+  /// that share a state. With an observer this is always so.
+  /// @param until everything after the inputs of all these units is skipped; empty: nothing is.
   void run(std::vector<Sequence>& sequences, int first, int last, const InputObserver& observe,
            bool in_turn = false, std::span<const int> until = {});
   void check_finite(const std::vector<Sequence>& sequences, int layer);
 
-  /// What a decoder that has taken `capacity` tokens holds: its state and a row of logits.
+  /// Memory of a decoder that has taken `capacity` tokens: its state and a row of logits.
   int64_t decoder_bytes(int64_t capacity) const;
-  /// Cuts layers into steps: experts come all at once where they are kept.
+  /// Splits layers into steps: all experts at once where they are kept.
   void arrange_layers();
-  /// Keeps weights no longer that would leave no room for such rows.
+  /// Stops keeping weights that would leave no room for such rows.
   void make_room(const PassRows& rows);
 };
 
