@@ -1,6 +1,6 @@
-// What models answered to questions with choices, as a study keeps it. docs/formats/study.md
-// describes every column. Part of the module `eval`, whose statistics (answers.h) read it; `tasks`
-// fills it.
+// Models' answers to multiple-choice questions, as a study keeps them. docs/formats/study.md
+// describes every column. Part of the module `eval`, whose statistics (answers.h) read them;
+// `tasks` writes them.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace ram {
 
-/// What the answers to a task's questions depend on, besides the question.
+/// Everything that the answers to a task's questions depend on besides the question.
 struct TaskKey {
   std::string model;      ///< EvaluatedModel::digest
   std::string precision;  ///< "f32" or "bf16"
@@ -23,10 +23,10 @@ struct TaskKey {
   auto operator<=>(const TaskKey&) const = default;
 };
 
-/// A task that a model was asked, all or in part.
+/// A task whose questions, or some of them, a model was asked.
 struct TaskRecord {
   TaskKey key;
-  std::string metric;     ///< "acc" or "acc_norm": by which `choice` was made
+  std::string metric;     ///< "acc" or "acc_norm": how `choice` was made
   int64_t questions = 0;  ///< in the data, asked or not
   bool operator==(const TaskRecord&) const = default;
 };
@@ -37,7 +37,7 @@ struct TaskAnswer {
   std::string group;     ///< the subject; empty where a task has none
   int64_t answer = 0;    ///< the right choice
   int64_t choice = 0;    ///< the model's
-  int64_t cut = 0;       ///< tokens that the longest prompt lost, to fit the model's context
+  int64_t cut = 0;       ///< tokens removed from the longest prompt to fit the model's context
   std::vector<double> log_likelihoods;  ///< per choice, nats
   bool operator==(const TaskAnswer&) const = default;
 };
@@ -48,11 +48,11 @@ class AnswerTable {
   /// @param study outlives the object.
   explicit AnswerTable(Study& study) : study_(study) {}
 
-  /// The tasks that were asked, by task, then model.
+  /// The tasks that models were asked, by task, then model.
   std::vector<TaskRecord> tasks();
   /// The answers that are known, by question. @throws Error{kCorrupt} damaged.
   std::map<int64_t, TaskAnswer> answers(const TaskKey& key);
-  /// Keeps some answers: all of them or, on failure, nothing. Answers that are there are replaced.
+  /// Keeps some answers: all of them or, on failure, none. Existing answers are replaced.
   /// @pre log-likelihoods are finite, answer and choice among them.
   /// @throws Error{kWriteFailed} as Study::Transaction, or an older study.
   void put(const TaskRecord& task, std::span<const TaskAnswer> answers);

@@ -1,5 +1,6 @@
 // What a subcommand adds to the command line. Part of the module `command_line`. The parser (CLI11)
-// stays behind this header: each source that included its headers took six seconds more to compile.
+// stays behind this header: a source that includes CLI11's headers takes six seconds longer to
+// compile.
 #pragma once
 
 #include <cstdint>
@@ -8,22 +9,23 @@
 #include <string_view>
 #include <vector>
 
-namespace CLI {  // NOLINT(readability-identifier-naming): theirs
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's name
 class App;
 class Option;
 }  // namespace CLI
 
 namespace ram::cli {
 
-/// @return the parts of a text between separators: at least one, empty ones too.
+/// @return the parts of a text between separators: at least one; parts can be empty.
 std::vector<std::string> split(std::string_view text, char separator);
 
-/// What the value of an option is: what completion offers for it, and what may not be written over.
+/// The kind of value that an option takes: decides what completion offers, and which files must not
+/// be overwritten.
 enum class Takes : uint8_t {
   kText,           ///< a number, a name, one of `words`
-  kModel,          ///< a model's folder or an id of the local cache; read
+  kModel,          ///< a model's folder, or an id in the local cache; read
   kFolder,         ///< a folder that is read
-  kFile,           ///< a file that is read, or a folder of such
+  kFile,           ///< a file that is read, or a folder of such files
   kPlan,           ///< plan.json or a folder with one; read before anything is written
   kStudy,          ///< the study, written to
   kOutputFile,     ///< a file that is written, "-" for stdout
@@ -31,35 +33,35 @@ enum class Takes : uint8_t {
   kOutputFolders,  ///< a folder in which folders are written
 };
 
-/// What an output file holds: it does not replace a file that ram wrote for something else.
+/// What an output file contains: it does not replace a file that ram wrote with other contents.
 enum class Content : uint8_t { kCurves, kPlan, kPage, kLogits, kPrompts };
 
-/// An option that was just added, to say more about it: app.add_option(...).type_name("N").
+/// An option that was just added, for setting its properties: app.add_option(...).type_name("N").
 class Option {
  public:
   struct Value;
   Option(CLI::Option* option, Value* value) : option_(option), value_(value) {}
 
-  /// What help shows in place of the value. "a|b" lists the values there are; FILE, FOLDER, MODEL
-  /// and PLAN say what it takes, and N or X that it is a number.
+  /// What help shows in place of the value. "a|b" lists the possible values; FILE, FOLDER, MODEL
+  /// and PLAN say what the option takes; N or X mean a number.
   Option& type_name(const std::string& name);
   /// The heading under which help lists it.
   Option& group(const std::string& name);
   Option& required(bool yes = true);
-  /// How many values it takes, at least and at most.
+  /// The least and the greatest number of values.
   Option& expected(int least, int most);
-  /// One value each time it is given, for options that are given again and again.
+  /// Takes one value each time it is given, for options that may be repeated.
   Option& one_value_each();
   /// Numbers from `least` to `most`.
   Option& range(int64_t least, int64_t most);
-  /// @param function from the text to what is wrong with it; empty: nothing.
+  /// @param function returns what is wrong with the text; empty: nothing.
   Option& check(std::string (*function)(const std::string& text));
-  /// What it takes, where the type's name does not say so.
+  /// What it takes, if the type's name does not say so.
   Option& takes(Takes takes);
   /// A file that is written.
   Option& writes(Content content);
-  /// Values for completion, beside those that the type's name lists; with `list`, several by
-  /// commas.
+  /// Values for completion, besides those that the type's name lists; with `list`, several
+  /// separated by commas.
   Option& words(std::vector<std::string> words, bool list = false);
 
  private:
@@ -67,13 +69,13 @@ class Option {
   Value* value_;
 };
 
-/// What was said of one option or positional argument.
+/// The properties of one option or positional argument.
 struct Option::Value {
   Takes takes = Takes::kText;
   Content content = Content::kPage;  ///< of an output file
   std::vector<std::string> words;
-  bool list = false;           ///< several words, by commas
-  std::string* one = nullptr;  ///< where the value goes, if it is text
+  bool list = false;           ///< several words, separated by commas
+  std::string* one = nullptr;  ///< where the value is stored, if it is text
   std::vector<std::string>* several = nullptr;
   CLI::Option* option = nullptr;
   std::string type;  ///< as given to type_name
@@ -85,8 +87,8 @@ struct OptionInfo {
   bool takes_value = false;
   bool positional = false;  ///< names holds one name, without dashes
   Takes takes = Takes::kText;
-  std::vector<std::string> words;  ///< values there are, for completion
-  bool list = false;               ///< several of them, by commas
+  std::vector<std::string> words;  ///< possible values, for completion
+  bool list = false;               ///< several of them, separated by commas
   std::string group;
   std::string type;  ///< what help shows in place of the value
 };
@@ -99,17 +101,18 @@ struct PathArgument {
   Content content = Content::kPage;
 };
 
-/// The options and positional arguments of one (sub)command. A view: copies add to the same one.
+/// The options and positional arguments of one (sub)command. A view: copies refer to the same
+/// command.
 class Arguments {
  public:
-  /// What was said of the options of a whole program, by the parser's options.
+  /// The properties of all options of a program, by the parser's options.
   using Values = std::map<const CLI::Option*, Option::Value>;
 
   Arguments(CLI::App& app, Values& values) : app_(&app), values_(&values) {}
 
   /// @param names "-o,--output", or the name of a positional argument.
-  /// @param value where the value goes when the command line is read; it outlives that. Of type
-  ///              std::string, int, int64_t, uint64_t, double, std::optional<double>,
+  /// @param value where the value is stored when the command line is read; must still exist then.
+  ///              Of type std::string, int, int64_t, uint64_t, double, std::optional<double>,
   ///              std::optional<uint64_t> or std::vector<std::string>.
   template <typename T>
   Option add_option(const std::string& names, T& value, const std::string& help);
@@ -117,10 +120,10 @@ class Arguments {
 
   /// @return options and positional arguments, in the order of help.
   std::vector<OptionInfo> options() const;
-  /// @return what is missing of what is required, in words; empty: nothing.
+  /// @return which required arguments are missing, in words; empty: none.
   std::string missing() const;
-  /// After the command line was read: "~/" at the start of a path becomes the home folder, as where
-  /// the shell did not see it ("--csv=~/x", or in quotes).
+  /// Replaces "~/" at the start of a path by the home folder where the shell did not ("--csv=~/x",
+  /// or in quotes). Called after the command line was read.
   void expand_home();
   /// @return the paths that were given.
   std::vector<PathArgument> paths() const;

@@ -1,4 +1,4 @@
-// Which folders were written, and the hashes of their files, as a study keeps it.
+// Which folders were written, and the hashes of their files, as a study keeps them.
 // docs/formats/study.md describes every column. Part of the module `build`.
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace ram {
 
-/// A finished output folder: what verify compares it with when the source is not at hand.
+/// A finished output folder: what verify compares it with when the source is not available.
 struct BuildRecord {
   std::string fingerprint;                         ///< of the source
   std::string plan_hash;                           ///< Hasher's digest of plan.json's text

@@ -1,10 +1,10 @@
-// What a plan can learn from running the model: text that the model writes itself, how much each
-// unit matters for its predictions, and encodings that look at what a matrix multiplies. No data
-// from outside is needed.
+// What a plan can learn from running the model: text that the model generates itself, how much each
+// unit matters for its predictions, and encodings that take a matrix's inputs into account. No
+// external data is needed.
 //
-// Hides the passes over the layers: what comes before a disturbed layer is computed once, weights
-// pass from disk a fixed number of times, second moments of one layer are held at a time. What is
-// held at all grows with the text and the largest layer as stored, not with the model.
+// Hides the passes over the layers: layers before a disturbed one are computed once, weights are
+// read from disk a fixed number of times, and second moments of one layer are held at a time.
+// Memory grows with the text and with the largest layer as stored, not with the model.
 #pragma once
 
 #include <cstdint>
@@ -28,102 +28,104 @@ namespace ram {
 
 /// A text to calibrate on, in rows of one length.
 struct CalibrationText {
-  std::string spec;    ///< how it came about: "own rows 64 length 256 seed 42 rule 3"
+  std::string spec;    ///< how it was made: "own rows 64 length 256 seed 42 rule 3"
   std::string digest;  ///< Hasher's, of the ids
   std::vector<TokenRow> rows;
 
   int64_t tokens() const;
 };
 
-/// How memory is shared between a model and what learns from it.
+/// How memory is divided between a model and the calibration that runs it.
 struct CalibrationMemory {
   int64_t model = 0;     ///< EngineOptions::memory_bytes
   int64_t variants = 0;  ///< ProbeOptions::memory_bytes
   int64_t moments = 0;   ///< CompressOptions::memory_bytes
 };
 
-/// Shares `total` bytes so that own_text, measure_coefficients and compress_units keep to it on a
-/// text of rows x length: each gets what it needs at least, and then the model one half of the
-/// rest.
-/// @param length cut to what the model was made for.
-/// @throws Error{kUsage} it is too little (says how much is needed, and what needs less).
+/// Divides `total` bytes so that own_text, measure_coefficients and compress_units stay within them
+/// on a text of rows x length: each gets the minimum that it needs, then the model gets one half of
+/// the rest.
+/// @param length capped at the model's max_positions.
+/// @throws Error{kUsage} it is too little (says how much is needed, and how to need less).
 CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int threads,
                                int64_t rows, int64_t length);
 
-/// What is going to be done with a model that is run before it is planned or written.
+/// The work of a calibration: what will be done with a model that is run before it is planned or
+/// written.
 struct CalibrationWork {
   int64_t rows = 64;     ///< of the text
-  int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
+  int64_t length = 256;  ///< tokens of a row, capped at the model's max_positions
   bool write_text = true;
-  std::vector<int> units = {};           ///< that are measured and compressed
+  std::vector<int> units = {};           ///< to be measured and compressed
   bool coefficients = true;              ///< measure_coefficients, with its usual options
   bool gains = true;                     ///< measure_gains
-  Encoder encoder = Encoder::kFeedback;  ///< of compress_units; kMlx: nothing is compressed
+  Encoder encoder = Encoder::kFeedback;  ///< for compress_units; kMlx: nothing is compressed
   bool sequential = true;                ///< CompressOptions::sequential
   DType dtype = DType::kBF16;
 };
 
-/// What one step is about to take.
+/// What one step will take.
 struct StepForecast {
   double seconds = 0;
-  int64_t memory_bytes = 0;  ///< the program included
+  int64_t memory_bytes = 0;  ///< including the program
 };
 
 struct CalibrationForecast {
   StepForecast text;
-  StepForecast coefficients;  ///< on as many rows as units need elsewhere (docs/performance.md)
-  double least_coefficients_seconds = 0;  ///< on two rows, which no time limit goes below
+  StepForecast coefficients;  ///< on as many rows as other models needed (docs/performance.md)
+  double least_coefficients_seconds = 0;  ///< on two rows, the minimum under any time limit
   StepForecast gains;
   StepForecast compress;
 };
 
-/// Foretells what a calibration takes, by doing a little of each thing: two passes of some rows
-/// through a layer, logits, a factor and an encoding for each width of a matrix. What the study
-/// knows by then takes less.
+/// Estimates what a calibration takes by doing a little of each step: two passes of some rows
+/// through a layer, logits, and a factorization and an encoding for each matrix width. Results that
+/// the study already has by then make it faster.
 /// @throws as LanguageModel; {kInterrupted}.
-/// @cost a few seconds, some times what a layer takes to read and multiply; more for wide matrices.
+/// @cost a few seconds: several times the reading and multiplying of a layer; more for wide
+///         matrices.
 CalibrationForecast forecast_calibration(LanguageModel& model, const CalibrationWork& work,
                                          const CalibrationMemory& memory);
 
 struct CalibrationTextOptions {
   int64_t rows = 64;
-  int64_t length = 256;  ///< tokens of a row, cut to what the model was made for
+  int64_t length = 256;  ///< tokens of a row, capped at the model's max_positions
   uint64_t seed = 42;
-  /// Rows of own text that are written side by side, a token each at a time: an interrupted run
-  /// loses as many. 0: 32, or, of a model that memory does not hold, all that a quarter of the
-  /// memory has room for.
+  /// Rows of own text that are generated together, one token of each at a time; an interrupted run
+  /// loses that many. 0: 32, or, if the model does not fit in memory, as many as fit in a quarter
+  /// of the memory.
   int64_t rows_at_once = 0;
   /// The first token of own text after text_beginning is drawn uniformly from the vocabulary's
-  /// ordinary tokens, so that rows start anywhere and not as texts begin.
+  /// ordinary tokens, so that rows do not all start like the beginning of a text.
   bool random_start = false;
 };
 
-/// What a text from nothing begins with: the tokenizer's own prefix, else BOS, else the document
-/// separator. @throws Error{kUnsupported} there is none of these.
+/// The ids that a text generated from nothing begins with: the tokenizer's prefix, else BOS, else
+/// the document separator. @throws Error{kUnsupported} the model has none of these.
 std::vector<TokenId> text_beginning(const Tokenizer& tokenizer, const ModelConfig& config);
 
-/// @return CalibrationText::spec of a text that is not there yet.
+/// @return CalibrationText::spec of a text that does not exist yet.
 /// @param source "own", "random", or "file sha256 " and the file's hash.
-/// @param options rows_at_once is not looked at, random_start by own text only.
+/// @param options rows_at_once is ignored; random_start counts for own text only.
 std::string text_spec(std::string_view source, const ModelConfig& config,
                       const CalibrationTextOptions& options);
 
-/// What draws a row of own text (SampleOptions::seed). Rows of different seeds have nothing in
-/// common, and nothing with what `ram generate` draws with the same seed.
+/// The seed of a row of own text (SampleOptions::seed). Rows of different seeds are unrelated, and
+/// unrelated to what `ram generate` draws with the same seed.
 uint64_t own_text_seed(uint64_t seed, int64_t row);
 
-/// Text that the model writes itself, at temperature 1 from text_beginning; an end of text is a
-/// token like any other, and the next text follows in the row. The same whatever rows_at_once. Kept
-/// in the study as rows are done: what is there is not written again.
+/// Text that the model generates itself, at temperature 1 from text_beginning. An end of text is a
+/// token like any other: the next text follows in the same row. The result does not depend on
+/// rows_at_once. Rows are kept in the study as they are finished, and are not generated again.
 ///
-/// @param fingerprint of the model, as the study knows it.
+/// @param fingerprint the model's, as in the study.
 /// @param progress    phase "own text", in tokens.
 /// @throws as Decoder::feed and Study; {kInterrupted}.
 CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
                          const std::string& fingerprint, const CalibrationTextOptions& options,
                          Study& study, const ProgressFn& progress = {});
 
-/// Ids drawn uniformly from the vocabulary. @param vocabulary of the tokenizer, at least 1.
+/// Ids drawn uniformly from the vocabulary. @param vocabulary size of the tokenizer's, at least 1.
 CalibrationText random_text(int64_t vocabulary, const CalibrationTextOptions& options);
 
 /// Rows of a text file, spread evenly over it.
@@ -131,59 +133,61 @@ CalibrationText random_text(int64_t vocabulary, const CalibrationTextOptions& op
 CalibrationText file_text(const std::filesystem::path& file, const Tokenizer& tokenizer,
                           const CalibrationTextOptions& options);
 
-/// What a block of probing is about to take, from one pass of its text through the model.
+/// What a block of probing will take, estimated from one pass of its text through the model.
 struct ProbeForecast {
-  int64_t variants = 0;  ///< units times seeds, as far as they are not known
+  int64_t variants = 0;  ///< units times seeds, without those already known
   int64_t rows = 0;      ///< of the text
   double seconds = 0;
 };
 
 struct ProbeOptions {
-  double relative_noise = 0.08;  ///< norm of the disturbance over that of the weights
-  int seeds = 2;                 ///< units uncertain on all rows get more, up to most_seeds
+  double relative_noise = 0.08;  ///< norm of the disturbance relative to that of the weights
+  int seeds = 2;  ///< units that are uncertain on all rows get more, up to most_seeds
   int most_seeds = 8;
-  int64_t first_rows = 8;    ///< of the text; units that stay uncertain get more, up to all
-  double aimed_error = 0.3;  ///< of the coefficient's logarithm, one standard error
-  double seconds = 0;        ///< what it may take, about, by cutting rows; 0: no bound
-  /// Rows of variants that travel together, at least one's; 0: an eighth of the machine's.
+  int64_t first_rows = 8;    ///< of the text; units that remain uncertain get more, up to all
+  double aimed_error = 0.3;  ///< one standard error of the coefficient's logarithm
+  double seconds = 0;        ///< approximate limit, kept by using fewer rows; 0: none
+  /// Memory for rows of variants that are run together, at least one variant's; 0: an eighth of the
+  /// machine's.
   int64_t memory_bytes = 0;
   uint64_t seed = 42;
-  /// Other values than noise: what a unit's weights are replaced by; then relative_noise is what
-  /// these errors are called, seeds and most_seeds are 1, and `disturbance` names them in the
-  /// study.
+  /// Replaces a unit's weights by these values instead of adding noise. relative_noise is then the
+  /// nominal size of the errors, seeds and most_seeds are 1, and `disturbance` names the values in
+  /// the study.
   std::function<UnitRows(int unit)> values = {};
   std::string disturbance = {};
   /// Called before the variants of each block of rows.
   std::function<void(const ProbeForecast&)> forecast = {};
 };
 
-/// KL(original || disturbed) per token and squared relative error, of one unit.
+/// KL(original || disturbed) per token, divided by the squared relative error, of one unit.
 struct Coefficient {
   double value = 0;
   double log_error = 0;  ///< standard error of its logarithm, over rows and seeds
-  int64_t rows = 0;      ///< that it was measured on
+  int64_t rows = 0;      ///< on which it was measured
   int seeds = 0;
-  /// The same from the even and from the odd rows alone; 0 where there are none.
+  /// The same from the even and from the odd rows alone; 0 if there are none.
   double even = 0;
   double odd = 0;
 };
 
 struct Coefficients {
-  std::vector<std::optional<Coefficient>> units;  ///< per Checkpoint::units; nothing: not asked for
-  /// Token-layers that were run, and what probing every unit from the embedding on would have run.
+  std::vector<std::optional<Coefficient>> units;  ///< per Checkpoint::units; nothing: not requested
+  /// Token-layers that were run, and how many it would have been with every probe starting at the
+  /// embedding.
   double layers_run = 0;
   double layers_naive = 0;
   double seconds = 0;
-  bool cut_short = false;  ///< the time was over before the aimed error was reached
+  bool cut_short = false;  ///< the time was up before aimed_error was reached
 };
 
-/// Measures how much each of `units` matters: disturbs it with noise and looks at the model's
-/// predictions on the text. What the study knows is not measured again; what is measured is kept
-/// layer by layer.
+/// Measures how much each of `units` matters: disturbs it with noise and compares the model's
+/// predictions on the text. What the study knows is not measured again; results are kept layer by
+/// layer.
 ///
 /// @param progress phase "probe", in variants.
 /// @throws as LanguageModel, visit_logits and Study; {kInterrupted}.
-/// @cost   for each unit and seed a pass of the text from its layer to the end.
+/// @cost for each unit and seed a pass of the text from the unit's layer to the end.
 Coefficients measure_coefficients(LanguageModel& model, const std::string& fingerprint,
                                   std::span<const int> units, const CalibrationText& text,
                                   const ProbeOptions& options, Study& study,
@@ -192,49 +196,51 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
 struct CompressOptions {
   Encoder encoder = Encoder::kFeedback;
   DType dtype = DType::kBF16;
-  /// Linears are encoded one group of inputs after the other: inputs are what those encoded before
-  /// make of them, and it aims at the outputs that the original has for its own
-  /// (FeedbackEncoder::aim). For kFeedback; otherwise all inputs are the original's.
+  /// Linears are encoded group by group, those with the same input together. Inputs are those that
+  /// the already encoded linears produce, and the targets are the outputs that the original has for
+  /// its own inputs (FeedbackEncoder::aim). For kFeedback; otherwise all inputs are the original's.
   bool sequential = true;
-  /// A part's (expert's) second moment is drawn towards its unit's by so many tokens' worth.
+  /// A part's (expert's) second moment is shrunk towards its unit's, which counts as this many
+  /// tokens.
   double shrink_tokens = 64;
   FeedbackOptions feedback = {};
-  /// Second moments at a time; where a layer's do not fit, it takes several passes, with the same
-  /// result. 0: a quarter of the machine's.
+  /// Memory for second moments; a layer whose moments do not fit takes several passes, with the
+  /// same result. 0: a quarter of the machine's.
   int64_t memory_bytes = 0;
 };
 
-/// Measures what kFeedback gains over plain rounding, on at most 128 rows of each unit
-/// (of four experts), at six formats each, by the inputs in the original model. What the study
-/// knows is not measured again; what is measured is kept layer by layer.
+/// Measures what kFeedback gains over plain rounding, on at most 128 rows of each unit (of four
+/// experts), at six formats each, with the original model's inputs. What the study knows is not
+/// measured again; results are kept layer by layer.
 ///
-/// Over the matrices of the models at hand the factors leave 5 % of a ratio unexplained
-/// (docs/encoders.md).
+/// Over the matrices of the models that were measured, the two factors leave 5 % of a ratio
+/// unexplained (docs/encoders.md).
 ///
-/// @param options sequential is not looked at. @pre the encoder is kFeedback.
+/// @param options sequential is ignored. @pre the encoder is kFeedback.
 /// @param progress phase "sample", in units.
 /// @throws as LanguageModel and Study; {kInterrupted}.
-/// @cost  a pass of the text, more where a layer's second moments do not fit; and encoding of 768
-///        rows a matrix.
+/// @cost a pass of the text, more if a layer's second moments do not fit; and the encoding of 768
+///         rows per matrix.
 EncoderGains measure_gains(LanguageModel& model, const std::string& fingerprint,
                            std::span<const int> units, const CalibrationText& text,
                            const CompressOptions& options, Study& study,
                            const ProgressFn& progress = {});
 
-/// A unit as it is stored, and what is known of it.
+/// A unit as it is stored, and its errors.
 struct CompressedUnit {
   int unit = 0;
   std::vector<EncodedMatrix> parts;
   double squared_error = 0;  ///< of the weights, after the cast
   double sum_squares = 0;
-  /// Squared error of the outputs over that of independent noise as large as the weights: what a
-  /// coefficient is multiplied by. Where nothing is known of the inputs, squared_error /
-  /// sum_squares. What an aim made up for is none of it.
+  /// Squared error of the outputs relative to that of independent noise as large as the weights:
+  /// what a coefficient is multiplied by. squared_error / sum_squares if nothing is known of the
+  /// inputs. Measured against the aimed weights, so that an aim's deliberate deviation does not
+  /// count.
   double output_error = 0;
-  int64_t starved_parts = 0;  ///< parts that fewer than 64 tokens of the text came to
+  int64_t starved_parts = 0;  ///< parts that saw fewer than 64 tokens of the text
 };
 
-/// What compressing did to the predictions on the text that it was calibrated on.
+/// How compression changed the predictions on the calibration text.
 struct CompressResult {
   double kl = 0;                      ///< KL(original || compressed), nats per token
   std::vector<double> row_kl;         ///< the same, per row of the text
@@ -243,15 +249,16 @@ struct CompressResult {
   int64_t parts = 0;  ///< of units with several
 };
 
-/// Compresses units layer by layer, and takes the text through the result beside the original.
+/// Compresses units layer by layer, and runs the text through the compressed and the original
+/// layers.
 ///
-/// @param formats one per Checkpoint::units; nothing: the unit stays as it is.
-/// @param known   returns a unit that was compressed before under the same circumstances, or
-///                nothing; may be empty.
-/// @param sink    takes each unit once, in the order in which they come; may be empty.
+/// @param formats one per Checkpoint::units; nothing: the unit is not compressed.
+/// @param known returns a unit that was compressed before under the same conditions, or nothing;
+///         may be empty.
+/// @param sink receives each unit once, when it is done; may be empty.
 /// @param progress phase "compress", in weights.
 /// @throws as LanguageModel; {kInterrupted}.
-/// @cost   two or three passes of the text, and one more for as often as a layer's second moments
+/// @cost two or three passes of the text, plus the passes that a layer needs whose second moments
 ///         do not fit; sequential: two for each group of inputs (four in a dense layer), and two.
 CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,
                               const CalibrationText& text, const CompressOptions& options,
@@ -259,44 +266,44 @@ CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> 
                               const std::function<void(const CompressedUnit& unit)>& sink,
                               const ProgressFn& progress = {});
 
-/// What noise of given sizes in all units at once does to the rows of a text.
+/// The effect of noise of given sizes in all units at once on the rows of a text.
 struct NoiseResult {
   std::vector<double> row_kl;   ///< KL(original || disturbed), nats, summed over a row's tokens
-  std::vector<double> row_nll;  ///< loss of the disturbed model, the same
+  std::vector<double> row_nll;  ///< loss of the disturbed model, nats, summed likewise
 };
 
-/// Disturbs every unit by Gaussian noise, layer by layer, and takes the text through it.
-/// @param relative per unit, the norm of its noise over that of its weights; 0: left as it is.
+/// Adds Gaussian noise to every unit, layer by layer, and runs the text through the result.
+/// @param relative per unit, the norm of its noise relative to that of its weights; 0: no noise.
 /// @param seed     of the noise.
 /// @throws as LanguageModel and visit_logits; {kInterrupted}.
 NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relative,
                            std::span<const TokenRow> rows, uint64_t seed);
 
-/// A compressed unit's weights as they will be read.
+/// A compressed unit's weights as they will be decoded.
 UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineFormat format,
                       DType dtype);
 
-/// The folder of compressed units beside an output folder, for one program at a time. It stays
-/// behind where something was compressed and not yet written, for the next run to find.
+/// The folder of compressed units beside an output folder, for one program at a time. It remains,
+/// for the next run, as long as it contains units that are not yet written to the output.
 class EncodedFolder {
  public:
   /// Makes the folder ".NAME.ram-encoded" beside `out` and takes its lock.
-  /// @throws Error{kUsage} another program works on this output; {kWriteFailed}.
+  /// @throws Error{kUsage} another program is working on this output; {kWriteFailed}.
   explicit EncodedFolder(const std::filesystem::path& out);
-  /// Lets go of the lock, and removes the folder if it holds nothing, and parents made for it.
+  /// Releases the lock, and removes the folder and the parents made for it if they are empty.
   ~EncodedFolder();
   EncodedFolder(const EncodedFolder&) = delete;
   EncodedFolder& operator=(const EncodedFolder&) = delete;
 
   const std::filesystem::path& out() const { return out_; }
   const std::filesystem::path& path() const { return path_; }
-  /// @return bytes of all units there, whosever they are.
+  /// @return bytes of all units in the folder, those of other stores included.
   int64_t bytes() const;
-  /// Removes all that is in it. Never fails.
+  /// Removes its contents. Never fails.
   void clear();
 
  private:
-  /// Removes the folder and the parents made for it, as far as they hold nothing.
+  /// Removes the folder and the parents made for it, as far as they are empty.
   void remove_empty();
 
   std::filesystem::path out_;
@@ -305,33 +312,33 @@ class EncodedFolder {
   std::unique_ptr<FileLock> lock_;
 };
 
-/// Compressed units on disk, one file each: what compress_units made waits there for the folder to
-/// be written, and a killed run finds it again. Several stores share a folder.
+/// Compressed units on disk, one file each: they are kept there until the output folder is written,
+/// and after a killed run. Several stores can share a folder.
 class EncodedStore {
  public:
   /// @param folder outlives the store.
-  /// @param circumstances all that the units depend on besides name and format: model, text,
-  ///        encoder and its options, dtype. Files of others are not found.
+  /// @param circumstances everything that the units depend on besides name and format: model, text,
+  ///         encoder and its options, dtype. Files made under other circumstances are not found.
   EncodedStore(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
                EncodedFolder& folder, std::string circumstances);
   ~EncodedStore();
 
-  /// @return a unit that is there whole; nothing if it is missing, damaged or another.
+  /// @return the stored unit; nothing if it is missing, damaged or a different one.
   std::optional<CompressedUnit> find(int unit) const;
-  /// Writes beside, then renames.
+  /// Writes a temporary file, then renames it.
   /// @throws Error{kWriteFailed}; {kCorrupt} the model's files changed since they were opened.
   void put(const CompressedUnit& unit);
 
   int64_t bytes() const;  ///< of the files of all units with a format
-  /// Of these, of units that have no file yet.
+  /// The same of the units that have no file yet.
   int64_t missing_bytes() const;
-  /// Removes what other stores have left in the folder, and units with another format. Never fails.
+  /// Removes the files of other stores from the folder, and units with another format. Never fails.
   void remove_others();
 
-  /// Rows of a unit that is there; what BuildOptions::encoded asks for. The whole unit is checked
-  /// against its digest when it is first asked for, and again where its file has changed since.
-  /// Safe to call from several threads.
-  /// @throws Error{kCorrupt} it is missing or damaged: compressing again makes it new.
+  /// Reads rows of a stored unit: what BuildOptions::encoded calls. The whole unit is checked
+  /// against its digest on the first call, and again if its file has changed since. Safe to call
+  /// from several threads.
+  /// @throws Error{kCorrupt} it is missing or damaged: compressing again replaces it.
   void read_rows(int unit, int part, int64_t row, int64_t count, uint32_t* codes, std::byte* scales,
                  std::byte* biases) const;
 

@@ -1,6 +1,5 @@
-// What running a model before it is planned leaves in a study: texts that plans are calibrated on,
-// and what disturbances did. docs/formats/study.md describes every column. Part of the module
-// `calibrate`.
+// What calibration stores in a study: the texts that plans are calibrated on, and the effects of
+// disturbances. docs/formats/study.md describes every column. Part of the module `calibrate`.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +15,7 @@ namespace ram {
 /// A text that coefficients and moments are measured on.
 struct CalibrationRecord {
   std::string fingerprint;  ///< of the model that it is for
-  std::string spec;         ///< how it came about: "own rows 64 length 256 seed 42 rule 3"
+  std::string spec;         ///< how it was made: "own rows 64 length 256 seed 42 rule 3"
   std::string digest;       ///< Hasher's, of the ids
   int64_t row_length = 0;
   std::vector<int32_t> ids;  ///< rows of row_length, one after another
@@ -29,11 +28,11 @@ class CalibrationTextTable {
   /// @param study outlives the object.
   explicit CalibrationTextTable(Study& study) : study_(study) {}
 
-  /// The text of a model made to that specification; nothing if there is none.
+  /// A model's text with that specification; nothing if there is none.
   /// @throws Error{kCorrupt} damaged.
   std::optional<CalibrationRecord> find(const std::string& fingerprint, const std::string& spec);
-  /// Replaces the text of that model and specification, unless this one is only the beginning of
-  /// it: another program may have written more rows of the same text.
+  /// Replaces the text of that model and specification, unless this text is only a prefix of the
+  /// stored one: another program may have written more rows of the same text.
   /// @throws Error{kWriteFailed} as Study::Transaction, or an older study.
   void put(const CalibrationRecord& text);
 
@@ -45,7 +44,7 @@ class CalibrationTextTable {
   Study& study_;
 };
 
-/// What a disturbance did to one row of a text.
+/// Identifies the effects of one disturbance on a text.
 struct ProbeKey {
   std::string fingerprint;  ///< of the model
   std::string text;         ///< CalibrationRecord::digest
@@ -66,9 +65,9 @@ class ProbeTable {
   /// @param study outlives the object.
   explicit ProbeTable(Study& study) : study_(study) {}
 
-  /// All that is known of a disturbance, by unit, seed and row. @throws Error{kCorrupt} damaged.
+  /// All known effects of a disturbance, by unit, seed and row. @throws Error{kCorrupt} damaged.
   std::vector<ProbeRow> find(const ProbeKey& key);
-  /// Keeps some: all of it or, on failure, nothing. @pre all numbers are finite.
+  /// Keeps some rows: all of them or, on failure, none. @pre all numbers are finite.
   /// @throws Error{kWriteFailed} as Study::Transaction, or an older study.
   void put(const ProbeKey& key, std::span<const ProbeRow> rows);
 

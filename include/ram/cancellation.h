@@ -1,4 +1,4 @@
-// How long work is asked to stop.
+// Requests that long work should stop.
 #pragma once
 
 #include <atomic>
@@ -6,8 +6,8 @@
 
 namespace ram {
 
-/// A request to stop that any thread, or a signal handler, can make. Copies are the same request.
-/// It is never taken back: work that is to go on gets a new one.
+/// A request to stop that any thread, or a signal handler, can make. Copies share the request. It
+/// cannot be withdrawn: work that is started again needs a new object.
 class Cancellation {
  public:
   Cancellation() : requested_(std::make_shared<std::atomic<bool>>(false)) {}
@@ -23,9 +23,9 @@ class Cancellation {
   std::shared_ptr<std::atomic<bool>> requested_;
 };
 
-/// While it lives, `cancellation` stops what this thread does, and what parallel_for and ThreadPool
-/// do for it on other threads. Scopes of one thread nest; the innermost counts. Where there is
-/// none, nothing stops the work.
+/// While it exists, `cancellation` stops this thread's work, and the work that parallel_for and
+/// ThreadPool do for it on other threads. Scopes of one thread nest; the innermost counts. Without
+/// one, nothing stops the work.
 class CancelScope {
  public:
   explicit CancelScope(Cancellation cancellation);

@@ -1,5 +1,5 @@
-// A model folder as one table: tensors of whatever names and shards become units with roles, named
-// as mlx_lm names its modules. Everything above this module speaks of units and roles only.
+// A model folder as one table: tensors, whatever their names and shards, become units with roles,
+// named as mlx_lm names its modules. Modules above this one use units and roles only.
 //
 // Adding a family: a file in src/checkpoint/families/ (docs/architecture.md).
 #pragma once
@@ -40,15 +40,15 @@ std::string_view role_name(Role role);
 std::optional<Role> parse_role(std::string_view name);
 std::vector<std::string> role_names();  ///< of all roles, in their order
 
-/// A tensor of the source, as its file has it.
+/// A tensor of the source, as stored in its file.
 struct SourceTensor {
   TensorInfo info;
   int file = 0;  ///< index into Checkpoint::files
 };
 
-/// Where a matrix lies among the elements of a part's tensors, counted from 0 in the order of the
-/// file: element (r, c) is number first + r * row_step + c * col_step. Whatever a family does to
-/// its tensors (split, halve, take every other row, transpose) comes to one view
+/// Where a matrix lies among the elements of a part's tensors, counted from 0 in file order:
+/// element (r, c) is number first + r * row_step + c * col_step. Whatever a family does to its
+/// tensors (split, halve, take every other row, transpose), one view describes the result
 /// (src/checkpoint/layout.h).
 struct View {
   int64_t first = 0;
@@ -56,28 +56,27 @@ struct View {
   int64_t col_step = 1;
 };
 
-/// How files hold a part's elements. A new format is a value here and a case in
+/// How files store a part's elements. A new format needs a value here and a case in
 /// src/checkpoint/elements.cpp. All but kPlain are read as bf16 (Unit::dtype).
 enum class StorageFormat : uint8_t {
   kPlain,  ///< in Unit::dtype
   /// F8_E4M3 [rows, cols]; `scales`: F32 or BF16 [ceil(rows / 128), ceil(cols / 128)], a factor for
-  /// every block of 128 x 128. The product in float32, rounded to bf16.
+  /// every block of 128 x 128. The product is computed in float32 and rounded to bf16.
   kFp8Blocks,
-  /// U8 [..., cols / 32, 16], two E2M1 codes a byte, the even element in the low half; `scales`: U8
-  /// [..., cols / 32], E8M0. Exact in bf16.
+  /// U8 [..., cols / 32, 16], two E2M1 codes per byte, the even element in the low half; `scales`:
+  /// U8 [..., cols / 32], E8M0. Exact in bf16.
   kMxfp4,
 };
 
 /// One matrix of a unit: a whole tensor, or a slice of a packed one (one expert).
 struct Part {
-  int tensor = 0;  ///< index into Checkpoint::tensors; of the codes, where the unit is stored so
+  int tensor = 0;  ///< index into Checkpoint::tensors; of the codes if the unit is stored quantized
   View view = {};
-  int scales =
-      -1;  ///< index into Checkpoint::tensors: of `storage`, or the groups' of Unit::stored
-  int biases = -1;  ///< the same, of the groups' biases
+  int scales = -1;  ///< index into Checkpoint::tensors: scales of `storage` or Unit::stored
+  int biases = -1;  ///< the same: the groups' biases
   StorageFormat storage = StorageFormat::kPlain;
-  /// Indices into Checkpoint::tensors, of tensors whose elements follow those of `tensor`: the view
-  /// is of all of them, one below another. @pre kPlain.
+  /// Indices into Checkpoint::tensors of tensors whose elements follow those of `tensor`: the view
+  /// covers all of them, stacked by rows. @pre kPlain.
   std::vector<int> below = {};
 };
 
@@ -87,17 +86,17 @@ constexpr View rows_view(int64_t first_row, int64_t cols) {
 }
 
 /// @return true if a part of `cols` columns is a range of rows of one tensor in a weight dtype, or
-/// of codes: its bytes lie in the file as read_rows gives them.
+///         of codes: the file then contains the very bytes that read_rows returns.
 bool is_rows(const Part& part, int64_t cols);
 
-/// @return indices into Checkpoint::tensors: what the values of a part depend on beside
-/// Part::tensor. Nothing for a unit that is stored in MLX's format.
+/// @return indices into Checkpoint::tensors: the tensors besides Part::tensor that the values of a
+///         part depend on. Empty for a unit that is stored in MLX's format.
 std::vector<int> other_tensors(const Part& part);
 
-/// A tensor that travels with a unit unquantized: the layer's own bias.
+/// A tensor that is copied along with a unit, unquantized: a linear's bias.
 struct Carried {
   int tensor = 0;
-  std::string name;  ///< in the output, as "model.layers.0.self_attn.q_proj.bias"
+  std::string name;  ///< in the output: "model.layers.0.self_attn.q_proj.bias"
 };
 
 /// Tensors that must share one number format: one matrix, or all experts of a layer's projection.
@@ -110,13 +109,14 @@ struct Unit {
   int64_t rows = 0;  ///< of each part; 1 for a vector
   int64_t cols = 0;
   std::vector<int64_t> shape;  ///< unquantized: [rows, cols], [parts, rows, cols] or [cols]
-  /// Of the source; where MLX's format holds it, of scales and biases; bf16 for other storage.
+  /// Of the source; of scales and biases if it is stored in MLX's format; bf16 for other storage.
   DType dtype = DType::kBF16;
-  /// The format that the files hold it in; nothing: unquantized, as in every source of a plan.
+  /// The format in which it is stored; nothing: unquantized, as in every source of a plan.
   std::optional<AffineFormat> stored;
-  /// mlx_lm can hold this module quantized (a Linear, an Embedding or a stacked expert linear).
+  /// mlx_lm can load this module quantized (a Linear, an Embedding or a stacked expert linear).
   bool quantizable = false;
-  /// What mlx_lm.convert -q gives it by the family's own rule; nothing: the common format.
+  /// The format that mlx_lm.convert -q gives it by the family's own rule; nothing: the common
+  /// format.
   std::optional<AffineFormat> uniform_rule;
   std::vector<Carried> carried;
 
@@ -124,16 +124,17 @@ struct Unit {
   int64_t weights() const { return part_weights() * static_cast<int64_t>(parts.size()); }
 };
 
-/// A file of the source that goes into the output as it is (tokenizer, chat template, licence).
+/// A file of the source that is copied into the output unchanged (tokenizer, chat template,
+/// licence).
 struct CarriedFile {
-  std::string name;  ///< relative to the folder; may lie in a folder of it: "folder/file"
+  std::string name;  ///< relative to the folder; may be in a subfolder: "folder/file"
   int64_t bytes = 0;
 };
 
-/// What a file beside config.json and the weights is, by its name alone.
+/// What kind of file another file than config.json and the weights is, by its name alone.
 enum class SideFile : uint8_t {
-  kCarried,  ///< goes into the output as it is
-  kClutter,  ///< what file systems, editors and transfers leave: nobody's, wherever it lies
+  kCarried,  ///< is copied into the output unchanged
+  kClutter,  ///< left over by file systems, editors and transfers; ignored everywhere
   kOther,
 };
 
@@ -141,8 +142,8 @@ enum class SideFile : uint8_t {
 /// @param name relative to the folder, '/' between its parts.
 SideFile side_file(std::string_view name);
 
-/// What the source's README.md says of it in its front matter: text without control characters,
-/// 300 bytes at most each; empty where it says nothing.
+/// Fields of the front matter of the source's README.md: text without control characters, at most
+/// 300 bytes each; empty if missing.
 struct ModelCard {
   std::string licence;       ///< "license": an identifier of the hub, "other" among them
   std::string licence_name;  ///< "license_name", which belongs to "other"
@@ -151,10 +152,10 @@ struct ModelCard {
   std::vector<std::string> tags;
 };
 
-/// Whether a folder may hold quantized weights.
+/// Whether a folder may contain quantized weights.
 enum class Quantized : uint8_t {
-  kRefuse,  ///< no: it is to be quantized
-  kAccept,  ///< in MLX's affine format: a finished folder of ours, of mlx_lm or of others
+  kRefuse,  ///< no: it will be quantized
+  kAccept,  ///< in MLX's affine format: a finished folder of ram, mlx_lm or another program
 };
 
 struct Family;  // src/checkpoint/family.h
@@ -163,23 +164,23 @@ class Checkpoint {
  public:
   /// Opens a folder, or a repository id found in the local Hugging Face cache (HF_HUB_CACHE,
   /// HF_HOME, then the default place; refs/main, else the newest snapshot). Reads config.json and
-  /// all headers; of the weights only what two places hold and must agree about: a tied head that
-  /// is there all the same, a tensor in two files.
+  /// all headers; of the weights only those that are stored twice and must agree: a tied head that
+  /// is stored nevertheless, a tensor in two files.
   ///
   /// @throws Error{kMissing} no such folder or id (names the command that would fetch it), no
   ///         config.json, a shard or a tensor that the config calls for is missing; {kCorrupt} bad
   ///         JSON, header, shapes or absurd numbers; {kUnsupported} unknown model_type, a source
-  ///         that is already quantized (with kAccept: otherwise than in MLX's affine format), a
-  ///         tensor the family does not have, no weight dtype, or a setting that mlx_lm would not
-  ///         follow (docs/formats/checkpoint.md).
+  ///         that is already quantized (with kAccept: in another format than MLX's affine one), a
+  ///         tensor that the family does not have, a dtype that is not a weight dtype, or a setting
+  ///         that mlx_lm would not follow (docs/formats/checkpoint.md).
   static Checkpoint open(const std::string& folder_or_id, Quantized quantized = Quantized::kRefuse);
 
-  /// For people: the repository's id (also where a snapshot of the cache is given as a folder), or
-  /// the folder's last component, as printable() has it.
+  /// For display: the repository's id (also if a snapshot of the cache is given as a folder), or
+  /// the folder's last component, made printable().
   std::string name;
-  std::filesystem::path folder;    ///< where it is, symbolic links of the cache not resolved
+  std::filesystem::path folder;    ///< its path; symbolic links of the cache are not resolved
   std::string model_type;          ///< as config.json says
-  const Family* family = nullptr;  ///< the row of that model_type; null: made by hand
+  const Family* family = nullptr;  ///< of that model_type; null: made by hand
   std::string config_json;         ///< config.json's text
   ModelConfig config;              ///< what the forward pass needs of config.json
   int layers = 0;
@@ -188,36 +189,36 @@ class Checkpoint {
   std::vector<InputFile> files;       ///< the shards, sorted by name
   std::vector<SourceTensor> tensors;  ///< every tensor of every shard, sorted by name
   std::vector<Unit> units;            ///< in the order of the model: embedding, layers, norm, head
-  int embedding = -1;                 ///< indices of units: what ids are looked up in,
+  int embedding = -1;                 ///< indices of units: the input embedding,
   int final_norm = -1;                ///< the norm behind the last layer,
-  int head = -1;                      ///< and what makes logits: the embedding where they are tied
+  int head = -1;                      ///< and the output head: the embedding if they are tied
   std::vector<int> dropped;  ///< indices of tensors that mlx_lm does not load (tied head, ...)
   std::vector<CarriedFile> carried_files;  ///< sorted by name; neither README.md nor config.json
   ModelCard card;
-  /// What people should know of this folder: where two of its files disagree and which of them
-  /// counts, what is passed over, what a finished folder will lack. One line each.
+  /// What a user should know about this folder: files that disagree and which of them counts, what
+  /// is ignored, what a finished folder will lack. One line each.
   std::vector<std::string> notes;
-  /// What else was read or is carried (config.json, the tokenizer, ...): path, and what the file
-  /// was then. Not README.md and the index, which are read once, when the model is opened.
+  /// Other files that were read or are carried (config.json, the tokenizer, ...): path, and
+  /// identity when the model was opened. Without README.md and the index, which are read only then.
   std::vector<std::pair<std::filesystem::path, FileIdentity>> other_files;
 
-  /// Compares every file that was read or is carried with what it was when the model was opened:
-  /// to be called when all is read and before a result is published or kept.
-  /// @throws Error{kCorrupt} one changed meanwhile, or is gone.
+  /// Checks that no file that was read or is carried has changed since the model was opened: to be
+  /// called when everything is read, before a result is published or kept.
+  /// @throws Error{kCorrupt} a file changed meanwhile, or is gone.
   void check_unchanged() const;
-  /// The same of the shards alone.
+  /// The same for the shards alone.
   void check_weights_unchanged() const;
 
   /// @return the dtype of scales, biases and unquantized tensors unless --dtype says otherwise:
-  /// torch_dtype where that is f16 or bf16, else bf16.
+  ///         torch_dtype if that is f16 or bf16, else bf16.
   DType default_dtype() const;
   /// @return whether some weights are quantized: ram, mlx_lm or the like made the folder.
   bool is_quantized() const;
-  /// @return whether a finished folder has a tokenizer, without which mlx_lm does not run it.
+  /// @return whether a finished folder will have a tokenizer, without which mlx_lm cannot run it.
   bool has_tokenizer() const;
   int64_t weights() const;  ///< elements of all units' tensors, carried ones included
-  int64_t bytes() const;    ///< of the same, as stored in the source
-  int64_t stored_bytes(const Unit& unit) const;  ///< what one unit has of bytes()
+  int64_t bytes() const;    ///< of the same tensors, as stored in the source
+  int64_t stored_bytes(const Unit& unit) const;  ///< one unit's share of bytes()
 
   /// Reads rows [row, row + count) of one part, in unit.dtype, row-major, however it is stored.
   /// @param out room for count * unit.cols elements.
@@ -225,8 +226,8 @@ class Checkpoint {
   /// @throws Error{kCorrupt} the file ends before (it changed since it was opened).
   void read_rows(const Unit& unit, int part, int64_t row, int64_t count, std::byte* out) const;
 
-  /// Reads rows [row, row + count) of one part of a unit that is stored quantized, as affine_decode
-  /// takes them.
+  /// Reads rows [row, row + count) of one part of a unit that is stored quantized, in the layout
+  /// that affine_decode takes.
   /// @param codes  room for [count, cols * bits / 32].
   /// @param scales, biases  room for [count, cols / group_size] of unit.dtype each.
   /// @pre   unit.stored.
@@ -237,11 +238,11 @@ class Checkpoint {
   /// Tells the system that these rows will be read soon, however they are stored. Never fails.
   void prefetch_rows(const Unit& unit, int part, int64_t row, int64_t count) const;
 
-  /// Reads bytes of a source tensor as its file has them. offset counts from the tensor's start.
+  /// Reads bytes of a source tensor as stored in its file. offset counts from the tensor's start.
   void read_tensor(int tensor, int64_t offset, std::span<std::byte> out) const;
 };
 
-/// @return the folder of a model, as Checkpoint::open finds it; nothing in it is looked at.
+/// @return the folder of a model, as Checkpoint::open finds it; its contents are not checked.
 /// @throws Error{kMissing} neither a folder nor an id in the local cache.
 std::filesystem::path find_model(const std::string& folder_or_id);
 

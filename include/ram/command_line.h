@@ -1,9 +1,9 @@
-// A program with subcommands: from the command line to an exit status, and the scripts and pages
-// that are made from the same table of commands and options.
+// A program with subcommands: from the command line to an exit status, and the completion scripts
+// and manual pages that are made from the same table of commands and options.
 //
-// Hides the parser (CLI11), its messages, what may not be written over, signals and how every
-// failure becomes one line. What a command does is the caller's: it adds options (arguments.h),
-// prints (console.h) and returns a status.
+// Hides the parser (CLI11), its messages, which files must not be overwritten, signals, and how
+// every failure becomes one line. The caller implements the commands: each adds options
+// (arguments.h), prints (console.h) and returns a status.
 #pragma once
 
 #include <functional>
@@ -23,7 +23,7 @@ using Action = std::function<int()>;
 struct Command {
   const char* name;
   const char* help;     ///< one line
-  const char* example;  ///< one line that works as it stands
+  const char* example;  ///< one line that works as is
   /// Adds the subcommand's own options. The action refers to `common`, which outlives it.
   Action (*setup)(Arguments app, const Common& common);
 };
@@ -35,22 +35,23 @@ struct Meaning {
   const char* text;
 };
 
-/// All that is said of a program.
+/// The description of a program.
 struct Program {
   const char* summary;                                ///< "fits models into a budget"
-  const char* example;                                ///< for its help
+  const char* example;                                ///< for the program's help
   std::span<const Command> commands;                  ///< in the order in which --help lists them
   std::span<const Meaning<int>> statuses;             ///< for the manual
   std::span<const Meaning<const char*>> environment;  ///< variables that it reads
 };
 
-/// Reads the command line, runs the subcommand, reports what went wrong in one line on stderr, and
-/// with --json as a document on stdout.
+/// Reads the command line, runs the subcommand, reports an error in one line on stderr and, with
+/// --json, as a document on stdout.
 /// @return the exit status: the action's, or the code of an error. Throws nothing.
 int run(const Program& program, int argc, const char* const* argv, Io io = {});
 
-/// The whole process: run(), with SIGINT, SIGTERM and SIGHUP asking the work to stop where nothing
-/// is lost (a second one, later, ends it at once), and with enough stack whatever its limit.
+/// The whole process: run(), where SIGINT, SIGTERM and SIGHUP ask the work to stop at a point where
+/// nothing is lost (a second one, later, ends it at once), and with enough stack whatever the limit
+/// on stacks.
 /// @return the exit status. @pre called once, from main, before any thread is started.
 int run_process(const Program& program, int argc, char** argv);
 
@@ -62,7 +63,7 @@ std::optional<std::string> completion_script(const Program& program, const Argum
 /// @return the manual page, as man macros of roff. @param any as completion_script's.
 std::string manual_page(const Program& program, const Arguments& any);
 
-/// Statuses that are answers, beside the codes of errors.
+/// Statuses that are answers, besides the codes of errors.
 inline constexpr int kDone = 0;
 inline constexpr int kCheckFailed = 1;
 inline constexpr int kBudgetTooSmall = 6;

@@ -10,7 +10,7 @@ namespace ram {
 /// @return a field as RFC 4180 writes it: quoted only where it must be.
 std::string csv_field(std::string_view text);
 
-/// @return the fields of one line of RFC 4180, without its end; a field holds no line end.
+/// @return the fields of one line of RFC 4180, without its line end; fields contain no line ends.
 std::vector<std::string> csv_fields(std::string_view line);
 
 }  // namespace ram

@@ -1,4 +1,4 @@
-// What analysis leaves in a study: the hashes of files and tensors, curves, models.
+// What analysis stores in a study: the hashes of files and tensors, curves, models.
 // docs/formats/study.md describes every column. Part of the module `curve`.
 #pragma once
 
@@ -18,11 +18,11 @@
 
 namespace ram {
 
-/// What names a measured matrix: content, not place. Two models that share a tensor share its
+/// Identifies a measured matrix by content, not by place: two models that share a tensor share its
 /// curve.
 struct CurveKey {
   std::string tensor_hash;  ///< Hasher's digest of the whole source tensor
-  std::string part;  ///< which part of it and its shape, as "rows 0+768 x 2048"; see curve.cpp
+  std::string part;         ///< which part of it, and its shape: "rows 0+768 x 2048"; see curve.cpp
   DType source = DType::kBF16;
   DType dtype = DType::kBF16;
   Encoder encoder = Encoder::kMlx;
@@ -40,8 +40,8 @@ struct TensorRecord {
   std::string hash;
 };
 
-/// Tables `file`, `tensor` and `curve`. A file is known by its absolute path; symbolic links are
-/// not resolved.
+/// Tables `file`, `tensor` and `curve`. A file is identified by its absolute path; symbolic links
+/// are not resolved.
 class CurveTable {
  public:
   /// @param study outlives the object.
@@ -51,27 +51,28 @@ class CurveTable {
   /// new or changed.
   std::map<std::string, std::string> tensor_hashes(const std::filesystem::path& file,
                                                    const FileIdentity& identity);
-  /// Hashes known for this path under any identity: what a changed file held before.
+  /// Hashes known for this path under any identity: the earlier contents of a changed file.
   std::map<std::string, std::string> stale_tensor_hashes(const std::filesystem::path& file);
 
-  /// Curves that are known, of those asked for. @throws Error{kCorrupt} damaged.
+  /// The known ones of the requested curves. @throws Error{kCorrupt} damaged.
   std::map<CurveKey, PartCurve> curves(std::span<const CurveKey> keys);
 
-  /// Keeps what was measured: all of it or, on failure, nothing. A tensor's hash replaces what was
-  /// known of that name in this path, under whatever identity.
+  /// Keeps hashes and curves: all of them or, on failure, none. A tensor's hash replaces the one
+  /// known for that name in this path, under any identity.
   /// @throws Error{kWriteFailed} as Study::Transaction.
   void put(const std::filesystem::path& file, const FileIdentity& identity,
            std::span<const TensorRecord> tensors,
            std::span<const std::pair<CurveKey, PartCurve>> curves);
 
-  /// @return about the bytes of the curves of a model's tensors, those that others share too.
-  /// @param folder of the model, absolute; what lies in the folder of another model below it is not
-  /// counted.
+  /// @return about the bytes of the curves of a model's tensors, including those shared with other
+  ///         models.
+  /// @param folder of the model, absolute; files in another model's folder below it are not
+  ///         counted.
   int64_t bytes(const std::string& folder);
-  /// Removes the files of a model's folder, and of its copies elsewhere: files that hold one of its
-  /// tensors and lie in no known model's folder.
+  /// Removes the records of the files in a model's folder and of its copies elsewhere: files that
+  /// contain one of its tensors and are in no known model's folder.
   void remove_files(Study::Transaction& transaction, const std::string& folder);
-  /// Removes curves of tensors that no known file has.
+  /// Removes curves of tensors that no known file contains.
   void remove_unused(Study::Transaction& transaction);
 
  private:
@@ -86,7 +87,7 @@ class FileHashTable {
 
   /// The digest known for a file of exactly this identity; nothing if it is new or changed.
   std::optional<std::string> find(const std::filesystem::path& file, const FileIdentity& identity);
-  /// Replaces what was known of this path. @throws Error{kWriteFailed} as Study::Transaction.
+  /// Replaces the digest known for this path. @throws Error{kWriteFailed} as Study::Transaction.
   void put(const std::filesystem::path& file, const FileIdentity& identity,
            const std::string& hash);
 
@@ -98,7 +99,7 @@ struct ModelRecord {
   std::string fingerprint;  ///< ModelCurves::fingerprint
   std::string name;
   std::string model_type;
-  std::string folder;   ///< absolute: where it was last seen
+  std::string folder;   ///< absolute; where it was last seen
   int64_t weights = 0;  ///< elements
   int64_t bytes = 0;    ///< as stored in the source
   bool operator==(const ModelRecord&) const = default;

@@ -44,7 +44,7 @@ inline int dtype_bytes(DType dtype) {
   return dtype_bits(dtype) / 8;
 }
 
-/// @return the name in a safetensors header, as "BF16" or "F8_E4M3".
+/// @return the name in a safetensors header: "BF16" or "F8_E4M3".
 std::string_view dtype_name(DType dtype);
 
 /// @return the dtype of that header name, or nothing.
@@ -81,7 +81,7 @@ float f16_to_f32(uint16_t value);
 uint16_t f32_to_f16(float value);
 
 /// Widens `count` elements of a weight dtype to float32. Exact.
-/// @pre is_weight_dtype(dtype); in holds count elements, out count floats.
+/// @pre is_weight_dtype(dtype); `in` has count elements, `out` room for count floats.
 void to_f32(const std::byte* in, DType dtype, int64_t count, float* out);
 
 /// Narrows `count` floats to a weight dtype, to nearest, ties to even.

@@ -1,6 +1,6 @@
-// Encoders that look at what a matrix multiplies: a searched scale and bias per group, and error
-// feedback with the full second moment of the inputs (GPTQ). What they write is MLX's affine
-// format, codes chosen for the scale and bias as stored. Matrices only: no model, no files.
+// Encoders that take a matrix's inputs into account: a search for scale and bias per group, and
+// error feedback with the full second moment of the inputs (GPTQ). They write MLX's affine format;
+// codes are chosen for the scale and bias as stored. Matrices only: no model, no files.
 //
 // See docs/encoders.md for the algorithms and their sources.
 #pragma once
@@ -17,7 +17,8 @@
 
 namespace ram {
 
-/// Sum of x x^T over the inputs x of a linear (its second moment, not divided by their number).
+/// Sum of x x^T over the inputs x of a linear (the second moment, not divided by the number of
+/// inputs).
 /// @source Frantar et al. 2022, arXiv 2210.17323: H = 2 X X^T, here without the 2
 class SecondMoment {
  public:
@@ -26,14 +27,14 @@ class SecondMoment {
 
   /// Adds x x^T of each token.
   ///
-  /// Sums in float32, in blocks of tokens cut at fixed multiples from the first token of a call:
-  /// the same calls give the same bits, whatever the number of threads.
+  /// Sums in float32, in blocks of tokens that begin at fixed multiples from the first token of a
+  /// call: the same calls give the same bits for any number of threads.
   ///
   /// @param inputs [tokens, cols] row-major, finite.
   /// @cost  tokens * cols^2 flops (one triangle), by oneDNN.
   void add(const float* inputs, int64_t tokens, ThreadPool& pool);
 
-  /// Adds another one's sums and tokens. @pre the same cols.
+  /// Adds another moment's sums and tokens. @pre the same cols.
   void add(const SecondMoment& other);
 
   int64_t cols() const { return cols_; }
@@ -42,12 +43,12 @@ class SecondMoment {
   /// [cols, cols], symmetric.
   std::span<const float> values() const { return values_; }
 
-  /// Sums of squares of each column: what search_encode takes as importance.
+  /// Sum of squares of each column: the importance for search_encode.
   std::vector<float> diagonal() const;
 
-  /// Adds the mean of `layer` `tokens_worth` times: what is known about experts with few tokens is
-  /// drawn towards what is known about all. tokens() stays the number of those that came. Nothing
-  /// happens where `layer` has no tokens. @pre the same cols, tokens_worth >= 0.
+  /// Adds the mean of `layer` `tokens_worth` times: shrinks the moments of experts with few tokens
+  /// towards those of all experts. tokens() remains the number of tokens added. Does nothing if
+  /// `layer` has no tokens. @pre the same cols, tokens_worth >= 0.
   void shrink_towards(const SecondMoment& layer, double tokens_worth);
 
  private:
@@ -56,8 +57,8 @@ class SecondMoment {
   std::vector<float> values_;
 };
 
-/// How inputs have moved since the original model: sum over tokens of (x - x') x'^T, x the inputs
-/// of a linear there and x' what the compressed layers before it make of them.
+/// How inputs differ from those of the original model: sum over tokens of (x - x') x'^T, where x
+/// are a linear's inputs in the original and x' its inputs behind compressed layers.
 class Drift {
  public:
   /// All zero. @param cols >= 1; takes 4 cols^2 bytes.
@@ -67,7 +68,7 @@ class Drift {
   /// tokens.
   void add(const float* original, const float* compressed, int64_t tokens, ThreadPool& pool);
 
-  /// Adds another one's sums `share` times: SecondMoment::shrink_towards for drifts.
+  /// Adds another drift's sums `share` times: SecondMoment::shrink_towards for drifts.
   /// @pre the same cols.
   void add(const Drift& other, double share);
 
@@ -79,7 +80,7 @@ class Drift {
   std::vector<float> values_;
 };
 
-/// A matrix as the affine format stores it; see affine_encode for the shapes.
+/// A matrix in the affine format; see affine_encode for the shapes.
 struct EncodedMatrix {
   std::vector<uint32_t> codes;    ///< [rows, cols * bits / 32]
   std::vector<std::byte> scales;  ///< [rows, cols / group_size] of the dtype
@@ -87,9 +88,9 @@ struct EncodedMatrix {
   bool operator==(const EncodedMatrix&) const = default;
 };
 
-/// The matrix to be encoded, and what it is to become.
+/// The matrix to be encoded, and the format to encode it in.
 struct EncodeRequest {
-  /// [rows, cols] row-major, finite; those of a model already cast to `dtype`.
+  /// [rows, cols] row-major, finite; a model's weights already cast to `dtype`.
   std::span<const float> weights;
   int64_t rows = 0;
   int64_t cols = 0;  ///< a multiple of format.group_size
@@ -101,22 +102,21 @@ struct EncodeRequest {
 EncodedMatrix mlx_encode(const EncodeRequest& request, ThreadPool& pool);
 
 /// Searches scale and bias of each group for the least sum of importance * (decoded - weight)^2:
-/// shrunk ends, then alternating least squares; codes are the nearest for the stored scale and
-/// bias.
+/// first shrunk ranges, then alternating least squares. Codes are the nearest for the stored scale
+/// and bias.
 ///
 /// Never worse in that sum than mlx_encode, group by group, up to the rounding of the sums; finite
-/// wherever the weights are, even where mlx_encode's scale overflows.
+/// for all finite weights, even if mlx_encode's scale overflows.
 ///
 /// @param importance [cols] >= 0, usually SecondMoment::diagonal(); empty: all 1. Columns of
-/// (almost)
-///                   no importance count a little, so that they are decoded to something sane.
-/// @cost  see docs/performance.md; the same bits whatever the number of threads.
+///         (almost) no importance get a small one, so that their decoded values stay reasonable.
+/// @cost see docs/performance.md; the same bits for any number of threads.
 EncodedMatrix search_encode(const EncodeRequest& request, std::span<const float> importance,
                             ThreadPool& pool);
 
-/// Where a group's scale and bias come from when error feedback reaches it.
+/// How a group's scale and bias are chosen when error feedback reaches it.
 enum class GroupGrid : uint8_t {
-  kMlx,     ///< MLX's rule on the weights as they are by then: as mlx_lm's GPTQ does
+  kMlx,     ///< MLX's rule on the weights as updated by then: as mlx_lm's GPTQ does
   kSearch,  ///< searched, as search_encode does
 };
 
@@ -124,25 +124,25 @@ struct FeedbackOptions {
   /// Added to every diagonal element, as a share of the mean diagonal. @source Frantar et al.: 0.01
   double damping = 0.01;
   GroupGrid grid = GroupGrid::kSearch;
-  /// Scales tried on either side of the searched one, each by what its group then loses: here and
-  /// in the descent.
+  /// Scales tried on either side of the searched one, judged by the loss of the group: in feedback
+  /// and in the descent.
   int tries = 6;
-  /// Passes of descent afterwards: over groups, which are rounded anew with all others as they are,
-  /// and over their scales, biases and codes one by one.
+  /// Passes of coordinate descent afterwards: over groups, which are rounded anew with all others
+  /// fixed, and over their scales, biases and codes one by one.
   int sweeps = 2;
 };
 
-/// GPTQ: columns are rounded one after the other, and what each loses is made up for by the columns
-/// that are still to come. The factor is computed once and serves any number of matrices that share
-/// the inputs, and formats.
+/// GPTQ: columns are rounded one after the other, and each column's error is propagated to the
+/// columns not yet rounded. The factor is computed once for all matrices with the same inputs, and
+/// for all formats.
 /// @source Frantar et al. 2022, arXiv 2210.17323; in the equivalent form of Chee et al. 2023,
 ///         arXiv 2307.13304 (LDLQ), which needs one Cholesky factor and no inverse.
 class FeedbackEncoder {
  public:
-  /// Factors moment + damping. A moment of zero tokens (or of zeros) makes encode() a
-  /// search_encode with equal importance.
+  /// Factors moment + damping. With a moment of zero tokens (or of zeros), encode() is
+  /// search_encode with equal importance, or mlx_encode for GroupGrid::kMlx.
   /// @param moment must outlive the encoder.
-  /// @cost  cols^3 / 3 multiply-adds; 4 cols^2 bytes beside the moment's.
+  /// @cost cols^3 / 3 multiply-adds; 4 cols^2 bytes besides the moment's.
   FeedbackEncoder(const SecondMoment& moment, const FeedbackOptions& options, ThreadPool& pool);
   ~FeedbackEncoder();
   FeedbackEncoder(FeedbackEncoder&&) noexcept;
@@ -150,19 +150,19 @@ class FeedbackEncoder {
 
   /// Never worse in trace(E H E^T), H the damped moment and E decoded - weights, than plain
   /// rounding with the same grid rule (mlx_encode or search_encode): each row takes the better of
-  /// the two. The same bits whatever the number of threads.
+  /// the two. The same bits for any number of threads.
   /// @pre request.cols is the moment's.
   EncodedMatrix encode(const EncodeRequest& request, ThreadPool& pool) const;
 
-  /// The weights to encode instead so that outputs are those of the original though the inputs are
-  /// not: W + share W drift (moment + damping)^-1; at share 1 the W* with the least |W x - W* x'|^2
-  /// over the tokens plus damping |W* - W|^2.
-  /// @param weights [rows, cols]. @param drift of the same tokens as the moment, which is that of
-  /// x'.
-  /// @param share 0 to 1: less than 1 serves better on text that was not calibrated on.
-  /// @return [rows, cols]; rows that come out infinite are left as they were.
+  /// The weights to encode instead, so that outputs approach the original's although the inputs
+  /// differ: W + share W drift (moment + damping)^-1; at share 1 the W* that minimizes |W x - W*
+  /// x'|^2 over the tokens plus damping |W* - W|^2.
+  /// @param weights [rows, cols]. @param drift of the same tokens as the moment, which must be that
+  ///         of x'.
+  /// @param share 0 to 1: less than 1 generalizes better to text outside the calibration text.
+  /// @return [rows, cols]; rows that would become infinite are left unchanged.
   /// @cost   2 cols multiply-adds a weight.
-  /// @source the aim of Li et al. 2025, arXiv 2504.02692 (GPTAQ), in closed form
+  /// @source the objective of Li et al. 2025, arXiv 2504.02692 (GPTAQ), in closed form
   std::vector<float> aim(std::span<const float> weights, int64_t rows, const Drift& drift,
                          double share, ThreadPool& pool) const;
 
@@ -172,7 +172,7 @@ class FeedbackEncoder {
 };
 
 /// @return trace(E M E^T), E decoded - weights: the sum over tokens of the squared error of the
-///         linear's output. The encoders' own objective without damping.
+///         linear's output. The encoders' objective without damping.
 double weighted_error(const EncodeRequest& request, const EncodedMatrix& encoded,
                       const SecondMoment& moment, ThreadPool& pool);
 

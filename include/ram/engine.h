@@ -3,8 +3,8 @@
 //
 // A run goes layer by layer over a block of rows (sequences of token ids), so that each weight is
 // read and unpacked once for the whole block. Hides weights and their packed forms, read-ahead,
-// workers, oneDNN and SIMD, and the families' architectures (src/engine/arch/). What comes out
-// depends neither on the number of threads, nor on the memory, nor on which rows travel together.
+// workers, oneDNN and SIMD, and the families' architectures (src/engine/arch/). Results do not
+// depend on the number of threads, on the memory, or on which rows are run together.
 #pragma once
 
 #include <cstdint>
@@ -21,18 +21,18 @@ namespace ram {
 
 enum class Precision : uint8_t {
   kF32,   ///< activations and accumulation in float32
-  kBF16,  ///< activations and the matrices they meet are rounded to bf16 where a bf16 program would
-          ///< store them; products accumulate in float32; logits are float32
+  kBF16,  ///< activations and the matrices that they multiply are rounded to bf16 where a bf16
+          ///< program would store them; products accumulate in float32; logits are float32
 };
 
 struct EngineOptions {
   Precision precision = Precision::kF32;
   int threads = 1;
-  /// Working memory: weights at hand, hidden states, scratch. 0: half of the machine's memory.
+  /// Working memory: cached weights, hidden states, scratch. 0: half of the machine's memory.
   int64_t memory_bytes = 0;
-  /// Models that share it, at least 1: each plans with its part.
+  /// Number of models that share the memory, at least 1: each plans with its share.
   int64_t side_by_side = 1;
-  /// What computes: "cpu".
+  /// The backend that computes: "cpu".
   std::string backend = "cpu";
 };
 
@@ -65,7 +65,7 @@ class Matrix {
 /// Hidden states of a block of rows between two layers: one [tokens, hidden] matrix per row.
 using HiddenRows = std::vector<Matrix>;
 
-/// The inputs of one matrix product, as they meet the weights of `unit`.
+/// The inputs of one matrix product, as the weights of `unit` multiply them.
 struct LinearInput {
   int unit = 0;                   ///< index into Checkpoint::units
   int part = 0;                   ///< the expert; 0 for a plain linear
@@ -73,16 +73,17 @@ struct LinearInput {
   const float* inputs = nullptr;  ///< [tokens, cols]
   int64_t tokens = 0;
   int64_t cols = 0;
-  /// Which tokens of the row they are, increasing; null: all of them in order.
+  /// The tokens' positions in the row, increasing; null: all of them in order.
   const int32_t* positions = nullptr;
 };
 
 /// Other values for a unit's weights: writes rows [first, first + count) of one part to `out`
-/// [count, cols], always the same. Called from several threads.
+/// [count, cols]. Must write the same values on every call. Called from several threads.
 using UnitRows = std::function<void(int part, int64_t first, int64_t count, float* out)>;
 
-/// What a caller may watch while layers run. Called from one thread at a time, rows in order, so
-/// that what it sums does not depend on the number of threads; it may use its own workers.
+/// Sees the inputs of matrix products while layers run. Called from one thread at a time, rows in
+/// order, so that sums over them do not depend on the number of threads; it may use its own
+/// workers.
 using InputObserver = std::function<void(const LinearInput& input)>;
 
 struct LogitPiece;
@@ -92,41 +93,42 @@ class LanguageModel {
  public:
   /// @param checkpoint a source folder, or an MLX folder opened with Quantized::kAccept.
   /// @throws Error{kUnsupported} a rope type or activation that the engine does not compute;
-  ///         {kUsage} no backend has the name (lists those that there are).
+  ///         {kUsage} no backend has that name (lists the existing ones).
   LanguageModel(Checkpoint checkpoint, const EngineOptions& options);
   ~LanguageModel();
   LanguageModel(LanguageModel&&) noexcept;
 
   const Checkpoint& checkpoint() const;
   const EngineOptions& options() const;
-  int layers() const;  ///< hidden states of layer L are the input of layer L; of layers(): the end
+  int layers() const;  ///< hidden states of layer L are its input; those of layers() are the last
+                       ///< layer's output
 
-  /// Whether all weights stay in memory from one pass to the next: where they fit into half of it,
-  /// and until rows come that are too long to fit beside them.
+  /// Whether all weights stay in memory from one pass to the next: true if they fit into half of
+  /// it, until a pass has rows that are too long to fit besides them.
   bool keeps_weights() const;
 
-  /// Rows of `length` tokens that fit the memory at a time, at least 1.
-  /// @throws Error{kUsage} not even one does, with no weights kept (says how much one needs). Rows
-  ///         can be passed all the same, in more memory.
+  /// Number of rows of `length` tokens that fit in memory at a time, at least 1.
+  /// @throws Error{kUsage} not even one fits without keeping weights (says how much one needs).
+  ///         Such rows can still be run, but take more memory.
   int64_t rows_at_once(int64_t length);
 
-  /// Bytes that a pass over rows of `length` tokens takes, at most, beside what belongs to the
-  /// rows: the program, weights at hand, scratch of every thread.
+  /// The most bytes that a pass over rows of `length` tokens takes, without those of the rows: the
+  /// program, cached weights, scratch of every thread.
   int64_t pass_bytes(int64_t length) const;
   /// Bytes of a row of `length` tokens while layers run: its hidden state, and what is kept of it
-  /// from one step of a layer to the next.
+  /// between the steps of a layer.
   int64_t row_bytes(int64_t length) const;
-  /// Bytes that a decoder of `capacity` tokens takes, at most, with what a step takes beside it.
+  /// The most bytes that a decoder of `capacity` tokens takes, including those of a step.
   int64_t decoding_bytes(int64_t capacity) const;
-  /// Decoders of `capacity` tokens that fit the memory at a time, at least 1.
+  /// Number of decoders of `capacity` tokens that fit in memory at a time, at least 1.
   int64_t decoders_at_once(int64_t capacity) const;
-  /// Bytes that visit_logits of `models` models takes at most, beside what a pass over layers
-  /// takes: pieces of logits on every thread, and a piece of a second model's head.
+  /// The most bytes that visit_logits of `models` models takes in addition to a pass over layers:
+  /// pieces of logits on every thread, and a piece of a second model's head.
   int64_t logits_bytes(int64_t models) const;
-  /// Bytes of the weights of a layer's largest step, as they are multiplied.
+  /// Bytes of the weights of a layer's largest step, in the form in which they are multiplied.
   int64_t step_bytes() const;
-  /// Bytes that a Decoder keeps of each token it holds (keys and values of all layers), and those
-  /// that it keeps whatever the number of tokens.
+  /// Bytes that a Decoder keeps per token (keys and values of all layers), and those that do not
+  /// depend on the number of tokens.
   int64_t state_bytes_per_token() const;
   int64_t state_fixed_bytes() const;
 
@@ -134,25 +136,24 @@ class LanguageModel {
   /// @throws Error{kCorrupt} an id outside the vocabulary (names id, position and vocabulary).
   HiddenRows embed(std::span<const TokenRow> rows);
 
-  /// Takes hidden states of layer `first` through the layers [first, last), in place. Rows may have
-  /// been saved and changed in between.
+  /// Runs hidden states of layer `first` through the layers [first, last), in place. Rows may have
+  /// been saved and changed between calls.
   /// @throws Error{kCorrupt} a hidden state that is not finite (names the layer, row and token);
-  ///         {kInterrupted}; and what `observe` throws. The rows then hold nothing any more.
+  ///         {kInterrupted}; and what `observe` throws. The rows are then empty.
   void run_layers(HiddenRows& rows, int first, int last, const InputObserver& observe = {});
 
-  /// Takes rows into a layer as far as the inputs of some of its linears, which `observe` is called
-  /// with as by run_layers, and with those of some before them. What rows hold then is neither the
-  /// layer's input nor its output.
-  /// @param units matrices of the layer. @throws as run_layers, but for hidden states
+  /// Runs rows through a layer up to the inputs of some of its linears. Calls `observe` as
+  /// run_layers does, for these linears and for some before them. Afterwards the rows are neither
+  /// the layer's input nor its output.
+  /// @param units matrices of the layer. @throws as run_layers, except for hidden states
   void run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
                      const InputObserver& observe);
 
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);
 
-  /// Uses other values for one unit's weights until restore_unit. They are asked for whenever they
-  /// are multiplied, and let go of: nothing is held for them. What is in memory of the unit's own
-  /// weights stays there.
+  /// Uses other values for one unit's weights until restore_unit. `values` is called whenever they
+  /// are multiplied; they are not kept in memory. Cached weights of the unit stay in memory.
   /// @pre the unit is a matrix.
   void set_unit(int unit, UnitRows values);
   void restore_unit(int unit);
@@ -166,7 +167,7 @@ class LanguageModel {
   std::unique_ptr<State> state_;
 };
 
-/// A piece of logits of the same tokens and ids of one or several models.
+/// A piece of the logits of one or several models, for the same tokens and ids.
 struct LogitPiece {
   int64_t row = 0;          ///< which row of the block
   int64_t first_token = 0;  ///< position in the row
@@ -177,66 +178,66 @@ struct LogitPiece {
   std::span<const float* const> logits;
 };
 
-/// One model and the hidden states (of layer layers()) whose logits are wanted.
+/// One model and the hidden states (of layer layers()) whose logits are requested.
 struct LogitSource {
   LanguageModel* model = nullptr;
   const HiddenRows* hidden = nullptr;
 };
 
-/// Visits the logits of all tokens of a block in pieces of the vocabulary, never holding more than
-/// some pieces: the same tokens of all models in one call. Calls come from several workers at a
-/// time, for distinct tokens; for one token the pieces come in the order of first_id.
+/// Visits the logits of all tokens of a block in pieces of the vocabulary, of which only a few are
+/// in memory at a time. Each call gets the same tokens of all models. Calls come from several
+/// workers at a time, for distinct tokens; for one token the pieces come in the order of first_id.
 ///
-/// @pre all models have one vocabulary size, the blocks rows of the same lengths.
+/// @pre all models have the same vocabulary size, all blocks rows of the same lengths.
 /// @throws Error{kCorrupt} a logit that is not finite (names model, row, token);
 ///         {kInterrupted}; and what `visit` throws.
 void visit_logits(std::span<const LogitSource> sources,
                   const std::function<void(const LogitPiece& piece, int worker)>& visit);
 
-/// Ids that may follow what a Decoder holds; those from `first_scored` on count.
+/// Ids that may follow a Decoder's tokens; those from `first_scored` on count.
 struct Continuation {
   std::span<const int32_t> ids;
   int64_t first_scored = 0;  ///< in [0, ids.size())
 };
 
 struct ContinuationScore {
-  double log_likelihood = 0;  ///< of the ids that count, summed, nats
-  bool likeliest = true;      ///< each of them was the likeliest at its place (ties: the lower id)
+  double log_likelihood = 0;  ///< sum over the ids that count, nats
+  bool likeliest = true;  ///< each of them was the likeliest at its position (ties: the lower id)
 };
 
 /// One sequence with cached keys and values, token by token.
 class Decoder {
  public:
-  /// Tokens that go through the layers at a time, at most.
+  /// The most tokens that go through the layers at a time.
   static constexpr int64_t kBlock = 2048;
 
-  /// @param capacity the most tokens it will hold; memory is taken as they come.
+  /// @param capacity the most tokens that it will hold; memory is allocated as tokens are fed.
   Decoder(LanguageModel& model, int64_t capacity);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
 
-  /// Feeds ids after those it holds.
+  /// Feeds ids after those that it already holds.
   /// @return the logits [vocabulary] after the last of them.
-  /// @throws as embed and run_layers; Error{kUsage} above the capacity. The decoder then holds what
-  ///         it held, and its logits are not defined.
+  /// @throws as embed and run_layers; Error{kUsage} above the capacity. The decoder then holds the
+  ///         same tokens as before, and its logits are undefined.
   std::span<const float> feed(std::span<const int32_t> ids);
 
-  /// Feeds one id to each of several decoders that hold as many tokens. Their rows are multiplied
-  /// together, so that every weight is brought to hand once for all of them. A decoder's result is
-  /// the same bits whichever others are fed with it; that of `feed` is the same but for rounding.
-  /// @param decoders distinct, of one model and one length. @param ids as many.
+  /// Feeds one id to each of several decoders of equal length. Their rows are multiplied together,
+  /// so that every weight is loaded once for all of them. A decoder's result is the same bits
+  /// whichever others are fed with it; `feed` gives the same result except for rounding.
+  /// @param decoders distinct, of one model and one length. @param ids one for each.
   /// @throws as feed.
-  /// @cost  some times less than feeding one after the other; the logits of all are held.
+  /// @cost several times less than feeding one after the other; the logits of all are held.
   static void feed_each(std::span<Decoder> decoders, std::span<const int32_t> ids);
-  /// @return the logits [vocabulary] after the last id fed. @pre one was.
+  /// @return the logits [vocabulary] after the last id fed. @pre an id was fed.
   std::span<const float> logits() const;
 
-  /// Feeds ids after those it holds, which stay, and scores continuations of all that, which do
-  /// not: each continues the same tokens and knows nothing of the others. Each weight is brought to
-  /// hand once for all continuations.
+  /// Feeds `ids`, which the decoder keeps, and scores continuations of the whole sequence, which it
+  /// does not keep: each continues the same tokens, independently of the others. Each weight is
+  /// loaded once for all continuations.
   /// @return one score per continuation; softmax in double over float32 logits.
   /// @pre neither `ids` nor a continuation is empty.
-  /// @throws as feed. @cost of feeding `ids` and all but the last id of each continuation.
+  /// @throws as feed. @cost that of feeding `ids` and all but the last id of each continuation.
   std::vector<ContinuationScore> score(std::span<const int32_t> ids,
                                        std::span<const Continuation> continuations);
 
@@ -253,11 +254,11 @@ struct SampleOptions {
   int64_t max_tokens = 256;
   double temperature = 1;  ///< >= 0; 0 takes the likeliest token, ties the lower id
   uint64_t seed = 42;
-  std::vector<int32_t> stop_ids = {};  ///< these end a text, and are not part of it
+  std::vector<int32_t> stop_ids = {};  ///< these end a text and are not part of it
 };
 
-/// @return an id drawn from the softmax of the logits over the temperature; one draw of `random` is
-///         used, whatever the temperature.
+/// @return an id drawn from the softmax of the logits over the temperature; uses one draw of
+///         `random` at any temperature.
 /// @pre temperature >= 0; at 0 it is the likeliest id, ties the lower one.
 int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random);
 
@@ -266,7 +267,7 @@ int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64
 ///
 /// @param on_token called for each token as it is drawn; may be empty.
 /// @return the tokens drawn, without the one that ended the text.
-/// @throws as Decoder::feed; Error{kUsage} temperature below 0 or not a number.
+/// @throws as Decoder::feed; Error{kUsage} a temperature that is negative or NaN.
 std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> prompt,
                                    const SampleOptions& options,
                                    const std::function<void(int32_t id)>& on_token = {});

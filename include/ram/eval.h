@@ -1,6 +1,6 @@
-// What a model loses on a text, and how far compressed models lie from their original: rows of
-// tokens, their losses and divergences, kept in the study as they are computed. The statistics on
-// them are in statistics.h, the rules in docs/evaluation.md.
+// A model's loss on a text, and the divergence of compressed models from their original: rows of
+// tokens, their losses and divergences, kept in the study as they are computed. statistics.h has
+// the statistics, docs/evaluation.md the rules.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +23,13 @@ namespace ram {
 /// How lines become one text.
 enum class TextFormat : uint8_t {
   kWikitext,  ///< lines that are not blank, joined by two newlines
-  kPlain,     ///< as it is
+  kPlain,     ///< unchanged
 };
 
-/// Where the tokens stand that the tokenizer's template puts before a text.
+/// Where the tokens go that the tokenizer's template puts before a text.
 enum class Bos : uint8_t {
-  kStart,     ///< once, before the whole text; what the template puts after it comes too
-  kEveryRow,  ///< before each row, which then holds so many tokens less of the text
+  kStart,     ///< once, before the whole text; the template's suffix is added too
+  kEveryRow,  ///< before each row, which then has room for fewer tokens of the text
   kNone,
 };
 
@@ -41,10 +41,10 @@ std::string_view precision_name(Precision precision);  ///< "f32", "bf16"
 
 struct RowOptions {
   int64_t length = 2048;             ///< tokens of a row, at least 2
-  std::optional<int64_t> rows = {};  ///< how many are drawn at most, at least 1; nothing: all
+  std::optional<int64_t> rows = {};  ///< the most that are drawn, at least 1; nothing: all
   uint32_t seed = 42;                ///< of the draw
   Bos bos = Bos::kStart;
-  std::optional<TextFormat> format = {};  ///< nothing: as the text looks
+  std::optional<TextFormat> format = {};  ///< nothing: detected from the text
 };
 
 /// The largest text that is read, bytes.
@@ -54,13 +54,13 @@ inline constexpr int64_t kLargestText = int64_t{256} << 20;
 struct Text {
   std::string path;
   std::string content;             ///< UTF-8; lines end with "\n", no byte order mark
-  std::string sha256;              ///< of the content: the file's own where nothing was left out
-  std::vector<std::string> notes;  ///< what was not taken as the file has it
+  std::string sha256;              ///< of the content; equal to the file's if nothing was left out
+  std::vector<std::string> notes;  ///< where the content differs from the file
 };
 
-/// Reads text as Python does: "\r\n" and "\r" end lines as "\n" does; a byte order mark is left
-/// out. Of a .jsonl or .ndjson file the field "text" of each line is taken, an empty line between
-/// each two.
+/// Reads text as Python does: "\r\n" and "\r" end lines as "\n" does; a byte order mark is dropped.
+/// Of a .jsonl or .ndjson file it takes the field "text" of each line, with an empty line between
+/// two.
 /// @throws Error{kMissing} unreadable; {kCorrupt} not UTF-8 (names the byte), empty, or a line
 ///         of .jsonl without a text (names it); {kUnsupported} larger than kLargestText,
 ///         compressed, a table, or JSON (says what to do).
@@ -69,7 +69,7 @@ Text read_text(const std::filesystem::path& path);
 /// @return kWikitext if a line among the first has the form of WikiText's headings, " = Title = ".
 TextFormat detect_format(std::string_view content);
 
-/// A text as the rows that are scored. Of a row of n tokens, n - 1 are: each but the first.
+/// A text as the rows that are scored. In a row of n tokens, n - 1 are scored: all but the first.
 struct TextRows {
   std::string text_sha256;
   std::vector<std::string> notes;  ///< as Text::notes
@@ -77,24 +77,24 @@ struct TextRows {
   bool detected = false;  ///< the format was not given
   Bos bos = Bos::kStart;
   int64_t length = 0;
-  int64_t text_tokens = 0;       ///< of the whole text; with kStart also what the template adds
+  int64_t text_tokens = 0;       ///< of the whole text; with kStart including the template's
   int64_t prefix_tokens = 0;     ///< that the template puts before a text
-  int64_t rows_total = 0;        ///< what does not fill a row is left out
+  int64_t rows_total = 0;        ///< an incomplete last row is left out
   std::vector<int64_t> indices;  ///< of the rows drawn, ascending
   std::vector<TokenRow> rows;    ///< the same rows
 
   int64_t scored_tokens() const { return std::ssize(rows) * (length - 1); }
-  /// What names this way of cutting, whichever rows are drawn: "wikitext length 2048 bos start".
+  /// The name of this way of splitting, for any draw of rows: "wikitext length 2048 bos start".
   std::string protocol() const;
 };
 
-/// Tokenizes once and cuts rows that do not overlap.
+/// Tokenizes once and splits the ids into rows that do not overlap.
 /// @throws Error{kCorrupt} the text has fewer tokens than a row (says how many there are);
 ///         {kUsage} options out of range.
 TextRows cut_rows(const Text& text, const Tokenizer& tokenizer, const RowOptions& options);
 
-/// The beginning of a row's text on one line: control characters escaped as \n, \t, \x1b, the rest
-/// as it is, at most `width` characters.
+/// The beginning of a row's text on one line: control characters escaped as \n, \t, \x1b, at most
+/// `width` characters.
 std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, size_t width);
 
 /// KL(reference || model) over tokens, nats.
@@ -105,7 +105,7 @@ struct Divergence {
   double p99 = 0;
   double p999 = 0;
   double max = 0;
-  double same_top1 = 0;    ///< share of tokens at which both hold the same one for the likeliest
+  double same_top1 = 0;    ///< share of tokens for which both predict the same likeliest token
   double mean_change = 0;  ///< of the correct token's probability, model minus reference
   double rms_change = 0;
   std::vector<double> row_sums;  ///< [rows] in the order of TextRows::indices, nats
@@ -118,11 +118,11 @@ struct WorstRow {
   std::string excerpt;
 };
 
-/// What was found of one model.
+/// The result for one model.
 struct Perplexity {
   EvaluatedModel model;
   Precision precision = Precision::kF32;
-  int64_t max_positions = 0;   ///< that the model was made for, by its config
+  int64_t max_positions = 0;   ///< of the model's config
   std::vector<RowScore> rows;  ///< in the order of TextRows::indices
   PerplexitySummary summary;   ///< positions are positions in `rows`
   std::vector<WorstRow> worst;
@@ -136,31 +136,31 @@ struct PerplexityResult {
   Perplexity perplexity;
 };
 
-/// Scores a model on a text. What the study holds is not computed again; what is computed is kept
-/// in it block by block.
+/// Scores a model on a text. Rows in the study are not computed again; new ones are kept in it
+/// block by block.
 ///
 /// @param model_name folder or repository id.
-/// @param options    its memory is shared by all models that run side by side.
+/// @param options its memory is shared by all models that run at the same time.
 /// @param progress   phases "hash" (bytes) and "evaluate" (tokens).
-/// @throws Error{kCorrupt} a token of the text that the model has no row for (names it), a row that
-///         cannot be cut, a hidden state or logit that is not finite (names the layer);
-///         {kInterrupted}: blocks that were finished are kept; and what Checkpoint, Tokenizer,
-///         LanguageModel and Study throw.
+/// @throws Error{kCorrupt} a token of the text that is outside the model's vocabulary (names it), a
+///         text shorter than a row, a hidden state or logit that is not finite (names the layer);
+///         {kInterrupted}: finished blocks are kept; and what Checkpoint, Tokenizer, LanguageModel
+///         and Study throw.
 PerplexityResult evaluate_perplexity(const std::string& model_name,
                                      const std::filesystem::path& text, const RowOptions& rows,
                                      const EngineOptions& options, Study& study,
                                      const ProgressFn& progress = {});
 
-/// What a difference of two models' mean perplexities amounts to.
+/// The conclusion from a difference of two models' mean perplexities.
 enum class Verdict : uint8_t {
   kWorse,        ///< p_holm < kLevel
   kBetter,       ///< the same
   kTied,         ///< no more than the margin apart: within_margin
-  kWithinNoise,  ///< tied: no farther from the reference than kNoiseFactor times its own rounding
+  kWithinNoise,  ///< tied: no farther from the reference than kNoiseFactor times its rounding noise
   kTooFewRows,   ///< none of these is known
 };
 
-/// A difference of mean losses, a minus b, with all that is known of it.
+/// A difference of mean losses, a minus b, with its statistics.
 struct PairTest {
   int a = 0;  ///< 0 is the reference, i the i-th model
   int b = 0;
@@ -169,25 +169,25 @@ struct PairTest {
   double median_difference = 0;  ///< over rows, of a's loss per token minus b's
   double sign_p = 1;
   double wilcoxon_p = 1;
-  int wilcoxon_sign = 0;  ///< RankTest::sign: -1 where a's losses are lower by their ranks
+  int wilcoxon_sign = 0;  ///< RankTest::sign: -1 if a's losses are lower by rank
   double p_holm = 1;      ///< of difference.p, over all pairs
   PairedDifference kl;    ///< mean KL from the reference, a's minus b's; the reference's own is 0
-  std::optional<double> kl_ratio;  ///< a's mean KL over b's; nothing where b's is 0
-  Interval kl_ratio95;             ///< rows resampled as for bootstrap95; where kl_ratio is
-  /// Of no difference in KL: from the reference, that a's rows lie no farther than kNoiseFactor
-  /// noise floors (p_above_floor); of two models, that both lie equally far (kl.p). 1 where the
-  /// mean KL of each is within kNoiseFactor noise floors, as the verdict has it.
+  std::optional<double> kl_ratio;  ///< a's mean KL over b's; nothing if b's is 0
+  Interval kl_ratio95;             ///< if there is a kl_ratio; rows resampled as for bootstrap95
+  /// p of the hypothesis of no difference in KL. Against the reference: that a's rows are no
+  /// farther than kNoiseFactor noise floors (p_above_floor); between two models: that both are
+  /// equally far (kl.p). 1 if the mean KL of each is within kNoiseFactor noise floors, as for the
+  /// verdict.
   double kl_p = 1;
   double kl_p_holm = 1;  ///< over all pairs
-  /// b is the reference, and a lies kFarFactor noise floors from it or more: no rounding does that,
-  /// however few the rows.
+  /// b is the reference, and a is at least kFarFactor noise floors away: rounding alone does not
+  /// cause that, even with few rows.
   bool kl_far = false;
   Verdict verdict = Verdict::kTooFewRows;  ///< of a against b
-  /// For kTooFewRows: how many rows would be enough (rows_to_tell); nothing where that is not
-  /// known.
+  /// For kTooFewRows: how many rows would be enough (rows_to_tell); nothing if that is not known.
   std::optional<int64_t> rows_needed;
 
-  /// @return whether KL tells a from b beyond chance, whatever perplexity says.
+  /// @return whether KL distinguishes a from b beyond chance, whatever perplexity says.
   bool kl_tells() const { return kl_far || kl_p_holm < kLevel; }
 };
 
@@ -197,30 +197,30 @@ struct ComparedModel {
   PairTest against_reference;
 };
 
-/// Which ranking of two models deserves belief when they contradict each other.
+/// Which ranking of two models to believe when mean and median contradict each other.
 enum class Belief : uint8_t { kMean, kMedian, kNeither };
 
 struct InversionReport {
   int better_by_mean = 0;  ///< 0 is the reference, i the i-th model
   int better_by_median = 0;
-  int other = 0;                 ///< the worse one on the mean
-  bool beats_reference = false;  ///< a model is better than its reference on the mean
-  std::vector<int64_t> rows;  ///< indices before drawing, of the rows that do it, strongest first
+  int other = 0;                   ///< the worse one on the mean
+  bool beats_reference = false;    ///< a model is better than its reference on the mean
+  std::vector<int64_t> rows;       ///< indices before drawing, of the causing rows, strongest first
   std::vector<WorstRow> excerpts;  ///< of the first five of them, with the reference's perplexity
   double mean_better_without = 0;  ///< perplexity of better_by_mean without those rows ...
   double mean_other_without = 0;   ///< ... and of the other model
   Belief belief = Belief::kNeither;
-  std::string why;  ///< half a sentence
+  std::string why;  ///< a clause
 
   /// @return the model that is better by the ranking to believe; nothing for kNeither.
   std::optional<int> better() const;
 };
 
-/// Perplexities that lie no farther apart are taken for equal, unless told: a share of them.
+/// Perplexities that differ by at most this share count as equal, unless another margin is given.
 inline constexpr double kDefaultMargin = 0.005;
 
 struct Comparison {
-  double margin = kDefaultMargin;  ///< that the verdicts are of
+  double margin = kDefaultMargin;  ///< that the verdicts use
   TextRows text;
   Perplexity reference;
   std::vector<ComparedModel> models;
@@ -229,25 +229,25 @@ struct Comparison {
   std::vector<InversionReport> inversions;
 };
 
-/// Models that lie no farther from the reference than this many noise floors are tied.
+/// Models that are at most this many noise floors from the reference are tied.
 inline constexpr double kNoiseFactor = 1.5;
-/// Models that lie this many noise floors from the reference differ from it.
+/// Models that are at least this many noise floors from the reference differ from it.
 inline constexpr double kFarFactor = 10;
 
 /// Compares models with a reference on the same rows, in float32: losses, divergences, tests, and
-/// verdicts with kDefaultMargin. Reference and models run side by side over blocks of rows; logits
-/// are never held.
+/// verdicts with kDefaultMargin. Reference and models run together over blocks of rows; logits are
+/// never kept.
 ///
 /// @param names of the reference, then of the models: folders or repository ids.
 /// @param seed  of the bootstrap.
-/// @param options its precision is not looked at.
-/// @throws as evaluate_perplexity; Error{kUnsupported} vocabularies or token ids differ: there is
-///         no common row to compare.
+/// @param options its precision is ignored.
+/// @throws as evaluate_perplexity; Error{kUnsupported} vocabularies or token ids differ: there are
+///         no common rows to compare.
 Comparison compare_models(std::span<const std::string> names, const std::filesystem::path& text,
                           const RowOptions& rows, uint64_t seed, const EngineOptions& options,
                           Study& study, const ProgressFn& progress = {});
 
-/// Gives the verdicts anew. @param margin in (0, 1]: a share of perplexity.
+/// Recomputes the verdicts. @param margin in (0, 1]: a share of perplexity.
 void judge(Comparison& comparison, double margin);
 
 /// Sums over the scored tokens of each row (all but the last), nats.
@@ -256,12 +256,12 @@ struct RowSums {
   std::vector<std::vector<double>> kl;   ///< [sources - 1][rows], from the first source
 };
 
-/// Losses and divergences of the rows whose hidden states the sources hold.
+/// Losses and divergences of the rows whose hidden states are in the sources.
 /// @param rows the ids of those rows, at least two each.
 /// @throws as visit_logits
 RowSums row_sums(std::span<const TokenRow> rows, std::span<const LogitSource> sources);
 
-/// KL(first source || other source) of the rows whose hidden states the sources hold.
+/// KL(first source || other source) of the rows whose hidden states are in the sources.
 /// @param rows the ids of those rows, at least two each; the last token of a row is not scored.
 /// @return [sources - 1][rows], nats, summed over a row's scored tokens.
 /// @throws as visit_logits
@@ -269,18 +269,19 @@ std::vector<std::vector<double>> divergence_sums(std::span<const TokenRow> rows,
                                                  std::span<const LogitSource> sources);
 
 /// Digest of a model folder's content (weight files, config.json, tokenizer.json), as the study
-/// keeps it (docs/formats/study.md). Weight files are read only if the study does not know them.
+/// keeps it (docs/formats/study.md). Weight files are read only if the study does not have their
+/// digests.
 /// @param progress phase "hash".
 /// @throws Error{kCorrupt} a file changed while it was read; {kInterrupted}; and what Study throws.
 std::string model_digest(const Checkpoint& checkpoint, Study& study,
                          const ProgressFn& progress = {});
 
-/// Fails where rows hold an id that the model has no row of the embedding for. A tokenizer may have
-/// such ids, as fine-tunes with an added token do: only the texts that need one cannot be scored.
+/// Fails if rows contain an id for which the embedding has no row. A tokenizer may have such ids,
+/// as in fine-tunes with an added token: only texts that use one cannot be scored.
 /// @throws Error{kCorrupt} names the id and the model's last.
 void check_token_ids(std::span<const TokenRow> rows, const Checkpoint& checkpoint);
 
-/// @return what the study keeps of a model that is run, after keeping it there.
+/// Records a model that is run in the study. @return the record.
 /// @param progress phase "hash". @throws as model_digest
 EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                                const ProgressFn& progress = {});

@@ -14,7 +14,7 @@ namespace ram {
 /// @return "mean", "median", "neither".
 std::string_view belief_name(Belief belief);
 
-/// The keys that say on what was scored, in every document.
+/// The keys that describe the scored text, in every document.
 nlohmann::ordered_json text_json(const RowOptions& options, const TextRows& text);
 
 /// An end of an interval that is not finite is written as null.

@@ -1,4 +1,4 @@
-// What may be said of a pair of models, in words. Part of the module `eval`.
+// The conclusions about a pair of models, in words. Part of the module `eval`.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace ram {
 
-/// @return a verdict in words: nats per token as a change of perplexity in percent, with as many
-///         digits as its error has; what divergences add where perplexity does not tell.
+/// @return a verdict in words: nats per token as a change of perplexity in percent, rounded to the
+///         precision of its error; adds divergences if perplexity does not decide.
 /// @param labels of the reference, then of the models.
 std::string pair_verdict(const Comparison& comparison, const PairTest& test,
                          const std::vector<std::string>& labels);

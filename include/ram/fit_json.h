@@ -12,7 +12,7 @@ namespace ram {
 /// @return plan.json's document.
 nlohmann::ordered_json plan_json(const Plan& plan);
 
-/// The plan's document, what became of it, and what each step took.
+/// The plan's document, the outcome, and the time of each step.
 /// @param out as typed. @pre the fit has a plan.
 nlohmann::ordered_json fit_json(const Checkpoint& checkpoint, const FitResult& result,
                                 const std::string& out);

@@ -1,4 +1,4 @@
-// Text that a model writes, as text. Part of the module `eval`.
+// Generates text with a model. Part of the module `eval`.
 #pragma once
 
 #include <functional>
@@ -14,11 +14,11 @@ namespace ram {
 struct GeneratedText {
   std::string text;  ///< without the prompt
   std::vector<TokenId> ids;
-  double seconds = 0;  ///< after the first token, which the prompt's pass gives
+  double seconds = 0;  ///< after the first token, which comes from the prompt's pass
 };
 
-/// Continues a prompt of one token or more.
-/// @param show called with each piece as it comes, whole characters; may be empty.
+/// Continues a prompt of at least one token.
+/// @param show called with each new piece of text, in whole characters; may be empty.
 /// @throws as sample_tokens, and what `show` throws.
 GeneratedText generate_text(LanguageModel& model, const Tokenizer& tokenizer,
                             std::span<const TokenId> prompt, const SampleOptions& sampling,

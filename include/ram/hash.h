@@ -1,5 +1,5 @@
-// Content hashes: XXH3-128, for noticing changes (not for defence against an attacker), and SHA-256
-// where people compare with what other programs say.
+// Content hashes: XXH3-128 for detecting changes (not secure against attackers), and SHA-256 where
+// people compare with the output of other programs.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace ram {
 
-/// Hash of a stream of bytes. The same bytes give the same hash however they are cut.
+/// Hash of a stream of bytes. The hash does not depend on how the bytes are split over calls.
 class Hasher {
  public:
   Hasher();

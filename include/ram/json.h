@@ -1,7 +1,7 @@
-// nlohmann's JSON, compiled once, and the one way to read it: with bounds.
+// nlohmann's JSON library, compiled once, and the only way to parse JSON: with limits.
 //
-// Instantiated in every source that uses it, it took two seconds more of each; only its templates
-// by input and by value are still.
+// Instantiated in every source that uses it, it cost two more seconds of each; now only the
+// templates by input and by value are.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@ extern template class nlohmann::basic_json<nlohmann::ordered_map>;
 
 namespace ram {
 
-/// What parse_json accepts. The library copies, compares and prints a tree by recursion, so that
-/// a bound on depth is a bound on the stack.
+/// What parse_json accepts. The library copies, compares and prints a tree by recursion, so the
+/// limit on depth also limits the stack.
 struct JsonLimits {
   int64_t bytes = int64_t{256} << 20;  ///< of text
   int depth = 64;                      ///< of nesting; real files stay below 12
-  /// Of numbers, texts, lists, objects, names: each takes 16 bytes of memory and more.
+  /// Count of numbers, texts, lists, objects and names: each takes at least 16 bytes of memory.
   int64_t values = int64_t{1} << 24;
   /// NaN, Infinity and -Infinity are read as Python's json reads them, and so is 1e999.
   bool non_finite = false;
@@ -28,15 +28,15 @@ struct JsonLimits {
 
 /// The only reader of JSON texts: every text that comes from a file goes through it.
 ///
-/// Of two equal names in an object the last counts, as in Python. An integer beyond 64 bits is
-/// kept digit by digit as a binary value: is_number() is false of it, and no digit is lost.
-/// @param name of the text, as "config.json": messages name it.
+/// Of two equal names in an object the last counts, as in Python. An integer beyond 64 bits is kept
+/// as a binary value with all its digits; is_number() is false for it.
+/// @param name of the text ("config.json"), for messages.
 /// @throws Error{kCorrupt} not JSON (with the byte), or beyond a limit (with the limit).
 /// @cost one pass; never recursive.
 nlohmann::json parse_json(std::string_view text, const std::string& name,
                           const JsonLimits& limits = {});
 
-/// @return a value as a message shows it: one line of JSON, cut to 60 bytes and "...".
+/// @return a value for a message: one line of JSON, truncated to 60 bytes and "...".
 std::string json_shown(const nlohmann::json& value);
 
 }  // namespace ram

@@ -7,8 +7,8 @@
 
 namespace ram {
 
-/// @return a document as the program writes it: indented by two, ill-formed UTF-8 (of a path) as
-/// U+FFFD, a newline at the end.
+/// @return a document in the program's output format: indented by two, ill-formed UTF-8 (in paths)
+///         replaced by U+FFFD, a newline at the end.
 std::string json_text(const nlohmann::ordered_json& document);
 
 }  // namespace ram

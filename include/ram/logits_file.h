@@ -10,11 +10,11 @@
 namespace ram {
 
 /// Writes a safetensors file of one tensor, `logits` float32 [rows, length, vocabulary]. The file
-/// is there whole, or as it was.
-/// @param rows at least one, all of one length of at least one token.
+/// is either complete or unchanged.
+/// @param rows at least one, all of the same length of at least one token.
 /// @return the tensor that was written.
 /// @throws as visit_logits; Error{kWriteFailed}; {kCorrupt} also: the model changed meanwhile.
-/// @cost a pass over the layers for each rows_at_once; 4 bytes of disk per logit.
+/// @cost a pass over the layers per rows_at_once() rows; 4 bytes of disk per logit.
 TensorSpec write_logits(LanguageModel& model, std::span<const TokenRow> rows,
                         const std::filesystem::path& file);
 

@@ -1,12 +1,12 @@
-// Where one file system ends and another begins.
+// Boundaries between file systems.
 #pragma once
 
 #include <filesystem>
 
 namespace ram {
 
-/// @return whether something is mounted at this folder: the system lets nobody rename it then.
-/// False where that is not known.
+/// @return whether something is mounted at this folder, so that it cannot be renamed. False if that
+///         is not known.
 bool is_mount_point(const std::filesystem::path& folder);
 
 }  // namespace ram

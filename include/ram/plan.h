@@ -1,8 +1,8 @@
 // From curves and a budget to a plan: one format per unit, the exact size of the finished folder,
 // and a bound that proves how good the plan is.
 //
-// Hides priors, vetoes, menus and pins, the knapsack behind them, and the sizes of headers and JSON
-// files, which change with the plan. plan.json is described in docs/formats/plan.md.
+// Hides priors, vetoes, menus and pins, the knapsack, and the sizes of headers and JSON files,
+// which depend on the plan. plan.json is described in docs/formats/plan.md.
 #pragma once
 
 #include <array>
@@ -36,8 +36,8 @@ std::string_view method_name(Method method);  ///< "squared", "published", "unif
 /// @return the method of that name; also of "ram", the name of kPublished in earlier versions.
 std::optional<Method> parse_method(std::string_view name);
 
-/// @return the current name of the method that a file of an earlier version names; a name that is
-/// not a method's is returned as it is.
+/// @return the current name of the method that a file of an earlier version names; any other name
+///         is returned unchanged.
 std::string current_method_name(std::string_view name);
 
 std::string_view encoder_name(Encoder encoder);  ///< "mlx", "reference", "search", "feedback"
@@ -46,17 +46,17 @@ std::optional<Encoder> parse_encoder(std::string_view name);
 /// @return the encoder whose curves a method plans with: kSimulated for kPublished, else kMlx.
 Encoder planning_encoder(Method method);
 
-/// A unit's format fixed by hand. `pattern` is matched against whole unit names; `*` stands for any
+/// A unit's format fixed by hand. `pattern` must match the whole unit name; `*` matches any
 /// characters.
 struct Pin {
   std::string pattern;
   UnitFormat format;
 };
 
-/// What an encoder loses in a linear's outputs over what plain rounding loses in its weights, both
-/// relative and squared: a factor of the unit times one of the format.
+/// An encoder's relative squared error of a linear's outputs, divided by plain rounding's relative
+/// squared error of its weights: a factor for the unit times one for the format.
 struct EncoderGains {
-  std::map<std::string, double> units = {};  ///< by name; of others 1
+  std::map<std::string, double> units = {};  ///< by name; 1 for others
   /// Per kAffineFormats; empty: all 1.
   std::vector<double> formats = {};
 
@@ -67,7 +67,7 @@ struct EncoderGains {
 constexpr double kLargestPrior = 1e30;  ///< of priors, coefficients and gains
 constexpr double kLargestVeto = 1000;   ///< dB, of either sign
 
-/// What is asked. Exactly one of budget_bytes, bits_per_weight, uniform is set.
+/// What to plan. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 struct PlanRequest {
   std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
   std::optional<double>
@@ -79,8 +79,8 @@ struct PlanRequest {
   std::vector<AffineFormat> menu;  ///< empty: the method's own
   int min_bits = 0;                ///< 0: the method's own (kPublished: 4)
   std::set<Role> keep = {Role::kRouter, Role::kNorm};
-  /// Priors by role where they differ from 1; first_layer and last_layer multiply nothing: the
-  /// first match of role, first layer, last layer wins. @source reference-method.md, "Priors"
+  /// Priors by role, if not 1. Priors are not multiplied: the first match of role, first layer,
+  /// last layer counts. @source reference-method.md, "Priors"
   std::map<Role, double> role_priors = {
       {Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}};
   double first_layer_prior = 3;
@@ -88,19 +88,19 @@ struct PlanRequest {
   double veto_db = 9;         ///< formats below this SQNR are not used
   bool allow_unsafe = false;  ///< lifts the veto
   std::vector<Pin> pins;
-  /// kMeasured: loss per squared relative error by unit name; units that are not here weigh
-  /// nothing.
+  /// kMeasured: loss per squared relative error by unit name; 0 for units that are missing.
   std::map<std::string, double> coefficients = {};
-  /// kMeasured: those of the encoder that writes, which the loss is multiplied by.
+  /// kMeasured: gains of the encoder that writes the folder; factors of the loss.
   EncoderGains gains = {};
-  /// What coefficients and encoder saw (parse_calibration takes it apart); empty where nothing ran.
+  /// The text that coefficients and encoder used (see parse_calibration); empty if the model was
+  /// not run.
   std::string calibration = {};
-  double probe_seconds = 0;         ///< kMeasured: the bound of measuring coefficients; 0: none
+  double probe_seconds = 0;         ///< kMeasured: time limit of measuring coefficients; 0: none
   Encoder encoder = Encoder::kMlx;  ///< that writes the folder
   double time_limit_s = 10;         ///< of the solver
 };
 
-/// PlanRequest::calibration taken apart: how the text came about, and how it was used.
+/// The parsed PlanRequest::calibration: how the text was made, and how it was used.
 struct CalibrationOrigin {
   std::string source;         ///< "own", "random" or "file"
   std::string sha256;         ///< of the file
@@ -108,8 +108,8 @@ struct CalibrationOrigin {
   int64_t rows = 0;           ///< 1 to 65536
   int64_t length = 0;         ///< tokens of a row, 2 to 8192
   uint64_t seed = 0;
-  int64_t rule = 0;         ///< version of the way in which text is drawn
-  bool sequential = false;  ///< a layer was encoded for what the layers before it became
+  int64_t rule = 0;         ///< version of the rule by which text is generated
+  bool sequential = false;  ///< layers were encoded for the outputs of the compressed ones before
   std::string digest;       ///< of the ids; empty: not known yet
   bool operator==(const CalibrationOrigin&) const = default;
 };
@@ -118,8 +118,8 @@ struct CalibrationOrigin {
 /// @return nothing if it is not of this form, or a number is out of range.
 std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
 
-/// @return the words of the text alone, as CalibrationText::spec has them: neither how it was used
-///         nor its digest.
+/// @return the part that describes the text, as in CalibrationText::spec: without its use and its
+///         digest.
 std::string calibration_spec(const CalibrationOrigin& origin);
 
 struct PlannedUnit {
@@ -127,9 +127,9 @@ struct PlannedUnit {
   UnitFormat format;
   int64_t bytes = 0;
   int64_t weights = 0;
-  std::optional<double> prior;  ///< nothing: the unit is kept
+  std::optional<double> prior;  ///< nothing: the unit is kept unquantized
   std::optional<double> gain;   ///< its factor in PlanRequest::gains; nothing: 1
-  double nrmse = 0;             ///< of what is stored, whatever the method planned with
+  double nrmse = 0;             ///< of what is stored, even if the method planned with other errors
   bool operator==(const PlannedUnit&) const = default;
 };
 
@@ -143,16 +143,16 @@ struct Plan {
   std::vector<AffineFormat> menu;
   int64_t budget_bytes = 0;       ///< total_bytes for uniform plans
   int64_t total_bytes = 0;        ///< of the finished folder
-  int64_t unit_budget_bytes = 0;  ///< of the budget, what the units may take
-  int64_t weight_bytes = 0;       ///< what they take
+  int64_t unit_budget_bytes = 0;  ///< the part of the budget for the units
+  int64_t weight_bytes = 0;       ///< that the units take
   double bits_per_weight = 0;
-  int64_t min_safe_bytes = 0;      ///< the smallest folder that the veto permits
+  int64_t min_safe_bytes = 0;      ///< size of the smallest folder that the veto permits
   double objective = 0;            ///< the method's loss of this plan
   double lower_bound = 0;          ///< no plan within unit_budget_bytes has less
-  PlanRequest request;             ///< what was asked, so that the plan can be worked out again
+  PlanRequest request;             ///< so that the plan can be computed again
   std::vector<PlannedUnit> units;  ///< one per Checkpoint::units, in their order
   /// Of a finished folder: digest of each file by name (docs/formats/mlx-folder.md, "File
-  /// digests"), plan.json's own included (plan_digest). Empty in a plan that is not built.
+  /// digests"), including plan.json's own (plan_digest). Empty in a plan that is not built.
   std::map<std::string, std::string> file_hashes = {};
 };
 
@@ -160,24 +160,23 @@ struct Plan {
 /// the dtype are left out; a calibration file is called FILE.
 std::string request_options(const PlanRequest& request);
 
-/// The values of options, as people type them and request_options writes them. Each throws
-/// Error{kUsage} naming the option, what was found and what is allowed.
+/// Parse values of options, as typed and as written by request_options. Each throws Error{kUsage}
+/// naming the option, what was found and what is allowed.
 AffineFormat parse_format_option(const char* option, const std::string& text);  ///< "4:64"
 std::vector<AffineFormat> parse_menu(const std::string& text);                  ///< "4:64,5:32"
 std::set<Role> parse_keep(const std::string& text);               ///< "router,norm", or "none"
 Pin parse_pin(const std::string& text);                           ///< "*.v_proj=6:64"
 void parse_prior(const std::string& text, PlanRequest& request);  ///< "head=3"
 
-/// @return whether both ask for the same folder of the same model. Digests of calibration texts are
-/// compared only where both are known.
+/// @return whether both request the same folder of the same model. Digests of calibration texts are
+///         compared only if both are known.
 bool same_request(const PlanRequest& a, const PlanRequest& b);
 
-/// A plan, or why there is none: "the budget is too small" is an answer.
+/// A plan, or nothing if the budget is too small, which is an answer and not an error.
 struct PlanResult {
   std::optional<Plan> plan;
   int64_t min_safe_bytes = 0;
-  std::vector<std::string>
-      notes;  ///< for people: vetoes lifted, rows that no group size divides, gap of the solver
+  std::vector<std::string> notes;  ///< lifted vetoes, rows that no group size divides, solver gap
 };
 
 /// Everything that planning needs to know of one model; curves.units match checkpoint.units.
@@ -187,21 +186,21 @@ struct PlanInput {
   const ModelCurves* simulated;  ///< Encoder::kSimulated; needed for kPublished only
 };
 
-/// A unit's share in Plan::objective with its format, for the error that stands in the plan.
+/// A unit's contribution to Plan::objective, from its format and error in the plan.
 double unit_loss(const Plan& plan, const PlannedUnit& unit);
 
-/// Solves the request. The finished folder's total_bytes <= budget, and at most 64 KiB + 0.1 % of
-/// the budget are set aside for JSON and not used.
+/// Solves the request. The finished folder's total_bytes <= budget; at most 64 KiB + 0.1 % of the
+/// budget are reserved for JSON and may remain unused.
 /// @throws Error{kUsage} a pin that matches nothing or cannot be stored, an empty menu, a number
-/// that plan.json does not hold.
+///         that plan.json cannot represent.
 PlanResult make_plan(const PlanInput& input, const PlanRequest& request);
 
 /// @return the smallest safe folder under these settings. @throws as make_plan
 int64_t min_safe_bytes(const PlanInput& input, PlanRequest request);
 
-/// Whether coefficients that were measured on two halves of a text say more than the priors do: a
-/// coefficient that is noise is worse than none. The plan of one half must be better on the other
-/// half than the plan of the priors: both ways, as a geometric mean.
+/// Whether coefficients that were measured on two halves of a text are better than the priors: a
+/// coefficient that is noise is worse than none. The plan from one half must be better on the other
+/// half than the plan from the priors, in the geometric mean of both directions.
 /// @param prior the request with the priors' method. @param usual its plan.
 /// @param even, odd as PlanRequest::coefficients.
 /// @cost two plans.
@@ -209,22 +208,22 @@ bool halves_agree(const PlanInput& input, const PlanRequest& prior, const Plan& 
                   const std::map<std::string, double>& even,
                   const std::map<std::string, double>& odd);
 
-/// The uniform format that a plan's loss is held against.
+/// The uniform format that a plan's loss is compared with.
 struct UniformBeside {
   AffineFormat format;
   int64_t total_bytes = 0;  ///< of its finished folder
-  double loss = 0;          ///< by the plan's method; rounded plainly, as mlx_lm.convert does
+  double loss = 0;          ///< by the plan's method, with plain rounding as in mlx_lm.convert
 };
 
-/// @return of the uniform formats whose finished folder takes no more than the plan's, the one that
-///         takes the most; nothing if all take more.
+/// @return the uniform format with the largest finished folder that is not larger than the plan's;
+///         nothing if all are larger.
 /// @cost a uniform plan or two.
 std::optional<UniformBeside> uniform_beside(const PlanInput& input, const Plan& plan);
 
-/// @return in words how near a plan is to the best that there is at its size.
+/// @return in words how near a plan is to the optimum at its size.
 std::string optimality(const Plan& plan);
 
-/// Whether every unit of a plan is left as it is: the budget has room for the model as it is.
+/// Whether no unit of a plan is quantized: the whole model fits the budget.
 bool nothing_quantized(const Plan& plan);
 
 /// One point of the curve of loss against size.
@@ -233,7 +232,7 @@ struct SweepPoint {
   double bits_per_weight = 0;
   double loss = 0;
   double lower_bound = 0;
-  double loss_saved_per_mb = 0;  ///< against the point before; 0 for the first
+  double loss_saved_per_mb = 0;  ///< relative to the previous point; 0 for the first
 };
 
 struct Sweep {
@@ -242,63 +241,64 @@ struct Sweep {
 };
 
 /// Plans at `count` >= 2 sizes, evenly spaced from the smallest safe one to the unquantized one
-/// (sizes that give the same plan are one point). The request's own budget is not looked at.
+/// (sizes with the same plan give one point). The request's budget is ignored.
 /// @source the knee: V. Satopaa et al., Finding a "Kneedle" in a Haystack, ICDCSW 2011 (without its
 /// smoothing)
 Sweep sweep_plans(const PlanInput& input, const PlanRequest& request, int count);
 
-/// Reads plan.json. Of a plan edited by hand only each unit's name and format are taken, with the
-/// model's fingerprint, the budget and the request; complete_plan works out the rest again.
+/// Parses plan.json. Of a plan edited by hand only each unit's name and format, the model's
+/// fingerprint, the budget and the request are used; complete_plan computes the rest again.
 /// @param file named in messages.
 /// Accepts every plan that make_plan and complete_plan return.
-/// @throws Error{kCorrupt} not JSON, not a plan, a number out of its range; {kUsage} a format that
-/// does not exist; {kUnsupported} a later version.
+/// @throws Error{kCorrupt} not JSON, not a plan, a number out of its range; {kUsage} an unknown
+///         format; {kUnsupported} a later version.
 Plan parse_plan(std::string_view json, const std::string& file);
 
-/// @return plan.json's text: keys in the contract's order, a unit a line.
+/// @return plan.json's text: keys in the documented order, one line per unit.
 std::string render_plan(const Plan& plan);
 
-/// @return the plan.json that a path names: itself, or the one in a folder.
+/// @return the plan.json that a path refers to: itself, or the one in a folder.
 std::filesystem::path plan_file(const std::filesystem::path& path);
 
-/// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder stands for the
-/// plan.json in it.
+/// @throws Error{kMissing, kCorrupt, kUsage, kUnsupported} as parse_plan; a folder means the
+///         plan.json in it.
 Plan read_plan(const std::filesystem::path& path);
 
-/// @return the text of a folder's plan.json, unparsed; nothing where there is none, where it cannot
-/// be read, and where another program wrote a file of that name.
+/// @return the text of a folder's plan.json, unparsed; nothing if there is none, if it cannot be
+///         read, or if another program wrote it.
 std::optional<std::string> plan_text(const std::filesystem::path& folder);
 
-/// What becomes of a plan whose folder takes more than its budget.
+/// What to do with a plan whose folder exceeds its budget.
 enum class OverBudget : uint8_t {
   kRefuse,
-  kReturn,  ///< total_bytes > budget_bytes, for who explains it
+  kReturn,  ///< total_bytes > budget_bytes, for callers that explain it
 };
 
-/// Works out bytes, errors, objective and totals of a plan whose formats are given.
+/// Computes bytes, errors, objective and totals of a plan whose formats are given.
 /// @param file named in messages.
 /// @throws Error{kUsage} another model's fingerprint, unknown or missing unit, a format that a unit
-///         cannot have, or a budget that no longer holds (with the difference, and the budget that
-///         would).
+///         cannot have, or an exceeded budget (with the difference, and the budget that would be
+///         enough).
 Plan complete_plan(const PlanInput& input, const Plan& edited, const std::string& file = "plan",
                    OverBudget over = OverBudget::kRefuse);
 
-/// @return the smallest budget that this choice of formats keeps: its folder's size, with that
-///         budget written in it.
+/// @return the smallest budget for this choice of formats: the size of its folder with that budget
+///         written in it.
 int64_t least_budget(const Checkpoint& checkpoint, const Plan& plan);
 
-/// Gives a plan another budget. It replaces a target in bits per weight.
+/// Gives a plan another budget, which replaces a target in bits per weight.
 void set_budget(Plan& plan, int64_t bytes);
 
-/// @return the digest that plan.json says of itself: of its text with zeros in the digest's place.
+/// @return the digest of plan.json that it contains: of its text with zeros in place of that
+///         digest.
 std::string plan_digest(Plan plan);
 
-/// @return the name that a build of the plan has in the study: a digest of plan.json's text without
-/// the files' digests, which nobody knows before they are written.
+/// @return the key of a build of the plan in the study: a digest of plan.json's text without the
+///         files' digests, which are unknown before the files are written.
 std::string build_key(Plan plan);
 
 /// The layout of the finished folder, plan.json and README.md included: its total_bytes() is
-/// plan.total_bytes. The files' digests in plan.json are zeros still, of the length they will have.
+/// plan.total_bytes. The files' digests in plan.json are still zeros, of their final length.
 /// @param max_shard_bytes smaller in tests.
 FolderLayout layout_plan(const Checkpoint& checkpoint, const Plan& plan,
                          int64_t max_shard_bytes = kMaxShardBytes);
@@ -313,8 +313,7 @@ struct UnitExplanation {
     double loss = 0;
     bool vetoed = false;  ///< below the veto, or outside menu and min_bits
     bool chosen = false;
-    double loss_per_mb =
-        0;  ///< what a step from the chosen one saves per MB (negative bytes: what it costs)
+    double loss_per_mb = 0;  ///< saved per MB by a step from the chosen one (to fewer bytes: lost)
   };
   std::string name;
   Role role = Role::kOther;
@@ -324,10 +323,10 @@ struct UnitExplanation {
   std::vector<Choice> choices;  ///< by bytes
 };
 
-/// @return the names of the units that a word means, in the model's order: the unit of that name;
-///         else those that it matches, where it has a `*` (any characters); else those in whose
-///         name it occurs.
-/// @throws Error{kUsage} none (names the nearest).
+/// @return the names of the units that a word refers to, in the model's order: the unit of that
+///         name; else, if it contains `*` (any characters), those that it matches; else those whose
+///         name contains it.
+/// @throws Error{kUsage} no match (names the nearest).
 std::vector<std::string> find_units(const Checkpoint& checkpoint, std::string_view word);
 
 /// @throws Error{kUsage} no such unit (names the nearest).

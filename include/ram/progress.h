@@ -1,4 +1,4 @@
-// How long work says how far it is.
+// How long work reports its progress.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace ram {
 
-/// How far one phase of a long work is. `phase` is one or two words ("analyze", "write").
+/// The progress of one phase of long work. `phase` is one or two words ("analyze", "write").
 struct Progress {
   std::string_view phase;
   int64_t done = 0;
@@ -15,7 +15,7 @@ struct Progress {
   std::string_view counted = {};  ///< what the two count: "tokens"; empty: bytes
 };
 
-/// Called from one thread at a time, often: it must be quick. May be empty.
+/// Called often, from one thread at a time: it must be fast. May be empty.
 using ProgressFn = std::function<void(const Progress&)>;
 
 }  // namespace ram

@@ -1,9 +1,9 @@
-// What commands found, as the study keeps it for reports and other programs: a type for each kind
-// of document, with its writer and its reader side by side. docs/formats/study.md has the texts.
+// Results of commands, as the study keeps them for reports and other programs: a type for each kind
+// of document, with its writer and its reader. docs/formats/study.md describes the texts.
 //
-// A reader takes what a writer of this version or of an earlier one left: keys that nothing is
-// drawn from may be missing. document() and read() are inverse, but for numbers that JSON does not
-// have: NaN and infinities are written as null.
+// Readers accept the texts of this version and of earlier ones: keys that reports do not use may be
+// missing. document() and read() are inverse except for NaN and infinities, which JSON lacks: they
+// are written as null.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace ram {
 
-/// Predicted loss against size, of `ram sweep`. Kept once for a source and method.
+/// Predicted loss against size, from `ram sweep`. Kept once per source and method.
 struct SweepRecord {
   static constexpr const char* kKind = "sweep";
   struct Point {
@@ -37,19 +37,19 @@ struct SweepRecord {
 
   nlohmann::ordered_json json() const;
   StudyDocument document() const;
-  /// @throws Error{kCorrupt} what is wrong with the text, in a few words; so do the others.
+  /// @throws Error{kCorrupt} says what is wrong with the text, in a few words; so do the others.
   static SweepRecord read(const StudyDocument& document);
   bool operator==(const SweepRecord&) const = default;
 };
 
-/// The curves of a source as a table: `analyze --csv`. Kept once for a source.
+/// The curves of a source as a table, as in `analyze --csv`. Kept once per source.
 struct CurvesRecord {
   static constexpr const char* kKind = "curves";
   struct Point {
     std::string format;  ///< "4:64", "bf16"
     int64_t bytes = 0;
     double nrmse = 0;    ///< relative error
-    double sqnr_db = 0;  ///< 100 where nothing is lost
+    double sqnr_db = 0;  ///< 100 if nothing is lost
     double mse = 0;
     bool operator==(const Point&) const = default;
   };
@@ -70,7 +70,7 @@ struct CurvesRecord {
   bool operator==(const CurvesRecord&) const = default;
 };
 
-/// What stands in the place of a folder's errors does: one draw of noise, or what is stored.
+/// The effect of errors in a model's weights: of one draw of noise, or of the stored errors.
 struct Harm {
   double kl = 0;         ///< from the original, nats per token
   double delta_nll = 0;  ///< mean loss minus the original's, nats per token
@@ -79,21 +79,21 @@ struct Harm {
   bool operator==(const Harm&) const = default;
 };
 
-/// What a number of all draws comes to.
+/// The distribution of one value of Harm over all draws.
 struct HarmSpread {
   double mean = 0;
   double deviation = 0;  ///< standard deviation of one draw
-  double reach = 0;      ///< a further draw lies within mean +- reach in 95 % of cases
+  double reach = 0;      ///< another draw is within mean +- reach in 95 % of cases
 };
 
 /// @param drawn at least two. @source the prediction interval of Student's t.
 HarmSpread spread_of(const std::vector<Harm>& drawn, double Harm::*value);
 
-/// Whether what the mean says of the stored errors is more than noise of their size would make it
-/// say, as a sentence.
+/// A sentence: whether the stored errors change the mean perplexity more than noise of their size
+/// does.
 std::string noise_verdict(const Harm& stored, const std::vector<Harm>& drawn);
 
-/// What noise of the size of a folder's errors does in their place, of `ram noise`. Kept once for a
+/// The effect of noise of the same size as a folder's errors, from `ram noise`. Kept once per
 /// folder.
 struct NoiseRecord {
   static constexpr const char* kKind = "noise";
@@ -102,7 +102,7 @@ struct NoiseRecord {
   std::string folder;  ///< as typed
   int64_t rows = 0;    ///< of the text
   Harm stored;
-  std::vector<Harm> drawn;  ///< one for each seed; written: at least two, read: at least one
+  std::vector<Harm> drawn;  ///< one per seed; writers have at least two, readers accept one
   std::string verdict;      ///< noise_verdict's
 
   nlohmann::ordered_json json() const;
@@ -111,28 +111,30 @@ struct NoiseRecord {
   bool operator==(const NoiseRecord&) const = default;
 };
 
-/// What error feedback does to some choices of formats, of `ram gptq`. Kept once for an original.
+/// The effect of error feedback for several choices of formats, from `ram gptq`. Kept once per
+/// original.
 struct FeedbackRecord {
   static constexpr const char* kKind = "gptq";
   /// Of two folders' mean KL from the original.
   struct Ratio {
     double value = 0;
-    std::optional<Interval> ci95;  ///< nothing where one row gives none
+    std::optional<Interval> ci95;  ///< nothing with a single row
     bool operator==(const Ratio& other) const;
   };
   struct Variant {
-    std::string folder;   ///< its last name
+    std::string folder;   ///< last component of its path
     std::string formats;  ///< "4:64", or "plan"
-    std::string text;     ///< that feedback saw: "own", "real"; empty: plain rounding
+    std::string text;     ///< that feedback used: "own", "real"; empty: plain rounding
     int64_t bytes = 0;    ///< of the finished folder
     double kl = 0;        ///< mean, nats per token
-    Interval kl95;        ///< NaN where one row gives none
-    /// Over plain rounding to the same formats; nothing for that itself, and where its KL is 0.
+    Interval kl95;        ///< NaN with a single row
+    /// KL relative to plain rounding to the same formats; nothing for plain rounding itself, and if
+    /// its KL is 0.
     std::optional<Ratio> over_plain;
     bool operator==(const Variant& other) const;
   };
   std::string digest;             ///< EvaluatedModel::digest of the original
-  std::vector<Variant> variants;  ///< those of the same formats together, plain rounding first
+  std::vector<Variant> variants;  ///< grouped by formats, plain rounding first
 
   nlohmann::ordered_json json() const;
   StudyDocument document() const;
@@ -140,12 +142,12 @@ struct FeedbackRecord {
   bool operator==(const FeedbackRecord&) const = default;
 };
 
-/// Predicted loss beside what folders of a method really lose, of `ram sweep --measure`. Kept once
-/// for an original and method.
+/// Predicted and measured loss of a method's folders, from `ram sweep --measure`. Kept once per
+/// original and method.
 struct MeasuredSweepRecord {
   static constexpr const char* kKind = "measured_sweep";
   struct Point {
-    std::string folder;          ///< its last name
+    std::string folder;          ///< last component of its path
     int64_t bytes = 0;           ///< of the finished folder
     double bits = 0;             ///< per weight
     std::optional<double> loss;  ///< predicted; nothing for uniform formats

@@ -1,7 +1,7 @@
-// The safetensors container: bytes <-> named tensors. Knows nothing of models.
+// The safetensors container: bytes <-> named tensors. Independent of models.
 //
-// File: 8 bytes little-endian header length n, n bytes of JSON (may end in spaces), then the data.
-// See docs/formats/safetensors.md.
+// File: 8 bytes little-endian header length n, n bytes of JSON (may be padded with spaces), then
+// the data. See docs/formats/safetensors.md.
 #pragma once
 
 #include <cstdint>
@@ -36,11 +36,11 @@ struct SafetensorsHeader {
 };
 
 /// Parses and checks a header: lengths, JSON (no duplicate names, no deep nesting), dtypes, shapes
-/// without overflow (at most 16 axes), offsets without overlap, hole or reach past the end, and in
-/// accord with shape and dtype; 4 and 6 bit dtypes must fill whole bytes.
+/// without overflow (at most 16 axes), offsets without overlaps or holes, within the file and
+/// consistent with shape and dtype; 4 and 6 bit dtypes must fill whole bytes.
 ///
-/// @param start the first bytes of the file: all of the 8 + n header bytes, or the whole file.
-///              Fewer than 8 bytes only where the file has no more.
+/// @param start the first bytes of the file: at least the 8 + n header bytes. Fewer only if the
+///         file has no more.
 /// @param file_bytes size of the whole file.
 /// @param file named in messages.
 /// @throws Error{kCorrupt} naming tensor, value found and what is allowed; {kUnsupported} unknown
@@ -54,7 +54,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, int
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 SafetensorsHeader read_safetensors_header(const InputFile& file);
 
-/// What a header is written from: name, dtype and shape, in the order of the data.
+/// The input for writing a header: name, dtype and shape, in the order of the data.
 struct TensorSpec {
   std::string name;
   DType dtype = DType::kF32;
@@ -64,9 +64,8 @@ struct TensorSpec {
   int64_t bytes() const;
 };
 
-/// @return the 8 + n bytes that open a file with these tensors one after another: the metadata
-/// first, then the tensors in the order given, padded with spaces so that the data starts at a
-/// multiple of 8.
+/// @return the first 8 + n bytes of a file with these tensors: the metadata, then the tensors in
+///         the given order, padded with spaces so that the data starts at a multiple of 8.
 std::string render_safetensors_header(std::span<const TensorSpec> tensors,
                                       const std::map<std::string, std::string>& metadata);
 

@@ -1,11 +1,11 @@
-// What is undone when a scope is left, by an exception too. Part of the module `base`.
+// Undoes something when a scope is left, also by an exception. Part of the module `base`.
 #pragma once
 
 #include <utility>
 
 namespace ram {
 
-/// Calls `undo` when it goes out of scope. @pre undo does not throw.
+/// Calls `undo` at the end of the scope. @pre undo does not throw.
 template <typename Undo>
 class AtScopeExit {
  public:

@@ -1,6 +1,6 @@
-// What running models on texts leaves in a study: which folders were run, what each row lost, and
-// how far it lies from a reference. docs/formats/study.md describes every column. Part of the
-// module `eval`.
+// What runs of models on texts store in a study: which folders were run, the loss of each row, and
+// its divergence from a reference. docs/formats/study.md describes every column. Part of the module
+// `eval`.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace ram {
 
-/// A model that was run: what its rows are kept under, and what a reader wants to know of it.
+/// A model that was run: the key of its rows, and facts for readers.
 struct EvaluatedModel {
   std::string digest;  ///< of weights, config.json and tokenizer.json; see eval.h
   std::string name;
@@ -36,8 +36,8 @@ class EvaluatedModelTable {
   /// @throws Error{kWriteFailed} as Study::Transaction, or an older study.
   void put(const EvaluatedModel& model);
 
-  /// @return the digests of a source, in whatever `folder` it was run, and of the folders whose
-  /// plan was made for its fingerprint.
+  /// @return the digests of the models that were run from `folder`, and of those whose plan was
+  ///         made for `fingerprint`.
   std::vector<std::string> digests_of(const std::string& fingerprint, const std::string& folder);
   void remove(Study::Transaction& transaction, const std::string& digest);
 
@@ -45,12 +45,12 @@ class EvaluatedModelTable {
   Study& study_;
 };
 
-/// What a row's loss depends on, besides its index.
+/// Everything that a row's loss depends on, besides its index.
 struct EvaluationKey {
   std::string model;      ///< EvaluatedModel::digest
   std::string precision;  ///< "f32" or "bf16"
   std::string text;       ///< SHA-256 of the text as read (eval.h, Text), hexadecimal
-  std::string protocol;   ///< how the text becomes rows, and the rule by which they are scored
+  std::string protocol;  ///< how the text is split into rows, and the rule by which they are scored
   auto operator<=>(const EvaluationKey&) const = default;
 };
 
@@ -62,17 +62,17 @@ struct RowScore {
   bool operator==(const RowScore&) const = default;
 };
 
-/// How far a model's predictions lie from a reference's, in one row.
+/// How far a model's predictions are from a reference's, in one row.
 struct RowDivergence {
   int64_t row = 0;
-  int64_t same_top1 = 0;      ///< tokens at which both think the same token likeliest
+  int64_t same_top1 = 0;      ///< tokens for which both predict the same likeliest token
   double change_sum = 0;      ///< of the correct token's probability, model minus reference
   double change_squares = 0;  ///< the same, squared
   std::vector<float> kl;      ///< KL(reference || model) per scored token, nats
   bool operator==(const RowDivergence&) const = default;
 };
 
-/// A block of rows, as it is kept.
+/// A block of rows to keep.
 struct EvaluatedRows {
   EvaluationKey key;
   std::vector<RowScore> scores;
@@ -83,7 +83,7 @@ struct DivergentRows {
   std::vector<RowDivergence> rows;
 };
 
-/// Two evaluations between which divergences are known.
+/// Two evaluations with known divergences.
 struct DivergencePair {
   EvaluationKey reference;
   EvaluationKey model;
@@ -100,18 +100,18 @@ class ScoreTable {
   /// Pairs that have divergences.
   std::vector<DivergencePair> pairs();
 
-  /// The rows that are known of an evaluation, by index. @throws Error{kCorrupt} damaged.
+  /// The known rows of an evaluation, by index. @throws Error{kCorrupt} damaged.
   std::map<int64_t, RowScore> scores(const EvaluationKey& key);
   std::map<int64_t, RowDivergence> divergences(const EvaluationKey& reference,
                                                const EvaluationKey& model);
-  /// Keeps a block of rows: all of it or, on failure, nothing. Rows that are there are replaced.
+  /// Keeps a block of rows: all of it or, on failure, nothing. Existing rows are replaced.
   /// @pre all numbers are finite.
   /// @throws Error{kWriteFailed} as Study::Transaction, or an older study.
   void put(std::span<const EvaluatedRows> scores, std::span<const DivergentRows> divergences);
 
-  /// @return about the bytes of a model's divergences: what grows.
+  /// @return about the bytes of a model's divergences: the part that grows.
   int64_t bytes(const std::string& digest);
-  /// Removes a model's evaluations, and the divergences from and of it.
+  /// Removes a model's evaluations, and all divergences in which it is model or reference.
   void remove(Study::Transaction& transaction, const std::string& digest);
 
  private:

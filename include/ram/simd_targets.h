@@ -1,7 +1,8 @@
-// Which of Highway's targets vector code is compiled for. Included before any header of Highway's.
+// The Highway targets for which vector code is compiled. Must be included before any Highway
+// header.
 #pragma once
 
-#if defined(__aarch64__)  // NEON only: one vector length, known when compiled
+#if defined(__aarch64__)  // NEON only: one vector length, known at compile time
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
 

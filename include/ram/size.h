@@ -20,33 +20,30 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return a / b + (a % b != 0 ? 1 : 0);
 }
 
-/// A size as typed: bytes, or a share of something that is known only later.
+/// A size as typed: bytes, or a share of a total that is known only later.
 struct Size {
-  static constexpr int64_t kWhole = 1'000'000'000'000'000'000;  ///< the share that 100 % is
+  static constexpr int64_t kWhole = 1'000'000'000'000'000'000;  ///< the share of 100 %
 
   int64_t bytes = 0;  ///< if share is 0
   int64_t share = 0;  ///< (0, kWhole]: of the source's weights
 
-  /// @param whole_bytes what 100 % is, from 0 to 2^62.
+  /// @param whole_bytes the bytes of 100 %, from 0 to 2^62.
   /// @return the bytes, rounded down.
   int64_t resolve(int64_t whole_bytes) const;
 };
 
 /// Parses `19GB` (10^9), `17.5GiB` (2^30), `900MB`, `850MiB`, `64KiB`, `1TB`, plain bytes, or
-/// `35%`. The digits are taken as they are: 2.01MB is 2010000 bytes. Fractions of a byte are
-/// rounded down, a share to 16 decimals of a percent. Case matters as little as it can: "gb" is GB,
-/// "gib" is GiB.
+/// `35%`. Decimal digits are exact: 2.01MB is 2010000 bytes. Fractions of a byte are rounded down,
+/// a share to 16 decimals of a percent. Case is ignored: "gb" is GB, "gib" is GiB.
 ///
-/// @throws Error{kUsage} for `19G` (it does not say which), negative, zero, non-numeric, or 2^62
-/// and above.
+/// @throws Error{kUsage} `19G` (ambiguous), negative, zero, not numeric, or 2^62 and above.
 Size parse_size(std::string_view text);
 
-/// @return "18.24 GB" style text, decimal units, three significant digits after rounding for
-/// people; never parsed again.
+/// @return text for people: "18.24 GB", in decimal units with four digits; never parsed again.
 std::string format_bytes(int64_t bytes);
 
 /// @param bytes from 0 to 2^62.
-/// @return the same, rounded up: who gives what is shown gives enough.
+/// @return the same, rounded up: a budget of the shown size is enough.
 std::string format_enough_bytes(int64_t bytes);
 
 /// @param bytes from 0 to 2^62.

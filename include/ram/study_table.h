@@ -20,7 +20,7 @@ namespace ram {
 class Database;
 
 /// A prepared statement of SQL: bind its parameters, then step through the rows. Each call may
-/// throw Error{kCorrupt}, the study is damaged; {kMissing}, it cannot be read; and what Transaction
+/// throw Error{kCorrupt}: the study is damaged; {kMissing}: it cannot be read; and what Transaction
 /// throws.
 class Study::Statement {
  public:
@@ -31,16 +31,16 @@ class Study::Statement {
   Statement& operator=(const Statement&) = delete;
 
   /// Binds the parameters that follow those bound since the last step: numbers (int64_t, double),
-  /// texts, bytes. They are copied. @pre no NaN: SQLite would keep NULL.
+  /// texts, bytes. They are copied. @pre no NaN: SQLite would store NULL.
   template <typename... Values>
   Statement& bind(const Values&... values) {
     (bind_next(values), ...);
     return *this;
   }
-  /// @return whether there is a row. After the last one the statement can be bound again.
+  /// @return whether there is another row. After the last one the statement can be bound again.
   bool step();
   void run();    ///< steps to the end
-  void reset();  ///< forgets the rows not read yet
+  void reset();  ///< skips the rows not read yet
 
   int64_t number(int column) const;  ///< of the row, columns from 0
   double real(int column) const;
@@ -61,10 +61,9 @@ class Study::Statement {
   int bound_ = 0;
 };
 
-/// What is written until commit, all of it or, without commit, nothing.
+/// Everything written until commit is kept; without commit, nothing.
 /// @throws Error{kWriteFailed} the study cannot be written, the disk is full, or another program
-/// has held
-///         the study for 60 s.
+///         has locked the study for 60 s.
 class Study::Transaction {
  public:
   explicit Transaction(Study& study);
@@ -72,18 +71,18 @@ class Study::Transaction {
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
 
-  /// @return the row of table `run` that says who writes, for the column `run` of other tables.
+  /// @return this program's row in table `run`, for the column `run` of other tables.
   int64_t run();
   void commit();
 
  private:
   friend class Statement;
   Study& study_;
-  int64_t run_ = 0;  ///< 0: not asked for
+  int64_t run_ = 0;  ///< 0: not requested yet
 };
 
-/// @return numbers of 4 or 8 bytes (int32_t, float, double) as they are kept in a BLOB:
-/// little-endian, one after another.
+/// @return numbers of 4 or 8 bytes (int32_t, float, double) as stored in a BLOB: little-endian, one
+/// after another.
 template <typename Number>
 std::vector<std::byte> pack_blob(std::span<const Number> values) {
   using Bits = std::conditional_t<sizeof(Number) == 4, uint32_t, uint64_t>;
@@ -98,7 +97,7 @@ std::vector<std::byte> pack_blob(std::span<const Number> values) {
   return blob;
 }
 
-/// @return the numbers of a blob; bytes that are left over at its end are not looked at.
+/// @return the numbers of a blob; leftover bytes at its end are ignored.
 template <typename Number>
 std::vector<Number> unpack_blob(std::span<const std::byte> blob) {
   using Bits = std::conditional_t<sizeof(Number) == 4, uint32_t, uint64_t>;

@@ -1,4 +1,4 @@
-// The nearest known word to a misspelt one.
+// Suggests known words for misspelt ones.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace ram {
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// @return the known word with the fewest edits, or one that starts with `word`; empty if none is
-/// near (more than a third of the letters would change).
+///         near (all would change more than a third of the letters).
 std::string nearest(std::string_view word, std::span<const std::string> known);
 
 /// @return "; did you mean X?", or nothing.

@@ -1,4 +1,4 @@
-// Aligned columns for a terminal: plain text, no colours, no line longer than asked. Part of the
+// Aligned columns for a terminal: plain text, no colours, lines of limited width. Part of the
 // module `command_line`.
 #pragma once
 
@@ -25,8 +25,9 @@ class Table {
   /// @pre as many cells as columns.
   void add(std::vector<std::string> cells);
 
-  /// @return header and rows, each ended by a newline and without spaces at its end. Where a row
-  /// would be longer than `width`, the widest left-aligned column gives way ("model.la..q_proj").
+  /// @return header and rows, each ended by a newline and without spaces at its end. If a row would
+  ///         be longer than `width`, the widest left-aligned column is shortened
+  ///         ("model.la..q_proj").
   std::string render(size_t width = 100) const;
 
  private:
@@ -41,7 +42,7 @@ size_t text_width(std::string_view text);
 std::string shorten(std::string_view text, size_t width);
 
 /// @return text in lines of at most `width` characters, each ended by a newline, broken at spaces;
-/// all but the first begin with `indent` spaces. A word that is longer stays whole.
+///         all but the first begin with `indent` spaces. A longer word is not split.
 std::string wrapped(std::string_view text, size_t width, size_t indent);
 
 /// @return a bar of '#' in [1, width] characters for value / largest; empty for 0.

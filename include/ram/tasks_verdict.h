@@ -1,4 +1,4 @@
-// What may be said of the answers to a task, in words. Part of the module `tasks`.
+// The conclusions from the answers to a task, in words. Part of the module `tasks`.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace ram {
 
-/// @return whether the task tells the models apart, in a sentence; of one model alone, whether it
-///         answers better than by guessing; empty where nothing is to be said.
+/// @return a sentence: whether the task distinguishes the models or, for a single model, whether it
+///         is better than guessing; empty if there is no conclusion.
 /// @param labels of the models, the reference first.
 std::string task_verdict(const TaskRun& run, size_t task, const std::vector<std::string>& labels);
 

@@ -1,4 +1,4 @@
-// Text from files and names as people may see it.
+// Makes text and names from files safe to print.
 #pragma once
 
 #include <cstddef>
@@ -7,20 +7,21 @@
 
 namespace ram {
 
-/// @return the text as one line of well-formed UTF-8 that cannot steer a terminal: U+FFFD stands
-/// for each ill-formed sequence, control character (C0, DEL, C1), line or paragraph separator and
-/// mark that turns the direction of writing. Printable text comes back as it is.
-/// @param longest bytes; a longer text is cut at a character and ends in "...".
+/// @return the text as one line of well-formed UTF-8 that cannot control a terminal: U+FFFD
+///         replaces each ill-formed sequence, control character (C0, DEL, C1), line or paragraph
+///         separator and mark that changes the direction of writing. Printable text is returned
+///         unchanged.
+/// @param longest bytes; a longer text is truncated between characters and ends in "...".
 std::string printable(std::string_view text, size_t longest = 120);
 
-/// As printable for a text of several lines: ends of lines and tabs stay, nothing is cut.
+/// As printable for a text of several lines: keeps line ends and tabs, truncates nothing.
 std::string printable_lines(std::string_view text);
 
 /// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
 std::string format_seconds(double seconds);
 
-/// @return a name as one printable word of a shell's command line: in quotes where it needs them,
-/// "./" before one that would be an option.
+/// @return a name as one printable word of a shell's command line: quoted if necessary, with "./"
+///         before one that would be an option.
 inline std::string shell_word(std::string_view name) {
   std::string word = printable(name, std::string_view::npos);
   if (word.starts_with('-')) word.insert(0, "./");

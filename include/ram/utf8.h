@@ -1,4 +1,4 @@
-// UTF-8: what of a text is well formed, and the code points of text that is.
+// UTF-8: checking that text is well formed, and the code points of well-formed text.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace ram {
 
-/// @return bytes of the character that begins with this byte.
+/// @return length in bytes of the character that begins with this byte.
 inline size_t utf8_length(char first) {
   const auto byte = static_cast<unsigned char>(first);
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
@@ -40,7 +40,7 @@ inline size_t utf8_previous(std::string_view text, size_t end) {
   return end;
 }
 
-/// @param code_point up to 0x10FFFF and no surrogate.
+/// @param code_point at most 0x10FFFF, not a surrogate.
 void append_utf8(char32_t code_point, std::string& out);
 
 /// Calls visit(code point, start, end) for each character of well-formed text.
@@ -53,12 +53,12 @@ void for_each_character(std::string_view text, Visit visit) {
   }
 }
 
-/// @return bytes from the start that are well-formed UTF-8: text.size() if all are.
+/// @return length of the well-formed UTF-8 prefix: text.size() if all of it is.
 /// @source The Unicode Standard, table 3-7
 size_t well_formed_utf8(std::string_view text);
 
-/// @return the text with each ill-formed sequence replaced by U+FFFD, as bytes.decode(errors=
-/// "replace") of Python does (one for each maximal part of a sequence that could have been one).
+/// @return the text with each ill-formed sequence replaced by U+FFFD, as in Python's
+///         bytes.decode(errors="replace"): one for each maximal prefix of a valid sequence.
 std::string replace_ill_formed_utf8(std::string_view text);
 
 }  // namespace ram

@@ -1,4 +1,4 @@
-// The second opinion: adds up a choice from the problem alone, sharing no step with the solvers.
+// An independent check: adds up a choice from the problem alone, sharing no code with the solvers.
 #include <cstdint>
 
 #include "ram/allocate.h"

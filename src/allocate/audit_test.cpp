@@ -1,4 +1,4 @@
-// The audit on sums that can be done by hand.
+// The audit on sums that can be verified by hand.
 #include <gtest/gtest.h>
 
 #include "ram/allocate.h"
@@ -18,7 +18,7 @@ TEST(Audit, does_not_lose_small_losses_beside_large_ones) {
   Knapsack problem;
   problem.units.assign(1001, {{0, 0x1p-53}});
   problem.units.front() = {{0, 1}};
-  // Plain addition would stay at 1: each term is half an ulp.
+  // Plain addition would remain at 1: each term is half an ulp.
   EXPECT_EQ(audit_choice(problem, std::vector<int>(1001, 0)).loss, 1 + 1000 * 0x1p-53);
 }
 

@@ -1,4 +1,4 @@
-// Reduced costs of all options, those that are in doubt, and in which order they are best decided.
+// Reduced costs of all options; which of them are undecided, and the best order to decide them.
 #include "core.h"
 
 #include <algorithm>
@@ -10,10 +10,10 @@
 namespace ram {
 namespace {
 
-/// Below this, 16 units that can move both ways for nothing, two searches cost more than one.
+/// Below this (16 units that can move both ways at no cost), two searches cost more than one.
 constexpr double kWorthSplitting = 1024;
 
-/// Contested moves that a larger move may take to make up for, before it counts as large.
+/// A move counts as large if more than this many contested moves are needed to compensate it.
 constexpr int64_t kChain = 64;
 constexpr int64_t kFewMoves = 8;
 
@@ -69,8 +69,8 @@ int64_t contested_weight(const Core& core, int64_t gap) {
   return weight;
 }
 
-/// Moves beyond this weight are decided first: later, each would start a chain of contested moves
-/// that make up for it. There must be few such moves; without them, the answer is no limit.
+/// Moves beyond this weight are decided first: otherwise each would start a chain of compensating
+/// contested moves. Only if there are few such moves; otherwise there is no limit.
 int64_t large_weight(const Core& core, int64_t contested) {
   constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
   if (contested > kNone / kChain) return kNone;

@@ -1,8 +1,8 @@
-// The part of a knapsack that is in doubt: the units whose best option at the price of a byte is
-// not certain, and for each the moves away from it that could be part of a better allocation.
+// The undecided part of a knapsack: the units whose best option at the price of a byte is not
+// certain, and for each the moves away from it that could be part of a better allocation.
 //
 // Losses are counted here in whole units of `Core::resolution`, above the relaxation's bound, so
-// that equal means equal and nothing depends on the order of summation.
+// that equality is exact and nothing depends on the order of summation.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace ram {
 
-/// Taking another item than the base's.
+/// A change from the base's item to another one.
 struct Move {
   int64_t weight = 0;  ///< change of weight, of either sign
   int64_t cost = 0;    ///< reduced cost, >= 0
@@ -22,7 +22,7 @@ struct Move {
 };
 
 struct Core {
-  std::vector<Move> moves;      ///< unit by unit, of a unit by weight
+  std::vector<Move> moves;      ///< unit by unit; within a unit by weight
   std::vector<uint32_t> first;  ///< group g has moves [first[g], first[g + 1]) of one unit
   double price = 0;             ///< of a step of weight, in units of `resolution`
   int64_t residual = 0;         ///< capacity left when no move is taken
@@ -39,9 +39,9 @@ Core make_core(const Instance& instance, const Relaxation& relaxed, double gap, 
 
 /// Splits a core into one or two that together still hold an optimal allocation.
 ///
-/// Where many units can go up by some weight at next to no cost and many others down by the same,
-/// partial allocations that do both are without number and without use: undoing a pair of opposite
-/// moves keeps the weight and never raises the cost. So one part has no such move down, the other
+/// If many units can go up by some weight at almost no cost and many others down by the same
+/// weight, there are countless useless partial allocations that do both: undoing a pair of opposite
+/// moves keeps the weight and never raises the cost. So one part has no such moves down, the other
 /// none up.
 ///
 /// @param gap  the cost that moves are measured against.

@@ -1,5 +1,5 @@
-// The published baseline, kept as it was described: all pairs of options as upgrades, sorted once,
-// taken in one pass, never revisited.
+// The published baseline as described: all pairs of options as upgrades, sorted once, visited in
+// one pass, never revisited.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Upgrade {
   uint16_t to = 0;
 };
 
-/// Best first; upgrades of equal efficiency in the order they were made, as a stable sort has it.
+/// Best first; upgrades of equal efficiency in the order of creation, as in a stable sort.
 bool before(const Upgrade& a, const Upgrade& b) {
   if (a.efficiency != b.efficiency) return a.efficiency > b.efficiency;
   if (a.unit != b.unit) return a.unit < b.unit;
@@ -28,7 +28,7 @@ bool before(const Upgrade& a, const Upgrade& b) {
 }
 
 /// Loss per byte to 41 significant bits. Priors and sizes that are small multiples of each other
-/// make exact ties, which the order of the units must decide and not the last bits of a product.
+/// make exact ties, which the order of the units must decide, not the last bits of a product.
 double efficiency(double loss, int64_t bytes) {
   if (bytes <= 0) return std::numeric_limits<double>::infinity();
   constexpr int kDropped = 12;

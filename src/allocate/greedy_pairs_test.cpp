@@ -13,9 +13,9 @@ namespace {
 
 using testing::TestFormat;
 
-/// The allocation test that the published numbers allow: every tensor of Qwen3-30B-A3B with the
-/// same Gaussian curve, experts ungrouped, no 2 and 3 bits, first layer counted three times and
-/// last layer twice, 48 routers and 193 norms kept at 16 bits (the 241 of the publication).
+/// The allocation test that the published numbers permit: every tensor of Qwen3-30B-A3B with the
+/// same Gaussian curve, experts ungrouped, no 2 and 3 bits, prior 3 for the first layer and 2 for
+/// the last, 48 routers and 193 norms kept at 16 bits (the 241 of the publication).
 class PublishedAllocation : public ::testing::Test {
  protected:
   static constexpr int64_t kRouterBytes = int64_t{48} * 128 * 2048 * 2;
@@ -41,8 +41,8 @@ class PublishedAllocation : public ::testing::Test {
     }
   }
 
-  /// Units per format at 19.2 GiB less what is kept, in the order of the publication:
-  /// (4,32) (4,64) (4,128) (8,128) (8,64) (16).
+  /// Units per format at 19.2 GiB minus the kept tensors, in the order of the publication: (4,32)
+  /// (4,64) (4,128) (8,128) (8,64) (16).
   std::vector<int> counts(int64_t kept_bytes) const {
     const auto budget = static_cast<int64_t>(19.2 * static_cast<double>(int64_t{1} << 30));
     const Allocation answer = solve_greedy_pairs(problem_, budget - kept_bytes);
@@ -67,7 +67,7 @@ TEST_F(PublishedAllocation, differs_by_two_tensors_when_norms_are_counted) {
   EXPECT_EQ(counts(kRouterBytes + kNormBytes), (std::vector<int>{15916, 3, 95, 2608, 4, 0}));
 }
 
-/// The description read literally: all upgrades in a list, a stable sort, one pass.
+/// The description, implemented literally: all upgrades in a list, a stable sort, one pass.
 std::vector<int> literal_greedy(const Knapsack& problem, int64_t budget_bytes) {
   struct Upgrade {
     double efficiency;

@@ -1,4 +1,4 @@
-// Dominance and common divisor: what is done once per problem, before any budget is known.
+// Dominance and common divisor: computed once per problem, before any budget is known.
 #include "instance.h"
 
 #include <algorithm>
@@ -11,7 +11,8 @@
 namespace ram {
 namespace {
 
-/// Sorts a unit's options into `items` and drops those that another beats or equals in both.
+/// Sorts a unit's options into `items` and drops those that another one beats or equals in both
+/// bytes and loss.
 void append_unit(std::span<const Option> options, std::vector<Item>& items) {
   RAM_CHECK(!options.empty());
   const auto begin = static_cast<std::ptrdiff_t>(items.size());
@@ -53,7 +54,7 @@ Instance make_instance(const Knapsack& problem) {
     instance.least_bytes += cheapest;
     for (Item& item : items) {
       item.weight -= cheapest;
-      // Once the divisor has settled, one remainder is cheaper than a gcd.
+      // Once the divisor no longer changes, one remainder is cheaper than a gcd.
       if (step == 0 || item.weight % step != 0) step = std::gcd(step, item.weight);
     }
     instance.first.push_back(static_cast<uint32_t>(instance.items.size()));

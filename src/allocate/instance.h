@@ -1,5 +1,5 @@
-// A knapsack made ready for the solvers: only options that some budget could want, sizes counted
-// from each unit's cheapest option and divided by what they all have in common.
+// A knapsack prepared for the solvers: only options that are best for some budget, with sizes
+// relative to each unit's cheapest option and divided by their common divisor.
 #pragma once
 
 #include <cstddef>
@@ -28,12 +28,12 @@ struct Instance {
   std::span<const Item> unit(size_t u) const {
     return std::span(items).subspan(first[u], first[u + 1] - first[u]);
   }
-  /// Whole steps that a budget leaves above the cheapest allocation.
+  /// Whole steps of a budget above the cheapest allocation.
   /// @pre budget_bytes >= least_bytes.
   int64_t capacity(int64_t budget_bytes) const { return (budget_bytes - least_bytes) / step; }
 };
 
-/// Of options alike in bytes and loss the first stays.
+/// Of options with equal bytes and loss the first remains.
 /// @cost O(options log options)
 Instance make_instance(const Knapsack& problem);
 

@@ -1,5 +1,5 @@
-// The exact solver: relaxation, reduction to a core, passes of the core's search with more and more
-// states, and a last look for single upgrades that still fit.
+// The exact solver: relaxation, reduction to a core, passes of the core's search with increasing
+// numbers of states, and finally single upgrades that still fit.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -26,8 +26,8 @@ constexpr double kTolerance = 1e-13;
 /// Costs stay below 2^60, so that adding two of them cannot overflow.
 constexpr double kLargestCost = 0x1p60;
 
-/// States per pass. The first passes find a good allocation quickly; nearly always one of them
-/// also proves it. The last one bounds memory (search.h).
+/// States per pass. The first passes find a good allocation quickly; nearly always one of them also
+/// proves it. The last number limits memory (search.h).
 constexpr size_t kStates[] = {64, 4096, size_t{1} << 16, size_t{1} << 18};
 
 /// An allocation as items that differ from the relaxation's base.
@@ -66,11 +66,11 @@ class Solver {
   const Instance& instance_;
   const Relaxation relaxed_;
   Candidate best_;
-  double bound_ = 0;  ///< proven: no allocation is less above the relaxation's value
+  double bound_ = 0;  ///< proven lower bound of any allocation's loss above the relaxation's
   bool optimal_ = false;
 };
 
-/// The base, or the best allocation that fits and is one move away from it.
+/// The base, or the best allocation that fits and differs from it by one move.
 Candidate Solver::best_single_move() const {
   Candidate best{{}, relaxed_.base_loss, relaxed_.price * static_cast<double>(relaxed_.residual)};
   for (size_t u = 0; u < instance_.units(); ++u) {
@@ -88,13 +88,13 @@ Candidate Solver::best_single_move() const {
   return best;
 }
 
-/// Loss of one unit of cost. Rounding to whole costs may lose half the tolerance over all units.
+/// Loss per unit of cost. Rounding to whole costs may lose half the tolerance over all units.
 double Solver::resolution() const {
   const auto units = static_cast<double>(instance_.units());
   return std::max(kTolerance * best_.loss / (2 * units), best_.gap / kLargestCost);
 }
 
-/// Improves the best allocation and the bound, and tells whether they meet.
+/// Improves the best allocation and the bound. Sets whether they meet.
 void Solver::run_pass(size_t states, Clock::time_point deadline) {
   const double unit = resolution();
   optimal_ = !(best_.gap > 0 && unit > 0);
@@ -149,8 +149,8 @@ Solution Solver::solve(Clock::time_point deadline) {
   for (const size_t states : kStates) {
     double loss_before = 0;
     do {
-      // A pass is exact against the loss it began with. Where that was far too large, it was not
-      // exact enough for the loss it found.
+      // A pass is exact relative to the loss it began with. If that was far too large, the pass was
+      // not exact enough for the loss it found.
       loss_before = best_.loss;
       run_pass(states, deadline);
     } while (best_.loss < loss_before / 2 && Clock::now() < deadline);
@@ -163,13 +163,13 @@ Solution Solver::solve(Clock::time_point deadline) {
   return solution;
 }
 
-/// Takes single upgrades that lower the loss and fit, until there is none.
+/// Takes single upgrades that lower the loss and fit, until there are none.
 void fill(const Instance& instance, int64_t capacity, std::vector<uint32_t>& items) {
   int64_t free = capacity;
   for (size_t u = 0; u < items.size(); ++u) free -= instance.items[items[u]].weight;
   RAM_CHECK(free >= 0);
   for (size_t u = 0; u < items.size(); ++u) {
-    // Within a unit heavier is better, so the last item that fits is the best that fits.
+    // Within a unit heavier items have less loss, so the last item that fits is the best.
     const int64_t weight = instance.items[items[u]].weight;
     while (items[u] + 1 < instance.first[u + 1] &&
            instance.items[items[u] + 1].weight - weight <= free) {

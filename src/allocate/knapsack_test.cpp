@@ -39,7 +39,7 @@ double brute_force(const Knapsack& problem, int64_t budget_bytes) {
   return best;
 }
 
-/// What every answer must satisfy, by any solver, proven or not.
+/// What every answer must satisfy, from any solver, proven or not.
 void expect_sound(const Knapsack& problem, int64_t budget_bytes, const Allocation& answer) {
   EXPECT_EQ(answer.least_bytes, least_bytes(problem));
   ASSERT_EQ(answer.feasible, budget_bytes >= answer.least_bytes);
@@ -147,7 +147,7 @@ TEST(Knapsack, answers_at_both_ends_of_the_budget) {
   EXPECT_EQ(solve_knapsack(problem, 21).least_bytes, 22);
   EXPECT_EQ(solve_knapsack(problem, 22).choice, (std::vector<int>{0, 0, 1}));
   const Allocation rich = solve_knapsack(problem, std::numeric_limits<int64_t>::max());
-  EXPECT_EQ(rich.choice, (std::vector<int>{1, 0, 2}));  // fewest bytes among the lossless
+  EXPECT_EQ(rich.choice, (std::vector<int>{1, 0, 2}));  // fewest bytes of those without loss
   EXPECT_EQ(rich.bytes, 34);
   EXPECT_TRUE(rich.optimal);
   EXPECT_TRUE(solve_knapsack(Knapsack{}, 0).optimal);
@@ -164,8 +164,8 @@ TEST(Knapsack, keeps_sums_right_at_terabytes_and_tiny_losses) {
 }
 
 TEST(Knapsack, is_exact_against_its_answer_and_not_against_where_the_search_began) {
-  // The base has a loss of 1: only both large units together just below their best fit. What is
-  // left then decides by losses far below one rounding of 1.
+  // The base has a loss of 1: both large units fit only just below their best options. The other
+  // units then differ by losses far below one rounding of 1.
   constexpr int64_t kLarge = 1'000'000'000;
   for (size_t best = 2; best < 5; ++best) {
     Knapsack problem;
@@ -180,7 +180,8 @@ TEST(Knapsack, is_exact_against_its_answer_and_not_against_where_the_search_bega
   }
 }
 
-/// Real shapes at many budgets: every answer proven, sound, filled, and no worse than at less.
+/// Real shapes at many budgets: every answer is proven, valid, filled, and no worse than at smaller
+/// budgets.
 void expect_exact_sweep(const Knapsack& problem, int budgets) {
   double before = std::numeric_limits<double>::infinity();
   for (int i = 0; i <= budgets; ++i) {
@@ -221,8 +222,8 @@ TEST(Knapsack, proves_the_sweep_of_18_thousand_experts) {
 }
 
 TEST(Knapsack, tells_the_gap_when_the_time_is_up) {
-  // Losses on a line of bytes: every unit is worth the same per byte, so only a subset sum among
-  // astronomically many fills the budget.
+  // Losses are linear in bytes: every unit gains the same per byte, so only one of astronomically
+  // many subset sums fills the budget.
   std::mt19937_64 random(5);
   Knapsack problem;
   constexpr int64_t kRange = 1'000'000'000'000;

@@ -21,7 +21,7 @@ double slope_between(const Item& light, const Item& heavy) {
   return (light.loss - heavy.loss) / static_cast<double>(heavy.weight - light.weight);
 }
 
-/// Appends the hull's edges, slopes strictly descending as computed (not only as meant), so that
+/// Appends the hull's edges. The computed slopes are strictly descending, despite rounding, so that
 /// comparing slopes never contradicts the order of the edges.
 void append_hull(const Instance& instance, size_t unit, std::vector<Edge>& edges) {
   const uint32_t begin = instance.first[unit];
@@ -73,7 +73,7 @@ double critical_slope(std::vector<Edge> edges, int64_t capacity) {
   return critical;
 }
 
-/// The relaxation's value, lowered by what rounding may have added to it.
+/// The relaxation's value, reduced by the largest possible rounding error.
 double bound_at(const Instance& instance, const Relaxation& relaxed, int64_t capacity) {
   if (relaxed.price == 0) {
     CompensatedSum least;
@@ -82,7 +82,7 @@ double bound_at(const Instance& instance, const Relaxation& relaxed, int64_t cap
     return least.value();
   }
   // A difference of two sums, each off by a few roundings of its own size. 16 roundings cover the
-  // sums, the product and the slopes that the base was chosen by.
+  // sums, the product and the slopes that determined the base.
   const double spent = relaxed.price * static_cast<double>(capacity);
   const double margin = 16 * std::numeric_limits<double>::epsilon() * (relaxed.base_loss + spent);
   const double unused = relaxed.price * static_cast<double>(relaxed.residual);
@@ -92,7 +92,7 @@ double bound_at(const Instance& instance, const Relaxation& relaxed, int64_t cap
 }  // namespace
 
 double reduced_cost(const Item& base, const Item& item, double price) {
-  // Along a hull edge the two terms cancel to nearly nothing, so their own rounding errors count.
+  // Along a hull edge the two terms nearly cancel, so their rounding errors matter.
   // @source T. J. Dekker, A floating-point technique for extending the available precision, 1971
   const double loss = item.loss - base.loss;
   const double base_part = item.loss - loss;

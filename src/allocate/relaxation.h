@@ -1,5 +1,5 @@
-// The linear relaxation: what an allocation would cost if formats could be mixed inside a unit. It
-// gives the price of a byte, the allocation to start from, and a proven bound.
+// The linear relaxation: the loss of an allocation if formats could be mixed inside a unit. It
+// gives the price of a byte, an initial allocation, and a proven bound.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Relaxation {
 /// @source E. Zemel, The linear multiple choice knapsack problem, Operations Research 28 (1980)
 Relaxation relax(const Instance& instance, int64_t capacity);
 
-/// What taking `item` instead of `base` costs beyond the price of its bytes: >= 0 up to rounding.
+/// The cost of taking `item` instead of `base`, beyond the price of its bytes: >= 0 up to rounding.
 /// The large terms cancel, so the result is computed as if in twice the precision.
 double reduced_cost(const Item& base, const Item& item, double price);
 

@@ -60,7 +60,8 @@ TEST(Relaxation, equals_the_greedy_over_sorted_hull_edges) {
     const Knapsack problem = testing::small_problem(random);
     const Instance instance = make_instance(problem);
     const int64_t least = testing::least_bytes(problem);
-    // A budget of whole steps: the bound may use that bytes come in steps, the slow one does not.
+    // A budget of whole steps: the bound may use the fact that bytes are multiples of a step; the
+    // slow one does not.
     const int64_t range = (testing::most_bytes(problem) - least) / instance.step;
     const int64_t steps = testing::pick(random, range + 2);
     const int64_t budget = least + steps * instance.step;

@@ -1,7 +1,6 @@
 // One pass of the dynamic programme, group by group of the core. A state is a change of weight
-// against the base and the reduced costs it took. Capacity that it leaves free is filled, and what
-// it overspends is saved, at best at the least rate of the groups to come: that bounds every
-// completion of the state.
+// relative to the base and its reduced cost. At best, unused capacity is filled and excess weight
+// is removed at the least rate of the remaining groups: that bounds every completion of the state.
 #include "search.h"
 
 #include <algorithm>
@@ -16,17 +15,17 @@ constexpr uint32_t kNoNode = std::numeric_limits<uint32_t>::max();
 
 /// When states must be dropped, every doubling of the distance from the full capacity counts as
 /// this share of the incumbent's cost besides the bound: without it, ties would leave only states
-/// far from any complete allocation. Tuned on bench/allocate_bench.cpp; it decides speed, never the
-/// result of a pass that drops nothing.
+/// far from any complete allocation. Tuned with bench/allocate_bench.cpp; it affects speed, never
+/// the result of a pass that drops nothing.
 constexpr double kDistanceShare = 0.01;
 
-/// Moves remembered as leading nowhere; equal units have few different ones.
+/// The most fruitless moves that are remembered; equal units have few different ones.
 constexpr size_t kFruitless = 48;
 
 struct State {
   int64_t weight = 0;
   int64_t cost = 0;
-  uint32_t node = kNoNode;  ///< its history
+  uint32_t node = kNoNode;  ///< the last node of its history
 };
 
 struct Node {
@@ -40,9 +39,9 @@ struct Rates {
   double down = kInfinity;
 };
 
-/// The states of one move, in order of weight, on their way into the merged list.
+/// The states of one move, in order of weight, being merged into the next list.
 struct Head {
-  const Move* move = nullptr;  ///< nullptr: the base's item stays
+  const Move* move = nullptr;  ///< nullptr: the base's item remains
   size_t at = 0;               ///< index of the state it is made from
   State state;
 };
@@ -72,13 +71,13 @@ class Search {
   const Core& core_;
   const SearchLimits& limits_;
   Incumbent& incumbent_;
-  double threshold_;  ///< only a bound below this is worth following
+  double threshold_;  ///< only states with a bound below this are kept
   std::vector<Rates> rates_;
   std::vector<State> states_;  ///< weight ascending, loss descending
   std::vector<State> next_;
   std::vector<Head> heads_;
-  std::vector<const Move*> tried_;      ///< moves of the group at hand
-  std::vector<const Move*> fruitless_;  ///< added nothing to the states as they are now
+  std::vector<const Move*> tried_;      ///< moves of the current group
+  std::vector<const Move*> fruitless_;  ///< moves that add nothing to the current states
   std::vector<Node> nodes_;
   uint32_t best_node_ = kNoNode;
   bool improved_ = false;
@@ -137,7 +136,7 @@ void Search::offer(const State& state) {
 void Search::keep(const Head& head) {
   State state = head.state;
   if (!next_.empty()) {
-    // The last one kept is no heavier; it stands for this one unless this one's loss is lower.
+    // The last state kept is no heavier, so it dominates this one unless this one's loss is lower.
     const State& last = next_.back();
     const double saved = core_.price * static_cast<double>(state.weight - last.weight);
     if (static_cast<double>(state.cost - last.cost) >= saved) return;
@@ -150,8 +149,8 @@ void Search::keep(const Head& head) {
   offer(state);
 }
 
-/// A move of the same weight that costs no less than one that has just led nowhere leads nowhere:
-/// its states would be dominated, or pruned, by what dominated or pruned the other's.
+/// A move is fruitless if a fruitless move has the same weight and no higher cost: its states would
+/// be dominated or pruned like the other's.
 bool Search::is_fruitless(const Move& move) const {
   return std::any_of(fruitless_.begin(), fruitless_.end(), [&](const Move* other) {
     return other->weight == move.weight && other->cost <= move.cost;
@@ -191,7 +190,8 @@ void Search::extend(std::span<const Move> group, const Rates& rates) {
   note_fruitless();
 }
 
-/// Remembers the group's moves if no state is new (next_ still holds those from before).
+/// Remembers the group's moves as fruitless if no state is new (next_ still holds the previous
+/// states).
 void Search::note_fruitless() {
   const auto before = [](const State& a, const State& b) {
     return a.weight != b.weight ? a.weight < b.weight : a.cost < b.cost;
@@ -240,7 +240,7 @@ void Search::give_up(const Rates& rates) {
   states_.clear();
 }
 
-/// Forgets the history that no state has any more.
+/// Drops history nodes that no state uses any more.
 void Search::collect_nodes() {
   std::vector<uint32_t> moved(nodes_.size(), kNoNode);
   const auto mark = [&](uint32_t node) {

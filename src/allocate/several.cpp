@@ -1,7 +1,7 @@
-// Lagrange prices: each option's loss is raised by price times cost, the exact solver finds the
-// least within the bytes, and what it finds is a lower bound for every price. The price at which a
-// limit is just kept gives the best bound; near it single upgrades and exchanges of two units close
-// most of what is left.
+// Lagrange prices: each option's loss is raised by price times cost, and the exact solver minimizes
+// the sum within the bytes, which gives a lower bound for every price. The price at which a limit
+// is just met gives the best bound; near it, single upgrades and exchanges of two units close most
+// of the remaining gap.
 #include "several.h"
 
 #include <algorithm>
@@ -22,13 +22,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Prices = std::array<double, kOtherCosts>;
 
-/// The exact solver's "least" is up to 1e-12 of what it minimises; rounding adds less than that.
+/// The exact solver's minimum is exact to 1e-12 of its value; rounding adds less than that.
 constexpr double kTolerance = 2e-12;
 
-constexpr int kLineSteps = 60;   ///< prices tried for one cost while the others stand still
+constexpr int kLineSteps = 60;   ///< prices tried for one cost while the others are fixed
 constexpr int kRounds = 4;       ///< over several limited costs
-constexpr size_t kStarts = 8;    ///< allocations that are improved by exchanges
-constexpr size_t kMoves = 1500;  ///< changes of one unit that exchanges are made of
+constexpr size_t kStarts = 8;    ///< number of allocations that are improved by exchanges
+constexpr size_t kMoves = 1500;  ///< number of single changes that exchanges combine
 constexpr double kRaised[] = {1.0001, 1.001, 1.01, 1.05};  ///< prices beside the best one
 
 struct Found {
@@ -101,7 +101,7 @@ Knapsack Search::price(const Prices& prices) const {
   return result;
 }
 
-/// Keeps a choice that fits among the best ones.
+/// Adds a choice that fits to the best ones.
 void Search::keep(std::vector<int> choice, const Option& total) {
   if (!fits(total)) return;
   const auto less = [](const Option& a, const Option& b) {
@@ -114,7 +114,8 @@ void Search::keep(std::vector<int> choice, const Option& total) {
   if (starts_.size() > kStarts) starts_.pop_back();
 }
 
-/// The best at these prices within the bytes: a bound, and a start if it fits.
+/// Finds the best choice at these prices within the bytes: it gives a bound, and a start if it
+/// fits.
 /// @return its sums.
 Option Search::solve_at(const Prices& prices) {
   Allocation answer = solve_bytes(price(prices), limits_.bytes, deadline_);
@@ -130,7 +131,7 @@ Option Search::solve_at(const Prices& prices) {
   return total;
 }
 
-/// The least of one cost within the bytes. @return whether it may be within its limit.
+/// Finds the least of one cost within the bytes. @return whether it may be within its limit.
 bool Search::find_least(size_t cost, Allocation& answer) {
   Knapsack problem = problem_;
   for (std::vector<Option>& unit : problem.units) {
@@ -143,8 +144,9 @@ bool Search::find_least(size_t cost, Allocation& answer) {
   return least.lower_bound * (1 - kTolerance) <= static_cast<double>(limits_.other[cost]);
 }
 
-/// Sets the price of one cost to where its limit is just kept, the others' as they are: where the
-/// lines of loss over price of the best that keeps it and the best that does not intersect.
+/// Sets the price of one cost to where its limit is just met, with the other prices fixed: where
+/// the lines of loss over price of the best choice that meets it and the best one that does not
+/// intersect.
 void Search::search_price(size_t cost) {
   const auto limit = limits_.other[cost];
   const auto at = [&](double price) {
@@ -192,7 +194,7 @@ void Search::change(Found& found, size_t unit, int option) const {
   found.choice[unit] = option;
 }
 
-/// Takes the single change that lowers the loss most and fits. @return whether there was one.
+/// Makes the single change that lowers the loss most and fits. @return whether there was one.
 bool Search::take_upgrade(Found& found) const {
   double most = 0;
   size_t best_unit = 0;
@@ -215,7 +217,7 @@ bool Search::take_upgrade(Found& found) const {
   return true;
 }
 
-/// Takes the pair of changes, of two units, that lowers the loss most and fits, among the changes
+/// Makes the pair of changes, in two units, that lowers the loss most and fits, among the changes
 /// of least reduced cost. @return whether there was one.
 bool Search::take_exchange(Found& found, double byte_price) const {
   struct Move {
@@ -248,7 +250,7 @@ bool Search::take_exchange(Found& found, double byte_price) const {
     return std::pair(a.change.loss, std::pair(a.unit, a.option)) <
            std::pair(b.change.loss, std::pair(b.unit, b.option));
   });
-  // What rounding could make of no change at all is no gain.
+  // A difference that rounding alone could cause is not a gain.
   double most = 1e-14 * found.total.loss;
   const Move* best_first = nullptr;
   const Move* best_second = nullptr;
@@ -289,7 +291,7 @@ Allocation Search::run() {
   Allocation answer = solve_bytes(problem_, limits_.bytes, deadline_);
   if (!answer.feasible || fits(audit_choice(problem_, answer.choice))) {
     if (answer.feasible) {
-      // The limits do not bind, so that what is proven of the bytes holds.
+      // The limits do not bind, so the proof for the bytes alone holds.
       for (size_t c = 0; c < kOtherCosts; ++c) {
         if (limited(c)) find_least(c, answer);
       }

@@ -1,5 +1,5 @@
-// Knapsacks with more than one limit, by prices for what is limited beside bytes: the exact solver
-// then sees bytes only.
+// Knapsacks with more than one limit, by prices for the limited costs other than bytes: the exact
+// solver then sees bytes only.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// Limits beside bytes: against complete enumeration, and on the shapes of a real model.
+// Limits besides bytes: against complete enumeration, and on the shapes of a real model.
 #include <cmath>
 #include <limits>
 #include <random>
@@ -51,7 +51,7 @@ double brute_force(const Knapsack& problem, const Limits& limits) {
   return best;
 }
 
-/// A limit of a cost somewhere between the least and the most that it can come to.
+/// A limit of a cost somewhere between its least and greatest possible sum.
 int64_t limit_at(const Knapsack& problem, size_t cost, double share) {
   double least = 0;
   double most = 0;
@@ -82,7 +82,7 @@ void expect_sound(const Knapsack& problem, const Limits& limits, const Allocatio
   EXPECT_EQ(answer.optimal, answer.lower_bound == answer.loss);
 }
 
-/// Costs that follow the bytes more or less, as times do, and some that do not at all.
+/// Costs that are roughly proportional to bytes, as times are, and some that are unrelated.
 void set_costs(Knapsack& problem, std::mt19937_64& random, size_t costs) {
   for (auto& unit : problem.units) {
     for (Option& option : unit) {
@@ -118,7 +118,7 @@ double compare_with_enumeration(uint64_t seed, size_t costs) {
       EXPECT_FALSE(answer.feasible);
       continue;
     }
-    // With one cost beside bytes an allocation that fits is always found.
+    // With one cost besides bytes an allocation that fits is always found.
     if (costs == 1) EXPECT_TRUE(answer.feasible);
     ++feasible;
     if (answer.feasible) EXPECT_GE(answer.loss, best * (1 - 1e-12));
@@ -150,7 +150,8 @@ TEST(SeveralLimits, that_do_not_bind_change_nothing) {
   }
 }
 
-/// A mixture's units: experts take a sixteenth of the time of a byte of attention and head.
+/// Units of a mixture of experts: per byte, experts take a sixteenth of the time of attention and
+/// head.
 Knapsack mixture(std::mt19937_64& random) {
   Knapsack problem;
   const std::vector<int64_t> sizes = testing::qwen3_30b_sizes(/*grouped=*/true);

@@ -1,5 +1,5 @@
-// A sum that does not depend on the order of its terms in any digit that matters: plans of equal
-// loss must compare equal whichever units carry which options.
+// A sum whose significant digits do not depend on the order of its terms: plans of equal loss must
+// compare equal, whichever units have which options.
 #pragma once
 
 #include <cmath>

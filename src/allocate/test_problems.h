@@ -1,5 +1,5 @@
-// Problems that the tests of this module share: small random ones of every awkward kind, and the
-// shapes of real models with the error that each format makes on Gaussian weights.
+// Problems shared by the tests of this module: small random ones of every difficult kind, and the
+// shapes of real models with each format's error on Gaussian weights.
 #pragma once
 
 #include <cmath>
@@ -77,7 +77,7 @@ inline int64_t most_bytes(const Knapsack& problem) {
   return sum;
 }
 
-/// A random number that does not depend on the standard library (its distributions do).
+/// A random number that does not depend on the standard library (unlike its distributions).
 inline int64_t pick(std::mt19937_64& random, int64_t count) {
   return static_cast<int64_t>(random() % static_cast<uint64_t>(count));
 }
@@ -86,7 +86,7 @@ inline double fraction(std::mt19937_64& random) {
 }
 
 /// Up to 6 units of up to 5 options: ties, repeats, dominated options, zero losses, single options,
-/// shared divisors, bytes far from or along a line of losses.
+/// common divisors, losses linear in bytes or far from it.
 inline Knapsack small_problem(std::mt19937_64& random) {
   Knapsack problem;
   const int64_t range = int64_t{1} << pick(random, 41);

@@ -1,14 +1,15 @@
-// The flag of a thread's CancelScope, for those who hand its work to other threads.
+// The flag of a thread's CancelScope, for code that passes its work to other threads.
 #pragma once
 
 #include <atomic>
 
 namespace ram {
 
-/// What stops this thread's work; null: nothing does.
+/// The flag that stops this thread's work; null: nothing stops it.
 const std::atomic<bool>* cancel_flag() noexcept;
 
-/// While it lives, this thread works for one whose flag is `flag`, which outlives it.
+/// While it exists, this thread works for another thread, whose flag is `flag`. The flag must
+/// outlive the object.
 class LentCancelFlag {
  public:
   explicit LentCancelFlag(const std::atomic<bool>* flag) noexcept;

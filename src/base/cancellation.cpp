@@ -1,4 +1,4 @@
-// Which flag stops which thread.
+// The flag that stops each thread.
 #include "ram/cancellation.h"
 
 #include <utility>

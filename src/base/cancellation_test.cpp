@@ -1,4 +1,4 @@
-// Who is stopped by what: the threads that work for one, and nobody else.
+// A request stops the threads that work under it, and no others.
 #include "ram/cancellation.h"
 
 #include <atomic>
@@ -56,8 +56,8 @@ TEST(Cancellation, ComesFromAnotherThread) {
   EXPECT_TRUE(stopped());
 }
 
-// A request stops the workers of the thread in whose scope it is, also those of a pool that another
-// scope started. Two requests at a time do not stop each other's workers.
+// A request stops the workers of the thread that has the scope, including those of a pool that was
+// started in another scope. Concurrent requests do not stop each other's workers.
 TEST(Cancellation, GoesWithTheWorkToOtherThreads) {
   const Cancellation requested;
   requested.request();

@@ -1,5 +1,5 @@
-// Reading past the system's cache. On Linux such reads must be aligned, and do not see what the
-// cache has; on Darwin neither.
+// Reads that bypass the system's cache. On Linux such reads must be aligned and do not use cached
+// data; on Darwin neither applies.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -25,10 +25,9 @@ int open_past_cache(const std::filesystem::path& path) {
 #endif
 }
 
-// Whether all of a range is in the system's cache. It is mapped to be asked about, never touched: a
-// read that must not wait (RWF_NOWAIT) would tell too, and fill the cache on the way. Where the
-// system cannot tell, and of files that this user could not write to, the answer is yes: they are
-// read through the cache.
+// Whether all of a range is in the system's cache. The range is mapped for the query but never
+// touched: a non-blocking read (RWF_NOWAIT) would tell too, but fill the cache. True if the system
+// cannot tell, and for files that this user could not write: they are read through the cache.
 bool is_cached(int fd, int64_t begin, int64_t size) {
 #if defined(__APPLE__)
   (void)fd, (void)begin, (void)size;
@@ -69,7 +68,7 @@ const std::byte* DirectReader::read(int64_t offset, int64_t length,
         pread(fd_, room.data(), static_cast<size_t>(size), static_cast<off_t>(begin));
     if (got >= before + length) return room.data() + before;
   }
-  // Cached, or the system cannot after all; and what is wrong with the file is said here.
+  // Cached, or direct reads failed after all. This call also reports errors of the file.
   file_->read(offset, room.first(static_cast<size_t>(length)));
   return room.data();
 }

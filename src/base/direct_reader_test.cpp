@@ -1,4 +1,4 @@
-// Reading past the cache gives the bytes of reading through it, and leaves the cache as it was.
+// Reads that bypass the cache return the same bytes as reads through it, and leave it unchanged.
 #include <algorithm>
 #include <memory>
 #include <random>

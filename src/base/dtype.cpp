@@ -98,7 +98,7 @@ uint16_t f32_to_f16(float value) {
   if (magnitude > 0x7f800000U) {
     return static_cast<uint16_t>(sign | 0x7e00U | ((magnitude >> 13) & 0x3ffU));
   }
-  if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);  // >= 65520
+  if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);  // >= 65520: infinity
   if (magnitude < 0x38800000U) {  // below 2^-14: denormal or zero
     // Adding 0.5 puts the denormal's unit at the last bit of the float, which rounds it to even.
     const float shifted = std::bit_cast<float>(magnitude) + 0.5F;

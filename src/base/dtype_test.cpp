@@ -47,7 +47,7 @@ TEST(DType, EveryF16AndBf16SurvivesTheWayThroughF32) {
 }
 
 TEST(DType, HalfwayBetweenTwoNeighboursGoesToTheEvenOne) {
-  for (uint32_t bits = 0; bits < 0x7bff; ++bits) {  // the last finite one's neighbour is infinity
+  for (uint32_t bits = 0; bits < 0x7bff; ++bits) {  // after the last finite value comes infinity
     const auto low = static_cast<uint16_t>(bits);
     const auto high = static_cast<uint16_t>(bits + 1);
     const float middle = (f16_to_f32(low) + f16_to_f32(high)) / 2;  // exact: one bit more
@@ -69,7 +69,7 @@ TEST(DType, WhatIsTooLargeBecomesInfinityAndNanStaysNan) {
   EXPECT_EQ(f32_to_f16(65520.0F), 0x7c00);
   EXPECT_EQ(f32_to_f16(-1e30F), 0xfc00);
   EXPECT_EQ(f32_to_bf16(std::numeric_limits<float>::max()), 0x7f80);
-  const float nan = std::bit_cast<float>(0x7f800001U);  // its payload is in the bits that are cut
+  const float nan = std::bit_cast<float>(0x7f800001U);  // its payload is in the dropped bits
   EXPECT_TRUE(std::isnan(f16_to_f32(f32_to_f16(nan))));
   EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(nan))));
 }

@@ -1,4 +1,4 @@
-// Error codes' names and the throwing ends of error.h.
+// Names of error codes, and the functions of error.h that throw.
 #include "ram/error.h"
 
 #include <cerrno>
@@ -31,21 +31,21 @@ const char* code_name(Code code) {
 
 namespace {
 
-/// What to do about an errno, to be appended to its name.
+/// Advice for an errno, to be appended to its message.
 const char* advice(int error_number) {
   switch (error_number) {
     case ENOSPC:
     case EDQUOT:
       return " (free some space and run the same command again)";
     case EFBIG:
-      return " (above the limit on files: ulimit -f, or the file system's own)";
+      return " (above the limit on file sizes: ulimit -f, or the file system's)";
     case EMFILE:
     case ENFILE:
-      return " (too many files are open: raise the limit, as ulimit -n 4096)";
+      return " (raise the limit on open files, as with ulimit -n 4096)";
     case ENOMEM:
       return " (not enough memory: use fewer --threads or less --memory)";
     case EAGAIN:
-      return " (no further thread: use fewer --threads, or raise the limit, ulimit -u)";
+      return " (cannot start another thread: use fewer --threads, or raise the limit, ulimit -u)";
     default:
       return "";
   }

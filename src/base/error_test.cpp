@@ -1,4 +1,4 @@
-// Limits of the system become codes in one place.
+// Mapping of the system's limits to codes.
 #include "ram/error.h"
 
 #include <cerrno>
@@ -48,7 +48,7 @@ TEST(AsError, GivesEveryExceptionACodeAndAnAnswer) {
   const Error denied = as_error(file_error(EACCES));
   EXPECT_EQ(denied.code(), Code::kMissing);
   EXPECT_THAT(denied.what(), AllOf(HasSubstr("some/place"), HasSubstr("Permission denied")));
-  // It may have been creating or renaming.
+  // It may have failed to create or rename, not to read.
   EXPECT_THAT(denied.what(), Not(HasSubstr("read")));
   EXPECT_EQ(as_error(file_error(EMFILE)).code(), Code::kMissing);
   EXPECT_THAT(as_error(file_error(EMFILE)).what(), HasSubstr("ulimit -n"));

@@ -1,4 +1,4 @@
-// POSIX files behind file.h. What differs between Linux and Darwin is kept in this file.
+// POSIX implementation of file.h. All differences between Linux and Darwin are in this file.
 #include "ram/file.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// One call moves at most this much: some systems refuse 2 GiB and more at once.
+// Most bytes per call: some systems refuse 2 GiB and more at once.
 constexpr size_t kLargestCall = size_t{1} << 30;
 
 constexpr const char* kPartial = ".ram-partial";
@@ -96,7 +96,7 @@ void reserve_blocks(int fd, int64_t size, const fs::path& path) {
 #else
   if (size == 0) return;
   const int error_number = posix_fallocate(fd, 0, static_cast<off_t>(size));
-  // A file system that cannot reserve is written to all the same.
+  // A file system that cannot reserve space can still be written to.
   if (error_number != 0 && error_number != EOPNOTSUPP && error_number != EINVAL) {
     fail_errno(true, "cannot reserve space for", path.string(), error_number);
   }
@@ -107,7 +107,7 @@ fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
-// "NAME.0123456789abcdef.ram-tmp", NAME cut where the whole would be too long for the system.
+// "NAME.0123456789abcdef.ram-tmp"; NAME is truncated if the whole would be too long for the system.
 constexpr std::string_view kReplacementEnding = ".ram-tmp";
 constexpr size_t kRandomDigits = 16;
 
@@ -120,7 +120,7 @@ std::string replacement_beginning(const fs::path& target) {
   const auto most = static_cast<size_t>(longest - kRest);
   if (name.size() > most) {
     size_t end = most;
-    // Not within a character: some file systems take well-formed UTF-8 only.
+    // Not within a character: some file systems accept only well-formed UTF-8.
     while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;
     name.resize(end > 0 ? end : most);
   }
@@ -130,7 +130,7 @@ std::string replacement_beginning(const fs::path& target) {
 std::string random_digits() {
   uint64_t value = 0;
   if (getentropy(&value, sizeof value) != 0) {
-    // O_EXCL decides; this only makes it likely that the first try is the last.
+    // O_EXCL guarantees uniqueness; random digits make the first attempt likely to succeed.
     static std::atomic<uint64_t> count{0};
     value = static_cast<uint64_t>(getpid()) << 32 ^ ++count ^
             static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
@@ -145,7 +145,7 @@ bool is_replacement(std::string_view name, std::string_view beginning) {
              std::string_view::npos;
 }
 
-/// Whether a name leads to the open file, which nothing else names.
+/// Whether a name refers to the open file, which has no other name.
 bool is_file_named(int fd, const fs::path& path) {
   struct stat opened = {};
   struct stat named = {};
@@ -156,7 +156,7 @@ bool is_file_named(int fd, const fs::path& path) {
 }  // namespace
 
 InputFile::InputFile(fs::path path) : path_(std::move(path)) {
-  // Not blocking: a FIFO in the place of a file must not hang the program.
+  // Non-blocking: a FIFO in place of a file must not hang the program.
   fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) fail_errno(false, "cannot open", path_.string(), errno);
   struct stat info = {};
@@ -232,7 +232,7 @@ void OutputFile::finish() {
 
 ReplacementFile::ReplacementFile(fs::path target) : target_(std::move(target)) {
   struct stat there = {};
-  // Said now, and not when all is written: only the name beside is shortened.
+  // Reported now, not after everything is written: only the temporary name is shortened.
   if (lstat(target_.c_str(), &there) != 0 && errno == ENAMETOOLONG) {
     fail_errno(true, "cannot create", target_.string(), ENAMETOOLONG);
   }
@@ -248,7 +248,8 @@ ReplacementFile::ReplacementFile(fs::path target) : target_(std::move(target)) {
     }
     if (fd_ < 0) continue;
     const bool busy = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    // Before we had the lock, another program may have taken it for one of a dead process.
+    // Before the lock was taken, another program may have removed the file as one of a dead
+    // process.
     if ((!busy && is_file_named(fd_, path_)) || i == kAttempts) return;
     close(std::exchange(fd_, -1));
     unlink(path_.c_str());
@@ -270,7 +271,7 @@ void ReplacementFile::write(int64_t offset, std::span<const std::byte> bytes) {
 
 void ReplacementFile::publish() {
   sync_descriptor(fd_, path_);
-  // Closed after that, since the lock goes with it; what closing could report, syncing has.
+  // Closed last, since that releases the lock; errors of close were already reported by sync.
   rename_durably(path_, target_);
   path_.clear();
 }
@@ -291,7 +292,7 @@ void remove_dead_replacements(const fs::path& target) noexcept {
       close(fd);
     }
   } catch (const std::exception&) {
-    // No memory for names: they stay.
+    // No memory for names: the files stay.
   }
 }
 
@@ -352,7 +353,7 @@ void sync_folder(const fs::path& folder) {
   check_fault(FileStep::kSync, "cannot make durable", folder);
   const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) fail_errno(true, "cannot open", folder.string(), errno);
-  // Some file systems cannot sync a folder (EINVAL); what they promise instead is all there is.
+  // Some file systems cannot sync a folder (EINVAL); nothing more can be done there.
   const int error_number = fsync(fd) == 0 ? 0 : errno;
   close(fd);
   if (error_number != 0 && error_number != EINVAL && error_number != ENOTSUP) {
@@ -384,7 +385,7 @@ void remove_tree(const fs::path& path) noexcept {
   try {
     std::error_code ignored;
     if (fs::is_directory(fs::symlink_status(path, ignored))) {
-      std::vector<fs::path> entries;  // the folder is not changed while it is read
+      std::vector<fs::path> entries;  // the folder must not change while it is read
       for (const auto& entry : fs::directory_iterator(path, ignored)) {
         entries.push_back(entry.path());
       }
@@ -392,7 +393,7 @@ void remove_tree(const fs::path& path) noexcept {
     }
     if (file_fault(FileStep::kRemove, path) == 0) fs::remove(path, ignored);
   } catch (const std::exception&) {
-    // No memory for names: it stays.
+    // No memory for names: the folder stays.
   }
 }
 
@@ -430,7 +431,7 @@ int64_t free_bytes(const fs::path& path) {
 void raise_open_files_limit() {
   struct rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  // Darwin's kernel takes no more than this, though it may say that there is no limit.
+  // Darwin's kernel accepts no more than this, even if it reports no limit.
   constexpr rlim_t kMost = 10240;
   const rlim_t wanted = std::min(limit.rlim_max, kMost);
   if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < wanted) {

@@ -1,4 +1,4 @@
-// The tests' hook: see file_fault.h.
+// The hook for tests: see file_fault.h.
 #include "ram/file_fault.h"
 
 #include <utility>

@@ -1,4 +1,4 @@
-// Locks: flock where the file system has it, else a file that names its holder. See file.h.
+// Locks: flock if the file system supports it, else a file that names its holder. See file.h.
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -28,7 +28,7 @@ bool has_no_locks(int error_number) {
     case ENOSYS:
     case ENOLCK:
     case EOPNOTSUPP:
-#if ENOTSUP != EOPNOTSUPP  // they are one on Linux
+#if ENOTSUP != EOPNOTSUPP  // equal on Linux
     case ENOTSUP:
 #endif
       return true;
@@ -41,7 +41,7 @@ fs::path held_path(const fs::path& lock) {
   return lock.string() + ".held";
 }
 
-/// Only who made this file may remove a dead holder's one.
+/// Only the process that created this file may remove a dead holder's lock file.
 fs::path guard_path(const fs::path& lock) {
   return lock.string() + ".guard";
 }
@@ -50,11 +50,10 @@ int create_new(const fs::path& path, int access) {
   return open(path.c_str(), access | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 }
 
-/// When a process began, in a unit of the system's own: numbers of processes are used again.
-/// Empty where that cannot be known.
+/// When a process started, in the system's unit: process ids are reused. Empty if not known.
 std::string start_of(pid_t process) {
 #if defined(__linux__)
-  // The 22nd field; the second, in parentheses, may hold spaces.
+  // The 22nd field; the second, in parentheses, may contain spaces.
   std::ifstream file(fmt::format("/proc/{}/stat", process));
   std::string line;
   std::getline(file, line);
@@ -84,7 +83,7 @@ std::string render(const Holder& holder) {
   return fmt::format("{}\n{}\n{}\n", holder.machine, holder.process, holder.start);
 }
 
-/// @return what a lock's file says; a process of 0 where it says nothing (yet).
+/// @return the holder named in a lock's file; process 0 if it names none (yet).
 Holder read_holder(const fs::path& path) {
   Holder holder;
   std::ifstream file(path);
@@ -125,13 +124,13 @@ FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
         return;
       }
       if (error_number == EINTR) continue;
-      if (made) unlink(path.c_str());  // another one's file may be locked by its holder
+      if (made) unlink(path.c_str());  // a file that existed may be locked by its holder
       fail_errno(true, "cannot lock", path.string(), error_number);
     }
-    // A ".held" file is not looked at: the programs of one machine all have flock here or all have
-    // none, and of other machines the user was told (Staging::soft).
-    // The holder before us may have removed the file between our open and our lock: then what we
-    // locked is a file without a name, and nobody else would meet it.
+    // ".held" files are ignored: either all programs of a machine have flock here or none has, and
+    // the user was told about other machines (Staging::soft).
+    // The previous holder may have removed the file between open and lock: then the locked file has
+    // no name, and no other program would ever see this lock.
     struct stat locked = {};
     struct stat named = {};
     if (fstat(fd_, &locked) == 0 && stat(path.c_str(), &named) == 0 &&
@@ -171,7 +170,7 @@ void FileLock::take_softly(std::string_view busy) {
     }
     if (guarding < 0) fail(Code::kUsage, "{} (if none is, remove {})", busy, guard.string());
     close(guarding);
-    // Read again: another one may have taken it over between the first look and the guard.
+    // Read again: another process may have taken it over before the guard was created.
     if (is_dead(read_holder(held))) unlink(held.c_str());
     unlink(guard.c_str());
   }

@@ -1,4 +1,4 @@
-// Locks, with and without a file system that has them.
+// Locks, on file systems with and without lock support.
 #include <cerrno>
 #include <fstream>
 #include <vector>
@@ -154,7 +154,7 @@ TEST_F(SoftLock, OfManyThatFindADeadHolderOneTakesIt) {
         bool taken = read(start[0], &none, 1) == 0;
         try {
           const FileLock lock(path, "busy");
-          if (read(finish[0], &none, 1) != 0) taken = false;  // held until all have tried
+          if (read(finish[0], &none, 1) != 0) taken = false;  // hold it until all have tried
           _exit(taken ? 1 : 2);
         } catch (const Error&) {
           _exit(0);
@@ -165,7 +165,7 @@ TEST_F(SoftLock, OfManyThatFindADeadHolderOneTakesIt) {
     close(start[0]);
     close(finish[0]);
     close(start[1]);
-    usleep(20'000);  // enough for all to try; less only makes the test weaker
+    usleep(20'000);  // enough for all to try; with less the test would only be weaker
     close(finish[1]);
     int holders = 0;
     for (const pid_t child : children) {

@@ -1,4 +1,4 @@
-// Files: what is written is read back, failures are named, nothing is left behind.
+// Files: written data is read back, failures are reported, nothing is left behind.
 #include "ram/file.h"
 
 #include <algorithm>
@@ -72,7 +72,7 @@ TEST_F(FileTest, AtomicWriteThatFailsRemovesItsOwnFileAndNothingElse) {
 
 TEST_F(FileTest, AtomicWriteTouchesNothingThatLiesUnderAnotherName) {
   write_file_atomic(folder_ / "precious", "precious");
-  // A container's processes have small numbers, which others can foresee.
+  // Process ids in a container are small, so others can predict them.
   const std::string planted = fmt::format("a.json.{}.tmp", getpid());
   fs::create_symlink("precious", folder_ / planted);
   write_file_atomic(folder_ / "a.json", "mine");
@@ -98,7 +98,7 @@ TEST_F(FileTest, ManyWritersOfOneNameLeaveOneOfTheirTextsWhole) {
       const std::string text(10'000, static_cast<char>('a' + writer));
       for (int round = 0; round < kRounds; ++round) {
         if (code_of([&] { write_file_atomic(folder_ / "a", text); }) != Code{}) ++failed;
-        remove_dead_replacements(folder_ / "a");  // none of the others' is
+        remove_dead_replacements(folder_ / "a");  // none of them is dead
       }
     });
   }

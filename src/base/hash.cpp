@@ -1,4 +1,4 @@
-// XXH3-128 and SHA-256 behind hash.h.
+// XXH3-128 and SHA-256 for hash.h.
 #include "ram/hash.h"
 
 #include <array>

@@ -1,4 +1,4 @@
-// Builds the tree from events, so that every bound is checked before anything grows.
+// Builds the tree from events, so that every limit is checked before memory grows.
 #include "ram/json.h"
 
 #include <cmath>
@@ -17,13 +17,13 @@ using Json = nlohmann::json;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// A text in which what only Python knows was replaced by null.
+/// A text in which values that only Python accepts were replaced by null.
 struct Translated {
   struct Replaced {
     size_t null;     ///< which null of the new text
-    double value;    ///< what it was
-    size_t end;      ///< of it, in the new text
-    int64_t longer;  ///< the old text than the new one, in all up to here
+    double value;    ///< the original value
+    size_t end;      ///< of the null, in the new text
+    int64_t longer;  ///< how much longer the old text is up to here
   };
   std::string text;
   std::vector<Replaced> replaced;
@@ -34,11 +34,11 @@ size_t number_length(std::string_view text) {
   return std::min(text.find_first_not_of("+-.0123456789eE"), text.size());
 }
 
-/// A number that JSON's grammar allows and that no double holds.
+/// Whether a number is valid in JSON's grammar but too large for a double.
 bool overflows(std::string_view number) {
   const size_t exponent = number.find_first_of("eE");
   if (exponent == std::string_view::npos || Json::accept(number)) return false;
-  // Right in its grammar if it is right with an exponent that every double holds.
+  // Valid if it is valid with an exponent that a double can represent.
   std::string small(number.substr(0, exponent + 1));
   std::string_view rest = number.substr(exponent + 1);
   if (!rest.empty() && (rest.front() == '+' || rest.front() == '-')) rest.remove_prefix(1);
@@ -46,8 +46,8 @@ bool overflows(std::string_view number) {
   return digits && Json::accept(small + "0");
 }
 
-/// A null where a value is expected stays one where a NaN was; everything else that is wrong
-/// with the text is so afterwards too.
+/// A null is valid where NaN was, if a value is expected there; all other errors in the text
+/// remain.
 Translated translate(std::string_view text) {
   struct Word {
     std::string_view spelled;
@@ -90,7 +90,7 @@ Translated translate(std::string_view text) {
       i = replace(i, length, c == '-' ? -kInfinity : kInfinity);
       continue;
     }
-    if (c == 'n') ++nulls;  // outside of quotes there is no other n in what is valid
+    if (c == 'n') ++nulls;  // outside of quotes valid JSON has no other n
     out.text += text.substr(i, length);
     i += length;
   }
@@ -117,7 +117,7 @@ class TreeEvents {
   bool binary(Json::binary_t& /*value*/) { return false; }
 
   bool number_float(double value, const std::string& text) {
-    // An integer beyond 64 bits arrives here; as a double it would lose digits.
+    // Integers beyond 64 bits arrive here; as doubles they would lose digits.
     if (text.find_first_of(".eE") == std::string::npos) {
       return put(Json::binary(std::vector<uint8_t>(text.begin(), text.end())));
     }
@@ -188,7 +188,7 @@ class TreeEvents {
   const std::string& name_;
   const JsonLimits& limits_;
   const Translated& translated_;
-  // Parents stay put while a child grows: only the innermost is appended to.
+  // Pointers to parents stay valid while a child grows: only the innermost is appended to.
   std::vector<Json*> open_;
   Json* slot_ = nullptr;
   int64_t values_ = 0;
@@ -210,7 +210,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& name,
   TreeEvents events(root, name, limits, translated);
   try {
     Json::sax_parse(text.begin(), text.end(), &events);
-  } catch (...) {  // also out of memory
+  } catch (...) {  // including out of memory
     clear_json(root);
     throw;
   }
@@ -218,7 +218,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& name,
 }
 
 void clear_json(nlohmann::json& tree) noexcept {
-  // What the library destroys below holds nothing any more: of that it makes no vector.
+  // The library then destroys an empty tree, for which it allocates no vector.
   if (auto* list = tree.get_ptr<Json::array_t*>()) {
     for (Json& inner : *list) clear_json(inner);
     list->clear();

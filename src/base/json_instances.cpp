@@ -1,5 +1,5 @@
-// The library's two trees, compiled once for all who include ram/json.h, in a file of its own:
-// sanitized and optimized it took three times as long as it does plainly (CMakeLists.txt).
+// The library's two trees, compiled once for all users of ram/json.h. In a separate file because
+// sanitizers and optimization together would triple its compile time (CMakeLists.txt).
 #include "ram/json.h"
 
 template class nlohmann::basic_json<>;

@@ -1,4 +1,4 @@
-// The one reader of JSON: its bounds, what it keeps, and Python's words for numbers.
+// The JSON parser: its limits, what it preserves, and Python's names for numbers.
 #include "ram/json.h"
 
 #include <cmath>
@@ -53,7 +53,7 @@ TEST(ParseJson, ReadsWhatTheLibraryReads) {
 
 #if !RAM_SANITIZED && defined(__linux__)
 
-// The tree is large when a small piece finds no memory: what takes it apart must not ask for more.
+// The tree is large when a small allocation fails: destroying it must not allocate.
 void parse_with_little_memory() {
   const std::string text = "[" + repeated("{\"a\":[1]},", 4'000'000) + "1]";
   std::ifstream statm("/proc/self/statm");
@@ -74,7 +74,7 @@ TEST(ParseJson, EndsWithoutMemoryAsAnyOtherCall) {
   EXPECT_EXIT(parse_with_little_memory(), ::testing::ExitedWithCode(3), "");
 }
 
-// With no memory left at all: the list's own destructor would ask for some, and end the program.
+// With no memory left at all: the list's own destructor would allocate, and end the program.
 void end_a_tree_without_memory() {
   {
     JsonTree tree(parse_json("[" + repeated("[1],", 1'000'000) + "1]", "a.json"));
@@ -119,7 +119,7 @@ TEST(ParseJson, NamesTheByteOfWhatIsWrong) {
   }
   expect_refused("[NaN]", "not valid JSON at byte 2 ");
   expect_refused("[1, 1e999]", "a number out of range");
-  // The byte is the text's, whatever was read before it.
+  // The position is in the original text, whatever was replaced before it.
   expect_refused("[NaN, -Infinity, 1e9999, }", "not valid JSON at byte 26 ", kPython);
   expect_refused("[}, NaN]", "not valid JSON at byte 2 ", kPython);
 }

@@ -1,4 +1,4 @@
-// What Linux and Darwin say of the machine, and what limits leave of it.
+// What Linux and Darwin report about the machine, and the limits on this process.
 #include "ram/machine.h"
 
 #include <algorithm>
@@ -114,8 +114,8 @@ std::string machine_name() {
 
 int64_t peak_resident_bytes() {
 #if defined(__linux__)
-  // Not getrusage: its ru_maxrss survives exec, so that a program started by a large one would
-  // report the large one's peak.
+  // Not getrusage: its ru_maxrss survives exec, so a program started by a large one would report
+  // the large one's peak.
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
     if (!line.starts_with("VmHWM:")) continue;
@@ -139,8 +139,8 @@ int64_t peak_resident_bytes() {
 
 void return_freed_blocks() {
 #if defined(__GLIBC__)
-  // Above oneDNN's scratch: it asks anew for each product, for up to 1.2 MiB, and clearing pages
-  // each time takes longer than what they are for.
+  // Above oneDNN's scratch: it allocates up to 1.2 MiB for each product, and clearing fresh pages
+  // each time would take longer than the product.
   constexpr int kSmallestOfItsOwn = 2 << 20;
   constexpr int kMostKeptAtTheTop = 8 << 20;
   mallopt(M_MMAP_THRESHOLD, kSmallestOfItsOwn);

@@ -1,4 +1,4 @@
-// What is known of the machine.
+// Properties of the machine.
 #include "ram/machine.h"
 
 #include <gtest/gtest.h>

@@ -23,7 +23,7 @@ bool is_mount_point(const fs::path& folder) {
     return (known.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
   }
 #endif
-  // Before Linux 5.8, which does not tell of a folder that is mounted within its own file system.
+  // Before Linux 5.8. Does not detect a folder that is mounted within its own file system.
   struct stat own = {};
   struct stat above = {};
   return stat(folder.c_str(), &own) == 0 && stat((folder / "..").c_str(), &above) == 0 &&

@@ -45,7 +45,7 @@ TEST(Numbers, ReadsEveryDoubleThatWasWritten) {
   }
 }
 
-// In a locale whose point is a comma: an installed one, else one that localedef makes here.
+// In a locale with a decimal comma: an installed one, else one that localedef makes here.
 TEST(Numbers, KnowsNoLocale) {
   const testing::TempFolder folder;
   const std::string before = std::setlocale(LC_ALL, nullptr);

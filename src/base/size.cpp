@@ -26,7 +26,7 @@ constexpr std::array<SizeUnit, 9> kUnits = {{{"b", 1},
                                              {"gib", int64_t{1} << 30},
                                              {"tib", int64_t{1} << 40}}};
 
-constexpr int64_t kLargestSize = int64_t{1} << 62;  // sums of two stay in int64_t
+constexpr int64_t kLargestSize = int64_t{1} << 62;  // so that the sum of two fits in int64_t
 
 [[noreturn]] void fail_size(std::string_view text, std::string_view why) {
   fail(Code::kUsage, "size '{}': {}; use 19GB (10^9 bytes), 17.5GiB (2^30), plain bytes, or 35%",
@@ -56,8 +56,8 @@ std::optional<Decimal> parse_decimal(std::string_view text) {
   return number;
 }
 
-// floor(number * scale), exactly; nothing from 2^62 on. Binary floating point will not do: 2.01e6
-// is a little less than 2010000 there.
+// floor(number * scale), exactly; nothing from 2^62 on. Binary floating point would not do:
+// 2.01e6 is a little less than 2010000 there.
 std::optional<int64_t> scaled(const Decimal& number, int64_t scale) {
   int64_t whole = 0;
   for (const char c : number.whole) {
@@ -131,7 +131,7 @@ Size parse_size(std::string_view text) {
   std::string unit(text.substr(split));
   while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
   for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (!number) fail_size(text, "no number at its start");
+  if (!number) fail_size(text, "does not begin with a number");
   if (number->zero) fail_size(text, "must be above zero");
 
   if (unit == "%") {
@@ -163,7 +163,7 @@ std::string format_bytes(int64_t bytes) {
 
 std::string format_enough_bytes(int64_t bytes) {
   const Shown shown = shown_of(bytes);
-  int64_t step = 1;  // of the last digit that is shown
+  int64_t step = 1;  // of the last digit shown
   for (int i = 3 * static_cast<int>(shown.unit); i > shown.decimals; --i) step *= 10;
   return format_bytes(ceil_div(bytes, step) * step);
 }

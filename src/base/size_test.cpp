@@ -32,7 +32,7 @@ TEST(Size, EverySizeOfTwoDecimalsIsExact) {
     for (const auto& [name, bytes] : units) {
       ASSERT_EQ(parse_size(number + name).bytes, hundredths * (bytes / 100)) << number << name;
     }
-    // 2^30 / 100 is no whole number: rounded down.
+    // 2^30 / 100 is not an integer: rounded down.
     ASSERT_EQ(parse_size(number + "GiB").bytes, hundredths * (int64_t{1} << 30) / 100) << number;
     ASSERT_EQ(parse_size(number + "%").resolve(1000000), hundredths * 100) << number;
   }

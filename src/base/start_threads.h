@@ -1,4 +1,4 @@
-// Starting threads where the system may have none left.
+// Starting threads when the system may have none left.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,8 @@
 namespace ram {
 
 /// Appends threads that run work(0), work(1), ... to `threads`: `count`, or as many as the system
-/// gives, which may be none (a limit of processes or of memory). Never throws for want of a thread.
+/// gives, which may be none (limits on processes or memory). Does not throw if a thread cannot be
+/// started.
 /// @param work is copied into each thread.
 /// @throws std::bad_alloc before the first thread is started.
 void start_threads(int count, std::vector<std::thread>& threads,

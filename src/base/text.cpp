@@ -1,4 +1,4 @@
-// What is not printable, replaced character by character.
+// Replaces what is not printable, character by character.
 #include "ram/text.h"
 
 #include <cmath>

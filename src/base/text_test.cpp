@@ -1,4 +1,4 @@
-// What a hostile or foreign text becomes before it reaches a terminal, JSON or a model card.
+// How untrusted text is changed before it reaches a terminal, JSON or a model card.
 #include "ram/text.h"
 
 #include <gmock/gmock.h>
@@ -21,7 +21,7 @@ TEST(Text, printable_text_stays_as_it_is) {
 TEST(Text, what_steers_a_terminal_is_replaced) {
   EXPECT_EQ(printable("x\x1b[31m\ny"), std::string("x") + kMark + "[31m" + kMark + "y");
   EXPECT_EQ(printable("a\x7f"), std::string("a") + kMark);
-  // C1, of which CSI is one, the separators of lines, and the marks that turn the writing.
+  // C1 (including CSI), line separators, and marks that change the direction of writing.
   for (const char* text : {"\u0085", "\u009b", "\u2028", "\u2029", "\u202e", "\u2066", "\u200f"}) {
     EXPECT_EQ(printable(text), kMark) << text;
   }
@@ -31,7 +31,7 @@ TEST(Text, what_steers_a_terminal_is_replaced) {
 
 TEST(Text, ill_formed_bytes_are_replaced_one_mark_for_each_sequence) {
   EXPECT_EQ(printable("caf\xe9"), std::string("caf") + kMark);
-  EXPECT_EQ(printable("\xe2\x82x"), std::string(kMark) + "x");               // cut off
+  EXPECT_EQ(printable("\xe2\x82x"), std::string(kMark) + "x");               // truncated
   EXPECT_EQ(printable("\xc0\xaf"), std::string(kMark) + kMark);              // overlong
   EXPECT_EQ(printable("\xed\xa0\x80"), std::string(kMark) + kMark + kMark);  // a surrogate
   EXPECT_EQ(printable("\xf5\x80"), std::string(kMark) + kMark);

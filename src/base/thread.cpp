@@ -31,7 +31,7 @@ void start_threads(int count, std::vector<std::thread>& threads,
   try {
     for (int index = 0; index < count; ++index) threads.emplace_back(work, index);
   } catch (const std::system_error&) {
-    // Those that could be had do the work.
+    // The threads that did start do the work.
   } catch (const std::bad_alloc&) {
   }
 }
@@ -77,8 +77,8 @@ void fit_threads_to_limits() {
 }
 
 void use_one_openmp_thread() {
-  // We need nothing else of OpenMP, which is there only if a library brought it: its one function
-  // is taken from whichever runtime came along.
+  // Nothing else of OpenMP is needed, and it is present only if a library linked it: the one
+  // function is looked up in whichever runtime is loaded.
   thread_local bool done = false;
   if (done) return;
   done = true;

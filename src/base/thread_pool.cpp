@@ -1,5 +1,5 @@
 // Workers that wait for work: first spinning, since the next piece of a forward pass comes within
-// microseconds, then asleep.
+// microseconds, then sleeping.
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -16,10 +16,10 @@
 namespace ram {
 namespace {
 
-// About 20 us: longer than the gap between two products of one layer, shorter than anyone notices.
+// About 20 us: longer than the gap between two products of one layer, too short to matter.
 constexpr int kSpins = 4000;
 
-// Taken off by adding: unsigned numbers wrap.
+// Subtracts one by adding: unsigned numbers wrap.
 constexpr uint32_t kOneLess = ~uint32_t{0};
 
 void relax() {
@@ -31,17 +31,17 @@ void relax() {
 }
 
 // A counter that threads wait for. Not std::atomic::wait: in libstdc++ 12 a waiter can miss the
-// change and sleep for ever (GCC bugs 98033, 104928).
+// change and sleep forever (GCC bugs 98033, 104928).
 class Counter {
  public:
-  /// Sets it while nobody waits for it.
+  /// Sets it while no thread waits for it.
   void reset(uint32_t value) { value_ = value; }
 
   void add(uint32_t change) {
     value_ += change;
-    // In the one order of all these operations, either a sleeper is seen here, or the sleeper sees
-    // the change before it sleeps. The lock is held so that it cannot be between seeing and
-    // sleeping.
+    // These operations have a single total order: either this thread sees the sleeper, or the
+    // sleeper sees the change before it sleeps. The lock excludes a sleeper between its check and
+    // its sleep.
     if (sleepers_ == 0) return;
     { const std::lock_guard lock(mutex_); }
     changed_.notify_all();
@@ -71,13 +71,13 @@ class Counter {
 
 struct ThreadPool::State {
   std::vector<std::thread> workers;
-  Counter call;     // of run; a change wakes the workers
+  Counter call;     // number of the call of run; a change wakes the workers
   Counter working;  // workers that have not finished this call
   std::atomic<int64_t> next{0};
   bool stop = false;
   int64_t count = 0;
   const std::function<void(int64_t, int)>* task = nullptr;
-  const std::atomic<bool>* cancelled = nullptr;  // of whom this call works for
+  const std::atomic<bool>* cancelled = nullptr;  // the caller's flag
   std::mutex mutex;                              // of `first`
   std::exception_ptr first;
 
@@ -87,7 +87,7 @@ struct ThreadPool::State {
 
 namespace {
 
-// Which task this thread is in the middle of.
+// The task that this thread is running.
 thread_local const void* current_pool = nullptr;
 thread_local int current_worker = 0;
 

@@ -80,8 +80,8 @@ TEST(ThreadPool, AnExceptionReachesTheCallerAndThePoolGoesOn) {
 }
 
 #if defined(__GLIBC__)
-// In a child, since limits cannot be taken back: 0 where every index was done once by both, on as
-// many workers as expected.
+// In a child, since limits cannot be undone: 0 if both did every index once, on the expected number
+// of workers.
 template <typename Expected>
 int status_with_stacks_of(size_t bytes, rlim_t memory, const Expected& expected) {
   const pid_t child = fork();
@@ -115,7 +115,7 @@ TEST(Threads, WhereNoneCanBeStartedTheCallerDoesTheWork) {
   EXPECT_EQ(status_with_stacks_of(size_t{1} << 46, 0, [](int threads) { return threads == 1; }), 0);
 }
 
-#if !RAM_SANITIZED  // they reserve terabytes
+#if !RAM_SANITIZED  // sanitizers reserve terabytes
 TEST(Threads, WhereSomeCanBeStartedTheseDoTheWork) {
   EXPECT_EQ(status_with_stacks_of(size_t{1} << 28, rlim_t{1} << 30,
                                   [](int threads) { return threads > 1 && threads < 8; }),
@@ -124,9 +124,9 @@ TEST(Threads, WhereSomeCanBeStartedTheseDoTheWork) {
 #endif
 #endif
 
-// Calls come sooner and later than a worker falls asleep: none is missed.
+// Calls come before and after a worker falls asleep: none is missed.
 TEST(ThreadPool, WakesItsWorkersHoweverLongTheyWaited) {
-  alarm(240);  // a lost wake-up is a failure and no endless wait
+  alarm(240);  // a lost wake-up fails instead of hanging
   ThreadPool pool(4);
   for (int call = 0; call < 3000; ++call) {
     std::atomic<int> done{0};
@@ -150,7 +150,7 @@ TEST(Hash, DoesNotDependOnHowTheBytesAreCut) {
   EXPECT_EQ(hash_text(""), "99aa06d3014798d86001c324468d497f");  // XXH3-128 of nothing, seed 0
 }
 
-// @source FIPS 180-4's own examples
+// @source the examples of FIPS 180-4
 TEST(Hash, Sha256IsTheStandards) {
   EXPECT_EQ(sha256_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256_text(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");

@@ -1,4 +1,4 @@
-// Well-formedness as the Unicode standard has it (table 3-7), and Python's way to replace the rest.
+// Well-formedness by the Unicode standard (table 3-7), and Python's way to replace the rest.
 #include "ram/utf8.h"
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 namespace ram {
 namespace {
 
-/// @return the bytes of the character at `at`, 0 if it is ill formed; then `bad` is how many bytes
-/// could have begun one (at least 1).
+/// @return the length of the character at `at`, 0 if it is ill formed; then `bad` is the length of
+///         the longest prefix of a valid one (at least 1).
 size_t character_at(std::string_view text, size_t at, size_t& bad) {
   const auto byte = [&](size_t i) {
     return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0U;

@@ -9,7 +9,7 @@ TEST(Utf8, WhatIsIllFormedIsReplacedAsPythonDoes) {
   const auto replaced = [](std::string_view text) { return replace_ill_formed_utf8(text); };
   const std::string bad = "\xEF\xBF\xBD";
   EXPECT_EQ(replaced("a\xFFz"), "a" + bad + "z");
-  EXPECT_EQ(replaced("\xE2\x82"), bad);  // cut: one for what began well
+  EXPECT_EQ(replaced("\xE2\x82"), bad);  // truncated: one mark for the valid prefix
   EXPECT_EQ(replaced("\xE2\x82x"), bad + "x");
   EXPECT_EQ(replaced("\xF0\x9F\x98"), bad);
   EXPECT_EQ(replaced("\xC0\xAF"), bad + bad);  // overlong

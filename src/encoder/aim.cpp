@@ -1,5 +1,5 @@
-// Drift of inputs, and substitution by blocks: between them products by oneDNN, within them row by
-// row.
+// Drift of inputs, and substitution by blocks: products by oneDNN between blocks, row by row within
+// them.
 #include "aim.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kDriftTile = 256;
 constexpr int64_t kTokenBlock = 512;
 
-/// to -= share * from, a tile's row each.
+/// to -= share * from, for one row of a tile each.
 void subtract(float share, const float* from, float* to) {
   for (int64_t r = 0; r < kTileRows; ++r) to[r] -= share * from[r];
 }

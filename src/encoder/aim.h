@@ -1,4 +1,4 @@
-// Solving with the factor of a damped second moment, tiles of rows side by side.
+// Solves with the factor of a damped second moment, for the rows of a tile in parallel.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 namespace ram {
 
 /// tile [cols, kTileRows] becomes the inverse of U D U^T times it.
-/// @param blocks [cols, kBlock]: the blocks on the diagonal of U.
+/// @param blocks [cols, kBlock]: the diagonal blocks of U.
 void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t cols, float* tile);
 
 }  // namespace ram

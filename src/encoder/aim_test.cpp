@@ -6,8 +6,8 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kCols = 200;  // not whole blocks
-constexpr int64_t kRows = 131;  // nor whole tiles
+constexpr int64_t kCols = 200;  // not a whole number of blocks
+constexpr int64_t kRows = 131;  // not a whole number of tiles
 constexpr int64_t kTokens = 900;
 
 struct Inputs {
@@ -19,14 +19,14 @@ struct Inputs {
     for (int64_t i = 1; i < kTokens * kCols; ++i) {
       original[static_cast<size_t>(i)] += 0.8F * original[static_cast<size_t>(i - 1)];
     }
-    // Some of it is a mixture of columns, which weights can make up for, and some is not.
+    // Part of the drift is a mixture of columns, which weights can compensate, and part is not.
     compressed = normal(kTokens * kCols, 3);
     for (size_t i = 0; i < compressed.size(); ++i) {
       compressed[i] = original[i] * 0.9F + original[i - i % kCols] * 0.2F + compressed[i] * 0.05F;
     }
   }
 
-  /// Sum over tokens and rows of the squared difference of the outputs, of the first `rows` rows.
+  /// Sum over tokens and the first `rows` rows of the squared difference of the outputs.
   double missed(const std::vector<float>& other, int64_t rows) const {
     double sum = 0;
     for (int64_t t = 0; t < kTokens; ++t) {
@@ -56,7 +56,7 @@ TEST(Aim, FindsTheLeastSquaresOfTheOutputs) {
   const std::vector<float> aimed = encoder.aim(inputs.weights, kRows, drift, 1, pool);
   const double least = inputs.missed(aimed, 2);
   EXPECT_LT(least, 0.2 * inputs.missed(inputs.weights, 2));
-  // Least: it grows whichever way the weights are moved.
+  // A minimum: it grows whichever way the weights are changed.
   for (const int64_t column : {0, 1, 77, 127, 128, 199}) {
     for (const float by : {-0.01F, 0.01F}) {
       std::vector<float> moved = aimed;

@@ -16,8 +16,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
-/// Scale and bias of a group for its codes by least squares in the metric of H, where that gains.
-/// error and gradient [size, kWidth] are those of the group, moment its block of H.
+/// Scale and bias of a group for its codes, by least squares in the metric of H, if that gains.
+/// error and gradient [size, kWidth] are the group's, moment is its block of H.
 HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, Rules rules,
                                const uint8_t* codes, const float* HWY_RESTRICT moment,
                                const float* HWY_RESTRICT row_sums, float* HWY_RESTRICT error,
@@ -41,7 +41,7 @@ HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, R
     gq = hn::MulAdd(c, slope, gq);
     g = hn::Add(g, slope);
   }
-  // error' = error - scale' codes - bias': the least of error'^T H error'.
+  // error' = error - scale' codes - bias': minimizes error'^T H error'.
   const VF determinant = hn::Sub(hn::Mul(qq, n), hn::Mul(q, q));
   const M some = hn::Gt(determinant, hn::Mul(hn::Set(f, 1e-5F), hn::Mul(qq, n)));
   const VF divisor = hn::IfThenElse(some, determinant, hn::Set(f, 1));
@@ -51,7 +51,7 @@ HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, R
                         storage.round(hn::Add(rules.bias, more_bias))};
   const VF by_scale = hn::Sub(stored.scale, rules.scale);
   const VF by_bias = hn::Sub(stored.bias, rules.bias);
-  // The change of the objective, for the rules as they are stored.
+  // The change of the objective, for the rules as stored.
   const VF linear = hn::MulAdd(by_scale, gq, hn::Mul(by_bias, g));
   const VF cross = hn::Mul(hn::Mul(by_scale, by_bias), q);
   const VF squares =
@@ -74,7 +74,7 @@ HWY_INLINE Rules descend_rules(const TileBlock& block, const Storage& storage, R
           hn::IfThenElse(take, stored.bias, rules.bias)};
 }
 
-/// The codes of a group, one after the other, each to where the objective is least.
+/// Sets the codes of a group, one after the other, each to where the objective is least.
 HWY_INLINE void descend_codes(const TileBlock& block, Rules rules, const float* weights,
                               uint8_t* codes, const float* HWY_RESTRICT moment,
                               float* HWY_RESTRICT error, float* HWY_RESTRICT gradient) {
@@ -86,7 +86,7 @@ HWY_INLINE void descend_codes(const TileBlock& block, Rules rules, const float* 
     const VF before = hn::Load(f, error + k * kWidth);
     const VF slope = hn::Load(f, gradient + k * kWidth);
     const VF weight = hn::LoadU(f, weights + k * kTileRows);
-    // The best error, all others as they are, is before - slope / H_kk; target = weight - that.
+    // The best error, with all others fixed, is before - slope / H_kk; target = weight - that.
     const VF wanted = hn::NegMulAdd(slope, hn::Set(f, 1 / moment[k * kBlock + k]), before);
     const VF code = code_of(hn::Sub(weight, wanted), rules.bias, inverse, top);
     const VF after = hn::NegMulAdd(rules.scale, code, hn::Sub(weight, rules.bias));
@@ -98,8 +98,8 @@ HWY_INLINE void descend_codes(const TileBlock& block, Rules rules, const float* 
   }
 }
 
-/// step = inverse of U D U^T times gradient, the group's block of H. @return gradient^T step: what
-/// the rounding of the group costs, all others as they are.
+/// step = inverse of U D U^T (the group's block of H) times gradient. @return gradient^T step: the
+/// cost of the group's rounding, with all other groups fixed.
 HWY_INLINE VF solve(const float* HWY_RESTRICT shares, const float* HWY_RESTRICT pivots,
                     int64_t size, const float* HWY_RESTRICT gradient, float* HWY_RESTRICT step) {
   const F f;
@@ -144,9 +144,10 @@ HWY_INLINE VF solve(const float* HWY_RESTRICT shares, const float* HWY_RESTRICT 
   return cost;
 }
 
-/// Rounds a group anew, all others as they are: to what would be best without rounding, by feedback
-/// within the group, on its grid, on a searched one, and on those around the better. Takes what is
-/// better than what is there. error and gradient are updated.
+/// Rounds a group anew with all others fixed: its target is the optimum without rounding, and it is
+/// quantized with feedback within the group, on its grid, on a searched one, and on grids around
+/// the better of the two. The result is taken if it is better than the current one. Updates error
+/// and gradient.
 HWY_INLINE Rules requantize(const DescentBlock& block, const Storage& storage, int64_t lane,
                             int64_t first, Rules rules, float* HWY_RESTRICT error,
                             float* HWY_RESTRICT gradient) {

@@ -1,4 +1,4 @@
-// The fast encoders against the reference in plain loops, and what they promise.
+// The fast encoders against the reference in plain loops.
 #include "ram/thread.h"
 
 #include "reference.h"
@@ -7,7 +7,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kRows = 9;  // not a whole vector
+constexpr int64_t kRows = 9;  // not a whole number of vectors
 constexpr int64_t kCols = 256;
 
 TEST(Encoder, ASearchLosesWhatTheReferencesSearchLoses) {
@@ -28,8 +28,8 @@ TEST(Encoder, ASearchLosesWhatTheReferencesSearchLoses) {
   }
 }
 
-/// One rounding that falls the other way changes all that follow: a format's figures agree as two
-/// draws of weights would, their mean closely.
+/// A single different rounding changes all later ones: results for one format agree only as well as
+/// for two draws of weights, but their mean agrees closely.
 TEST(Encoder, FeedbackLosesWhatTheReferencesFeedbackLoses) {
   ThreadPool pool(2);
   const SecondMoment moment = correlated_moment(kCols, 400, 1, pool);

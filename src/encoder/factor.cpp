@@ -1,5 +1,5 @@
-// Cholesky by blocks, from the last column to the first: the blocks on the diagonal by Eigen in
-// double precision, all else as products by oneDNN.
+// Cholesky factorization by blocks, from the last column to the first: diagonal blocks by Eigen in
+// double precision, everything else as products by oneDNN.
 #include "factor.h"
 
 #include <algorithm>
@@ -25,10 +25,10 @@ struct Job {
   ThreadPool& pool;
 };
 
-/// Factors the block on the diagonal at [first, first + size). @return the inverse of its factor,
-/// transposed; empty if it is not positive definite.
+/// Factors the diagonal block [first, first + size). @return the inverse of its factor, transposed;
+/// empty if it is not positive definite.
 Square factor_diagonal(Job& job, int64_t first, int64_t size) {
-  // Upper from the last column on is lower from the first one on, read backwards.
+  // An upper factor from the last column on is a lower factor of the reversed block.
   Square block(size, size);
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t j = 0; j <= i; ++j) {
@@ -49,8 +49,8 @@ Square factor_diagonal(Job& job, int64_t first, int64_t size) {
   return inverse.reverse().transpose();
 }
 
-/// Columns [first, first + size) above the diagonal block, and what they take from what is left of
-/// them. @param inverse [size, size] as factor_diagonal gives it.
+/// Computes columns [first, first + size) above the diagonal block, and subtracts their product
+/// from the columns to the left. @param inverse [size, size] as factor_diagonal gives it.
 void eliminate(Job& job, int64_t first, int64_t size, const Square& inverse) {
   const int64_t n = job.n;
   std::vector<float> right(static_cast<size_t>(size * size));
@@ -107,7 +107,7 @@ Factor factor(std::span<const float> moment, int64_t n, double damping, ThreadPo
     float& d = result.upper[static_cast<size_t>(i * (n + 1))];
     d = static_cast<float>(d + damping);
   }
-  // Blocks are cut at multiples of their size from the first column, as everywhere.
+  // Blocks begin at multiples of their size from the first column, as everywhere.
   for (int64_t first = (n - 1) / kBlockCols * kBlockCols; first >= 0; first -= kBlockCols) {
     const int64_t size = std::min(kBlockCols, n - first);
     const Square inverse = factor_diagonal(job, first, size);

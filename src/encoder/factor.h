@@ -10,7 +10,7 @@
 namespace ram {
 
 struct Factor {
-  std::vector<float> upper;   ///< [n, n]: U above its diagonal; the rest is not defined
+  std::vector<float> upper;   ///< [n, n]: U above its diagonal; the rest is undefined
   std::vector<float> pivots;  ///< [n]: D
 };
 

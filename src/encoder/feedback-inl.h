@@ -1,4 +1,4 @@
-// Groups of a block in the lanes of vectors: loading and storing them, and feeding errors within
+// Groups of a block in the lanes of vectors: loads and stores them, and propagates errors within
 // one. Included once per target.
 #if defined(RAM_ENCODER_FEEDBACK_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAM_ENCODER_FEEDBACK_INL_H
@@ -15,9 +15,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
-/// Between the scales that try_around tries: this share of a step at the end of the grid, and at
-/// least so much of the scale that bf16 can tell them apart; the grid is shifted by so much of a
-/// step too.
+/// The scales that try_around tries differ by kScaleStep of a step at the end of the grid, and at
+/// least by kLeastScaleStep of the scale, so that they differ in bf16. The grid is also shifted by
+/// kBiasShift of a step.
 inline constexpr float kScaleStep = 0.08F;
 inline constexpr float kLeastScaleStep = 0.004F;
 inline constexpr float kBiasShift = 0.15F;
@@ -89,30 +89,30 @@ HWY_INLINE void propagate_group(const float* HWY_RESTRICT from, const float* HWY
   }
 }
 
-/// What feeding a group back comes to: errors, codes and costs.
+/// The result of quantizing a group with feedback: errors, codes and costs.
 struct QuantizedGroup {
-  HWY_INLINE QuantizedGroup() {}  // uninitialised; as with Rules
+  HWY_INLINE QuantizedGroup() {}  // uninitialised; see Rules
 
   alignas(64) float error[kBlock * kWidth];
   alignas(64) float code[kBlock * kWidth];
   VF cost;
 };
 
-/// A group whose columns are to be rounded one after the other.
+/// A group whose columns will be rounded one after the other.
 struct GroupInput {
   int64_t size;
   float top;             ///< the greatest code
-  const float* weights;  ///< [size], rows `stride` apart: what errors are counted from
+  const float* weights;  ///< [size], rows `stride` apart: errors are relative to these
   int64_t stride;
   const float* shares;  ///< [size, kBlock]: share k, j of column k's error goes to j > k
   const float* pivots;  ///< [size]
 };
 
-/// Columns that are worked on together: independent sums hide what a multiplication takes.
+/// Columns that are processed together: independent sums hide the latency of multiplications.
 inline constexpr int kTogether = 4;
 
-/// now[i] += sum over j < first of share j, first + i times from[j]. The sums have names: compilers
-/// keep those in registers, arrays not always.
+/// now[i] += sum over j < first of share j, first + i times from[j]. The sums are named variables:
+/// compilers keep those in registers, but not always arrays.
 HWY_INLINE void add_propagated(const float* HWY_RESTRICT from, const float* HWY_RESTRICT shares,
                                int64_t first, VF (&now)[kTogether]) {
   static_assert(kTogether == 4);
@@ -175,8 +175,8 @@ HWY_INLINE void add_propagated_two(const float* HWY_RESTRICT from0, const float*
   now1[3] = d1;
 }
 
-/// Rounds column `k` of the kTogether columns from `first` on, and feeds its error to those behind
-/// it.
+/// Rounds column first + i of the kTogether columns from `first` on, and propagates its error to
+/// the later ones of these.
 HWY_INLINE void quantize_column(const GroupInput& group, Rules rules, VF inverse, int64_t first,
                                 int i, VF (&now)[kTogether], QuantizedGroup& result) {
   const F f;
@@ -196,7 +196,8 @@ HWY_INLINE void quantize_column(const GroupInput& group, Rules rules, VF inverse
   }
 }
 
-/// Rounds the columns, each feeding its error to those behind it. @param target [size, kWidth].
+/// Rounds the columns, propagating each one's error to the later ones. @param target [size,
+/// kWidth].
 HWY_INLINE void quantize_group(const GroupInput& group, Rules rules,
                                const float* HWY_RESTRICT target, QuantizedGroup& result) {
   const F f;
@@ -212,7 +213,8 @@ HWY_INLINE void quantize_group(const GroupInput& group, Rules rules,
   }
 }
 
-/// Two grids at once: each waits for its own column before the next, the other fills the gap.
+/// Two grids at once: while one waits for the result of its column, the other keeps the processor
+/// busy.
 HWY_INLINE void quantize_two(const GroupInput& group, Rules rules0, Rules rules1,
                              const float* HWY_RESTRICT target, QuantizedGroup& result0,
                              QuantizedGroup& result1) {
@@ -236,9 +238,9 @@ HWY_INLINE void quantize_two(const GroupInput& group, Rules rules0, Rules rules1
   }
 }
 
-/// Where the columns of a group would go if none were rounded: what its grid is searched for. The
-/// target of a column knows of the errors before the group only; those ahead of it in the group
-/// move it too.
+/// The values of a group's columns if none were rounded: its grid is searched for these. A column's
+/// target contains only the errors from before the group; earlier columns of the group change it
+/// too.
 HWY_INLINE void propagate_unrounded(const GroupInput& group, const float* HWY_RESTRICT target,
                                     float* HWY_RESTRICT unrounded) {
   const F f;
@@ -260,7 +262,7 @@ HWY_INLINE void propagate_unrounded(const GroupInput& group, const float* HWY_RE
   }
 }
 
-/// Takes over the lanes of `mask`.
+/// Copies the lanes in `mask`.
 HWY_INLINE void take(M mask, const QuantizedGroup& from, int64_t size, QuantizedGroup& to) {
   const F f;
   to.cost = hn::IfThenElse(mask, from.cost, to.cost);
@@ -270,7 +272,7 @@ HWY_INLINE void take(M mask, const QuantizedGroup& from, int64_t size, Quantized
   }
 }
 
-/// Takes what the rules `next` have come to in the lanes where that costs less.
+/// Takes the rules `next` and their result in the lanes where they cost less.
 HWY_INLINE void take_better(const GroupInput& group, const Storage& storage, Rules next,
                             const QuantizedGroup& other, Rules& rules, QuantizedGroup& result) {
   const F f;
@@ -281,8 +283,8 @@ HWY_INLINE void take_better(const GroupInput& group, const Storage& storage, Rul
   rules.bias = hn::IfThenElse(better, next.bias, rules.bias);
 }
 
-/// Scales around those of the rules, about almost the same middle: which is best shows once it is
-/// tried.
+/// Tries scales around those of the rules, with almost the same middle of the grid: which one is
+/// best can only be found by trying.
 HWY_INLINE void try_around(const GroupInput& group, const Storage& storage, int tries,
                            const float* HWY_RESTRICT target, Rules& rules, QuantizedGroup& result) {
   const F f;

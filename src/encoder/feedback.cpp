@@ -1,5 +1,5 @@
-// FeedbackEncoder: tiles of rows over the threads, blocks of columns in order; between blocks
-// products by oneDNN, within a block the lanes of lanes.cpp.
+// FeedbackEncoder: tiles of rows in parallel, blocks of columns in order; products by oneDNN
+// between blocks, the lanes of lanes.cpp within a block.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -16,7 +16,7 @@
 namespace ram {
 namespace {
 
-/// The blocks [kBlock, kBlock] on the diagonal of a matrix [n, n], one after the other.
+/// The diagonal blocks [kBlock, kBlock] of a matrix [n, n], one after the other.
 std::vector<float> diagonal_blocks(std::span<const float> values, int64_t n, double on_diagonal) {
   const int64_t blocks = (n + kBlock - 1) / kBlock;
   std::vector<float> result(static_cast<size_t>(blocks * kBlock * kBlock));
@@ -39,8 +39,8 @@ void for_blocks(int64_t cols, const Work& work) {
   }
 }
 
-/// Factors of the groups' own blocks on the diagonal of a moment, if they could be factored, and
-/// sums over the rows of these blocks.
+/// Factors of the groups' diagonal blocks of a moment, if they could be factored, and the row sums
+/// of these blocks.
 struct GroupFactors {
   std::vector<float> row_sums;    ///< [cols]
   std::vector<float> feedback;    ///< [cols, kBlock], as diagonal_blocks
@@ -90,11 +90,11 @@ struct FeedbackEncoder::State {
   const SecondMoment* moment = nullptr;
   FeedbackOptions options;
   float damping = 0;              ///< added to each diagonal element
-  Factor factor;                  ///< empty: there is nothing to go by
+  Factor factor;                  ///< empty: the moment is zero
   std::vector<float> feedback;    ///< diagonal blocks of factor.upper
   std::vector<float> moments;     ///< diagonal blocks of the damped moment
-  std::vector<float> importance;  ///< [cols], of the groups that are fed
-  std::vector<float> plain;       ///< [cols], of plain rounding: the diagonal
+  std::vector<float> importance;  ///< [cols], for groups with feedback
+  std::vector<float> plain;       ///< [cols], for plain rounding: the diagonal
 
   int64_t cols() const { return moment->cols(); }
   SearchEffort effort() const {
@@ -126,7 +126,7 @@ DenseProduct FeedbackEncoder::State::transposed(int64_t first, int64_t width, co
           .c_stride = kTileRows};
 }
 
-/// Error feedback: scales, codes, error [cols, kTileRows] and each row's cost.
+/// Quantizes with error feedback: sets scales, codes, error [cols, kTileRows] and each row's cost.
 void FeedbackEncoder::State::quantize(const Tile& tile, const EncodedTile& encoded, float* error,
                                       float* cost) const {
   const Aligned<float> target(kBlock * kTileRows);
@@ -148,9 +148,9 @@ void FeedbackEncoder::State::quantize(const Tile& tile, const EncodedTile& encod
   });
 }
 
-/// Plain rounding with the same rule, and each row's cost: the pivots times the squares of U^T
-/// error. Costs only grow from block to block: once every row has reached `most` [kTileRows] the
-/// rest is left out, which is soon. @return whether it went to the end.
+/// Quantizes by plain rounding with the same rule, and sets each row's cost: the pivots times the
+/// squares of U^T error. Costs only grow from block to block: once every row has reached `most`
+/// [kTileRows], which is usually soon, it stops. @return whether it finished.
 bool FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded, float* error,
                                    const float* most, float* cost) const {
   const Aligned<float> product(kBlock * kTileRows);
@@ -180,7 +180,7 @@ bool FeedbackEncoder::State::round(const Tile& tile, const EncodedTile& encoded,
   return true;
 }
 
-/// Coordinate descent from where scales, codes and error are; sets each row's cost.
+/// Coordinate descent from the current scales, codes and error; sets each row's cost.
 void FeedbackEncoder::State::descend(const Tile& tile, const EncodedTile& encoded,
                                      const GroupFactors& groups, float* error, float* cost) const {
   const int64_t n = cols();
@@ -246,24 +246,25 @@ FeedbackEncoder::FeedbackEncoder(const SecondMoment& moment, const FeedbackOptio
   for (const float d : diagonal) mean += d;
   mean /= static_cast<double>(n);
   if (!std::isfinite(mean) || mean < 0) {
-    fail(Code::kInternal, "a second moment of {} columns is not one: its diagonal's mean is {}", n,
+    fail(Code::kInternal, "invalid second moment of {} columns: the mean of its diagonal is {}", n,
          mean);
   }
   if (mean == 0) return;
-  // A moment of fewer tokens than columns, and almost no damping: more until it can be factored.
+  // With fewer tokens than columns and almost no damping the moment may be singular: increase the
+  // damping until it can be factored.
   double damping = options.damping * mean;
   while (true) {
     state.factor = factor(moment.values(), n, damping, pool);
     if (!state.factor.pivots.empty()) break;
-    if (!(damping < mean)) fail(Code::kInternal, "a second moment of {} columns is not one", n);
+    if (!(damping < mean)) fail(Code::kInternal, "invalid second moment of {} columns", n);
     damping = std::max(damping * 10, 1e-6 * mean);
   }
   state.damping = static_cast<float>(damping);
   state.feedback = diagonal_blocks(state.factor.upper, n, 0);
   state.moments = diagonal_blocks(moment.values(), n, damping);
   state.plain = normalized(diagonal, n);
-  // Within a group an error costs between the pivot (all later columns make up for it) and the
-  // diagonal (none does): their geometric mean serves best.
+  // Within a group the cost of an error is between the pivot (all later columns compensate) and the
+  // diagonal (none does): their geometric mean works best.
   for (size_t i = 0; i < diagonal.size(); ++i) {
     diagonal[i] = std::sqrt(static_cast<float>(diagonal[i] + damping) * state.factor.pivots[i]);
   }
@@ -297,7 +298,7 @@ EncodedMatrix FeedbackEncoder::encode(const EncodeRequest& request, ThreadPool& 
     float plain_cost[kTileRows];
     state.quantize(tile, result, error.data(), cost);
     if (state.options.sweeps > 0) state.descend(tile, result, groups, error.data(), cost);
-    // Feedback is greedy: nothing keeps a row of it from being worse than plain rounding.
+    // Feedback is greedy: a row can turn out worse than with plain rounding.
     if (state.round(tile, plain, error.data(), cost, plain_cost)) {
       result.take_better(plain, tile, cost, plain_cost);
     }

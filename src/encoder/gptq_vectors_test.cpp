@@ -1,5 +1,5 @@
-// Error feedback on MLX's grid against mlx_lm's own GPTQ: same weights, inputs, order and damping.
-// The figures were made by tests/peers/gptq_vs_mlx_lm.py.
+// Error feedback on MLX's grid against mlx_lm's GPTQ: same weights, inputs, order and damping. The
+// figures are from tests/peers/gptq_vs_mlx_lm.py.
 #include <fstream>
 
 #include "ram/thread.h"
@@ -9,7 +9,7 @@
 namespace ram {
 namespace {
 
-/// As noise() of the script, exact everywhere.
+/// Like noise() of the script; exact on every machine.
 std::vector<float> noise(int64_t count, uint32_t seed) {
   std::vector<float> values(static_cast<size_t>(count));
   for (size_t i = 0; i < values.size(); ++i) {

@@ -23,10 +23,10 @@ using VF = hn::Vec<F>;
 using M = hn::Mask<F>;
 inline constexpr int kWidth = static_cast<int>(hn::MaxLanes(F()));
 
-/// A scale and a bias per lane, and how they are stored. Constructors are spelled out because GCC
-/// does not compile implicit ones for the target, and then cannot inline the vectors' own (NEON).
+/// A scale and a bias per lane. Constructors are explicit because GCC does not compile implicit
+/// ones for the target, and then cannot inline those of the vectors (NEON).
 struct Rules {
-  HWY_INLINE Rules() {}  // uninitialised, as a float is
+  HWY_INLINE Rules() {}  // uninitialised, like a float
   HWY_INLINE Rules(VF a_scale, VF a_bias) : scale(a_scale), bias(a_bias) {}
 
   VF scale;
@@ -55,7 +55,7 @@ HWY_INLINE VF round_to_f16(VF value) {
   return hn::IfThenElse(hn::Lt(magnitude, hn::Set(f, 0x1p-14F)), denormal, normal);
 }
 
-/// Rounds to what the dtype stores, in units of the lane.
+/// Rounds to values of the dtype, in units of the lane.
 struct Storage {
   VF unit;
   VF per_unit;  ///< 1 / unit
@@ -69,7 +69,7 @@ struct Storage {
     return hn::Mul(real, per_unit);
   }
 
-  /// The greatest value of the dtype, in units of the lane; infinite where float32 cannot say it.
+  /// The greatest value of the dtype, in units of the lane; infinite if beyond float32.
   HWY_INLINE VF greatest() const {
     float most = std::numeric_limits<float>::max();
     if (dtype == DType::kBF16) most = 0x1.FEp127F;
@@ -77,7 +77,7 @@ struct Storage {
     return hn::Mul(hn::Set(F(), most), per_unit);
   }
 
-  /// Lanes whose decoded values stay within the dtype. Comparisons are false for NaN.
+  /// Lanes whose decoded values are all within the dtype. Comparisons are false for NaN.
   HWY_INLINE M fits(Rules rules) const {
     const F f;
     const VF limit = greatest();
@@ -87,7 +87,7 @@ struct Storage {
   }
 };
 
-/// 1 / scale, or 0 where that would be infinite: then every code is 0.
+/// 1 / scale, or 0 if that would be infinite: then every code is 0.
 HWY_INLINE VF inverse_of(VF scale) {
   const F f;
   const M none = hn::Lt(hn::Abs(scale), hn::Set(f, FLT_MIN));
@@ -101,7 +101,7 @@ HWY_INLINE VF code_of(VF value, VF bias, VF inverse, VF top) {
   return hn::Min(hn::Max(steps, hn::Zero(F())), top);
 }
 
-/// MLX's rule from any two ends: zero falls on a code. @source docs/formats/affine.md
+/// MLX's rule from any two ends: zero has a code. @source docs/formats/affine.md
 HWY_INLINE Rules rule_with_zero(VF lo, VF hi, VF top, VF least) {
   const F f;
   const M low_edge = hn::Gt(hn::Abs(lo), hn::Abs(hi));
@@ -115,7 +115,7 @@ HWY_INLINE Rules rule_with_zero(VF lo, VF hi, VF top, VF least) {
           hn::IfThenZeroElse(none, edge)};
 }
 
-/// The search for one group of each lane.
+/// The search for one group in each lane.
 class Search {
  public:
   /// @param values [size, kWidth], importance [size].
@@ -133,9 +133,8 @@ class Search {
       lo_ = hn::Min(lo_, hn::Load(f, values + i * kWidth));
       hi_ = hn::Max(hi_, hn::Load(f, values + i * kWidth));
     }
-    // The plain grid is always a choice; where its range would overflow, a little less than
-    // half of it, from the low end.
-    // Ends beyond the dtype are there where feedback has moved the weights.
+    // The plain grid is always a candidate; if its range would overflow, a little less than half of
+    // it, from the low end. Ends beyond the dtype occur when feedback has changed the weights.
     const VF limit = storage.greatest();
     lo_ = hn::Max(lo_, hn::Neg(limit));
     hi_ = hn::Max(lo_, hn::Min(hi_, limit));
@@ -159,8 +158,8 @@ class Search {
     for (int round = 0; round < effort.least_squares; ++round) {
       if (!offer(least_squares(sums(), 1))) break;
     }
-    // What is stored is rounded: the best scale is often not the one nearest to that of least
-    // squares.
+    // Stored values are rounded: the best stored scale is often not the nearest to the
+    // least-squares scale.
     for (int repeat = 0; repeat < effort.repeats; ++repeat) {
       const Sums known = sums();
       for (int i = 1; i <= effort.neighbors; ++i) {
@@ -173,7 +172,8 @@ class Search {
   }
 
  private:
-  /// Takes the rules, once rounded, in the lanes where they are better. @return whether in any.
+  /// Rounds the rules and takes them in the lanes where they are better. @return whether there are
+  /// any.
   HWY_INLINE bool offer(Rules rules) {
     const F f;
     const Rules stored = {storage_.round(rules.scale), storage_.round(rules.bias)};
@@ -202,8 +202,8 @@ class Search {
     return hn::MulAdd(hn::Mul(error, error), hn::Set(f, importance_[i]), sum);
   }
 
-  /// Over a group, times importance: of 1, codes, their squares, weights above lo_, codes times
-  /// those.
+  /// Sums over a group, times importance: of 1, codes, their squares, weights above lo_, codes
+  /// times those.
   struct Sums {
     VF n, q, qq, w, qw;
   };
@@ -229,7 +229,7 @@ class Search {
     return sums;
   }
 
-  /// The scale of least squares times `factor`, as it is stored, and the best bias for that.
+  /// The least-squares scale times `factor`, as stored, and the best bias for it.
   HWY_INLINE Rules least_squares(const Sums& s, float factor) const {
     const F f;
     const VF determinant = hn::Sub(hn::Mul(s.n, s.qq), hn::Mul(s.q, s.q));

@@ -1,5 +1,5 @@
-// Search and error feedback over the columns of a block, a vector of rows at a time: what a vector
-// works on fits into the first cache.
+// Search and error feedback over the columns of a block, a vector of rows at a time: the data of
+// one vector fits the L1 cache.
 #include "lanes.h"
 
 #include <algorithm>

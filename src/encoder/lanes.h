@@ -1,6 +1,6 @@
-// The parts of the encoders that go weight by weight, on tiles of rows that lie side by side in the
-// lanes of vectors: a tile of [rows, cols] is held as [cols, kTileRows], so that nothing is ever
-// summed across lanes, and every row's result is its own.
+// The parts of the encoders that work weight by weight, on tiles whose rows are in the lanes of
+// vectors: a tile of [rows, cols] is stored as [cols, kTileRows], so that nothing is summed across
+// lanes and every row's result is independent.
 #pragma once
 
 #include <cstdint>
@@ -11,23 +11,23 @@ namespace ram {
 
 /// Rows of a tile; rows beyond the matrix are zeros.
 inline constexpr int64_t kTileRows = 128;
-/// Rows are filled up to a multiple of this: the widest vector.
+/// Rows are padded to a multiple of this: the widest vector.
 inline constexpr int64_t kLaneStep = 16;
-/// Columns that are worked on at a time; a multiple of every group size.
+/// Columns that are processed at a time; a multiple of every group size.
 inline constexpr int64_t kBlock = 128;
 
-/// How long the search looks (docs/encoders.md has what each part gains).
+/// How thorough the search is (docs/encoders.md says what each part gains).
 struct SearchEffort {
-  int outward = 0;        ///< positions of each end outside what the weights reach,
-  int inward = 0;         ///< and inside of it,
-  float share = 0;        ///< so many steps of the grid apart
-  int least_squares = 0;  ///< rounds after that, at most
-  int repeats = 0;        ///< of looking around the best, then once more least squares:
-  int neighbors = 0;      ///< so many scales on either side of that of least squares,
+  int outward = 0;        ///< positions of each end outside the range of the weights,
+  int inward = 0;         ///< and inside it,
+  float share = 0;        ///< this many steps of the grid apart
+  int least_squares = 0;  ///< most rounds of least squares after that
+  int repeats = 0;        ///< of trying neighbors of the best, then least squares again:
+  int neighbors = 0;      ///< number of scales on either side of the least-squares scale,
   float spacing = 0;      ///< this share of it apart
 };
 
-/// All of the search.
+/// The full search.
 inline constexpr SearchEffort kSearchEffort = {.outward = 2,
                                                .inward = 3,
                                                .share = 0.3F,
@@ -36,14 +36,14 @@ inline constexpr SearchEffort kSearchEffort = {.outward = 2,
                                                .neighbors = 4,
                                                .spacing = 0.006F};
 
-/// Columns [width] of a tile, a whole number of groups, width <= kBlock. Weights are held in units
-/// of their row: a power of two that keeps squares within float32.
+/// Columns [width] of a tile, a whole number of groups, width <= kBlock. Weights are in units of
+/// their row: a power of two that keeps squares within float32.
 struct TileBlock {
   AffineFormat format;
   DType dtype = DType::kBF16;
   int64_t width = 0;
-  int64_t lanes = kTileRows;          ///< that are worked on, a multiple of kLaneStep
-  SearchEffort effort;                ///< nothing: MLX's rule alone
+  int64_t lanes = kTileRows;          ///< number to process, a multiple of kLaneStep
+  SearchEffort effort;                ///< default: MLX's rule alone
   const float* importance = nullptr;  ///< [width], positive, about 1
   const float* unit = nullptr;        ///< [kTileRows]
   const float* weights = nullptr;     ///< [width, kTileRows]
@@ -57,12 +57,12 @@ struct TileBlock {
 void search_block(const TileBlock& block, float* error);
 
 struct FeedbackBlock : TileBlock {
-  int tries = 0;  ///< scales on either side that are tried out
-  /// [width, kTileRows]: the weights with what the blocks before lost; overwritten.
+  int tries = 0;  ///< scales to try on either side
+  /// [width, kTileRows]: the weights plus the errors propagated from earlier blocks; overwritten.
   float* target = nullptr;
   float* error = nullptr;           ///< [width, kTileRows] out: weight - decoded
   const float* feedback = nullptr;  ///< [kBlock, kBlock]: share k, j of column k's error goes to j
-  const float* pivots = nullptr;    ///< [width]: what an error of target - decoded costs
+  const float* pivots = nullptr;    ///< [width]: the cost of an error target - decoded
   float* objective = nullptr;       ///< [kTileRows]: costs are added
 };
 
@@ -74,15 +74,15 @@ struct DescentBlock : TileBlock {
   float* gradient = nullptr;        ///< [width, kTileRows] of H error; overwritten
   float* change = nullptr;          ///< [width, kTileRows] out: error after - error before
   const float* moment = nullptr;    ///< [kBlock, kBlock]: the block of H
-  const float* row_sums = nullptr;  ///< [width]: of each group's own block of H
+  const float* row_sums = nullptr;  ///< [width]: of each group's block of H
   int tries = 0;
-  /// [kBlock, kBlock] and [width]: the factors of the groups' own blocks of H; null: groups are not
+  /// [kBlock, kBlock] and [width]: the factors of the groups' blocks of H; null: groups are not
   /// rounded anew.
   const float* feedback = nullptr;
   const float* pivots = nullptr;
 };
 
-/// One pass of coordinate descent over a block: of each group scale and bias, then its codes.
+/// One pass of coordinate descent over a block: for each group scale and bias, then its codes.
 void descend_block(const DescentBlock& block);
 
 }  // namespace ram

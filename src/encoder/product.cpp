@@ -9,7 +9,7 @@ namespace ram {
 void multiply(const DenseProduct& p) {
   if (p.m == 0 || p.n == 0 || (p.k == 0 && p.beta == 1)) return;
   use_one_openmp_thread();
-  // What DNNL_VERBOSE asks for would go to stdout, into what the program prints there.
+  // With DNNL_VERBOSE set, oneDNN would print to stdout, into the program's output.
   static const auto kQuiet = dnnl_set_verbose(0);
   (void)kQuiet;
   const auto status =

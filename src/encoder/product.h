@@ -1,12 +1,12 @@
-// Products of dense row-major matrices by oneDNN, each on the calling thread alone: what comes out
-// depends on shapes only, never on the number of threads.
+// Products of dense row-major matrices by oneDNN, each on the calling thread alone: the order of
+// sums depends on shapes only, never on the number of threads.
 #pragma once
 
 #include <cstdint>
 
 namespace ram {
 
-/// c = alpha op(a) op(b) + beta c; op(a) is [m, k], op(b) [k, n], c [m, n]. Strides are between the
+/// c = alpha op(a) op(b) + beta c; op(a) is [m, k], op(b) [k, n], c [m, n]. Strides are between
 /// rows as stored.
 struct DenseProduct {
   bool transpose_a = false;  ///< a is stored [k, m]

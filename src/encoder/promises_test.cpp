@@ -1,4 +1,4 @@
-// What the encoders promise for every matrix and moment, ugly ones first.
+// What the encoders guarantee for every matrix and moment, especially difficult ones.
 #include <limits>
 
 #include "ram/error.h"
@@ -66,7 +66,7 @@ TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
       const FeedbackEncoder encoder(moment, options, pool);
       on_all([&](Rows rows, const EncodeRequest& request) {
         if (++turn % 5 != 0)
-          return;  // each kind meets each format in some dtype: enough for the time
+          return;  // each kind is combined with each format in some dtype, to save time
         const EncodedMatrix feedback = encoder.encode(request, pool);
         expect_finite(request, feedback, name(rows, request));
         const EncodedMatrix plain = grid == GroupGrid::kMlx
@@ -97,7 +97,7 @@ TEST(Promises, WhatIsExactStaysExact) {
 
 TEST(Promises, NothingDependsOnTheNumberOfThreads) {
   constexpr int64_t kManyRows = 300;
-  constexpr int64_t kManyCols = 672;  // not whole blocks
+  constexpr int64_t kManyCols = 672;  // not a whole number of blocks
   const std::vector<float> weights =
       weights_of(Rows::kNormal, kManyRows * kManyCols, DType::kBF16, 8);
   std::vector<EncodedMatrix> expected;
@@ -140,7 +140,7 @@ TEST(Promises, AMomentOfFewerTokensThanColumnsIsNoTrouble) {
                 0.5 * weighted_error(request, mlx_encode(request, pool), moment, pool))
           << tokens << " tokens";
       if (damping == 0) continue;
-      // What the tokens do not see must not be given up.
+      // Directions that no token has must not be sacrificed.
       EXPECT_LT(squared_error(request, feedback, {}),
                 4 * squared_error(request, mlx_encode(request, pool), {}))
           << tokens << " tokens";
@@ -163,7 +163,7 @@ TEST(Promises, AMomentThatIsNotFiniteIsRefused) {
   ThreadPool pool(1);
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30F}) {
     std::vector<float> inputs(static_cast<size_t>(2 * kCols), 1.0F);
-    inputs[5] = bad;  // 1e30 has no square
+    inputs[5] = bad;  // the square of 1e30 overflows
     SecondMoment moment(kCols);
     moment.add(inputs.data(), 2, pool);
     try {

@@ -25,7 +25,7 @@ double greatest_of(DType dtype) {
   return dtype == DType::kBF16 ? 0x1.FEp127 : std::numeric_limits<float>::max();
 }
 
-/// The best rule met so far.
+/// The best rule found so far.
 class Best {
  public:
   Best(std::span<const float> weights, std::span<const float> importance, int bits, DType dtype)
@@ -51,7 +51,7 @@ class Best {
     }
   }
 
-  /// Least squares, then scales around it, as often as the fast search.
+  /// Least squares, then scales around the result, as often as the fast search does.
   void refine() {
     constexpr SearchEffort kEffort = kSearchEffort;
     for (int round = 0; round < kEffort.least_squares; ++round) offer_least_squares({1});
@@ -69,8 +69,7 @@ class Best {
   StoredRule rule() const { return best_; }
 
  private:
-  /// The scale of least squares for the best rule's codes times each factor, and the best bias for
-  /// it.
+  /// The least-squares scale for the best rule's codes times each factor, and the best bias for it.
   void offer_least_squares(const std::vector<double>& factors) {
     double n = 0;
     double q = 0;
@@ -145,7 +144,8 @@ struct Writer {
   }
 };
 
-/// Lower factor L with J H J = L L^T, J the reversal of order: then H = V V^T with V = J L J upper.
+/// Lower factor L with J H J = L L^T, where J reverses the order: then H = V V^T with V = J L J
+/// upper.
 std::vector<double> reversed_cholesky(const SecondMoment& moment, double damping) {
   const auto n = static_cast<size_t>(moment.cols());
   double mean = 0;
@@ -231,7 +231,7 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
     StoredRule rule;
     for (size_t k = 0; k < n; ++k) {
       if (k % size == 0) {
-        // Where the columns would go if none of the group were rounded.
+        // The values of the columns if none of the group were rounded.
         std::vector<double> unrounded(now.begin() + static_cast<ptrdiff_t>(k),
                                       now.begin() + static_cast<ptrdiff_t>(k + size));
         for (size_t i = 0; i < size; ++i) {
@@ -271,7 +271,7 @@ double weighted_error_ref(const EncodeRequest& request, const EncodedMatrix& enc
   double mean = 0;
   for (const float d : moment.diagonal()) mean += d;
   mean /= static_cast<double>(n);
-  // Pointers, not containers' operators: the sanitized tests spend their time here.
+  // Pointers, not containers' operators: sanitized tests spend most of their time here.
   const float* values = moment.values().data();
   std::vector<double> errors(n);
   double total = 0;

@@ -1,4 +1,4 @@
-// The algorithms in plain loops and double precision: what the fast ones are held against.
+// The algorithms in plain loops and double precision, with which the fast ones are compared.
 #pragma once
 
 #include <span>

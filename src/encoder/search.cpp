@@ -1,4 +1,4 @@
-// search_encode and mlx_encode, tiles of rows over the threads; errors of what was encoded.
+// search_encode and mlx_encode, with tiles of rows in parallel; errors of encoded matrices.
 #include <algorithm>
 
 #include "ram/encoder.h"

@@ -1,4 +1,4 @@
-// Sums of x x^T by tiles of the lower triangle, each on one thread over blocks of tokens in order.
+// Sums of x x^T by tiles of the lower triangle, each on one thread, over blocks of tokens in order.
 #include <algorithm>
 #include <cmath>
 
@@ -12,7 +12,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kTile = 256;
-/// Sums over so many tokens are added to the moment at a time.
+/// Number of tokens whose sums are added to the moment at a time.
 constexpr int64_t kTokenBlock = 512;
 
 }  // namespace
@@ -25,7 +25,7 @@ SecondMoment::SecondMoment(int64_t cols) : cols_(cols) {
 void SecondMoment::add(const float* inputs, int64_t tokens, ThreadPool& pool) {
   RAM_CHECK(tokens >= 0);
   const int64_t tiles = (cols_ + kTile - 1) / kTile;
-  // The greatest tiles first: (row, column) of the lower triangle from the last row up.
+  // The largest tiles first: (row, column) of the lower triangle from the last row up.
   pool.run(tiles * (tiles + 1) / 2, [&](int64_t index, int) {
     int64_t row = 0;
     while ((row + 1) * (row + 2) / 2 <= index) ++row;

@@ -1,5 +1,5 @@
-// What the tests of this module share: seeded weights of every kind, and inputs that are correlated
-// as those of a model are.
+// Shared by the tests of this module: seeded weights of every kind, and inputs that are correlated
+// like those of a model.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,7 @@ inline std::vector<float> cast(std::vector<float> values, DType dtype) {
   return values;
 }
 
-/// What rows of a test matrix are made of; finite in float32, and in bf16.
+/// The values of a test matrix's rows; finite in float32 and in bf16.
 enum class Rows {
   kNormal,
   kHeavyTail,
@@ -49,8 +49,8 @@ enum class Rows {
   kSparse,
   kTiny,      ///< below MLX's least scale
   kDenormal,  ///< of float32
-  kHuge,      ///< of both signs, MLX's scale overflows
-  kMixed,     ///< each group of another size
+  kHuge,      ///< of both signs; MLX's scale overflows
+  kMixed,     ///< each group of a different magnitude
 };
 inline constexpr Rows kAllRows[] = {Rows::kNormal,   Rows::kHeavyTail,   Rows::kPositive,
                                     Rows::kNegative, Rows::kFarFromZero, Rows::kZero,
@@ -89,7 +89,7 @@ inline float shaped(Rows rows, float x, size_t index) {
   return 0;
 }
 
-/// Weights cast to `dtype`; what f16 cannot hold is left out there (kHuge becomes 30000).
+/// Weights cast to `dtype`; for f16, kHuge is scaled into its range.
 inline std::vector<float> weights_of(Rows rows, int64_t count, DType dtype, uint64_t seed) {
   std::vector<float> values = normal(count, seed);
   for (size_t i = 0; i < values.size(); ++i) {
@@ -99,8 +99,8 @@ inline std::vector<float> weights_of(Rows rows, int64_t count, DType dtype, uint
   return cast(values, dtype);
 }
 
-/// The second moment of `tokens` seeded inputs: each a mixture of its neighbours, columns of very
-/// different size, one of them never used.
+/// The second moment of `tokens` seeded inputs: each column is a mixture of its neighbours; columns
+/// differ greatly in magnitude, and one is always zero.
 inline SecondMoment correlated_moment(int64_t cols, int64_t tokens, uint64_t seed,
                                       ThreadPool& pool) {
   std::vector<float> inputs = normal(tokens * cols, seed);

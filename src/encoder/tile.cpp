@@ -8,13 +8,13 @@
 namespace ram {
 namespace {
 
-/// What a column counts at least, as a share of the mean.
+/// The least importance of a column, as a share of the mean.
 constexpr double kLeastImportance = 1e-4;
 
-/// Rows and columns are exchanged in squares of this: whole cache lines both ways.
+/// Transposition works in squares of this size: whole cache lines both ways.
 constexpr int64_t kSquare = 16;
 
-/// A power of two with `greatest` in [unit / 2, unit), within what float32 can take the inverse of.
+/// A power of two with `greatest` in [unit / 2, unit), limited so that its inverse is in float32.
 float unit_for(float greatest) {
   int exponent = 0;
   std::frexp(greatest, &exponent);
@@ -58,7 +58,7 @@ void EncodedTile::take_better(const EncodedTile& other, const Tile& tile, const 
                               const float* other_cost) {
   const EncodeRequest& request = tile.request;
   for (int64_t r = 0; r < tile.rows; ++r) {
-    // A NaN cost is worse than any.
+    // NaN is worse than any cost.
     if (std::isnan(other_cost[r]) || cost[r] <= other_cost[r]) continue;
     for (int64_t k = 0; k < request.cols; ++k) {
       codes[k * kTileRows + r] = other.codes[k * kTileRows + r];

@@ -1,5 +1,5 @@
-// A tile of a matrix: kTileRows rows as the lanes of [cols, kTileRows] arrays, and the way from and
-// to row-major weights, codes, scales and biases.
+// A tile of a matrix: kTileRows rows as the lanes of [cols, kTileRows] arrays, and the conversion
+// from and to row-major weights, codes, scales and biases.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace ram {
 
-/// Elements on a boundary of 64 bytes, not initialized.
+/// Array aligned to 64 bytes, not initialized.
 template <typename T>
 class Aligned {
  public:
@@ -29,23 +29,24 @@ class Aligned {
   std::unique_ptr<T, Free> data_;
 };
 
-/// Tiles of a matrix of so many rows.
+/// Number of tiles of a matrix with that many rows.
 constexpr int64_t tile_count(int64_t rows) {
   return (rows + kTileRows - 1) / kTileRows;
 }
 
-/// The weights of a tile, each row in units of a power of two that brings its greatest to [0.5, 1).
+/// The weights of a tile, each row in units of a power of two that brings its greatest magnitude to
+/// [0.5, 1).
 struct Tile {
   const EncodeRequest& request;
   int64_t first;           ///< row
-  int64_t rows;            ///< that the matrix has here, at most kTileRows
+  int64_t rows;            ///< of the matrix in this tile, at most kTileRows
   Aligned<float> weights;  ///< [cols, kTileRows]; zeros beyond the matrix
   Aligned<float> unit;     ///< [kTileRows]
 
   Tile(const EncodeRequest& the_request, int64_t index);
 };
 
-/// What a tile becomes.
+/// An encoded tile.
 struct EncodedTile {
   Aligned<uint8_t> codes;  ///< [cols, kTileRows]
   Aligned<float> scale;    ///< [groups, kTileRows], in units of the row
@@ -53,15 +54,15 @@ struct EncodedTile {
 
   explicit EncodedTile(const EncodeRequest& request);
 
-  /// Takes over the rows of `other` whose `cost` is less than theirs here.
+  /// Copies the rows of `other` that cost less there than here.
   void take_better(const EncodedTile& other, const Tile& tile, const float* cost,
                    const float* other_cost);
 
   void store(const Tile& tile, EncodedMatrix& to) const;
 };
 
-/// The block of columns [first, first + width) of a tile and its encoding, the rest to be filled
-/// in.
+/// The block of columns [first, first + width) of a tile and its encoding; the caller sets the
+/// other fields.
 TileBlock block_of(const Tile& tile, const EncodedTile& encoded, int64_t first, int64_t width);
 
 /// An encoded matrix of the request's sizes.
@@ -70,7 +71,8 @@ EncodedMatrix sized(const EncodeRequest& request);
 /// Fails if the request contradicts itself.
 void check(const EncodeRequest& request);
 
-/// Importance as the search takes it: about 1, and a little even for columns that never count.
+/// Importance for the search: about 1 on average, and small but positive for columns without
+/// importance.
 std::vector<float> normalized(std::span<const float> importance, int64_t cols);
 
 }  // namespace ram

@@ -1,4 +1,5 @@
-// The scalar reference of the affine formats. Element by element, group by group, no cleverness.
+// The scalar reference of the affine formats: element by element, group by group, without
+// optimization.
 #include "affine_ref.h"
 
 #include <cmath>
@@ -41,7 +42,7 @@ GroupRule group_rule(const float* group, int size, int bits, Encoder encoder) {
   return encoder == Encoder::kMlx ? mlx_rule(lo, hi, bits) : reference_rule(lo, hi, bits);
 }
 
-/// Squared error of one group as it is read back.
+/// Squared error of one group as decoded.
 double group_error(const float* group, AffineFormat format, DType dtype, Encoder encoder) {
   const GroupRule rule = group_rule(group, format.group_size, format.bits, encoder);
   const bool stored = encoder == Encoder::kMlx;
@@ -96,7 +97,7 @@ void affine_decode_ref(const uint32_t* codes, const std::byte* scales, const std
   for (int64_t i = 0; i < rows * cols; ++i) {
     uint32_t code = 0;
     for (int bit = 0; bit < format.bits; ++bit) {
-      // Groups are whole words, so the whole matrix is one string of bits.
+      // Groups fill whole words, so the whole matrix is one bit string.
       const int64_t position = i * format.bits + bit;
       code |= ((codes[position / 32] >> (position % 32)) & 1U) << bit;
     }

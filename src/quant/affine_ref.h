@@ -1,5 +1,6 @@
-// The scalar reference: encode, decode and distortion written as the rule reads, slow and plain.
-// The SIMD versions are held to it bit for bit, and use it where their fast way does not apply.
+// The scalar reference: encode, decode and distortion written as the rule is stated, slow and
+// plain. The SIMD versions must match it bit for bit, and use it where their fast path does not
+// apply.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,7 @@ void affine_pack_ref(const uint8_t* codes, int64_t count, int bits, uint32_t* pa
 void affine_decode_ref(const uint32_t* codes, const std::byte* scales, const std::byte* biases,
                        DType dtype, int64_t rows, int64_t cols, AffineFormat format, float* out);
 
-/// The truth of measure_distortion: true division, the decoded value and all sums in double. A
+/// The exact version of measure_distortion: true division, decoded values and sums in double. A
 /// group whose stored scale is infinite decodes to NaN; its error counts as infinite.
 Distortion distortion_truth(const std::byte* weights, DType source, int64_t rows, int64_t cols,
                             uint32_t formats, DType dtype, Encoder encoder);

@@ -58,7 +58,7 @@ TEST(AffineReference, DistortionIsThatOfTheDecodedMatrix) {
         squared_error +=
             std::pow(static_cast<double>(decoded[i]) - static_cast<double>(cast[i]), 2);
       }
-      // The decoded float32 is itself rounded; that is all that may differ.
+      // Only the rounding of the decoded float32 may differ.
       EXPECT_NEAR(truth.squared_error[f] / squared_error, 1, 1e-5)
           << format_name(kAffineFormats[f]);
     }

@@ -1,4 +1,4 @@
-// MLX's affine rule for one group, in plain C++, and what every implementation of it shares.
+// MLX's affine rule for one group in plain C++, shared by all implementations.
 // docs/formats/affine.md states it in words.
 #pragma once
 
@@ -7,13 +7,12 @@
 
 namespace ram {
 
-/// A scale that is smaller is replaced by this one. @source MLX, mlx/backend/cpu/quantized.cpp,
-/// `eps`
+/// Smaller scales are replaced by this one. @source MLX, mlx/backend/cpu/quantized.cpp, `eps`
 inline constexpr float kMlxLeastScale = 1e-7F;
 /// The same of the published simulated quantizer. @source docs/reference-method.md
 inline constexpr float kSimulatedLeastScale = 1e-12F;
 
-/// How a group is coded, before anything is rounded to the stored dtype.
+/// A group's scale and bias before they are rounded to the stored dtype.
 struct GroupRule {
   float scale = 0;
   float bias = 0;
@@ -24,7 +23,7 @@ constexpr float top_code(int bits) {
   return static_cast<float>((1 << bits) - 1);
 }
 
-/// Least and greatest of a group to scale and bias, so that zero falls on a code.
+/// From a group's minimum and maximum to scale and bias, so that zero has a code.
 /// @source MLX, mlx/backend/cpu/quantized.cpp, `quantize`
 inline GroupRule mlx_rule(float lo, float hi, int bits) {
   const bool low_edge = std::abs(lo) > std::abs(hi);
@@ -41,8 +40,8 @@ inline GroupRule reference_rule(float lo, float hi, int bits) {
   return {std::max((hi - lo) / top_code(bits), kSimulatedLeastScale), lo};
 }
 
-/// The code of a weight, as a float. A NaN quotient (0 / 0: a constant group of huge
-/// values, whose scale comes out as zero) is code 0, which is what MLX's conversion makes of it.
+/// The code of a weight, as a float. A NaN quotient (0 / 0: a constant group of huge values, whose
+/// scale becomes zero) is code 0, as in MLX's conversion.
 inline float code_of(float weight, GroupRule rule, float top) {
   const float code = std::rint((weight - rule.bias) / rule.scale);
   return code > 0 ? std::min(code, top) : 0;

@@ -1,5 +1,5 @@
-// Encoding what was decoded. It is not the same in general, in MLX neither: a group whose codes do
-// not reach both ends is stretched. A group whose codes do comes back bit for bit.
+// Encoding decoded weights. In general this does not restore the codes, nor does it in MLX: a group
+// whose codes do not reach both ends is stretched. A group whose codes do is restored bit for bit.
 #include <algorithm>
 #include <cmath>
 
@@ -39,7 +39,7 @@ TEST(EncodedAgain, AGroupThatReachesBothEndsIsTheSameAndAnyOtherLosesTwoStepsAtM
       SCOPED_TRACE(format_name(format) + " " + std::string(dtype_name(dtype)));
       const Once first = encoded_and_decoded(values, format, dtype);
       const Once second = encoded_and_decoded(first.decoded, format, dtype);
-      // The 8 bits that a bf16 has do not hold 256 steps between two of its values.
+      // bf16 has 8 bits of precision, too few for 256 steps between two of its values.
       const bool exact = dtype != DType::kBF16 || format.bits < 8;
       int reach = 0;
       for (size_t group = 0; group < first.scales.size(); ++group) {

@@ -1,5 +1,5 @@
-// measure_distortion by vectors: all formats in one pass over the weights. distortion.h says how
-// the sums are ordered; distortion_plain.cpp is the same in plain C++.
+// The vectorized measure_distortion: all formats in one pass over the weights. distortion.h defines
+// the order of the sums; distortion_plain.cpp is the same in plain C++.
 #include "distortion.h"
 
 #include "ram/simd_targets.h"
@@ -17,16 +17,16 @@ namespace ram::HWY_NAMESPACE {
 #if RAM_VECTOR_TARGET
 
 static_assert(kBlockWeights == kDistortionBlock);
-inline constexpr int kParts = kLanes / kWidth;  ///< vectors that make up the 16 lanes
+inline constexpr int kParts = kLanes / kWidth;  ///< vectors in the 16 lanes
 inline constexpr int kRun = 128;                ///< weights held in registers at a time
 inline constexpr int kRunVectors = kRun / kWidth;
 inline constexpr int kWidths = 6;  ///< of codes: 2, 3, 4, 5, 6, 8 bits
 
-/// Per group of one size: its bias, and for each width what turns weights to codes and back.
+/// Per group of one size: its bias, and for each width the factors between weights and codes.
 struct GroupTable {
   alignas(64) float bias[kBlockGroups];
   alignas(64) float inverse[kWidths][kBlockGroups];  ///< 1 / scale ...
-  alignas(64) float rest[kWidths][kBlockGroups];     ///< ... and what is missing from it
+  alignas(64) float rest[kWidths][kBlockGroups];     ///< ... and the remainder
   alignas(64) float scale[kWidths][kBlockGroups];    ///< as stored
 };
 
@@ -62,7 +62,7 @@ HWY_INLINE float greatest_magnitude(const Block& block) {
   return hn::GetLane(hn::MaxOfLanes(f, magnitude));
 }
 
-/// What turns weights to codes and back, for as many groups as a vector has lanes.
+/// The factors between weights and codes, for as many groups as a vector has lanes.
 template <Encoder kEncoder>
 HWY_INLINE void set_groups(Block& block, int first, DType dtype) {
   const F f;
@@ -75,8 +75,7 @@ HWY_INLINE void set_groups(Block& block, int first, DType dtype) {
     const VectorRule rule = kMlx ? mlx_rules(lo, hi, top) : reference_rules(lo, hi, top);
     const VF inverse = hn::Div(hn::Set(f, 1.0F), rule.scale);
     const VF rest = hn::Mul(hn::NegMulAdd(rule.scale, inverse, hn::Set(f, 1.0F)), inverse);
-    // The bias is the same for every width: whether it is the edge or zero depends on the edge
-    // alone.
+    // The bias is the same for every width: the edge alone decides whether it is the edge or zero.
     hn::Store(rule.bias, f, table.bias + first);
     hn::Store(kMlx ? round_to(rule.scale, dtype) : rule.scale, f, table.scale[width] + first);
     hn::Store(inverse, f, table.inverse[width] + first);

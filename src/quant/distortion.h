@@ -1,5 +1,5 @@
-// What the two versions of measure_distortion share: the block, the lanes, and thereby the order of
-// every sum. They give the same bits, on every machine.
+// What the two versions of measure_distortion share: blocks and lanes, and thus the order of every
+// sum. Both give the same bits on every machine.
 //
 // Weights are taken 2048 at a time, as float32. Weight i of a block is added in lane i % 16, in
 // order, in float32; at the end of the block the lanes are added to 16 lanes of doubles, which are
@@ -19,12 +19,12 @@ namespace ram {
 inline constexpr int kLanes = 16;
 inline constexpr int64_t kDistortionBlock = 2048;
 
-/// A block whose greatest magnitude lies outside is left to distortion_truth: its squares, summed
-/// in float32, could overflow, or vanish.
+/// A block whose greatest magnitude is outside this range is left to distortion_truth: its squares
+/// could overflow or vanish in float32.
 inline constexpr float kLeastMagnitude = 0x1p-50F;
 inline constexpr float kGreatestMagnitude = 0x1p55F;
 
-/// True if the fast way applies to a block of this greatest magnitude.
+/// True if the fast path applies to a block of this greatest magnitude.
 constexpr bool in_float_range(float magnitude) {
   return magnitude == 0 || (magnitude >= kLeastMagnitude && magnitude <= kGreatestMagnitude);
 }
@@ -42,7 +42,7 @@ struct DistortionJob {
 /// Running sums: one row of lanes per format, and the last for the squares of the weights.
 struct DistortionLanes {
   alignas(64) std::array<std::array<double, kLanes>, kFormatCount + 1> lanes = {};
-  Distortion outside;  ///< of the blocks that the fast way does not apply to
+  Distortion outside;  ///< of the blocks to which the fast path does not apply
 
   Distortion total() const;
 };
@@ -50,8 +50,7 @@ struct DistortionLanes {
 /// Adds the block that starts at `first` by distortion_truth.
 void add_outside_block(const DistortionJob& job, int64_t first, Distortion& sums);
 
-/// In plain C++ with std::fma, for machines without fused multiply-add vectors, and to check
-/// against.
+/// In plain C++ with std::fma, for machines without fused multiply-add vectors, and for tests.
 Distortion distortion_plain(const DistortionJob& job);
 
 }  // namespace ram

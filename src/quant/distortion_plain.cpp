@@ -14,7 +14,7 @@ using FloatLanes = std::array<float, kLanes>;
 
 struct FloatBlock {
   std::array<float, kDistortionBlock> weights =
-      {};  ///< zeros after the last weight: they add nothing
+      {};  ///< zeros after the last weight, which add nothing
   std::array<FloatLanes, kFormatCount + 1> sums = {};
 };
 

@@ -28,24 +28,24 @@ Distortion plain(const std::vector<std::byte>& weights, DType source, Shape shap
                            formats_for_cols(shape.cols), dtype, encoder});
 }
 
-/// Within `relative` of the truth, or of a size that no figure shows (NRMSE below 1e-7).
+/// Within `relative` of the truth, or too small to matter (NRMSE below 1e-7).
 void expect_near_truth(const Distortion& found, const Distortion& truth, double relative,
                        const std::string& what) {
   EXPECT_NEAR(found.sum_squares, truth.sum_squares, relative * truth.sum_squares) << what;
   for (size_t f = 0; f < kAffineFormats.size(); ++f) {
-    if (found.squared_error[f] == truth.squared_error[f]) continue;  // infinite, too
+    if (found.squared_error[f] == truth.squared_error[f]) continue;  // also if both are infinite
     EXPECT_NEAR(found.squared_error[f], truth.squared_error[f],
                 relative * truth.squared_error[f] + 1e-14 * truth.sum_squares)
         << what << " " << format_name(kAffineFormats[f]);
   }
 }
 
-/// Compares the vectors of every target with plain code on one matrix.
+/// Compares the vector code of every target with plain code on one matrix.
 void expect_plain_bits(Kind kind, Shape shape, DType dtype, Encoder encoder) {
   const int64_t count = shape.rows * shape.cols;
   const std::vector<std::byte> weights =
       as_dtype(matrix(kind, count, static_cast<uint64_t>(count)), dtype);
-  if (find_non_finite_ref(weights.data(), dtype, count, dtype) >= 0) return;  // f16 lacks the range
+  if (find_non_finite_ref(weights.data(), dtype, count, dtype) >= 0) return;  // out of f16's range
   const Distortion expected = plain(weights, dtype, shape, dtype, encoder);
   on_each_target([&](const char* target) {
     const Distortion found = measure_distortion(weights.data(), dtype, shape.rows, shape.cols,
@@ -65,7 +65,7 @@ TEST(Distortion, EveryKindOfVectorGivesTheBitsOfPlainCode) {
   }
 }
 
-// Ends within a run, a vector of groups, a block.
+// Sizes that end within a run, a vector of groups, a block.
 TEST(Distortion, EveryShapeGivesTheBitsOfPlainCode) {
   for (const Shape shape : {Shape{0, 32},
                             {1, 32},
@@ -135,8 +135,8 @@ TEST(Distortion, OnlyTheFormatsAskedForAreMeasured) {
 }
 
 TEST(Distortion, IsWithinAMillionthOfWhatIsStored) {
-  // A matrix of the size of a unit in the kinds that models hold (bf16 weights tie often: on a grid
-  // of 8 bits of mantissa, so a plain reciprocal would be off by more).
+  // A matrix of the size of a unit, of the kinds that occur in models (bf16 weights often tie,
+  // since their mantissa has 8 bits; with a plain reciprocal the error would be larger).
   const Shape shape = {64, 1024};
   for (const Kind kind :
        {Kind::kGaussian, Kind::kHeavyTail, Kind::kPositive, Kind::kTies, Kind::kSparse}) {
@@ -150,8 +150,8 @@ TEST(Distortion, IsWithinAMillionthOfWhatIsStored) {
                                                     formats, dtype, encoder);
         const Distortion truth = distortion_truth(weights.data(), dtype, shape.rows, shape.cols,
                                                   formats, dtype, encoder);
-        // What float32 weights lose when the bias is taken from them is noise that falls with the
-        // root of their number; 16-bit weights lose next to nothing there.
+        // Subtracting the bias from float32 weights causes rounding noise that falls with the root
+        // of their number; 16-bit weights lose almost nothing there.
         expect_near_truth(
             found, truth, dtype == DType::kF32 ? 3e-6 : 1e-6,
             std::string(dtype_name(dtype)) + " kind " + std::to_string(static_cast<int>(kind)));

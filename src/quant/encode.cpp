@@ -1,5 +1,5 @@
-// affine_encode and affine_decode by vectors, and the search for weights that are NaN. The
-// same bits as affine_ref.cpp: every operation is one that IEEE 754 rounds in one way.
+// The vectorized affine_encode and affine_decode, and the search for NaN weights. The same bits as
+// affine_ref.cpp: IEEE 754 defines the rounding of every operation.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -20,7 +20,7 @@ namespace ram::HWY_NAMESPACE {
 
 #if RAM_VECTOR_TARGET
 
-/// Eight codes are moved as eight bytes however few bits they have: slack for the last 8-byte
+/// Eight codes are moved as eight bytes whatever their number of bits: slack for the last 8-byte
 /// store.
 inline constexpr int64_t kOverhang = 8;
 
@@ -74,8 +74,8 @@ HWY_INLINE void set_codes(CodeBlock& block, int bits) {
   }
 }
 
-/// Moves the upper half of each piece of 2 * kHalf bits down to its lower half's `used` bits, or
-/// back.
+/// Moves the upper half of each piece of 2 * kHalf bits down next to the lower half's `used` bits,
+/// or back.
 template <int kHalf>
 HWY_INLINE V64 close_gap(V64 x, int used) {
   const U64 u64;
@@ -93,7 +93,7 @@ HWY_INLINE V64 open_gap(V64 x, int used) {
   return hn::Or(hn::And(x, low), hn::ShiftLeftSame(hn::And(x, high), kHalf - used));
 }
 
-/// From one code per byte to one string of bits, the first code lowest.
+/// From one code per byte to one bit string, the first code lowest.
 HWY_INLINE void pack(CodeBlock& block, int64_t count, int bits) {
   static_assert(std::endian::native == std::endian::little,
                 "codes are stored least significant byte first");
@@ -141,7 +141,7 @@ void encode_vector(const std::byte* weights, DType source, int64_t count, Affine
   for (int64_t first = 0; first < count; first += kBlockWeights) {
     const int64_t here = std::min<int64_t>(kBlockWeights, count - first);
     widen(weights + first * (source == DType::kF32 ? 4 : 2), source, here, dtype, block.weights);
-    // A last block that is not full has weights of the block before it behind: they are not stored.
+    // A last block that is not full ends with weights of the previous block, which are not stored.
     set_rules(block, format);
     const int64_t groups = here / format.group_size;
     const int64_t group = first / format.group_size;
@@ -190,7 +190,8 @@ void decode_vector(const uint32_t* codes, const std::byte* scales, const std::by
   }
 }
 
-/// First of `count` elements whose bits without the sign reach `least`; T is as wide as an element.
+/// First of `count` elements whose bits without the sign are at least `least`; T is as wide as an
+/// element.
 template <typename T>
 HWY_INLINE int64_t find_magnitude(const std::byte* weights, int64_t count, T least) {
   const hn::ScalableTag<T> d;
@@ -216,8 +217,8 @@ HWY_INLINE int64_t find_magnitude(const std::byte* weights, int64_t count, T lea
 }
 
 int64_t find_vector(const std::byte* weights, DType source, int64_t count, DType dtype) {
-  // The least bits that are infinite, or round to it: in bf16 half a unit above its greatest, in
-  // f16 from 65520. In bf16 the first value above that is 65536; f16 always fits.
+  // The least bits that are infinite or round to infinity: in bf16 half a unit above its greatest
+  // value, in f16 from 65520. In bf16 the first value above that is 65536; f16 always fits.
   if (source == DType::kF16) return find_magnitude<int16_t>(weights, count, 0x7c00);
   if (source == DType::kBF16) {
     return find_magnitude<int16_t>(weights, count, dtype == DType::kF16 ? 0x4780 : 0x7f80);

@@ -22,7 +22,7 @@ std::vector<float> decode(const Encoded& encoded, int64_t weights, AffineFormat 
   return out;
 }
 
-/// Encodes and decodes with every kind of vector and compares with the reference.
+/// Encodes and decodes with every vector target and compares with the reference.
 void expect_reference_bits(const std::vector<std::byte>& weights, DType source, int64_t rows,
                            int64_t cols, DType dtype, const std::string& what) {
   for (size_t f = 0; f < kAffineFormats.size(); ++f) {

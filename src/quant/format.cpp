@@ -1,5 +1,5 @@
-// The table of the 18 affine formats, their names and sizes, and the figures made from distortion
-// sums.
+// The table of the 18 affine formats, their names and sizes, and the measures derived from
+// distortion sums.
 #include <cmath>
 
 #include <fmt/format.h>

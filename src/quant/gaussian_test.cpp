@@ -11,8 +11,8 @@ struct Published {
 
 constexpr int64_t kWeights = int64_t{1} << 20;
 
-/// Of standard normal weights in bf16. (How much rounding the scale to bf16 adds at 8 bits depends
-/// on the deviation: on where the scales lie between powers of two.)
+/// Of standard normal weights in bf16. (At 8 bits, the error of rounding the scale to bf16 depends
+/// on the deviation: on where the scales are between powers of two.)
 Distortion gaussian_distortion(Encoder encoder) {
   Gaussian gaussian(42);
   std::vector<float> values(static_cast<size_t>(kWeights));

@@ -1,5 +1,5 @@
-// Least and greatest of every group of a block of weights, and MLX's rule on as many groups at once
-// as a vector has lanes. Included once per target, like simd-inl.h.
+// Minimum and maximum of every group of a block of weights, and MLX's rule on as many groups at
+// once as a vector has lanes. Included once per target, like simd-inl.h.
 #if defined(RAM_QUANT_GROUPS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RAM_QUANT_GROUPS_INL_H
 #undef RAM_QUANT_GROUPS_INL_H
@@ -15,7 +15,7 @@ HWY_BEFORE_NAMESPACE();
 namespace ram::HWY_NAMESPACE {
 
 inline constexpr int kLeastGroup = 32;
-inline constexpr int kBlockWeights = 2048;  ///< 8 KiB of float32: stays in the first cache
+inline constexpr int kBlockWeights = 2048;  ///< 8 KiB of float32: fits the L1 cache
 inline constexpr int kBlockGroups = kBlockWeights / kLeastGroup;
 
 /// Of each group, in order; groups of one size at a time.
@@ -37,7 +37,7 @@ struct Greatest {
   }
 };
 
-/// The pieces of four lanes of a vector picked down to one piece.
+/// Reduces four lanes of a vector to one.
 template <class Pick, class D>
 HWY_INLINE auto fold(D, hn::Vec<D> v) {
   if constexpr (hn::MaxLanes(D()) == 4) {
@@ -62,7 +62,7 @@ HWY_INLINE void reduce4(VF a, VF b, VF c, VF d, float* HWY_RESTRICT out) {
   hn::StoreU(fold<Pick>(f, abcd), hn::FixedTag<float, 4>(), out);
 }
 
-/// The ends of the groups of 32 of a block.
+/// Minimum and maximum of each group of 32 of a block.
 HWY_INLINE void find_ends(const float* HWY_RESTRICT weights, GroupEnds& ends) {
   const F f;
   for (int group = 0; group < kBlockGroups; group += 4) {
@@ -83,7 +83,7 @@ HWY_INLINE void find_ends(const float* HWY_RESTRICT weights, GroupEnds& ends) {
   }
 }
 
-/// From the ends of `groups` groups to those of half as many, twice the size.
+/// From the minima and maxima of `groups` groups to those of half as many groups of twice the size.
 HWY_INLINE void join_ends(GroupEnds& ends, int groups) {
   const F f;
   for (int g = 0; g < groups; g += 2 * kWidth) {

@@ -1,4 +1,4 @@
-// What the tests of this module share: seeded matrices of every kind, and the vectors made by MLX.
+// Shared by the tests of this module: seeded matrices of every kind, and the vectors made by MLX.
 #pragma once
 
 #include <cmath>
@@ -70,8 +70,8 @@ class Gaussian {
   bool has_spare_ = false;
 };
 
-/// What a test matrix is made of. Values are finite and stay so in every weight dtype, unless the
-/// name says otherwise.
+/// The values of a test matrix. They are finite, also in every weight dtype, unless the name says
+/// otherwise.
 enum class Kind {
   kGaussian,
   kHeavyTail,

@@ -1,5 +1,5 @@
-// Writing a safetensors header. The text is made by hand, field by field: its bytes are part of
-// what a plan promises, so they must not depend on a JSON library's taste.
+// Writes a safetensors header. The text is formatted field by field: a plan promises its exact
+// bytes, so they must not depend on a JSON library's formatting.
 #include <string>
 
 #include <fmt/format.h>
@@ -45,7 +45,7 @@ std::string render_safetensors_header(std::span<const TensorSpec> tensors,
     begin = *end;
   }
   json += '}';
-  // The length itself is 8 bytes, so data that begins at a multiple of 8 needs such a header.
+  // The length field has 8 bytes, so the header's length must be a multiple of 8 too.
   // @source https://github.com/huggingface/safetensors, safetensors/src/tensor.rs, `prepare`
   while (json.size() % 8 != 0) json += ' ';
   std::string bytes;

@@ -1,5 +1,5 @@
-// Reading a safetensors header: JSON events straight into tensors, and the checks that make every
-// later use of shapes and offsets safe. Nothing here trusts a number of the file.
+// Reads a safetensors header: JSON events become tensors directly, and checks make every later use
+// of shapes and offsets safe. No number of the file is trusted.
 #include "ram/safetensors.h"
 
 #include <algorithm>
@@ -22,13 +22,14 @@ namespace {
 // @source https://github.com/huggingface/safetensors, safetensors/src/tensor.rs, MAX_HEADER_SIZE
 constexpr int64_t kMaxHeaderBytes = 100'000'000;
 constexpr int64_t kLengthBytes = 8;
-// Ours: no model has tensors of more axes, and a list of a million sizes is an attack on memory.
+// Our own limit: no model has tensors of more axes, and a list of a million sizes is an attack on
+// memory.
 constexpr size_t kMaxAxes = 16;
 
 /// Bytes of a tensor, or nothing if they overflow or do not fill whole bytes (4 and 6 bit dtypes).
 std::optional<int64_t> checked_bytes(std::span<const int64_t> shape, DType dtype) {
-  // A zero anywhere makes the product zero whatever the other sizes are, but they must multiply
-  // without overflow all the same: code above may multiply them in another order.
+  // A zero makes the product zero, but the other sizes must multiply without overflow nevertheless:
+  // callers may multiply in another order.
   int64_t elements = 1;
   bool empty = false;
   for (const int64_t size : shape) {
@@ -55,8 +56,8 @@ std::string shape_text(std::span<const int64_t> shape) {
   return text + "]";
 }
 
-/// Receives the JSON events of a header (nlohmann's SAX interface) and fails at the first one that
-/// does not belong, so that nothing grows with what a hostile header holds.
+/// Receives the JSON events of a header (nlohmann's SAX interface) and fails at the first
+/// unexpected one, so that a hostile header cannot use up memory.
 class HeaderEvents {
  public:
   HeaderEvents(SafetensorsHeader& header, const std::string& file) : header_(header), file_(file) {}
@@ -82,7 +83,7 @@ class HeaderEvents {
       case Place::kMetadata:
         place_ = Place::kTop;
         return true;
-      default:  // kTensor: the parser lets no other place end an object
+      default:  // kTensor: the parser allows the end of an object nowhere else
         finish_tensor();
         place_ = Place::kTop;
         return true;
@@ -137,7 +138,7 @@ class HeaderEvents {
     const auto dtype = parse_dtype(text);
     if (!dtype) {
       fail(Code::kUnsupported,
-           "tensor {}: unknown dtype '{}': the dtypes of the format are allowed, as BF16, F16, F32 "
+           "tensor {}: unknown dtype '{}': use a dtype of the format, such as BF16, F16 or F32 "
            "({})",
            printable(tensor_.name), printable(text), file_);
     }
@@ -163,7 +164,7 @@ class HeaderEvents {
     return true;
   }
 
-  bool number_integer(int64_t value) { bad_number(std::to_string(value)); }  // negative ones only
+  bool number_integer(int64_t value) { bad_number(std::to_string(value)); }  // only negative ones
   bool number_float(double /*value*/, const std::string& text) { bad_number(text); }
   bool boolean(bool /*value*/) { unexpected("true or false"); }
 
@@ -182,7 +183,7 @@ class HeaderEvents {
   }
 
  private:
-  /// Where in the header the next event stands; the names of tensors are keys of kTop.
+  /// Where in the header the next event is; the names of tensors are keys of kTop.
   enum class Place {
     kStart,
     kTop,
@@ -265,7 +266,7 @@ int64_t header_length(std::span<const std::byte> start, int64_t file_bytes,
                       const std::string& file) {
   if (file_bytes < kLengthBytes) {
     fail(Code::kCorrupt,
-         "{} bytes are no safetensors file, which opens with a length of 8 bytes ({})", file_bytes,
+         "{} bytes are not a safetensors file, which begins with an 8-byte length ({})", file_bytes,
          file);
   }
   RAM_CHECK(static_cast<int64_t>(start.size()) >= kLengthBytes);
@@ -273,26 +274,27 @@ int64_t header_length(std::span<const std::byte> start, int64_t file_bytes,
   for (size_t i = 0; i < kLengthBytes; ++i) {
     length |= static_cast<uint64_t>(std::to_integer<uint8_t>(start[i])) << (8 * i);
   }
-  // What a clone without Git LFS has in the place of each large file opens so.
+  // How a Git LFS pointer begins: a clone without LFS has one in place of each large file.
   constexpr std::string_view kLfsPointer = "version ";
   if (std::memcmp(start.data(), kLfsPointer.data(), kLfsPointer.size()) == 0) {
-    fail(Code::kMissing,
-         "a Git LFS pointer stands in the place of the file: fetch it with `git lfs pull` ({})",
+    fail(Code::kMissing, "the file is only a Git LFS pointer: fetch it with `git lfs pull` ({})",
          file);
   }
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
     fail(Code::kCorrupt,
-         "header of {} bytes: at most {} are allowed; this is no safetensors file ({})", length,
+         "header of {} bytes: at most {} are allowed; this is not a safetensors file ({})", length,
          kMaxHeaderBytes, file);
   }
   const auto bytes = static_cast<int64_t>(length);
   if (bytes > file_bytes - kLengthBytes) {
-    fail(Code::kCorrupt, "header of {} bytes in a file of {}: the file is cut, fetch it again ({})",
-         bytes, file_bytes, file);
+    fail(Code::kCorrupt,
+         "header of {} bytes in a file of {}: the file is truncated, fetch it again ({})", bytes,
+         file_bytes, file);
   }
   if (bytes < 2) {
-    fail(Code::kCorrupt, "header of {} bytes: 2 are the least; this is no safetensors file ({})",
-         bytes, file);
+    fail(Code::kCorrupt,
+         "header of {} bytes: at least 2 are required; this is not a safetensors file ({})", bytes,
+         file);
   }
   return bytes;
 }
@@ -320,13 +322,13 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
     if (tensor.end > data_bytes) {
       fail(Code::kCorrupt,
            "tensor {}: data_offsets [{}, {}] reach past the {} bytes of data: the file "
-           "is cut, fetch it again ({})",
+           "is truncated, fetch it again ({})",
            name, tensor.begin, tensor.end, data_bytes, file);
     }
     const auto bytes = checked_bytes(tensor.shape, tensor.dtype);
     if (!bytes) {
-      fail(Code::kCorrupt, "tensor {}: shape {} of {} overflows or fills no whole bytes ({})", name,
-           shape_text(tensor.shape), dtype_name(tensor.dtype), file);
+      fail(Code::kCorrupt, "tensor {}: shape {} of {} overflows or does not fill whole bytes ({})",
+           name, shape_text(tensor.shape), dtype_name(tensor.dtype), file);
     }
     if (*bytes != tensor.end - tensor.begin) {
       fail(Code::kCorrupt,
@@ -341,7 +343,7 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
   int64_t position = 0;
   for (TensorInfo& tensor : tensors) {
     if (tensor.begin != position) {
-      fail(Code::kCorrupt, "tensor {}: begins at byte {} of the data, {} where {} is expected ({})",
+      fail(Code::kCorrupt, "tensor {}: begins at byte {} of the data, {}: byte {} is expected ({})",
            printable(tensor.name), tensor.begin,
            tensor.begin < position ? "overlapping its neighbour" : "leaving a hole", position,
            file);
@@ -351,7 +353,7 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
     tensor.end += data_start;
   }
   if (position != data_bytes) {
-    fail(Code::kCorrupt, "{} bytes of data of which the tensors cover {}: the file is damaged ({})",
+    fail(Code::kCorrupt, "{} bytes of data, but the tensors cover {}: the file is damaged ({})",
          data_bytes, position, file);
   }
 }
@@ -367,9 +369,9 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, int
   const int64_t length = header_length(start, file_bytes, file);
   RAM_CHECK(static_cast<int64_t>(start.size()) >= kLengthBytes + length);
   const auto json = start.subspan(kLengthBytes, static_cast<size_t>(length));
-  // The parser below would skip white space and a byte order mark; the format does not.
+  // The parser below would skip white space and a byte order mark; the format does not allow them.
   if (json.front() != std::byte{'{'}) {
-    fail(Code::kCorrupt, "the header does not begin with '{{': this is no safetensors file ({})",
+    fail(Code::kCorrupt, "the header does not begin with '{{': this is not a safetensors file ({})",
          file);
   }
   SafetensorsHeader header;

@@ -1,4 +1,4 @@
-// What the header reader accepts, and that everything else is refused with one clear line.
+// What the header reader accepts; everything else is refused with one clear line.
 #include "ram/safetensors.h"
 
 #include <chrono>
@@ -116,12 +116,12 @@ TEST(Safetensors, a_file_without_tensors_is_a_file) {
 }
 
 TEST(Safetensors, empty_cut_and_lying_headers_are_refused) {
-  expect_refused("", Code::kCorrupt, "0 bytes are no safetensors file");
-  expect_refused("1234567", Code::kCorrupt, "7 bytes are no safetensors file");
+  expect_refused("", Code::kCorrupt, "0 bytes are not a safetensors file");
+  expect_refused("1234567", Code::kCorrupt, "7 bytes are not a safetensors file");
   expect_refused(with_length("", 0), Code::kCorrupt, "header of 0 bytes");
   expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
                  Code::kMissing, "git lfs pull");
-  expect_refused(with_length("{}", 3), Code::kCorrupt, "cut");
+  expect_refused(with_length("{}", 3), Code::kCorrupt, "truncated");
   expect_refused(with_length("{}", 1ULL << 40), Code::kCorrupt, "at most 100000000");
   expect_refused(with_length("{}", ~0ULL), Code::kCorrupt, "at most 100000000");
   expect_refused(file_of("<html>", 0), Code::kCorrupt, "does not begin with '{'");
@@ -202,7 +202,7 @@ TEST(Safetensors, offsets_that_do_not_tile_the_data_are_refused) {
   expect_refused(file_of("{" + tensor("a", "U8", "[2]", "[1,3]") + "}", 3), Code::kCorrupt,
                  "leaving a hole");
   expect_refused(file_of("{" + tensor("a", "U8", "[2]", "[0,2]") + "}", 3), Code::kCorrupt,
-                 "3 bytes of data of which the tensors cover 2");
+                 "3 bytes of data, but the tensors cover 2");
 }
 
 TEST(Safetensors, shapes_that_lie_or_overflow_are_refused) {
@@ -217,7 +217,7 @@ TEST(Safetensors, shapes_that_lie_or_overflow_are_refused) {
   expect_refused(file_of("{" + tensor("a", "F32", "[0,4294967296,4294967296]", "[0,0]") + "}", 0),
                  Code::kCorrupt, "overflows");
   expect_refused(file_of("{" + tensor("a", "F4", "[3]", "[0,1]") + "}", 1), Code::kCorrupt,
-                 "fills no whole bytes");
+                 "does not fill whole bytes");
   expect_refused(
       file_of("{" + tensor("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,1]") + "}", 1),
       Code::kCorrupt, "more than 16 axes");
@@ -245,8 +245,8 @@ TEST(Safetensors, nineteen_thousand_tensors_parse_at_once) {
   EXPECT_EQ(parse(file).tensors.size(), specs.size());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   RecordProperty("milliseconds", static_cast<int>(took.count() * 1000));
-  // 0.2 s is asked of a release build on a quiet machine (it takes 0.02 s); sanitizers cost
-  // tenfold.
+  // The limit for a release build on an idle machine is 0.2 s (it takes 0.02 s); sanitizers take
+  // ten times as long.
   EXPECT_LT(took.count(), 4.0);
 }
 

@@ -1,5 +1,5 @@
-// Several programs at one study: writers side by side, one that waits, an upgrade under a reader's
-// eyes, and an old study that cannot be brought up to date.
+// Several programs using one study: concurrent writers, one that waits, an upgrade while another
+// program reads, and an old study that cannot be upgraded.
 #include <array>
 #include <chrono>
 #include <functional>
@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 class Programs : public ::testing::Test {
  protected:
-  /// @return the exit status of a child that does this; 99 where it throws.
+  /// @return the exit status of a child that does this; 99 if it throws.
   static pid_t start(const std::function<void()>& action) {
     const pid_t child = fork();
     if (child != 0) return child;
@@ -50,7 +50,7 @@ class Programs : public ::testing::Test {
     EXPECT_EQ(sqlite3_exec(db, text, nullptr, nullptr, &error), SQLITE_OK) << error;
     sqlite3_close(db);
   }
-  /// As a version of the schema before documents left it.
+  /// Turns it into a study of the schema version before documents existed.
   void make_old() const {
     sql("DROP TABLE document; DROP TABLE task_answer; DROP TABLE task; PRAGMA user_version = 3");
     sql("ALTER TABLE run DROP COLUMN machine; ALTER TABLE run DROP COLUMN last_write_ms");
@@ -109,7 +109,7 @@ TEST_F(Programs, AWriterWaitsForAnother) {
     _exit(sqlite3_exec(db, "COMMIT", nullptr, nullptr, nullptr) == SQLITE_OK ? 0 : 3);
   });
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  // Reads meanwhile see what was committed; a change waits, and sees the other's.
+  // Concurrent reads see what was committed; a change waits, then sees the other program's.
   EXPECT_EQ(study.documents("k").at(0).text, "1");
   study.change_document("k", "a", [](const std::string& text) { return text + "3"; });
   EXPECT_EQ(wait_for(holder), 0);
@@ -133,7 +133,7 @@ TEST_F(Programs, AnUpgradeGoesOnWhileAnotherReads) {
   sqlite3_stmt* rows = nullptr;
   ASSERT_EQ(sqlite3_prepare_v2(reader, "SELECT ids FROM calibration_text", -1, &rows, nullptr),
             SQLITE_OK);
-  ASSERT_EQ(sqlite3_step(rows), SQLITE_ROW);  // in the middle of reading
+  ASSERT_EQ(sqlite3_step(rows), SQLITE_ROW);  // reading is in progress
   std::array<pid_t, 3> children{};
   for (size_t c = 0; c < children.size(); ++c) {
     children[c] = start([&] {
@@ -152,7 +152,7 @@ TEST_F(Programs, AnUpgradeGoesOnWhileAnotherReads) {
   EXPECT_EQ(kept.number(0), 1);
 }
 
-// What was worked for must not vanish without a word.
+// Finished work must not be lost silently.
 TEST_F(Programs, AnOldStudyThatCannotBeWrittenRefusesDocuments) {
   { const Study made(path_); }
   make_old();

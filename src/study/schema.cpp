@@ -1,4 +1,4 @@
-// Version by version what a study holds. docs/formats/study.md describes every column.
+// The tables of a study, version by version. docs/formats/study.md describes every column.
 #include "schema.h"
 
 #include "ram/error.h"
@@ -62,7 +62,7 @@ CREATE TABLE divergence_row (
   kl BLOB NOT NULL, run INTEGER NOT NULL REFERENCES run (id), UNIQUE (reference, model, row));
 )sql";
 
-// What calibrates a plan.
+// Calibration of plans.
 constexpr const char* kVersion3 = R"sql(
 CREATE TABLE calibration_text (
   fingerprint TEXT NOT NULL, spec TEXT NOT NULL, digest TEXT NOT NULL, row_length INTEGER NOT NULL,
@@ -75,7 +75,7 @@ CREATE TABLE probe (
   PRIMARY KEY (fingerprint, text, disturbance, unit, seed, row)) WITHOUT ROWID;
 )sql";
 
-// Tasks, and what a report shows besides.
+// Tasks, and other results for reports.
 constexpr const char* kVersion4 = R"sql(
 CREATE TABLE task (
   id INTEGER PRIMARY KEY, model TEXT NOT NULL, precision TEXT NOT NULL, task TEXT NOT NULL,
@@ -91,7 +91,7 @@ CREATE TABLE document (
   run INTEGER NOT NULL REFERENCES run (id), PRIMARY KEY (kind, key)) WITHOUT ROWID;
 )sql";
 
-// Where and how long programs worked.
+// On which machine and how long programs ran.
 constexpr const char* kVersion5 = R"sql(
 ALTER TABLE run ADD COLUMN machine TEXT NOT NULL DEFAULT '';
 ALTER TABLE run ADD COLUMN last_write_ms INTEGER NOT NULL DEFAULT 0;
@@ -126,8 +126,8 @@ void create_schema(Database& database) {
     fail(Code::kWriteFailed, "study {}: empty, and cannot be written; name another with --study",
          database.path().string());
   }
-  // Before any table, and outside a transaction; where the file system cannot do it, SQLite stays
-  // with its rollback journal, and readers wait for writers.
+  // Before any table, and outside a transaction. If the file system does not support it, SQLite
+  // keeps its rollback journal, and readers wait for writers.
   database.exec_patiently("PRAGMA journal_mode = WAL");
   database.begin();
   const AtScopeExit rollback([&] { database.rollback(); });
@@ -142,7 +142,7 @@ void create_schema(Database& database) {
   database.commit();
 }
 
-// One program does it, the others then see that it is done.
+// One program upgrades; the others then see that it is done.
 void upgrade(Database& database) {
   database.begin();
   const AtScopeExit rollback([&] { database.rollback(); });
@@ -160,8 +160,8 @@ void upgrade(Database& database) {
 int64_t prepare_schema(Database& database) {
   if (is_empty(database)) create_schema(database);
   const int64_t version = check_schema(database);
-  // FULL: a commit comes every few seconds at most, so its sync is cheap, and what a commit has
-  // kept survives a power cut too.
+  // FULL: there is at most one commit every few seconds, so its sync is cheap, and committed work
+  // survives even a power cut.
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA foreign_keys = ON");
   if (version == kSchemaVersion || database.read_only()) return version;

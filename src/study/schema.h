@@ -1,4 +1,4 @@
-// The tables of a study, and the steps that bring an older file up to date.
+// The tables of a study, and the steps that upgrade an older file.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,10 @@ namespace ram {
 inline constexpr int64_t kDocumentsVersion = 4;
 inline constexpr int64_t kMachinesVersion = 5;
 
-/// Creates the tables of an empty file; brings an older one up to date, unless it cannot be
-/// written.
-/// @return the version of the schema that the file has now: evaluations are there from 2 on,
-///         calibration from 3 on.
-/// @throws Error{kCorrupt} no study, or damaged; {kUnsupported} a later version; {kWriteFailed}
+/// Creates the tables of an empty file; upgrades an older one, unless it cannot be written.
+/// @return the schema version that the file has now: it has evaluations from 2 on, calibration from
+///         3 on.
+/// @throws Error{kCorrupt} not a study, or damaged; {kUnsupported} a later version; {kWriteFailed}
 ///         empty, and cannot be written.
 int64_t prepare_schema(Database& database);
 

@@ -1,4 +1,4 @@
-// Opening in all the places a study may lie in, and SQLite's result codes as Errors.
+// Opens a study wherever it may be, and turns SQLite's result codes into Errors.
 #include "sqlite.h"
 
 #include <cerrno>
@@ -32,8 +32,8 @@ bool interrupted() {
   }
 }
 
-// Called by SQLite while another connection holds the lock. After Ctrl-C it waits a little still:
-// what was measured is worth keeping.
+// Called by SQLite while another connection holds the lock. After Ctrl-C it still waits a little:
+// measurements are worth keeping.
 int wait_for_other(void* /*unused*/, int tries) {
   constexpr int kInterruptedTimeoutMs = 3'000;
   const int limit_ms = interrupted() ? kInterruptedTimeoutMs : kBusyTimeoutMs;
@@ -47,7 +47,7 @@ bool is_busy(int rc) {
   return primary == SQLITE_BUSY || primary == SQLITE_LOCKED || primary == SQLITE_PROTOCOL;
 }
 
-// A path as SQLite's URI wants it. @source https://www.sqlite.org/uri.html
+// A path as a URI for SQLite. @source https://www.sqlite.org/uri.html
 std::string uri_of(const fs::path& path, std::string_view query) {
   std::string uri = "file:";
   for (const char c : path.string()) {
@@ -60,10 +60,10 @@ std::string uri_of(const fs::path& path, std::string_view query) {
   return uri.append("?").append(query);
 }
 
-// SQLite forgets the errno of some writes.
+// For some writes SQLite does not keep the errno.
 std::string io_reason(int error_number) {
   return error_number != 0 ? std::strerror(error_number)
-                           : "is the disk full, or a limit on files too low (ulimit -f)?";
+                           : "is the disk full, or the limit on file sizes too low (ulimit -f)?";
 }
 
 bool is_read_failure(int rc) {
@@ -88,8 +88,9 @@ Database::Database(fs::path path) : path_(std::move(path)) {
   if (exists && !fs::is_regular_file(status)) {
     fail(Code::kMissing, "study {}: not a file; name one with --study", path_.string());
   }
-  // SQLite takes a log that it cannot open for a folder that cannot be written, and opens that log
-  // late: the file, its log, the log's index, and what it opens for a moment.
+  // If SQLite cannot open a log, it assumes that the folder cannot be written, and it opens the log
+  // late. Descriptors are needed for the file, its log, the log's index, and one that is opened
+  // briefly.
   constexpr int kFiles = 4;
   need_descriptors(kFiles);
   try {
@@ -119,15 +120,15 @@ void Database::open(const std::string& name, int flags) {
   if (fs::exists(path_, error)) {
     fail(Code::kMissing, "study {}: cannot be read: {}", path_.string(), reason);
   }
-  // SQLite tries once more for reading, and its last error is that of this attempt.
+  // SQLite tries again read-only, and its last error is that of this attempt.
   const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
   if (access(folder.c_str(), W_OK | X_OK) != 0) reason = std::strerror(errno);
   fail(Code::kWriteFailed, "study {}: cannot be created: {}; name another place with --study",
        path_.string(), reason);
 }
 
-// Reads the file's header, which open alone does not. In a folder that cannot be written a file in
-// WAL mode needs to be told that nobody else writes.
+// Reads the file's header, which open alone does not. In a folder that cannot be written, a file in
+// WAL mode can only be opened as immutable: with no other writers.
 void Database::open_readable() {
   read_only_ = sqlite3_db_readonly(handle_, "main") == 1;
   const int rc =
@@ -143,7 +144,7 @@ void Database::open_immutable() {
   const uintmax_t log_bytes = fs::file_size(path_.string() + "-wal", error);
   if (!error && log_bytes != 0) {
     fail(Code::kMissing,
-         "study {}: its log (-wal) holds work that can be read only where the folder can be "
+         "study {}: its log (-wal) contains work that can be read only if the folder can be "
          "written; "
          "open it there once, or copy both files",
          path_.string());
@@ -213,12 +214,11 @@ void Database::fail_with(int rc, std::string_view doing) const {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
-      fail(Code::kWriteFailed,
-           "study {}: another program holds it; run again when that one is done", path);
+      fail(Code::kWriteFailed, "study {}: locked by another program; run again when that is done",
+           path);
     case SQLITE_FULL:
       fail(Code::kWriteFailed,
-           "study {}: disk full; free some space and run again, what was kept before is safe",
-           path);
+           "study {}: disk full; free some space and run again; earlier results are safe", path);
     case SQLITE_READONLY:
       fail(Code::kWriteFailed, "study {}: cannot be written; name another place with --study",
            path);

@@ -1,4 +1,4 @@
-// What the study's sources share: the connection, and who writes.
+// Shared by the study's sources: the connection, and the program that writes.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Study::State {
   int64_t version;  ///< of the schema
   int64_t opened_ms;
   std::string options;
-  int64_t run = 0;  ///< row of table `run` for what is written; 0: none yet
+  int64_t run = 0;  ///< this program's row of table `run`; 0: none yet
 };
 
 }  // namespace ram

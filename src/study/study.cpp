@@ -1,4 +1,4 @@
-// Opening, who writes, and the texts that commands wrote.
+// Opening a study, records of the programs that write, and the texts that commands wrote.
 #include "ram/study.h"
 
 #include <chrono>
@@ -23,7 +23,7 @@ int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
 }
 
-// The folder that a program is in later does not matter.
+// Absolute: the program may change its working folder later.
 fs::path absolute_path(const fs::path& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
@@ -64,8 +64,8 @@ int64_t Study::version() const {
 void Study::require_version(int64_t least) const {
   if (version() >= least) return;
   fail(Code::kWriteFailed,
-       "study {}: made by an earlier version and cannot be written, so that it cannot be brought "
-       "up to date; name another place with --study",
+       "study {}: made by an earlier version and cannot be written, so it cannot be upgraded; "
+       "name another place with --study",
        path().string());
 }
 
@@ -130,7 +130,7 @@ std::vector<RunRecord> Study::runs() {
 
 void Study::shrink() {
   state_->database.exec_patiently("VACUUM");
-  // The log would keep a copy of the pages.
+  // Otherwise the log would keep a copy of the pages.
   state_->database.exec_patiently("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 

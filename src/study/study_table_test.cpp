@@ -1,5 +1,5 @@
-// Statements and transactions: values come back as they were bound, a transaction is kept whole or
-// not at all, and says who wrote.
+// Statements and transactions: values are read back as bound, a transaction is kept completely or
+// not at all, and records which program wrote.
 #include "ram/study_table.h"
 
 #include <cmath>
@@ -14,7 +14,7 @@
 namespace ram {
 namespace {
 
-// Any table with a text and a number per row serves.
+// Any table with a text and a number per row would do.
 void put(Study::Transaction& transaction, const std::string& kind, const std::string& text) {
   Study::Statement(transaction, "INSERT INTO document (kind, key, text, run) VALUES (?, '', ?, ?)")
       .bind(kind, text, transaction.run())
@@ -34,7 +34,7 @@ TEST_F(StudyTable, AStatementGivesBackWhatWasBound) {
   Study::Statement echo(study_, "SELECT ?, ?, ?, ?, ?, ?");
   for (const double real : {1.0 / 3, -0.0, std::numeric_limits<double>::denorm_min(),
                             std::numeric_limits<double>::infinity()}) {
-    // In two calls, and again after the last row: parameters follow each other.
+    // In two calls, and again after the last row: parameters are bound in sequence.
     ASSERT_TRUE(echo.bind(kLeast, real, text).bind(bytes, "", std::vector<std::byte>()).step());
     EXPECT_EQ(echo.number(0), kLeast);
     EXPECT_EQ(echo.real(1), real);

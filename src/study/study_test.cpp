@@ -1,5 +1,5 @@
-// The study: what is kept is found again, exactly; other files, other versions and full disks are
-// told apart.
+// The study: stored data is read back exactly; foreign files, other versions and full disks are
+// distinguished.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -37,7 +37,7 @@ std::string text_of(int number) {
   return fmt::format("{:0{}}", number, kTextBytes);
 }
 
-// Rows stand for what modules keep in their tables: some hundred bytes under a key. All in one
+// Rows represent what modules keep in their tables: a few hundred bytes under a key. All in one
 // transaction.
 void put_rows(Study& study, int first, int count) {
   Study::Transaction transaction(study);
@@ -53,7 +53,7 @@ void put_rows(const fs::path& path, int first, int count) {
   put_rows(study, first, count);
 }
 
-// How many of the rows are there, as they were put.
+// How many of the rows are present and unchanged.
 int rows_in(Study& study, int first, int count) {
   Study::Statement find(study, "SELECT text FROM document WHERE kind = 'row' AND key = ?");
   int found = 0;
@@ -107,7 +107,7 @@ std::string integrity(const fs::path& path) {
   return answer;
 }
 
-// Runs an action in a child; @return its exit status: the action's answer, 99 if it threw.
+// Runs an action in a child. @return its exit status: the action's result, 99 if it threw.
 int in_child(const std::function<int()>& action) {
   const pid_t child = fork();
   if (child == 0) {
@@ -173,7 +173,7 @@ TEST_F(StudyTest, ADamagedStudyIsCorruptWhereverTheDamageIs) {
     std::string damaged = whole;
     std::fill_n(damaged.begin() + static_cast<std::ptrdiff_t>(at), 4096, '\xa5');
     const Code code = outcome(damaged);
-    // A page that only other tables use does no harm here.
+    // Damage to a page of other tables has no effect here.
     EXPECT_TRUE(code == Code::kCorrupt || code == Code{}) << "page at " << at;
   }
 }
@@ -197,7 +197,7 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
     if (code([&] { put_rows(study, 20, 1); }) != Code::kWriteFailed) {
       return 2;
     }
-    study.put_document({.kind = "row", .key = key_of(0), .text = text_of(0)});  // is there already
+    study.put_document({.kind = "row", .key = key_of(0), .text = text_of(0)});  // exists already
     const Error created = error_of([&] { Study other(folder_ / "new.db"); });
     if (created.code() != Code::kWriteFailed) return 3;
     if (std::string_view(created.what()).find("Permission denied") == std::string_view::npos) {
@@ -211,7 +211,7 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
 }
 
 TEST_F(StudyTest, InAReadOnlyFolderWorkThatIsOnlyInTheLogIsNotPassedOver) {
-  const fs::path folder = folder_ / "100% sure? #1";  // characters that mean something in a URI
+  const fs::path folder = folder_ / "100% sure? #1";  // characters with a meaning in URIs
   fs::create_directory(folder);
   {
     Study study(path_);
@@ -245,7 +245,7 @@ TEST_F(StudyTest, AnUnreadableStudyIsMissing) {
 TEST_F(StudyTest, OnAFullDiskNothingOfTheFailedPutIsKeptAndAllBeforeIs) {
   put_rows(path_, 0, 10);
   const int status = in_child([&] {
-    // A file that may not grow past this stands in for a disk that is full.
+    // A limit on the file's size simulates a full disk.
     signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{.rlim_cur = 400'000, .rlim_max = 400'000};
     setrlimit(RLIMIT_FSIZE, &limit);
@@ -300,7 +300,8 @@ TEST_F(StudyTest, WritersKilledAtAnyInstantLeaveAWholeStudyAndEveryFinishedPut) 
       int status = 0;
       waitpid(writers[w], &status, 0);
       EXPECT_TRUE(WIFSIGNALED(status)) << "writer " << w << " failed before it was killed";
-      // The other writers hold copies of the pipe's end: no waiting for them.
+      // The other writers have copies of the pipe's write end, so there is no end of file: do not
+      // wait for it.
       fcntl(pipes[w][0], F_SETFL, O_NONBLOCK);
       Study study(path_);
       int first = 0;
