@@ -34,7 +34,7 @@ struct TaskRecord {
 /// A model's answer to one question.
 struct TaskAnswer {
   int64_t question = 0;  ///< index in the data
-  std::string group;     ///< the subject; empty where a task has none
+  std::string group;     ///< the subject; empty if the task has none
   int64_t answer = 0;    ///< the right choice
   int64_t choice = 0;    ///< the model's
   int64_t cut = 0;       ///< tokens removed from the longest prompt to fit the model's context

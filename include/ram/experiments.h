@@ -32,7 +32,7 @@ struct ScoringRequest {
   FitResources resources;
 };
 
-/// Folders beside their original.
+/// Folders compared with their original.
 struct ScoredFolders {
   Comparison comparison;
   std::vector<std::string> labels;  ///< of the original, then of the folders

@@ -47,7 +47,7 @@ std::string format_bytes(int64_t bytes);
 std::string format_enough_bytes(int64_t bytes);
 
 /// @param bytes from 0 to 2^62.
-/// @return a size that is typed easily and not below: "19GB", "2.9MB"; parse_size reads it.
+/// @return a size that is easy to type and at least `bytes`: "19GB", "2.9MB"; parse_size reads it.
 std::string format_typed_bytes(int64_t bytes);
 
 /// @return a whole number with a comma between each three digits: "14,042".

@@ -48,8 +48,8 @@ std::string wrapped(std::string_view text, size_t width, size_t indent);
 /// @return a bar of '#' in [1, width] characters for value / largest; empty for 0.
 std::string bar(double value, double largest, size_t width);
 
-/// @return bars of values that fall by factors: 1 character for the least that is above 0, 24 for
-/// the largest, between them by the logarithm; empty for 0.
+/// @return bars on a logarithmic scale: 1 character for the least positive value, 24 for the
+///         largest; empty for 0.
 std::vector<std::string> log_bars(std::span<const double> values);
 
 }  // namespace ram::cli

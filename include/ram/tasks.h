@@ -36,7 +36,7 @@ std::span<const TaskInfo> known_tasks();
 struct TaskQuestion {
   int64_t index = 0;   ///< in the data
   std::string id;      ///< the data's id for it, else the index
-  std::string group;   ///< the subject; empty where a task has none
+  std::string group;   ///< the subject; empty if the task has none
   std::string shared;  ///< description and examples: the text before the question
   /// The text between `shared` and the continuations: one for all, or one for each choice.
   std::vector<std::string> contexts;

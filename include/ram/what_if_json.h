@@ -1,5 +1,5 @@
-// Models and plans, and why they are as they are, as JSON documents: what `inspect --json` and
-// `explain --json` print (docs/cli.md). Part of the module `plan`.
+// Models, plans and explanations of plans as JSON documents: what `inspect --json` and `explain
+// --json` print (docs/cli.md). Part of the module `plan`.
 #pragma once
 
 #include <optional>
@@ -11,14 +11,14 @@
 
 namespace ram {
 
-/// @param keep roles that a plan would leave unquantized; not asked where the model is quantized.
+/// @param keep roles that a plan would leave unquantized; ignored if the model is quantized.
 nlohmann::ordered_json model_json(const Checkpoint& checkpoint, const std::set<Role>& keep);
 
 /// @param units positions in Plan::units. @return each with its format, bytes, error and loss.
 nlohmann::ordered_json units_json(const Plan& plan, std::span<const size_t> units);
 
-/// @param units those to be shown, as by_loss_per_byte has them.
-/// @param next of next_megabyte. @param within of within_budget.
+/// @param units positions of the units to show, as from by_loss_per_byte.
+/// @param next from next_megabyte. @param within from within_budget.
 nlohmann::ordered_json explanation_json(const PlanInput& input, const Plan& plan,
                                         std::span<const size_t> units,
                                         const std::optional<OtherPlan>& next,

@@ -29,7 +29,7 @@ constexpr int kLineSteps = 60;   ///< prices tried for one cost while the others
 constexpr int kRounds = 4;       ///< over several limited costs
 constexpr size_t kStarts = 8;    ///< number of allocations that are improved by exchanges
 constexpr size_t kMoves = 1500;  ///< number of single changes that exchanges combine
-constexpr double kRaised[] = {1.0001, 1.001, 1.01, 1.05};  ///< prices beside the best one
+constexpr double kRaised[] = {1.0001, 1.001, 1.01, 1.05};  ///< factors of the best price
 
 struct Found {
   std::vector<int> choice;

@@ -32,7 +32,7 @@ namespace {
 constexpr int64_t kSparePart = 32;  // one part in 32 stays free
 
 #if defined(__linux__)
-// A container's share of processors: cgroup v2's cpu.max holds "quota period", or "max period".
+// A container's share of processors: cgroup v2's cpu.max contains "quota period" or "max period".
 int cgroup_processors() {
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   std::string quota;
