@@ -239,7 +239,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
     }
     staging.keep();
     if (code != Code::kWriteFailed) throw;
-    fail(code, "{}; finished files are kept in {}: the same command goes on from there",
+    fail(code, "{}; finished files are kept in {}: the same command continues from there",
          as_error(exception).what(), place.work.string());
   }
   return BuildOutcome::kWritten;
