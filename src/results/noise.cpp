@@ -1,4 +1,5 @@
-// Stored errors beside noise of their size: the t interval of a further draw, and what follows.
+// Stored errors compared with noise of their size: the t interval of a further draw, and the
+// verdict.
 #include <algorithm>
 #include <cmath>
 
