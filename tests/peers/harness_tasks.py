@@ -40,8 +40,8 @@ def local(config, files, asked):
     config.update(dataset_path="json", dataset_name=None,
                   dataset_kwargs={"data_files": {k: v for k, v in files.items() if v}})
     if not files.get("train") and "training_split" in config:
-        # There is no training split. If the asked split is the harness's test split, it must be # configured; if it is
-        # the validation split, the harness falls back on it.
+        # There is no training split. If the asked split is the harness's test split, it must be
+        # configured; if it is the validation split, the harness falls back on it.
         config["training_split"] = None
         if asked == "test":
             config["fewshot_split"] = "test"
