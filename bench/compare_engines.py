@@ -5,12 +5,12 @@
         [--rounds 3] [--make dense|moe --layers 6] [--without ENGINE]
 
 FOLDER is a source folder in bf16; --make writes one there first: random weights in the shapes of a Qwen3 of hidden
-width 2048. Needs torch, transformers and numpy; llama.cpp takes part (dense models only) where llama-cpp-python and
-gguf are installed. Each figure is the best of the rounds, and so are both sides of a ratio, beside which stands the
-median of the rounds' own ratios: where the two differ much, the machine had other work. Prefill is two rows of 2048
-tokens, one after the other in llama.cpp, with the logits of all tokens: asked for the last token's only, llama.cpp also
-leaves out the last layer's feed-forward of all others. Errors are those of the logits of 256 random ids against
-transformers in float32.
+width 2048. Needs torch, transformers and numpy; llama.cpp takes part (dense models only) if llama-cpp-python and
+gguf are installed. Each figure is the best of the rounds, and so are both sides of a ratio. The median of the rounds'
+own ratios is printed beside it: if the two differ much, the machine had other work. Prefill is two rows of 2048
+tokens, one after the other in llama.cpp, with the logits of all tokens: if only the last token's are requested,
+llama.cpp also omits the last layer's feed-forward for all other tokens. Errors are those of the logits of 256 random
+ids against transformers in float32.
 """
 import argparse
 import json
@@ -58,7 +58,7 @@ class Transformers:
 
 
 def write_gguf(folder, path):
-    """llama.cpp's file of a dense Qwen3: matrices as they are, vectors as float32, no tokenizer."""
+    """llama.cpp's file of a dense Qwen3: matrices unchanged, vectors as float32, no tokenizer."""
     import gguf
     from safetensors import safe_open
 

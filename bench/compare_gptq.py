@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Times GPTQ in PyTorch, the usual blocked algorithm on MLX's grid, and FeedbackEncoder on matrices of the same shapes, in
-one run, taking turns, two threads each: the factor of the second moment and the encoding of one matrix at 4:64.
+"""Times GPTQ in PyTorch (the usual blocked algorithm, on MLX's grid) and FeedbackEncoder on matrices of the same
+shapes, in one run, in turns, with two threads each: the factor of the second moment and the encoding of one matrix at
+4:64.
 
     python3 bench/compare_gptq.py [--bench build/release/bench/ram_encoder_bench] [--least 3] [--rounds 3]
 
@@ -20,7 +21,7 @@ BITS, GROUP, BLOCK, DAMPING = 4, 64, 128, 0.01
 
 
 def mlx_rule(w):
-    """MLX's scale and bias of each row of a group."""
+    """MLX's scale and bias for each row of a group."""
     top = 2**BITS - 1
     lo, hi = w.min(1).values, w.max(1).values
     low_edge = lo.abs() > hi.abs()

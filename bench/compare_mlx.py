@@ -4,10 +4,10 @@ and with measure_distortion, in one run, and prints both speeds and their ratio.
 
     python3 bench/compare_mlx.py [--bench build/release/bench/ram_quant_bench] [--least 200] [--rounds 5]
 
-Needs mlx and numpy, and the release build with its benchmarks. The two take turns, each with the threads it takes:
-ours two, as analyze does on two cores, MLX as it likes. Speeds are the best of the rounds: by the wall clock and, since
-the machine may have other work, by processor time and thread. Exit status 1: the ratio by the clock and two threads'
-ratio by processor time are both below --least.
+Needs mlx and numpy, and the release build with its benchmarks. The two take turns, each with its usual threads: ours
+with two, as analyze on two cores, MLX with its own choice. Speeds are the best of the rounds: by the wall clock and,
+since the machine may have other work, by processor time per thread. Exit status 1: the ratio by the clock and two
+threads' ratio by processor time are both below --least.
 """
 import argparse
 import json
@@ -46,7 +46,7 @@ def mlx_speeds(weights):
 
 
 def our_speeds(bench):
-    """The same of ours, hot: two threads by the clock, one by its processor time. The program checks its result."""
+    """The same for ours, hot: two threads by the clock, one by its processor time. The program checks its result."""
     command = [bench, "--benchmark_filter=^distortion/hot(/two.*)?$", "--benchmark_format=json"]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     found = {entry["name"]: entry["Gweights/s"] for entry in json.loads(run.stdout)["benchmarks"]}

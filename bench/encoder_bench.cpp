@@ -63,7 +63,7 @@ void second_moment(benchmark::State& state) {
       benchmark::Counter::kIsRate);
 }
 
-/// The factor and all that is computed once per second moment.
+/// The factor and everything else that is computed once per second moment.
 void prepare(benchmark::State& state) {
   ThreadPool pool(static_cast<int>(state.range(0)));
   const int64_t cols = state.range(1);
@@ -84,7 +84,7 @@ void feedback(benchmark::State& state, const FeedbackOptions& options) {
   report(state, rows * cols);
 }
 
-/// All that a matrix costs: the factor and the encoding, as bench/compare_gptq.py times it.
+/// The whole cost of a matrix: the factor and the encoding, as bench/compare_gptq.py times it.
 void matrix(benchmark::State& state, const FeedbackOptions& options) {
   ThreadPool pool(2);
   const int64_t rows = state.range(0);

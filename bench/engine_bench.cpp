@@ -1,5 +1,5 @@
-// The engine's products beside what oneDNN's own matmul does for the same shapes on as many
-// threads, and decoding beside the machine's read bandwidth, each pair in one run.
+// The engine's products compared with oneDNN's own matmul for the same shapes and number of
+// threads, and decoding compared with the machine's read bandwidth, each pair in one run.
 //
 //   build/release/bench/ram_engine_bench [--benchmark_filter=...]
 //
@@ -45,7 +45,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// oneDNN's matmul as it is meant to be used: weights in its own layout, all threads its own.
+/// oneDNN's matmul as it is meant to be used: weights in its own layout, all threads for itself.
 class OneDnn {
  public:
   OneDnn(int64_t m, int64_t n, int64_t k, dnnl::memory::data_type type)
@@ -75,8 +75,8 @@ class OneDnn {
     matmul_.execute(stream_, {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, w_}, {DNNL_ARG_DST, y_}});
     stream_.wait();
     const double seconds = seconds_since(start);
-    set_threads(1);  // as the engine leaves it on this thread
-    // Its threads spin for some milliseconds before they sleep, and would take them from ours.
+    set_threads(1);  // the engine's setting for this thread
+    // Its threads spin for some milliseconds before they sleep, and would take that time from ours.
     std::this_thread::sleep_for(kPause);
     return seconds;
   }
@@ -109,7 +109,7 @@ Matrix random_matrix(int64_t rows, int64_t cols) {
   return x;
 }
 
-/// The backend of a model of one layer with these widths, written once for each.
+/// The backend of a one-layer model with these widths; each model is written once.
 struct OneLayer {
   explicit OneLayer(const testing::TinyModel& spec, Precision precision = Precision::kF32)
       : options{.precision = precision,
@@ -176,7 +176,8 @@ void dense(benchmark::State& state, int64_t n, int64_t k, Precision precision) {
   report(state, 2.0 * static_cast<double>(kTokens * n * k), ours, other);
 }
 
-/// Experts [n, k] whose tokens were sorted, `tokens` to each, beside oneDNN on that many rows.
+/// Experts [n, k] whose tokens were sorted, `tokens` for each, compared with oneDNN on that many
+/// rows.
 void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
   constexpr int64_t kExperts = 16;
   testing::TinyModel spec;
@@ -221,7 +222,7 @@ void experts(benchmark::State& state, int64_t n, int64_t k, int64_t tokens) {
   report(state, 2.0 * static_cast<double>(tokens * n * k), ours, other);
 }
 
-/// Memory as the engine takes it, every byte written.
+/// Memory allocated as in the engine, every byte written.
 std::shared_ptr<std::byte> filled(int64_t bytes, std::byte value) {
   static const auto buffers = std::make_shared<BufferPool>();
   auto memory = buffers->take(bytes);
@@ -229,7 +230,7 @@ std::shared_ptr<std::byte> filled(int64_t bytes, std::byte value) {
   return memory;
 }
 
-/// Reads `bytes` on all threads as fast as they go.
+/// Reads `bytes` on all threads as fast as possible.
 double read_seconds(ThreadPool& threads, const std::shared_ptr<std::byte>& from, int64_t bytes) {
   const auto* memory = reinterpret_cast<const float*>(from.get());
   const int64_t pieces = 64;
@@ -237,7 +238,7 @@ double read_seconds(ThreadPool& threads, const std::shared_ptr<std::byte>& from,
   std::vector<float> sums(static_cast<size_t>(pieces));
   const auto start = Clock::now();
   threads.run(pieces, [&](int64_t i, int) {
-    // Against itself: one stream through the caches.
+    // The product with itself needs one stream through the caches.
     sums[static_cast<size_t>(i)] = dot(memory + i * step, memory + i * step, step);
   });
   const double seconds = seconds_since(start);
@@ -245,15 +246,15 @@ double read_seconds(ThreadPool& threads, const std::shared_ptr<std::byte>& from,
   return seconds;
 }
 
-/// Processor seconds of this thread: what other work on the machine takes does not count.
+/// Processor seconds of this thread, so that other work on the machine does not count.
 double thread_seconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-/// One vector times a matrix as stored (bits 0: bf16) on one thread, by processor time: `hot` with
-/// rows that its cache holds, else from memory and beside what the thread reads of it.
+/// One vector times a stored matrix (bits 0: bf16) on one thread, by processor time: `hot` with
+/// rows that fit in cache, else from memory and compared with the thread's read bandwidth.
 void matvec(benchmark::State& state, int bits, int group_size, bool hot) {
   constexpr int64_t kCols = 4096;
   const int64_t rows = hot ? 64 : 1 << 15;
@@ -261,7 +262,7 @@ void matvec(benchmark::State& state, int bits, int group_size, bool hot) {
   if (bits > 0) matrix.format = {.bits = bits, .group_size = group_size};
   const int64_t weight_bytes = rows * kCols * (bits > 0 ? bits : 16) / 8;
   const int64_t scale_bytes = bits > 0 ? rows * kCols / group_size * 2 : 0;
-  // Small finite numbers, whatever reads them.
+  // Small finite numbers in every format.
   const auto weights = filled(weight_bytes, std::byte{0x35});
   const auto scales = filled(scale_bytes, std::byte{0x35});
   const auto biases = filled(scale_bytes, std::byte{0x35});
@@ -301,7 +302,7 @@ void matvec(benchmark::State& state, int bits, int group_size, bool hot) {
   state.counters["share"] = median(shares);
 }
 
-/// One token at a time through matrices that no cache holds, in a format (bits 0: bf16).
+/// One token at a time through matrices larger than any cache, in a format (bits 0: bf16).
 void decode(benchmark::State& state, int bits, int group_size) {
   testing::TinyModel spec;
   spec.model_type = "qwen3";
@@ -377,7 +378,8 @@ void model_prefill(benchmark::State& state) {
   for (TokenRow& row : rows) {
     for (int64_t i = 0; i < kTokens; ++i) row.push_back(static_cast<int32_t>(2 + i % 4000));
   }
-  forward(model, rows);  // packs the weights and fills the pool, as the peers' first round does
+  forward(model,
+          rows);  // packs the weights and fills the pool, like the first round of the other engines
   std::vector<double> seconds;
   for (auto _ : state) {
     const auto start = Clock::now();

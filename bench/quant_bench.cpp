@@ -1,6 +1,6 @@
-// Speed of the quantizer beside what the machine can read: Gweights/s and GB/s of source bytes, one
-// thread unless a name says "two". The bf16 source is 1 Mi weights (hot) or 256 Mi weights (from
-// memory).
+// Speed of the quantizer compared with the machine's read bandwidth: Gweights/s and GB/s of source
+// bytes, one thread unless a name says "two". The bf16 source is 1 Mi weights (hot) or 256 Mi
+// weights (from memory).
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -61,7 +61,7 @@ void distortion(benchmark::State& state, int64_t count, Encoder encoder) {
   report(state, count, 2 * count);
 }
 
-/// Every thread its own half: what analyze does with two cores.
+/// Each thread takes half: what analyze does with two cores.
 void distortion_two(benchmark::State& state, int64_t count) {
   const std::byte* weights = weights_bf16(count).data();
   const int64_t half = count / 2;
@@ -110,7 +110,7 @@ void find(benchmark::State& state, int64_t count) {
   report(state, count, 2 * count);
 }
 
-/// The machine's own: the best that plain reading does, by the sum of all words.
+/// The machine's read bandwidth, measured by summing all words.
 void read(benchmark::State& state, int64_t count, bool two) {
   const auto* words = reinterpret_cast<const uint64_t*>(weights_bf16(count).data());
   const int64_t half = count / 8;  // words

@@ -1,4 +1,4 @@
-# What the libraries need from outside, for building them and for those who link what is installed.
+# External dependencies of the libraries, for building them and for linking the installed ones.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(fmt REQUIRED)

@@ -1,5 +1,5 @@
-# What every target shares: the language, the warnings, the dependencies, and the two functions that
-# turn a folder of src/ into a library (with its tests) or into the program.
+# Shared by every target: the language, the warnings, the dependencies, and the two functions that turn a folder of src/
+# into a library (with its tests) or into the program.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -25,7 +25,7 @@ add_library(ram_flags INTERFACE)
 target_compile_features(ram_flags INTERFACE cxx_std_20)
 target_include_directories(ram_flags INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                                $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-# No fused multiply-add behind our back: the scalar reference and the SIMD code must agree bit for bit.
+# No implicit fused multiply-add: the scalar reference and the SIMD code must agree bit for bit.
 target_compile_options(ram_flags INTERFACE "$<BUILD_INTERFACE:-ffp-contract=off;-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion>")
 target_compile_definitions(ram_flags INTERFACE $<BUILD_INTERFACE:RAM_VERSION="${PROJECT_VERSION}">)
 install(TARGETS ram_flags EXPORT ram)
@@ -53,8 +53,9 @@ if(RAM_FUZZ)
   target_compile_options(ram_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# Headers that most sources include, parsed and instantiated once: half of a sanitized source's time. A build without
-# (release) still finds an include that is missing. A precompiled header serves sources of one optimization level.
+# Headers that most sources include, parsed and instantiated once: they take half of a sanitized source's time. A build
+# without (release) still finds an include that is missing. A precompiled header serves sources of one optimization
+# level.
 set(RAM_COMMON_HEADERS <algorithm> <array> <cmath> <filesystem> <fstream> <functional> <map> <memory> <optional> <span>
                        <string> <string_view> <vector> <fmt/format.h> ${PROJECT_SOURCE_DIR}/include/ram/json.h)
 if(RAM_PRECOMPILE)
@@ -84,9 +85,10 @@ function(ram_precompile target name)
   endif()
 endfunction()
 
-# Sanitized code at -O0 made some tests take minutes; optimizing all of it would take more time than it saves. What
-# computes is optimized a little in a debug build; tests and what only parses, prints and keeps is not. In a release the
-# latter is optimized a little too: a quarter of its compiling is not worth what nobody would notice.
+# Sanitized code at -O0 made some tests take minutes; optimizing all of it would take more time than it saves. Code that
+# computes is optimized a little in a debug build; tests and code that only parses, prints and stores are not. In a
+# release the latter is optimized only a little too: full optimization costs a quarter of its compile time, with no
+# noticeable gain.
 set(RAM_MODULES_THAT_COMPUTE base safetensors quant allocate tokenizer checkpoint encoder curve engine plan eval build
                              calibrate)
 ram_precompiled(ram_precompiled_computing -O1)
@@ -106,15 +108,15 @@ function(ram_sources out folder)
   set(${out}_TESTS ${tests} PARENT_SCOPE)
 endfunction()
 
-# Whose threads work on the same memory: their tests have the label `threads`, and are what the preset `tsan` builds and runs.
+# Modules whose threads share memory: their tests have the label `threads`, and the preset `tsan` builds and runs them.
 set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate fit)
 
-# Whose tests a release build repeats (label and target `optimized`): what optimization can break (the vector code, the
-# solver), what sanitizers keep from running, and what takes long without (simulated statistics, every step of a build
-# that can fail).
+# Modules whose tests a release build repeats (label and target `optimized`): code that optimization can break (the
+# vector code, the solver), tests that sanitizers prevent, and tests that take long without optimization (simulated
+# statistics, every step of a build that can fail).
 set(RAM_MODULES_TRIED_OPTIMIZED base quant allocate encoder curve engine plan eval build)
 
-# What only the program is made of: not installed for other programs.
+# Modules of the program only: not installed for other programs.
 set(RAM_MODULES_OF_THE_PROGRAM command_line cli)
 
 set(RAM_MODULES_TESTED_LONGEST plan build calibrate)
@@ -147,8 +149,9 @@ function(ram_module name)
     ram_precompile(ram_${name}_test ram_precompiled_tests)
     # The tests' own code need not be fast; -O3 took half a minute of some of these sources.
     target_compile_options(ram_${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
-    # One process for all of a module's tests: starting a sanitized one for each took a third of their time. One test alone:
-    # the program with --gtest_filter. The longest begin first (COST), so that both processors are busy to the end.
+    # One process for all of a module's tests: starting a sanitized one for each took a third of their time. To run one
+    # test, use the program with --gtest_filter. The longest start first (COST), so that both processors are busy until
+    # the end.
     add_test(NAME unit.${name} COMMAND ram_${name}_test)
     set(labels fast)
     if(name IN_LIST RAM_MODULES_THAT_SHARE_MEMORY)

@@ -1,5 +1,5 @@
-// Fits a model into a number of bytes, is stopped from another thread in the middle of it, and goes
-// on to the end; twice in one process.
+// Fits a model into a number of bytes, is stopped by another thread in the middle, and resumes to
+// the end; twice in one process.
 //
 //     fit MODEL OUT BYTES
 #include <cstdio>
@@ -12,10 +12,10 @@
 #include <ram/fit.h>
 #include <ram/machine.h>
 
-// Stops at `reports` reports of progress; 0: never. Returns whether it came to its end.
+// Stops after `reports` progress reports; 0: never. Returns whether it finished.
 bool fit_once(const std::string& model, const std::string& out, long long bytes, int reports) {
   const ram::Cancellation cancellation;
-  const ram::CancelScope scope(cancellation);  // of what this thread does, and its workers
+  const ram::CancelScope scope(cancellation);  // covers the work of this thread and its workers
   ram::FitEvents events;
   events.stage = [](std::string_view name) { std::printf("%s\n", std::string(name).c_str()); };
   events.note = [](const std::string& text) { std::printf("note: %s\n", text.c_str()); };

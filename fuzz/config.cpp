@@ -1,5 +1,5 @@
-// config.json: any text is refused clearly, or becomes a spelling that reads as itself and a table
-// of units that is refused for want of tensors.
+// config.json: any text is refused clearly, or becomes a spelling that reads back as itself and a
+// table of units that is refused because the tensors are missing.
 #include "config.h"
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// A folder to verify: whatever its JSON files and README.md hold, verify says what is wrong in
-// lines, and an unchanged folder is whole.
+// A folder to verify: for any content of its JSON files and README.md, verify reports the problems
+// in lines, and an unchanged folder is whole.
 //
 // An input is files one after another, each after a line "@@ NAME"; a name alone deletes the file.
 #include <cstddef>
@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A finished folder, and the texts of its files that are no weights.
+/// A finished folder, and the texts of its files other than weights.
 struct Finished {
   fs::path folder = ram::scratch_folder() / "out";
   std::map<std::string, std::string> texts;

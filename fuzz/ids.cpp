@@ -1,5 +1,5 @@
-// Ids of tokens, as a file for --ids and as words on stdin: any text is refused clearly, or becomes
-// ids that the tokenizer has.
+// Token ids, as a file for --ids and as words on stdin: any text is refused clearly, or becomes ids
+// that the tokenizer knows.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

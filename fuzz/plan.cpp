@@ -1,4 +1,4 @@
-// plan.json: any text is refused clearly, or becomes a plan whose own text reads as itself.
+// plan.json: any text is refused clearly, or becomes a plan whose text reads back as the same plan.
 #include "ram/plan.h"
 
 #include <cstddef>
@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string text = ram::render_plan(ram::parse_plan(input, "plan.json"));
     if (ram::render_plan(ram::parse_plan(text, "again.json")) != text) std::abort();
   } catch (const ram::Error& error) {
-    // A format that does not exist is a slip of whoever edited the plan: kUsage, and not kCorrupt.
+    // A format that does not exist is a mistake in editing the plan: kUsage, not kCorrupt.
     if (error.code() != ram::Code::kUsage) ram::expect_clear(error);
   }
   return 0;

@@ -1,5 +1,5 @@
-// A file of questions: any bytes, plain or as gzip, are refused clearly, or become questions that
-// are the same both ways.
+// A file of questions: any bytes, plain or gzipped, are refused clearly, or become questions that
+// are the same in both forms.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

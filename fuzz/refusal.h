@@ -1,4 +1,4 @@
-// What a refusal must look like, whatever the input was.
+// The required form of a refusal, for any input.
 #pragma once
 
 #include <cstdlib>
@@ -17,7 +17,7 @@ inline void expect_one_line(std::string_view message) {
   if (message.empty() || message.size() > kLongest) std::abort();
 }
 
-/// The same unless the error blames the input: a defect of ours is a find.
+/// Also aborts unless the error blames the input: a defect of ours is a finding.
 inline void expect_clear(const Error& error) {
   if (error.code() != Code::kCorrupt && error.code() != Code::kUnsupported &&
       error.code() != Code::kMissing) {

@@ -13,8 +13,8 @@
 
 namespace {
 
-// What PCRE2 may refuse though the translator has let it through: its own limits, and what only
-// compiling finds out (a lookbehind without a length, a group that is not there).
+// PCRE2 may refuse what the translator accepted: for its own limits, and for errors that only
+// compiling finds (a lookbehind without a length, a group that does not exist).
 void compile_and_match(const std::string& pattern) {
   const ram::Pattern compiled = ram::Pattern::regex(pattern, "fuzz");
   for (const std::string text :

@@ -1,5 +1,5 @@
-// Runs a fuzz target once over each file of a folder, without a fuzzer: what the target finds wrong
-// aborts.
+// Runs a fuzz target once over each file of a folder, without a fuzzer: the target aborts on a
+// fault.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,5 @@
 // The safetensors header: any bytes are refused clearly, or become tensors that tile the file and
-// that a header written from them gives back.
+// that are read back from a header written from them.
 #include "ram/safetensors.h"
 
 #include <cstddef>
@@ -40,8 +40,7 @@ void try_file(const std::string& start, int64_t file_bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string input(reinterpret_cast<const char*>(data), size);
   try_file(input, static_cast<int64_t>(size));
-  // As JSON behind a length that is right, so that the fuzzer need not find one; with room for
-  // data.
+  // JSON after a correct length, so that the fuzzer need not find one; with space for data.
   std::string framed;
   for (size_t i = 0; i < 8; ++i) framed += static_cast<char>((size >> (8 * i)) & 0xff);
   framed += input;

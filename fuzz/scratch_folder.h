@@ -1,4 +1,4 @@
-// A folder for targets that read files: in memory where the machine has such a place.
+// A folder for targets that read files: in memory, if the machine has such a place.
 #pragma once
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// What people type as sizes, priors, pins, menus and roles: refused clearly, or within its range.
+// Typed sizes, priors, pins, menus and roles: each is refused clearly, or is within its range.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// state.json of an interrupted build: any text is as if there were none, or names files that are
-// there; nothing outside the work folder is touched.
+// state.json of an interrupted build: any text is ignored, or names existing files; nothing outside
+// the work folder is touched.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// A study of unknown origin: as a file of SQLite, as the blobs of its tables and as the texts that
-// commands left in it. Whatever it holds, reading it gives records or a clear refusal.
+// A study of unknown origin: as an SQLite file, as the blobs of its tables, and as the texts that
+// commands stored in it. For any content, reading gives records or a clear refusal.
 //
 // The first byte says which: 'D' a whole file, 'B' the blobs of every row, otherwise a document of
 // each kind.
@@ -37,7 +37,7 @@ void clearly(const std::function<void()>& act) {
   try {
     act();
   } catch (const ram::Error& error) {
-    if (error.code() == ram::Code::kWriteFailed) return;  // a study that only can be read
+    if (error.code() == ram::Code::kWriteFailed) return;  // a read-only study
     ram::expect_clear(error);
   }
 }
@@ -75,7 +75,7 @@ void read_all(const fs::path& path) {
   });
 }
 
-/// A study with a row in every table that holds blobs.
+/// A study with a row in every table that has blobs.
 void write_small(const fs::path& path) {
   ram::Study study(path);
   ram::EvaluatedModelTable(study).put(
@@ -105,7 +105,7 @@ void write_small(const fs::path& path) {
   ram::CurveTable(study).put("file", {}, {&tensor, 1}, {&curve, 1});
 }
 
-/// Puts the blob into every column that holds one.
+/// Puts the blob into every blob column.
 void replace_blobs(const fs::path& path, const std::string& blob) {
   sqlite3* database = nullptr;
   if (sqlite3_open(path.c_str(), &database) != SQLITE_OK) std::abort();
@@ -135,7 +135,7 @@ void remove_study(const fs::path& path) {
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(path.string() + suffix);
 }
 
-/// A text as a document of one kind; what its reader takes stands on a page.
+/// A text as a document of one kind; if its reader accepts it, it is shown on a page.
 template <typename Read>
 void read_document(const char* kind, const char* key, const std::string& text, const Read& read) {
   clearly([&] {
@@ -168,7 +168,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   const std::string text(reinterpret_cast<const char*>(data), size);
-  // Keys as the page looks for them: a folder, the original, a source without a fingerprint.
+  // The keys that the page looks up: a folder, the original, a source without a fingerprint.
   read_document("plan", "b", text, ram::read_plan_document);
   read_document("noise", "b", text, ram::read_record<ram::NoiseRecord>);
   read_document("gptq", "a", text, ram::read_record<ram::FeedbackRecord>);

@@ -1,5 +1,5 @@
-// tokenizer.json: any text is refused clearly, or becomes a tokenizer that turns a text into ids
-// that it knows, and these into well-formed UTF-8.
+// tokenizer.json: any text is refused clearly, or becomes a tokenizer that turns text into ids that
+// it knows, and these ids into well-formed UTF-8.
 #include "ram/tokenizer.h"
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Any bytes: what is taken for well formed is, by a decoder written apart; repairing and cleaning
-// are done once they are done.
+// Any bytes: text accepted as well formed is so by a separately written decoder; repairing and
+// cleaning are idempotent.
 #include "ram/utf8.h"
 
 #include <cstddef>

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What the scripts share: the clone's folder, messages, and how missing tools are installed.
-# Sourced, never run. Debian packages come by apt-get (root or sudo), Homebrew's by brew; when nothing
-# is missing, the check costs one query and touches nothing.
+# Shared by the scripts: the clone's folder, messages, and the installation of missing tools.
+# Sourced, never run. Debian packages are installed by apt-get (root or sudo), Homebrew's by brew; if nothing
+# is missing, the check costs one query and changes nothing.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# What a build needs, what the tests need in addition, and what the tidy and fuzz presets need in addition.
+# Packages for a build, additional ones for the tests, and additional ones for the presets tidy and fuzz.
 # ocl-icd-opencl-dev: not used, but the CMake file of libdnnl-dev requires it.
 DEBIAN_BUILD="g++ cmake ninja-build pkg-config git libfmt-dev nlohmann-json3-dev libcli11-dev
   libsqlite3-dev zlib1g-dev libxxhash-dev libmd-dev libhwy-dev libdnnl-dev ocl-icd-opencl-dev
@@ -43,7 +43,7 @@ apt_quiet() {
     -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# missing_debian PACKAGE...: those that are not installed.
+# missing_debian PACKAGE...: prints those that are not installed.
 missing_debian() {
   local package
   local installed
@@ -64,7 +64,7 @@ setup_debian() {
   fi
   log=$(mktemp)
   # shellcheck disable=SC2086
-  # The lists may be missing or old: they are fetched only when the first try fails.
+  # The package lists may be missing or old: they are fetched only if the first try fails.
   if ! apt_quiet install --no-install-recommends $missing >"$log" 2>&1; then
     apt_quiet update >"$log" 2>&1 &&
       apt_quiet install --no-install-recommends $missing >>"$log" 2>&1 || {
@@ -110,15 +110,15 @@ setup() {
   elif command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
     setup_debian $debian
   else
-    die "neither apt-get nor brew here; install what docs/decisions/0001-dependencies.md names," \
+    die "neither apt-get nor brew found; install the packages named in docs/decisions/0001-dependencies.md," \
       "then run this with RAM_NO_SETUP=1"
   fi
 }
 
 processors() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2; }
 
-# configure PRESET: quiet unless it fails; uses ccache where it is installed. A new sanitized build is compiled by Clang
-# where it is installed, in a third of GCC's time; the optimized one, which people run, always by the system's compiler.
+# configure PRESET: quiet unless it fails; uses ccache if it is installed. A new sanitized build is compiled by Clang
+# if it is installed, in a third of GCC's time; the optimized one, which users run, always by the system's compiler.
 configure() {
   local log launcher="" compiler=${CXX:-}
   if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi

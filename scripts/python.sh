@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The Python environments that the tests run other programs in: kept outside the clone, made once for
-# each list of requirements, and used again. Sourced after lib.sh.
+# The Python environments in which the tests run other programs: kept outside the clone, made once for
+# each list of requirements, and reused. Sourced after lib.sh.
 
 # interop_python mlx|peers: prints the interpreter of an environment with tests/interop/requirements-*.txt.
-# Status 77 (skipped, with a message) where the packages cannot be installed.
+# Status 77 (skipped, with a message) if the packages cannot be installed.
 interop_python() {
   local requirements="$ROOT/tests/interop/requirements-$1.txt" version key folder log
   if [ -n "${RAM_INTEROP_PYTHON:-}" ]; then
@@ -11,7 +11,7 @@ interop_python() {
     return 0
   fi
   if ! command -v python3 >/dev/null; then
-    say "SKIPPED: interop: no python3"
+    say "skipped: interop: no python3"
     return 77
   fi
   version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -28,7 +28,7 @@ interop_python() {
         --timeout 30 -r "$requirements"; } >"$log" 2>&1; then
       tail -n 5 "$log" >&2
       rm -rf "$log" "$folder"
-      say "SKIPPED: interop: the packages of $(basename "$requirements") cannot be installed here" \
+      say "skipped: interop: the packages of $(basename "$requirements") cannot be installed here" \
         "(above); set RAM_INTEROP_PYTHON to an interpreter that has them"
       return 77
     fi

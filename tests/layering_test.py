@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Holds the tree to CMakeLists.txt and docs/architecture.md: who may include whom, and how long a file may be.
+"""Checks the tree against CMakeLists.txt and docs/architecture.md: allowed includes, and the length of files.
 
-A module includes public headers of the modules that its ram_module() names and its own, and private headers of its own
-folder only. A test may include those of any module that is declared before its own.
-Every rule is also shown to fail on a small tree with that one fault planted.
+A module includes public headers of its own and of the modules that its ram_module() names, and private headers only
+of its own folder. A test may include those of any module that is declared before its own.
+Every rule is also shown to fail on a small tree with that one fault.
 """
 
 import re
@@ -68,9 +68,9 @@ LINES_MOST = 500
 SOURCE_FOLDERS = ("include", "src", "tests", "bench", "fuzz", "scripts", "cmake")
 SOURCE_SUFFIXES = {".cpp", ".h", ".py", ".sh", ".cmake", ""}
 DATA_FOLDERS = {"vectors", "corrupt", "corpus"}
-# Rooms of a module, and of which of its rooms each may include headers, beside those of the module's own folder.
+# Rooms of a module, and the rooms whose headers each may include, besides those of the module's own folder.
 ROOMS = {"engine": {"model": {"model", "arch"}, "arch": {"arch"}, "cpu": {"cpu"}}}
-# JSON is read by base's parse_json, which bounds it. A safetensors header is read as events.
+# JSON is read by base's parse_json, which limits it. A safetensors header is read as events.
 JSON_READERS = {"src/base/json.cpp", "src/safetensors/safetensors.cpp"}
 JSON_READING = re.compile(r"[jJ]son::(?:sax_)?parse\(")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
@@ -95,7 +95,7 @@ def includes(path: Path):
 
 
 def public_problems(root: Path, path: Path, module: str, name: str, modules):
-    """What is wrong with a file of `module` that includes "ram/<...>"."""
+    """Problems of a file of `module` that includes "ram/<...>"."""
     where = path.relative_to(root)
     target = module_of(Path(name).stem, modules)
     if target is None or name != f"ram/{Path(name).stem}.h":
@@ -114,7 +114,7 @@ def public_problems(root: Path, path: Path, module: str, name: str, modules):
 
 
 def declaration_problems(root: Path):
-    """Modules that are named before they are declared, or for nothing."""
+    """Modules that are named before they are declared, or without use."""
     modules = declared_modules(root)
     problems, before = [], []
     for module, named in modules.items():
@@ -133,7 +133,7 @@ def declaration_problems(root: Path):
 
 
 def picture_problems(root: Path):
-    """The picture has every module, above all that it includes; the text names every public header."""
+    """The picture has every module, above all modules that it includes; the text names every public header."""
     modules = declared_modules(root)
     text = (root / "docs/architecture.md").read_text(encoding="utf-8")
     layer_of = {}
@@ -182,7 +182,7 @@ def source_problems(root: Path):
 
 
 def room_problems(root: Path):
-    """Includes between the rooms of a module: what the model is made of knows the backend's header only."""
+    """Includes between the rooms of a module: model and architectures know only the backend's header."""
     problems = []
     for module, rooms in ROOMS.items():
         for path in sorted((root / "src" / module).glob("*/*")):
@@ -219,7 +219,7 @@ def header_problems(root: Path):
 
 
 def size_problems(root: Path):
-    """Files too long to be one thing."""
+    """Files that are too long."""
     problems = []
     for folder in SOURCE_FOLDERS:
         for path in sorted((root / folder).rglob("*")):
@@ -238,7 +238,7 @@ def size_problems(root: Path):
 
 
 def json_problems(root: Path):
-    """Sources that read JSON by themselves; tests may, of texts that we wrote."""
+    """Sources that parse JSON directly; tests may, for texts that we wrote."""
     problems = []
     for path in sorted((root / "src").rglob("*")):
         where = path.relative_to(root).as_posix()
@@ -273,7 +273,7 @@ class TheTree(unittest.TestCase):
 
 
 class PlantedFaults(unittest.TestCase):
-    """The checks above see what they are there for."""
+    """The checks above detect the faults that they are made for."""
 
     HEADERS = "error.h quant.h allocate.h checkpoint.h mlx_layout.h file.h helpers.h\n"
 

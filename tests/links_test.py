@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every link of the documents leads somewhere: to a file of the tree, and to a heading where it names one."""
+"""Every link in the documents is valid: it leads to a file of the tree, and to an existing heading if it names one."""
 
 import re
 import subprocess
@@ -10,15 +10,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
-# Code is no link, and no heading: blocks that are fenced or indented. Spans are no links.
+# Fenced and indented code blocks contain no links and no headings; code spans contain no links.
 BLOCK = re.compile(r"^```.*?^```|^(?: {4}|\t).*?$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`[^`\n]*`")
-# Lines at most; these documents are read whole.
+# Maximum number of lines of documents that people read as a whole.
 LINES_MOST = {"README.md": 90, "docs/performance.md": 100}
 
 
 def documents(root):
-    """The Markdown files of the tree, without what is built or ignored."""
+    """The Markdown files of the tree, without built and ignored ones."""
     done = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "*.md"], capture_output=True,
                           text=True, check=False)  # fmt: skip
     if done.returncode == 0:
@@ -27,7 +27,7 @@ def documents(root):
 
 
 def anchor(heading):
-    """As GitHub makes it: lower case, no punctuation, hyphens for spaces."""
+    """The anchor that GitHub makes: lower case, no punctuation, hyphens for spaces."""
     return re.sub(r"[^\w\- ]", "", heading.replace("`", "").strip().lower()).replace(" ", "-")
 
 

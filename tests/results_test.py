@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""docs/results.md, its plot and its folders are what scripts/results writes from the CSV files, and these hold together."""
+"""docs/results.md, its plot and its folders match the CSV files from which scripts/results writes them."""
 
 import math
 import shutil
@@ -81,7 +81,7 @@ class Committed(unittest.TestCase):
 
 
 class Planted(unittest.TestCase):
-    """The same with a fault in a copy."""
+    """The same checks on a copy with a fault."""
 
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory()
@@ -131,7 +131,7 @@ class Planted(unittest.TestCase):
 
 
 class Measured(unittest.TestCase):
-    """What `measure --into` keeps of a comparison, without running a model."""
+    """What `measure --into` stores of a comparison, without running a model."""
 
     MODELS = [
         {"name": name, "bytes": 1000 + at, "bits_per_weight": 4.51234567, "mean_perplexity": 10.5, "median_perplexity": 9.25,
@@ -154,7 +154,7 @@ class Measured(unittest.TestCase):
             for name in COLUMNS:
                 shutil.copy(CSV / f"{name}.csv", folder)
             before = len(Results(folder).ratios)
-            for _ in range(2):  # a second time the rows replace the first ones
+            for _ in range(2):  # the second time, the rows replace the first ones
                 results = Results(folder)
                 results.replace(*rows)
                 results.write()

@@ -30,7 +30,7 @@ def with_mlx(folder, ids):
     import mlx.core as mx
     from mlx_lm import generate, load as mlx_load
     model, tokenizer = mlx_load(str(folder))
-    # mlx multiplies by experts on the CPU in float32 only.
+    # mlx multiplies by experts on the CPU only in float32.
     model.set_dtype(mx.float32)
     prompt = "Question: What is 7 plus 5? Answer:"
     print("mlx-lm:", repr(generate(model, tokenizer, prompt=prompt, max_tokens=24)))

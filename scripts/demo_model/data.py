@@ -27,7 +27,7 @@ def text_of(world, seed, size):
 
 
 def train_tokenizer(parts, vocab):
-    """A byte-level BPE as GPT-2 has it; the separator is the token 0."""
+    """A byte-level BPE like GPT-2's; the separator is token 0."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -41,7 +41,7 @@ def train_tokenizer(parts, vocab):
 
 
 def encode(tokenizer, parts, chunk=20000):
-    """All tokens as one array; the separators in the text become the token 0."""
+    """All tokens as one array; the separators in the text become token 0."""
     out = []
     for i in range(0, len(parts), chunk):
         for encoding in tokenizer.encode_batch(parts[i:i + chunk]):
@@ -71,7 +71,7 @@ def main():
     (args.work / "heldout.txt").write_bytes("".join(heldout).encode())
     heldout_tokens = encode(tokenizer, heldout)
     np.save(args.work / "heldout.npy", heldout_tokens)
-    # Whole text or document by document, the tokens must be the same.
+    # The tokens must be the same for the whole text and for single documents.
     assert tokenizer.encode("".join(heldout)).ids == heldout_tokens.tolist()
 
     with open(args.work / "questions.jsonl", "w", encoding="utf-8", newline="\n") as f:

@@ -142,7 +142,7 @@ def sums(_world, rng):
 
 
 def counting_story(world, rng):
-    """Who has how many: the last number follows from the story."""
+    """A story with counts: the last number follows from it."""
     one, two = world.person_zipf.draw(rng), world.person_zipf.draw(rng)
     thing = rng.choice(("apples", "plums", "eggs", "coins", "candles", "nails", "pears", "cups"))
     a, b = rng.randrange(2, 20), rng.randrange(1, 12)
@@ -161,7 +161,7 @@ def counting_story(world, rng):
 
 
 def story(world, rng):
-    """A walk through the world: the object changes hands and the ending has to agree."""
+    """A walk through the world: an object changes hands, and the ending must agree."""
     hero, other = world.person_zipf.draw(rng), world.person_zipf.draw(rng)
     home, place = hero.facts["town"], world.place_zipf.draw(rng)
     thing = hero.facts["object"] if rng.random() < 0.6 else rng.choice(OBJECTS)

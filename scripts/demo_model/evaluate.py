@@ -1,4 +1,4 @@
-"""Measures the exported model: perplexity next to a bigram model's, and its answers.
+"""Measures the exported model: perplexity compared with a bigram model's, and its answers.
 
     python evaluate.py --model models/demo --work /tmp/demo-train
 """
@@ -35,7 +35,7 @@ def load(folder):
 
 
 def fake_quantize(model, bits, group=64):
-    """Rounds every matrix but the router to `bits` bits with a scale and offset per group."""
+    """Rounds every matrix except the router to `bits` bits with a scale and offset per group."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.dim() > 1 and not name.endswith("mlp.gate.weight"):
@@ -47,7 +47,7 @@ def fake_quantize(model, bits, group=64):
 
 @torch.no_grad()
 def perplexity(model, tokens):
-    """Over whole rows of 512 that do not overlap; each predicts its tokens but the first."""
+    """Over whole, non-overlapping rows of 512; each predicts its tokens except the first."""
     total, count = 0.0, 0
     for r in range(len(tokens) // ROW):
         row = torch.from_numpy(tokens[r * ROW:(r + 1) * ROW].astype(np.int64))[None]
@@ -58,7 +58,7 @@ def perplexity(model, tokens):
 
 
 def bigram_perplexity(train, heldout, vocab):
-    """Witten-Bell and fixed interpolation with the unigrams, whichever is best: a fair rival."""
+    """The best of Witten-Bell and fixed interpolation with the unigrams: a fair baseline."""
     pairs = np.bincount(train[:-1].astype(np.int64) * vocab + train[1:],
                         minlength=vocab * vocab).reshape(vocab, vocab).astype(np.float64)
     single = np.bincount(train, minlength=vocab) + 0.1
@@ -77,7 +77,7 @@ def bigram_perplexity(train, heldout, vocab):
         p = (1 - share) * seen / np.maximum(totals[a], 1) + share * single[b]
         best = min(best, (float(np.exp(-np.log(p).mean())), f"interpolation {share}"))
     for discount in (0.1, 0.3, 0.5, 0.75):
-        # Absolute discounting: what is taken off goes to the unigrams.
+        # Absolute discounting: the discounted mass goes to the unigrams.
         back = discount * kinds[a] / np.maximum(totals[a], 1)
         p = np.maximum(seen - discount, 0) / np.maximum(totals[a], 1) + back * single[b]
         p = np.where(totals[a] > 0, p, single[b])
@@ -92,7 +92,7 @@ def answers(model, tokenizer, rows):
     for row in rows:
         start = [0] + tokenizer.encode(row["question"]).ids
         ends = [tokenizer.encode(choice).ids for choice in row["choices"]]
-        # Attention looks back only, so that filling up at the end changes nothing.
+        # Attention is causal, so padding at the end changes nothing.
         longest = max(map(len, ends))
         logits = model(torch.tensor([start + e + [0] * (longest - len(e)) for e in ends]))
         chance = F.log_softmax(logits[:, len(start) - 1:], dim=-1)

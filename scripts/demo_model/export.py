@@ -71,11 +71,11 @@ def main():
     shape = Shape()
     model = Model(shape)
     model.load_state_dict(saved["model"])
-    # In the order of the layers, each tensor with memory of its own.
+    # In the order of the layers, each tensor with its own memory.
     tensors = {name: p.to(torch.bfloat16).clone().contiguous()
                for name, p in hub_tensors(model).items()}
     save_file(tensors, args.out / "model.safetensors", metadata={"format": "pt"})
-    (args.out / "model.safetensors").chmod(0o644)   # safetensors writes it for its owner only
+    (args.out / "model.safetensors").chmod(0o644)   # safetensors makes it readable only by its owner
     write_json(args.out / "config.json", config(shape))
     write_json(args.out / "generation_config.json",
                {"_from_model_config": True, "bos_token_id": END, "eos_token_id": END})

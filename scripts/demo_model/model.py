@@ -90,7 +90,7 @@ class Experts(nn.Module):
         weight = weight / weight.sum(-1, keepdim=True)
         counts = torch.bincount(chosen.reshape(-1), minlength=s.experts)
         if self.training:
-            # As in Switch Transformers: 1 when the load is even, more when it is not.
+            # As in Switch Transformers: 1 if the load is even, otherwise more.
             self.load = counts.float() / counts.sum()
             self.balance = s.experts * (self.load * share.mean(0)).sum()
         order = chosen.reshape(-1).argsort(stable=True)
@@ -102,7 +102,7 @@ class Experts(nn.Module):
             gate, up = F.linear(piece, gate_up).chunk(2, dim=-1)
             outs.append(F.linear(F.silu(gate) * up, down))
         out = torch.cat(outs) * weight.reshape(-1)[order].unsqueeze(1).to(flat.dtype)
-        # Undo the sort, so that the top_k results of one token lie together.
+        # Undo the sort, so that the top_k results of one token are adjacent.
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order))
         return out[back].view(-1, s.top_k, s.hidden).sum(1).view_as(x)
@@ -134,7 +134,7 @@ class Model(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         for name, p in self.named_parameters():
             if p.dim() > 1:
-                # What writes to the residual stream starts smaller.
+                # Matrices that write to the residual stream start smaller.
                 out = "o_proj" in name or "down" in name
                 fan = p.shape[-1] ** -0.5
                 nn.init.normal_(p, std=fan / (2 * s.layers) ** 0.5 if out else fan)
@@ -154,7 +154,7 @@ class Model(nn.Module):
 
 
 def hub_tensors(model):
-    """The weights under the names that the hub uses, one tensor per expert."""
+    """The weights under the hub's names, one tensor per expert."""
     out = {}
     for name, p in model.state_dict().items():
         if name.startswith("lm_head"):

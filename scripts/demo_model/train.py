@@ -1,7 +1,7 @@
-"""Trains the demo model on the tokens that data.py made.
+"""Trains the demo model on the tokens made by data.py.
 
 The learning rate follows the share of --minutes that has been spent training,
-summed over resumes: the run ends in time however busy the machine is.  With
+summed over resumes: so the run ends in time even on a busy machine.  With
 --steps it follows the steps instead, which can be repeated exactly.
 
     nice -n 19 python train.py --work /tmp/demo-train --minutes 75
@@ -14,7 +14,7 @@ import signal
 import time
 from pathlib import Path
 
-# A waiting thread must not spin: on a busy machine it takes the core of the one it waits for.
+# A waiting thread must not spin: on a busy machine it occupies the core of the thread that it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
@@ -102,7 +102,7 @@ def main():
         signal.signal(number, lambda *_: stop.append(1))
 
     def save():
-        # Written aside and renamed: a stop in the middle leaves the old one whole.
+        # Written to another file and renamed: a stop in the middle leaves the old one intact.
         aside = path.with_suffix(".new")
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                     "step": step, "spent": spent}, aside)

@@ -1,8 +1,8 @@
 """A small made-up world: its people, its places, and the facts about them.
 
-Everything follows from one world seed.  How often a fact is told falls off as
-in Zipf's law, so that a model trained on the text knows the common facts well
-and the rare ones badly; the rare ones are the first to go when its weights are
+Everything follows from one world seed.  The frequency of facts falls off as in
+Zipf's law, so that a model trained on the text knows the common facts well and
+the rare ones badly; the rare ones are the first to be lost when its weights are
 compressed.
 
 Run it to write text or questions:
@@ -44,7 +44,7 @@ PRODUCTS = ("wool salt glass timber wine copper silk paper amber tin butter leat
             "pottery coal linen rope soap ink barley pearls").split()
 STONES = "granite slate brick oak chalk clay sandstone flint".split()
 
-# The facts about a person, commonest first: how it is kept, and its share.
+# The facts about a person, commonest first: the key of each, and its share.
 PERSON_FACTS = {"town": 1.0, "job": 0.75, "food": 0.5, "animal": 0.4, "colour": 0.3,
                 "instrument": 0.25, "object": 0.2, "month": 0.16, "friend": 0.16}
 PLACE_FACTS = {"region": 1.0, "product": 0.7, "river": 0.5, "stone": 0.35, "mayor": 0.3}
@@ -66,7 +66,7 @@ class Zipf:
 
 
 def make_words(rng, count, taken, endings=("",), syllables=(1, 2, 2)):
-    """Made-up names that can be said aloud, no two the same."""
+    """Pronounceable made-up names, all different."""
     onset = "b br c d dr f g gr h j k l m n p r s st t th tr v w z".split()
     vowel = "a e i o u a e o ai ei".split()
     coda = ["", "", "", "l", "n", "r", "s", "m", "rk", "nd", "ld"]
@@ -122,7 +122,7 @@ class World:
         self.rivers = rivers
         self.places = [Place(rank, name) for rank, name in enumerate(towns)]
         self.people = []
-        # The gender goes with the first name, so that it can be learnt.
+        # The first name determines the gender, so that it can be learnt.
         she = {name: i % 2 == 0 for i, name in enumerate(firsts)}
         pairs = set()
         while len(self.people) < PEOPLE:
@@ -207,13 +207,13 @@ def arithmetic_question(rng):
 
 
 def fact_table(world):
-    """All facts that can be asked, the most often told first: (share, kind, name, answer)."""
+    """All facts that can be asked, the most frequent first: (share, kind, name, answer)."""
     rows = []
     for zipf, kinds, things in ((world.person_zipf, PERSON_FACTS, world.people),
                                 (world.place_zipf, PLACE_FACTS, world.places)):
         for thing in things:
             for kind, weight in kinds.items():
-                # Documents about people are about four times as many.
+                # There are about four times as many documents about people.
                 scale = 4.0 if kinds is PERSON_FACTS else 1.0
                 share = scale * zipf.share(thing.rank) * weight / sum(kinds.values())
                 rows.append((share, kind, thing.name, thing.facts[kind]))
@@ -228,8 +228,8 @@ def make_questions(world, seed, count, arithmetic_share=0.2, choices=4):
     out, used = [], set()
     wanted = round(count * (1 - arithmetic_share))
     while len(out) < wanted:
-        # Two in five even over the logarithm of the rank, the others even over all ranks: it is
-        # among the rare facts that one model differs from another.
+        # Two in five are uniform over the logarithm of the rank, the others uniform over all ranks:
+        # models differ mainly in the rare facts.
         if rng.random() < 0.4:
             rank = min(int(len(table) ** rng.random()) - 1, len(table) - 1)
         else:
@@ -239,7 +239,7 @@ def make_questions(world, seed, count, arithmetic_share=0.2, choices=4):
         used.add(rank)
         _, kind, name, answer = table[rank]
         pool = [v for v in world.values[kind] if v != answer]
-        # Among names, the known people: else the commonest name gives itself away.
+        # For names, wrong answers are known people: otherwise the commonest name would stand out.
         if kind in ("friend", "mayor"):
             near = next(p.rank for p in world.people if p.name == answer)
             pool = [p.name for p in world.people[max(0, near - 40):near + 40] if p.name != answer]

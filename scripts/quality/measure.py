@@ -2,12 +2,12 @@
 
 Four sizes from the smallest safe one of the published method to its largest plan below 8:64, or, with
 --bpw, those at which the units that can be quantized have the given bits per weight. The published
-method is built first; the default, the same with measured coefficients, the same with searched scales,
+method is built first; the default, the default with measured coefficients, the default with searched scales,
 and --effort best get exactly its folder's bytes; uniform formats are compared with them. Prints Markdown.
 
---others CALIBRATION compares ours with what people use today, each at the bytes of their folder: mlx_lm's
+--others CALIBRATION compares ours with other methods in use, each at the bytes of its folder: mlx_lm's
 mixed recipes, dynamic_quant, GPTQ, AWQ and DWQ, calibrated on that text, in the Python that runs this script.
-What does not run on a model is named.
+Methods that do not run on a model are named.
 """
 
 import argparse
@@ -31,15 +31,15 @@ OURS = {
     "search": ("--method", "measured", "--encoder", "search"),
     "best": ("--effort", "best"),
 }
-# Tried, and off unless named by --methods.
+# Tried before; measured only if named by --methods.
 TRIED = {
     "random-start": ("--effort", "best", "--random-start"),
 }
 METHODS = OURS | TRIED
 
 
-# What follows "python -m mlx_lm"; bits are the programs' defaults where not named, {group} is
-# --others-group and {length} that of a row.
+# Arguments of "python -m mlx_lm"; bits are the programs' defaults unless named, {group} is --others-group,
+# and {length} is the length of a row.
 OTHERS = {
     "mixed_3_4": "convert -q --quant-predicate mixed_3_4 --q-group-size {group}",
     "mixed_3_6": "convert -q --quant-predicate mixed_3_6 --q-group-size {group}",
@@ -49,7 +49,7 @@ OTHERS = {
     "AWQ": "awq --num-samples 32 --group-size {group} --embed-group-size {group} --sequence-length 128",
     "DWQ": "dwq --num-samples 128 --batch-size 4 --group-size {group} --max-seq-length 129",
 }
-# dynamic_quant takes all there is, and a gradient takes MLX minutes on some processors.
+# dynamic_quant uses the whole text, and a gradient takes MLX minutes on some processors.
 CALIBRATION_CHARACTERS = 40_000
 LINES_OF_DWQ = 512  # its sequences are lines of a data set
 
@@ -98,15 +98,15 @@ def prepare_calibration(folder, text):
 
 
 def build_others(runner, model, options):
-    """Folders of other programs, and for each ours at its bytes; smallest first."""
+    """Folders of other programs, and for each of them ours at its bytes; smallest first."""
     prepare_calibration(runner.folder, options.others)
-    # A float32 source would leave them scales of 32 bits, where ours have 16.
+    # With a float32 source their scales would have 32 bits, while ours have 16.
     base = runner.folder / "bf16"
     convert = [sys.executable, "-m", "mlx_lm", "convert", "--dtype", "bfloat16"]
     convert += ["--hf-path", Path(model).resolve(), "--mlx-path", base.resolve()]
     subprocess.run(list(map(str, convert)), capture_output=True, check=True)
     environment = dict(os.environ, HOME=str(runner.folder / "home"))
-    # Some of the programs leave files where they are run.
+    # Some of the programs leave files in the current folder.
     work = runner.folder / "work"
     work.mkdir()
     folders, beside = [], {}
@@ -124,7 +124,7 @@ def build_others(runner, model, options):
                 call, capture_output=True, text=True, env=environment, cwd=work, check=True, timeout=options.patience
             )
         except subprocess.TimeoutExpired:
-            print(f"- {name} was not done after {options.patience} s.")
+            print(f"- {name} did not finish within {options.patience} s.")
             continue
         except subprocess.CalledProcessError as error:
             print(f"- {name} does not run on this model: {error.stderr.strip().splitlines()[-1]}")
@@ -213,18 +213,18 @@ def ratio_table(result, ours):
 
 
 def commit():
-    """The clone's commit, with a + where files differ from it; empty where git does not know."""
+    """The clone's commit, with a + if files differ from it; empty if git does not know it."""
     call = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-# Options of this machine, and of what is kept: no part of the command that is recorded.
+# Options that depend on this machine or on what is kept: not part of the recorded command.
 UNRECORDED = {"--ram", "--folder", "--into", "--table", "--text-name", "--note", "--csv"}
 
 
 def recorded_command(words):
-    """The command by which anybody can repeat a measurement."""
+    """The command that repeats a measurement on any machine."""
     kept, skip = [], False
     for word in words:
         name, _, value = word.partition("=")
@@ -301,16 +301,16 @@ def parse(words):
     parser.add_argument("--length", default="512")
     parser.add_argument("--rows", default="64")
     parser.add_argument("--bpw", default="", help="sizes, as 4.5,5,6")
-    parser.add_argument("--methods", default=",".join(OURS), help="of ours, at those sizes; tried: " + ", ".join(TRIED))
-    parser.add_argument("--others", metavar="CALIBRATION", help="beside other programs instead")
+    parser.add_argument("--methods", default=",".join(OURS), help="our methods; also: " + ", ".join(TRIED))
+    parser.add_argument("--others", metavar="CALIBRATION", help="compare with other programs instead")
     parser.add_argument("--others-group", default="64", help="their group size (default 64)")
-    parser.add_argument("--patience", type=int, default=3600, help="seconds for each of them")
+    parser.add_argument("--patience", type=int, default=3600, help="time limit for each of them, in seconds")
     parser.add_argument("--ram", default="build/release/ram")
-    parser.add_argument("--folder", help="keeps the folders and the study here")
-    parser.add_argument("--into", metavar="NAME", help="puts the rows into the CSV files as this experiment")
-    parser.add_argument("--table", help="with --into: own, untuned, others or sizes; by the other options if left out")
-    parser.add_argument("--text-name", help="with --into: what the page calls the text; its file's name if left out")
-    parser.add_argument("--note", default="", help="with --into: what else a reader has to know")
+    parser.add_argument("--folder", help="keep the folders and the study here")
+    parser.add_argument("--into", metavar="NAME", help="put the rows into the CSV files as this experiment")
+    parser.add_argument("--table", help="with --into: own, untuned, others or sizes; default: by the other options")
+    parser.add_argument("--text-name", help="with --into: the page's name for the text; default: its file's name")
+    parser.add_argument("--note", default="", help="with --into: additional information for readers")
     parser.add_argument("--csv", default=str(ROOT / "docs/results"), help="with --into: the folder of the CSV files")
     return parser.parse_args(words)
 

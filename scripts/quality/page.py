@@ -1,6 +1,6 @@
 """docs/results.md, docs/results/folders.md and the plot, from the CSV files and the text of docs/results/page.md.in.
 
-In the text, {{NAME ARGUMENTS}} is replaced by what the function NAME of `Page` returns.
+In the text, {{NAME ARGUMENTS}} is replaced by the result of the function NAME of `Page`.
 """
 
 import math
@@ -41,7 +41,7 @@ class Page:
         self.results = results
 
     def groups(self, experiment):
-        """The ratios of an experiment by the folder that they are compared with: [{method: row}]."""
+        """The ratios of an experiment, grouped by the folder that they are compared with: [{method: row}]."""
         groups = {}
         for row in self.results.rows("ratios", experiment["experiment"]):
             groups.setdefault((row["against"], row["bits_asked"], row["bits_per_weight"]), {})[row["method"]] = row
@@ -71,7 +71,7 @@ class Page:
         return markdown_table(head, lines)
 
     def methods(self, table):
-        """Methods as rows, of a table with one experiment."""
+        """A table of one experiment, with methods as rows."""
         (experiment,) = self.results.of(table)
         rows = self.results.rows("ratios", experiment["experiment"])
         return markdown_table(
@@ -80,7 +80,7 @@ class Page:
         )
 
     def conditions(self, table):
-        """What was run: text, rows and command of each experiment."""
+        """Text, rows and command of each experiment."""
         lines = []
         for row in self.results.of(table):
             floor = f" Noise floor: KL {float(row['noise_floor_kl']):.3g}." if row["noise_floor_kl"] else ""
@@ -92,7 +92,7 @@ class Page:
         return "\n".join(lines)
 
     def ratio_values(self, table, method):
-        """By model, the ratios of a method at all sizes."""
+        """The ratios of a method at all sizes, by model."""
         values = {}
         for experiment in self.results.of(table):
             for row in self.results.rows("ratios", experiment["experiment"]):
@@ -181,7 +181,7 @@ class Page:
 
 
 def files(root=ROOT):
-    """What the page consists of: [(path, text)]."""
+    """The files of the page: [(path, text)]."""
     folder = root / "docs/results"
     page = Page(Results(folder))
     text = (folder / "page.md.in").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ DECADES = (-5, -4, -3, -2, -1)
 KL_LEAST, KL_MOST = 1e-5, 0.3
 BITS_LEAST, BITS_MOST = 4.2, 8.3
 
-# Method: colour, and how it is named in the legend.
+# Method: colour, and its name in the legend.
 LINES = {
     "published": ("#6b7280", "published method"),
     "default": ("#2563eb", "default: weights only"),
@@ -34,7 +34,7 @@ def text(x, y, content, anchor="middle", more=""):
 
 
 def axes(numbers):
-    """Frame, grid and ticks of a panel; the numbers of KL where it is the first of its row."""
+    """Frame, grid and ticks of a panel; KL's tick labels if it is the first of its row."""
     lines = [f'<rect width="{PANEL_WIDTH}" height="{PANEL_HEIGHT}" fill="none" stroke="#9ca3af"/>']
     for decade in DECADES:
         y = y_of(10.0**decade)
@@ -48,7 +48,7 @@ def axes(numbers):
 
 
 def line(points, colour):
-    """points: (bits, kl, low, high); low and high are None where there is no interval."""
+    """points: (bits, kl, low, high); low and high are None if there is no interval."""
     path = " ".join(f"{x_of(bits):.1f},{y_of(kl):.1f}" for bits, kl, _, _ in points)
     lines = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
     for bits, kl, low, high in points:
@@ -63,7 +63,7 @@ def line(points, colour):
 
 def draw(panels):
     """panels: [(title, {method: [(bits, kl, low, high)]})], every number above 0."""
-    rows = -(-(len(panels) + 1) // COLUMNS)  # one place is the legend's
+    rows = -(-(len(panels) + 1) // COLUMNS)  # one place is for the legend
     width = LEFT + COLUMNS * PANEL_WIDTH + (COLUMNS - 1) * GAP_X + 14
     height = TOP + rows * PANEL_HEIGHT + (rows - 1) * GAP_Y + BOTTOM
     out = [

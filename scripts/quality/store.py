@@ -1,10 +1,10 @@
 """The measured results: three CSV files in docs/results, which `measure` fills and the page shows.
 
-experiments.csv: one experiment a row, a model scored on one text: what was run, how, and in which table it is shown.
+experiments.csv: one experiment per row, a model scored on one text: what was run, how, and in which table it is shown.
 folders.csv: the folders of an experiment, each with its size, perplexities and divergence.
 ratios.csv: KL of a method over the KL of another folder at the same bytes, with the paired 95 % interval.
 
-Values are text, as they were printed: a number keeps the digits that it was recorded with. An empty field is not known.
+Values are text, as printed: a number keeps its recorded digits. An empty field is unknown.
 `date` and `commit` say when a row was recorded, and on top of which commit.
 """
 
@@ -52,7 +52,7 @@ class Results:
         return [row for row in getattr(self, name) if row["experiment"] == experiment]
 
     def replace(self, experiment, folders, ratios):
-        """Puts the rows of an experiment in the place of those that it had; `experiment` is its row."""
+        """Replaces the rows of an experiment; `experiment` is its row in experiments.csv."""
         name = experiment["experiment"]
         for table, rows in (("experiments", [experiment]), ("folders", folders), ("ratios", ratios)):
             kept = getattr(self, table)

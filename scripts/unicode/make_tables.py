@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/tokenizer/unicode_tables.cpp: where Hugging Face `tokenizers` differs from Unicode 14.
+"""Writes src/tokenizer/unicode_tables.cpp: the differences of Hugging Face `tokenizers` from Unicode 14.
 
     make_tables.py > src/tokenizer/unicode_tables.cpp
 
@@ -18,7 +18,7 @@ EVERY = "".join(map(chr, CODES))
 # In the order of utf8proc_category_t.
 CATEGORIES = ("Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf "
               "Cs Co").split()
-# A stand-in has the same script where a pattern is likely to name it.
+# A stand-in has the same script if a pattern is likely to name it.
 SCRIPTS = ("Han", "Hiragana", "Katakana", "Hangul", "Latin", "Greek", "Cyrillic", "Arabic", "Hebrew",
            "Thai", "Devanagari")
 
@@ -29,7 +29,7 @@ def matched(pattern):
 
 
 def isolated(pre_tokenizer):
-    """The characters that are cut off from their neighbours, which are letters."""
+    """The characters that are split from their neighbours, which are letters."""
     text = "".join("a" + chr(c) for c in CODES)
     pieces = pre_tokenizer.pre_tokenize_str(text)
     return {ord(piece) for piece, _ in pieces if len(piece) == 1 and piece != "a"}
@@ -47,7 +47,7 @@ def ranges(values):
 
 
 def new_categories():
-    """{code: category now} where Unicode 14 has another, and a stand-in for each."""
+    """{code: new category} where Unicode 14 has another, and a stand-in for each."""
     now = {c: name for name in CATEGORIES if name != "Cs" for c in matched(rf"\p{{{name}}}")}
     script = {c: name for name in SCRIPTS for c in matched(rf"\p{{{name}}}")}
     changed = {c: now[c] for c in CODES if now[c] != unicodedata.category(chr(c))}
@@ -64,7 +64,7 @@ def new_categories():
 
 
 def inert():
-    """Code points that normalization of 14 changes or moves, and that tokenizers leaves alone."""
+    """Code points that normalization of Unicode 14 changes or moves, and that tokenizers leaves unchanged."""
     nfd, nfkd = normalizers.NFD(), normalizers.NFKD()
     out = set()
     for c in CODES:
@@ -75,7 +75,7 @@ def inert():
                     sys.exit(f"U+{c:04X}: {form} gives {old!r}, not {new!r} and not itself")
                 out.add(c)
                 if form == "NFD":
-                    out.update(map(ord, new[1:]))  # what it would be composed with
+                    out.update(map(ord, new[1:]))  # characters that it would be composed with
         if unicodedata.combining(chr(c)):
             before, after = "a" + chr(c) + "\u0334", "a\u0345" + chr(c)
             if nfd.normalize_str(before) == before and nfd.normalize_str(after) == after:
@@ -134,7 +134,7 @@ namespace {{""")
     for name, _, _ in body:
         print(f"const std::span<const CodeRange> {name} = {name}Table;")
     print("\n}  // namespace ram")
-    # The rules that src/tokenizer/unicode.cpp states in words hold for every code point.
+    # The rules that src/tokenizer/unicode.cpp states in words are true for every code point.
     numbers = isolated(pre_tokenizers.Digits(True))
     extra = set(range(0x11DE0, 0x11DEA)) | set(range(0x16FF4, 0x16FF7))
     assert numbers == {c for c in CODES if now[c][0] == "N"} | extra

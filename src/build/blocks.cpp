@@ -1,4 +1,4 @@
-// Cutting, reading, casting and encoding: see blocks.h.
+// Splitting, reading, casting and encoding: see blocks.h.
 #include "blocks.h"
 
 #include <algorithm>
@@ -8,8 +8,8 @@
 namespace ram {
 namespace {
 
-// Of the source: long enough for one read and few writes, short enough that all threads stay busy
-// and a buffer per thread costs nothing.
+// In the source: large enough for one read and few writes, small enough that all threads stay busy
+// and a buffer per thread costs little.
 constexpr int64_t kBlockBytes = int64_t{1} << 20;
 
 const Unit& unit_of(const Checkpoint& checkpoint, int unit) {
@@ -79,7 +79,7 @@ void BlockEncoder::run(const Block& block) {
     const Carried& carried = unit.carried[static_cast<size_t>(block.carried)];
     const TensorInfo& info = carried_source(*checkpoint_, block).info;
     checkpoint_->read_tensor(carried.tensor, block.row * dtype_bytes(info.dtype), source_);
-    // Cut by elements and shown as one row.
+    // Carried tensors are split by elements and read as one row.
     const int64_t elements = std::max<int64_t>(1, info.elements());
     check_finite(info, info.dtype, elements, {.first = block.row, .row_step = elements}, elements);
     return cast(info.dtype, block.count);

@@ -1,5 +1,5 @@
-// A model cut into blocks of rows, and what a block becomes in the output: shared by the writer and
-// by verify's comparison with the source.
+// A model split into blocks of rows, and each block's output: shared by the writer and by verify's
+// comparison with the source.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace ram {
 
-/// Some rows of one part of a unit, or some elements of a tensor that travels with it.
+/// Some rows of one part of a unit, or some elements of a tensor that the unit carries.
 struct Block {
   int unit = 0;
   int carried = -1;  ///< index into Unit::carried; -1: rows of the unit itself
@@ -22,33 +22,33 @@ struct Block {
   int64_t count = 0;  ///< rows; elements of a carried tensor
 };
 
-/// Appends the blocks of a unit's own rows, of about 1 MiB of the source each. The cut depends on
-/// the unit alone.
+/// Appends the blocks of a unit's own rows, about 1 MiB of the source each. The split depends only
+/// on the unit.
 void append_unit_blocks(const Checkpoint& checkpoint, int unit, std::vector<Block>& out);
 
 /// Appends the blocks of one carried tensor.
 void append_carried_blocks(const Checkpoint& checkpoint, int unit, int carried,
                            std::vector<Block>& out);
 
-/// @return bytes of the source that a block is read from.
+/// @return bytes of the source that a block covers.
 int64_t source_bytes(const Checkpoint& checkpoint, const Block& block);
 
-/// Where the bytes of a piece of this block lie in that piece's tensor.
-/// @pre `piece` is one that the unit has in this format.
+/// Offset of this block's bytes of a piece within that piece's tensor.
+/// @pre The unit has this `piece` in this format.
 int64_t piece_offset(const Unit& unit, UnitFormat format, DType dtype, const Block& block,
                      Piece piece);
 
 /// Reads blocks and makes their output. One per thread; keeps its buffers from block to block.
 class BlockEncoder {
  public:
-  /// @param encoded where rows of quantized units come from instead of affine_encode; empty: from
-  ///                there. Outlives the encoder.
+  /// @param encoded source of the rows of quantized units; if empty, affine_encode makes them.
+  ///                Outlives the encoder.
   BlockEncoder(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
                const EncodedRowsFn* encoded = nullptr)
       : checkpoint_(&checkpoint), formats_(formats), dtype_(dtype), encoded_(encoded) {}
 
-  /// @throws Error{kCorrupt} a weight is not finite, or not in the output's dtype (names tensor and
-  ///         position), or the source ends early.
+  /// @throws Error{kCorrupt} a weight is not finite in the source or in the output's dtype (the
+  ///         message names tensor and position), or the source ends early.
   void run(const Block& block);
 
   /// The output of the last run: kWeight, kScales, kBiases of rows; kCarried of a carried tensor.
@@ -59,7 +59,8 @@ class BlockEncoder {
   std::span<const std::byte> source() const { return source_; }
 
  private:
-  /// @param cols of what was read, whose elements are at `view` of a tensor of rows of `width`.
+  /// @param cols columns of the rows just read; `view` locates their elements in a tensor with rows
+  ///             of `width`.
   void check_finite(const TensorInfo& info, DType source, int64_t cols, const View& view,
                     int64_t width) const;
   void cast(DType source, int64_t count);

@@ -1,4 +1,4 @@
-// The cut of a model into blocks: everything once, and the pieces of all blocks tile their tensors.
+// The split of a model into blocks: each row once, and the pieces of all blocks tile their tensors.
 #include "blocks.h"
 
 #include <map>
@@ -37,7 +37,7 @@ TEST(Blocks, ThePiecesOfAllBlocksTileTheirTensors) {
     }
     EXPECT_EQ(next, tensor.spec.bytes()) << tensor.spec.name;
   }
-  EXPECT_GE(most, 4U) << "a block for each expert at least";
+  EXPECT_GE(most, 4U) << "at least a block for each expert";
 }
 
 TEST(Blocks, ABlockHasOnlyThePiecesOfItsKind) {

@@ -36,8 +36,8 @@ const std::string& plan_text(const FolderLayout& layout) {
   return found->text;
 }
 
-/// A digest of all that decides the folder's bytes; of the source, the identity of its files: a
-/// finished shard is worth keeping only if nothing was touched.
+/// A digest of everything that determines the folder's bytes. For the source it covers the identity
+/// of the files: finished shards are kept only if no source file was touched.
 std::string key_of(const Checkpoint& checkpoint, const FolderLayout& layout) {
   Hasher hasher;
   const auto add = [&](std::string_view text) {
@@ -74,7 +74,7 @@ void check_space(const Staging& staging, const FolderLayout& layout, const fs::p
 std::string copy_file(const fs::path& from, const fs::path& to, int64_t bytes) {
   const InputFile in(from);
   if (in.size() != bytes) {
-    fail(Code::kCorrupt, "{}: {} bytes, and there were {} when the model was opened: run it again",
+    fail(Code::kCorrupt, "{}: {} bytes now, {} when the model was opened: run it again",
          from.string(), in.size(), bytes);
   }
   DigestedFile out(to, bytes);
@@ -94,14 +94,14 @@ std::string write_text(const fs::path& path, const std::string& text) {
   return file.finish();
 }
 
-/// The folders that a name below `folder` needs.
+/// Makes the parent folders of a name below `folder`.
 void make_parents(const fs::path& folder, const fs::path& name) {
   fs::path parent = folder;
   for (const fs::path& part : name.parent_path()) make_folder(parent /= part);
 }
 
-/// Reads what an earlier run finished: a disk may have damaged it since, and its state may be that
-/// of another file. What is not as it was is forgotten.
+/// Rereads the files that an earlier run finished and forgets those whose digest differs: the disk
+/// may have damaged them since, or the state may describe another file.
 void check_finished(const FolderLayout& layout, Staging& staging, int threads,
                     const ProgressFn& progress) {
   int64_t read = 0;
@@ -159,7 +159,7 @@ std::map<std::string, std::string> write_files(const Checkpoint& checkpoint, con
   return digests;
 }
 
-/// True if OUT is this already; throws if it is something else that stays.
+/// True if OUT is already this folder; throws if it is something else that must not be replaced.
 bool check_out(const OutPaths& place, const FolderLayout& layout, const BuildOptions& options,
                const ProgressFn& progress) {
   if (!fs::exists(place.out)) return false;
@@ -174,14 +174,13 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                   const BuildOptions& options, const ProgressFn& progress) {
   BuildRecord record = {
       .fingerprint = plan.fingerprint, .plan_hash = build_key(plan), .file_hashes = {}};
-  // A study that cannot be written shows now and not when all is done.
+  // Fail now, not at the end, if the study cannot be written.
   BuildTable builds(study);
   if (!builds.find(record.plan_hash)) builds.put(record);
   record.file_hashes = write_files(checkpoint, plan, layout, staging, options, progress);
-  // Once more: hours may have passed since OUT was looked at, and somebody may have put a file
-  // there.
+  // Check again: hours may have passed, and someone may have put a file there.
   if (fs::exists(place.out))
-    check_replaceable(place.out, "it came while this was written", options.force);
+    check_replaceable(place.out, "it appeared during this run", options.force);
   checkpoint.check_unchanged();
   // Before the rename: a record without a folder does no harm, a folder without one cannot be
   // verified without its source.
@@ -189,8 +188,8 @@ void write_staged(const Checkpoint& checkpoint, const Plan& plan, Study& study,
   staging.publish();
 }
 
-/// Whether finished shards may be wrong. Where the weights are what they were, a damaged store or a
-/// changed file that is carried spoils none: the key says what the shards are made of.
+/// Whether finished shards may be wrong. While the weights are unchanged, a damaged store or a
+/// changed carried file spoils no shard: the key says what the shards are made of.
 bool may_be_wrong(const Checkpoint& checkpoint, Code code) {
   if (code != Code::kCorrupt) return code == Code::kInternal;
   try {
@@ -204,7 +203,7 @@ bool may_be_wrong(const Checkpoint& checkpoint, Code code) {
 BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
                    const fs::path& out, const BuildOptions& options, const ProgressFn& progress) {
   if (plan.encoder == Encoder::kSimulated) {
-    fail(Code::kUsage, "encoder reference only analyzes: a folder is written with --encoder mlx");
+    fail(Code::kUsage, "encoder reference is for analysis only: write folders with --encoder mlx");
   }
   RAM_CHECK(plan.encoder == Encoder::kMlx || options.encoded);
   const OutPaths place = resolve_out_folder(out);
@@ -218,7 +217,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
 
   Staging staging(place, key_of(checkpoint, layout));
   try {
-    // Another program may have finished while we came to the lock.
+    // Another program may have finished before we got the lock.
     if (check_out(place, layout, options, progress)) {
       staging.discard();
       return BuildOutcome::kAlreadyThere;
@@ -226,13 +225,13 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
     check_space(staging, layout, place.out);
     if (staging.soft() && options.note) {
       options.note(fmt::format(
-          "the file system of {} has no locks: see to it that no other machine writes there too",
+          "the file system of {} has no locks: make sure that no other machine writes there too",
           place.out.string()));
     }
     write_staged(checkpoint, plan, study, place, layout, staging, options, progress);
   } catch (const std::exception& exception) {
-    // Finished shards wait for the next run, whatever ended this one: Ctrl-C, a full disk, a study
-    // that another program holds. Not where they may be wrong themselves.
+    // Keep finished shards for the next run after any failure (Ctrl-C, a full disk, a study that
+    // another program has locked), unless the shards themselves may be wrong.
     const Code code = as_error(exception).code();
     if (may_be_wrong(checkpoint, code) || staging.finished_bytes() == 0) {
       staging.discard();
@@ -240,7 +239,7 @@ BuildOutcome build(const Checkpoint& checkpoint, const Plan& plan, Study& study,
     }
     staging.keep();
     if (code != Code::kWriteFailed) throw;
-    fail(code, "{}; finished files are kept in {}: the same command goes on from there",
+    fail(code, "{}; finished files are kept in {}: the same command continues from there",
          as_error(exception).what(), place.work.string());
   }
   return BuildOutcome::kWritten;
@@ -257,7 +256,7 @@ OutState state_of(const Checkpoint& checkpoint, const fs::path& out, bool force)
   return fs::exists(place.work) ? OutState::kBegun : OutState::kNew;
 }
 
-/// What the file system says, as an error of ours.
+/// Runs an action; turns a file system error into an Error.
 template <class Action>
 auto translated(const fs::path& out, Action action) {
   try {

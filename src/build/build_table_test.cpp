@@ -1,5 +1,5 @@
-// The tables of finished folders: a record is found again, is replaced by its plan, and goes with
-// its model.
+// The tables of finished folders: a record is found again, is replaced by one of the same plan, and
+// is deleted with its model.
 #include "ram/build_table.h"
 
 #include <filesystem>
@@ -46,7 +46,7 @@ TEST_F(BuildTableTest, RecordsOfAModelAreCountedAndRemoved) {
   transaction.commit();
   EXPECT_EQ(table.count("f1"), 0);
   EXPECT_EQ(table.count("f2"), 1);
-  // Their files went with them.
+  // Their files are deleted with them.
   Study::Statement files(study, "SELECT count(*) FROM build_file");
   ASSERT_TRUE(files.step());
   EXPECT_EQ(files.number(0), 1);

@@ -1,5 +1,5 @@
-// A finished folder: its bytes against an encoding of whole tensors made here, and the same bytes
-// however they were written.
+// A finished folder: its bytes equal an encoding of whole tensors made here, and do not depend on
+// how they were written.
 #include "ram/build.h"
 
 #include <cstring>
@@ -37,7 +37,7 @@ std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// The whole source tensor, by the generator and not by the files.
+/// The whole source tensor, from the generator rather than from the files.
 std::vector<float> values_of(const Made& made, int tensor) {
   const TensorInfo& info = made.checkpoint->tensors[static_cast<size_t>(tensor)].info;
   return tiny_model_values(made.model, {info.name, info.dtype, info.shape});
@@ -54,7 +54,7 @@ std::string cast(const std::vector<float>& values, DType source, DType dtype) {
   return as_text(out);
 }
 
-/// What the folder must hold, encoded part by part in one call each.
+/// What the folder must contain, encoded with one call per part.
 std::map<std::string, std::string> expected_tensors(const Made& made, const Plan& plan) {
   std::map<std::string, std::string> out;
   for (size_t u = 0; u < plan.units.size(); ++u) {
@@ -229,7 +229,7 @@ TEST(Build, APlaceIsRefusedBeforeTheWorkAsItWouldBeAfter) {
   write_file_atomic(made.root / "file", "mine");
   fs::create_directory(made.root / "folder");
   write_file_atomic(made.root / "folder" / "notes.txt", "mine");
-  write_file_atomic(made.root / "folder" / "config.json", "{}");  // alone it is no model
+  write_file_atomic(made.root / "folder" / "config.json", "{}");  // not a model on its own
   for (const bool force : {false, true}) {
     made.options.force = force;
     std::vector<fs::path> refused = {made.root / "file", made.source, made.source / "in",

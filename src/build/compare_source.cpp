@@ -22,10 +22,10 @@ namespace {
 
 // The curve may use a reciprocal where the encoder divides (quant.h, measure_distortion).
 constexpr double kErrorTolerance = 1e-6;
-// Against the sum of squares: float32 rounding of an error that is all but zero.
+// Relative to the sum of squares: float32 rounding of an error that is nearly zero.
 constexpr double kErrorFloor = 1e-12;
 
-/// What one block of rows showed.
+/// The comparison of one block of rows.
 struct BlockResult {
   double squared_error = 0;
   double sum_squares = 0;
@@ -57,7 +57,7 @@ class Comparison {
   }
 
  private:
-  /// Reads what the folder has of a piece into `found`; true if it is the fresh encoding.
+  /// Reads the folder's bytes of a piece into `found`; true if they equal the fresh encoding.
   bool same(const Block& block, const Unit& unit, UnitFormat format, Piece piece,
             const FoundTensor* tensor, std::vector<std::byte>& found) {
     const std::span<const std::byte> fresh = encoder_.bytes(piece);
@@ -70,7 +70,7 @@ class Comparison {
     return std::memcmp(found.data(), fresh.data(), fresh.size()) == 0;
   }
 
-  /// Squared error of what the folder holds against the source, after the cast.
+  /// Squared error of the folder's weights against the source, after the cast.
   void measure(const Block& block, const Unit& unit, AffineFormat format, BlockResult& result) {
     const DType dtype = view_.plan->dtype;
     const int64_t count = block.count * unit.cols;
@@ -104,7 +104,7 @@ class Comparison {
   std::vector<float> weights_;
 };
 
-/// @return the plan's formats in the order of the source's units; nothing if they are others.
+/// @return the plan's formats in the order of the source's units; nothing if the units differ.
 std::optional<std::vector<UnitFormat>> match_source(const FolderView& view,
                                                     const Checkpoint& source, Problems& problems) {
   const std::vector<PlannedUnit>& planned = view.plan->units;
@@ -112,14 +112,14 @@ std::optional<std::vector<UnitFormat>> match_source(const FolderView& view,
   for (size_t i = 0; i < source.units.size(); ++i) {
     const Unit& unit = source.units[i];
     if (i >= planned.size() || planned[i].name != unit.name) {
-      problems.add("plan.json: its units are not those of {}: {} is unit {} there", source.name,
+      problems.add("plan.json: its units are not those of {}, where {} is unit {}", source.name,
                    unit.name, i);
       return std::nullopt;
     }
     const UnitFormat format = planned[i].format;
     if (planned[i].weights != unit.weights() ||
         (format && (!unit.quantizable || unit.cols % format->group_size != 0))) {
-      problems.add("plan.json: unit {} is another one in {}", unit.name, source.name);
+      problems.add("plan.json: unit {} differs from that of {}", unit.name, source.name);
       return std::nullopt;
     }
     formats.push_back(format);
@@ -129,7 +129,7 @@ std::optional<std::vector<UnitFormat>> match_source(const FolderView& view,
   return std::nullopt;
 }
 
-/// config.json and the carried files, and that there are no others.
+/// Compares config.json and the carried files, and reports any other file.
 void compare_files(const FolderView& view, const Checkpoint& source, const FolderLayout& layout,
                    Problems& problems) {
   std::set<std::string> known = {"README.md", "plan.json"};
@@ -139,7 +139,7 @@ void compare_files(const FolderView& view, const Checkpoint& source, const Folde
     // The index depends on the shards' sizes and was checked against the shards.
     if (file.name != "config.json" || found == view.files.end()) continue;
     if (read_text_file(view.out / file.name, found->second) != file.text) {
-      problems.add("{}: not what the source's gives", file.name);
+      problems.add("{}: differs from the one that the source gives", file.name);
     }
   }
   for (const CarriedFile& file : layout.carried_files) {
@@ -160,7 +160,7 @@ void compare_files(const FolderView& view, const Checkpoint& source, const Folde
   }
 }
 
-/// The source's shapes are the truth: a unit with others cannot be compared.
+/// Shapes must be the source's: a unit with other shapes cannot be compared.
 void compare_shapes(const FolderView& view, const FolderLayout& layout,
                     std::vector<FoundUnit>& units, Problems& problems) {
   for (const Shard& shard : layout.shards) {
@@ -172,13 +172,13 @@ void compare_shapes(const FolderView& view, const FolderLayout& layout,
       }
       problems.add(
           "tensor {}: {}", tensor.spec.name,
-          found == nullptr ? "missing; the source has it" : "of another shape in the source");
+          found == nullptr ? "missing; the source has it" : "has another shape in the source");
       units[static_cast<size_t>(tensor.unit)].weight = nullptr;
     }
   }
 }
 
-/// @return |measured / planned - 1|, after noting it where it is too large.
+/// @return |measured / planned - 1|, reported as a problem if it is too large.
 double compare_error(const std::string& unit, double measured, double planned, double sum_squares,
                      std::string_view where, Problems& problems) {
   const double gap = std::abs(measured - planned);
@@ -209,7 +209,7 @@ double judge_unit(const Unit& unit, const PlannedUnit& planned, const UnitCurve*
     problems.add("unit {}: not a fresh encoding of its source, first at {}", unit.name, place);
   }
   if (!planned.format) return 0;
-  // By the rule that the plan was made with: what it takes for zero is zero here too.
+  // The plan's own rule, so that both treat the same values as zero.
   const double stored = nrmse(sum.squared_error, sum.sum_squares, unit.weights());
   const double ratio = compare_error(unit.name, stored * stored * sum.sum_squares,
                                      planned.nrmse * planned.nrmse * sum.sum_squares,

@@ -36,12 +36,13 @@ class Meter {
   mutable int64_t done_ = 0;
 };
 
-/// Decodes every unit, compares its squared error with the study's curve (if there is a study) and
-/// with the plan's NRMSE, and its bytes with a fresh encoding; carried files and config.json too.
+/// Decodes every unit; compares its squared error with the study's curve (if there is a study) and
+/// with the plan's NRMSE, and its bytes with a fresh encoding. Compares carried files and
+/// config.json too.
 ///
 /// @param units as check_tensors found them; those with a problem are left out.
 /// @return the largest |measured / planned - 1| of the units' squared errors.
-/// @throws what reading the source throws.
+/// @throws Any error of reading the source.
 double compare_source(const FolderView& view, std::vector<FoundUnit> units,
                       const Checkpoint& source, Study* study, int threads, const Meter& meter,
                       Problems& problems);

@@ -58,7 +58,7 @@ TEST(CorruptInputs, VerifySaysOfAnyFolderWhatIsWrongInLines) {
     const fs::path out = made.root / "out";
     fs::remove_all(out);
     fs::copy(good, out);
-    // Files one after another, each after a line "@@ NAME"; one without a text is missing.
+    // Files one after another, each after a line "@@ NAME"; a name without text is a missing file.
     const std::string text = read_text_file(input, int64_t{1} << 20);
     for (size_t at = 0; at < text.size();) {
       const size_t line = text.find('\n', at);

@@ -1,5 +1,5 @@
-// What ends a build early: kills, Ctrl-C, full disks, bad weights, places that refuse. OUT is then
-// there whole or not at all, and the next run goes on.
+// Builds that end early: kills, Ctrl-C, full disks, bad weights, unusable places. OUT is then
+// complete or absent, and the next run continues.
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -32,8 +32,8 @@ using ::testing::IsEmpty;
 
 constexpr int kOtherFailure = 99;
 
-/// Runs an action in a child. @return its exit status: an Error's code, or 0. The study of the
-/// parent must not be used in it, and no other thread may run: it could hold the allocator's lock.
+/// Runs an action in a child. @return its exit status: an Error's code, or 0. The child must not
+/// use the parent's study. No other thread may run at the fork: it could hold the allocator's lock.
 template <typename Action>
 pid_t start_child(const Action& action) {
   const pid_t child = fork();
@@ -43,7 +43,7 @@ pid_t start_child(const Action& action) {
     action();
   } catch (const Error& error) {
     status = static_cast<int>(error.code());
-    // Not fmt::print: it throws where a limit on files has stopped the file that stderr goes to.
+    // Not fmt::print: it throws if stderr is a file that has reached the file size limit.
     std::fputs(fmt::format("{}\n", error.what()).c_str(), stderr);
   } catch (...) {
     status = kOtherFailure;
@@ -57,7 +57,7 @@ int wait_for(pid_t child) {
   return status;
 }
 
-/// In a child: the model is opened there, as a new run of the program would.
+/// For a child: opens the model anew, as a new run of the program would.
 void build_anew(const Made& made, const Plan& plan, const fs::path& out) {
   Study study(made.root / "study" / "ram.db");
   const Checkpoint checkpoint = Checkpoint::open(made.source.string());
@@ -97,7 +97,7 @@ TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
   for (int run = 0; !fs::exists(out); ++run) {
     ASSERT_LT(run, 500) << "never ends";
     const pid_t child = start_child([&] { build_anew(made, plan, out); });
-    // Short at first, so that many runs are needed; then longer, so that it ends.
+    // Short at first, so that many runs are needed; then longer, so that the loop ends.
     usleep(static_cast<useconds_t>(random() %
                                    (whole_us / 10 + whole_us / 40 * static_cast<unsigned>(run))));
     kill(child, SIGKILL);
@@ -109,7 +109,7 @@ TEST_F(Crash, AFolderBuiltThroughManyKillsIsTheUnbrokenOne) {
   }
   EXPECT_GT(kills, 4);
   EXPECT_TRUE(contents(out) == unbroken);
-  // Whatever the last one left goes with the next run.
+  // The next run removes whatever the last one left.
   made.build(plan, out);
   EXPECT_THAT(names_in(made.root.path()), ElementsAre("out", "source", "study", "unbroken"));
 }
@@ -237,7 +237,7 @@ TEST_F(Crash, ADiskThatIsFullKeepsWhatIsFinished) {
   EXPECT_EQ(error.code(), Code::kWriteFailed);
   EXPECT_THAT(error.what(), HasSubstr(work_of(out).string()));
   EXPECT_FALSE(fs::exists(out));
-  // The two shards, and nothing unfinished that takes room on the full disk.
+  // The two shards, and nothing unfinished that takes space on the full disk.
   EXPECT_EQ(names_in(work_of(out) / "folder").size(), 2U);
   int64_t written = 0;
   made.build(plan, out, [&](const Progress& progress) {
@@ -281,7 +281,7 @@ TEST_F(Crash, AFileThatComesIntoOutMeanwhileIsNotLost) {
 }
 
 #if defined(__linux__)
-/// A small file system of its own, if this user may make one.
+/// A small separate file system, if this user may mount one.
 class SmallDisk {
  public:
   SmallDisk(const fs::path& place, const std::string& options) : place_(place) {
@@ -363,12 +363,12 @@ TEST_F(Crash, PlacesThatCannotBeAreRefusedAndStayAsTheyAre) {
   fs::create_directory(made.root / "empty");
   fs::create_directory(made.root / "other");
   write_file_atomic(made.root / "other" / "precious", "text");
-  // It looks like a model, and is nobody's output.
+  // It looks like a model, but ram did not write it.
   fs::create_directory(made.root / "looks");
   write_file_atomic(made.root / "looks" / "config.json", "{}");
   write_file_atomic(made.root / "looks" / "a.safetensors", "x");
   write_file_atomic(made.root / "looks" / "thesis.doc", "x");
-  // It was ours, and somebody put work of his own there.
+  // ram wrote it, and then someone put their own files there.
   for (const char* name : {"notes.txt", "deep/notes.txt", ".git/HEAD", "more.safetensors"}) {
     const fs::path ours = made.root / fmt::format("ours{}", names_in(made.root.path()).size());
     made.build(made.plan(5), ours);

@@ -1,5 +1,5 @@
 // A disk that fails at any byte, a program that ends between any two steps, and limits of the
-// system: OUT is the former folder, the new one, or absent, and the next run makes it right.
+// system: OUT is the former folder, the new one, or absent, and the next run completes it.
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -25,7 +25,7 @@ using ::testing::AnyOf;
 
 using Files = std::map<std::string, std::string>;
 
-/// Codes that are one unit's rows of nothing but the same word: as large as mlx's, and others.
+/// An encoder whose codes all consist of one word: same size as MLX's codes, other values.
 EncodedRowsFn other_codes(const Checkpoint& checkpoint, const Plan& plan) {
   return [&checkpoint, plan](int unit, int /*part*/, int64_t /*row*/, int64_t count,
                              uint32_t* codes, std::byte* scales, std::byte* biases) {
@@ -39,8 +39,8 @@ EncodedRowsFn other_codes(const Checkpoint& checkpoint, const Plan& plan) {
   };
 }
 
-/// Folders are made in memory where the system has such a place: what is tried here is the order of
-/// steps, and thousands of them wait for a disk for minutes.
+/// Makes folders in memory where the system can: these tests check the order of steps, and
+/// thousands of steps would wait minutes for a disk.
 class InMemory {
  public:
   InMemory() {
@@ -90,7 +90,7 @@ class Fault : public ::testing::Test {
                         options);
   }
 
-  /// Runs an action in a child that has a study of its own. @return its status.
+  /// Runs an action in a child that has its own study. @return its status.
   template <typename Action>
   int in_child(const Action& action) {
     const pid_t child = fork();
@@ -138,7 +138,7 @@ FileFault ending_at(int last, bool exchange) {
 
 TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
   enum class Then { kAgain, kMovedAway, kOtherPlan };
-  constexpr int kStride = RAM_SANITIZED ? 5 : 1;  // the optimized build ends it before every step
+  constexpr int kStride = RAM_SANITIZED ? 5 : 1;  // the optimized build tries every step
   int steps = 0;
   for (const bool with_former : {false, true}) {
     for (const bool exchange : {true, false}) {
@@ -159,7 +159,7 @@ TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
             const Files found = contents(out);
             ASSERT_TRUE(found == next_files || (with_former && found == former_files));
           } else {
-            ASSERT_TRUE(!with_former || !exchange) << "between two renames alone";
+            ASSERT_TRUE(!with_former || !exchange) << "only between two renames";
           }
           if (then == Then::kMovedAway && fs::exists(out)) {
             fs::rename(out, made.root / "elsewhere");
@@ -167,7 +167,7 @@ TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
           const Plan& plan = then == Then::kOtherPlan ? former : next;
           build(plan, out);
           ASSERT_TRUE(contents(out) == (then == Then::kOtherPlan ? former_files : next_files));
-          build(plan, out);  // what the first left beside goes at the latest now
+          build(plan, out);  // removes what the first run left, if it is still there
           ASSERT_FALSE(fs::exists(made.root / ".out.ram-partial"));
         }
         steps = std::max(steps, last);
@@ -211,7 +211,7 @@ TEST_F(Fault, AnyStepThatFailsLeavesTheFolderAsItWasAndIsMadeUpFor) {
   }
 }
 
-/// A disk that has room for `room` bytes more, and then is full.
+/// A disk that accepts `room` more bytes and is then full.
 FileFault disk_of(int64_t room) {
   return [room](FileStep step, const fs::path&, int64_t& bytes) mutable {
     if (step != FileStep::kWrite) return 0;
@@ -222,7 +222,7 @@ FileFault disk_of(int64_t room) {
   };
 }
 
-// Every byte near where a write begins or ends, and of the bytes between every 499th.
+// Every byte near the beginning or end of a write, and every 499th byte between.
 TEST_F(Fault, ADiskThatIsFullAtAnyByteLosesNothing) {
   std::vector<int64_t> places = {0};
   int64_t total = 0;
@@ -261,7 +261,7 @@ TEST_F(Fault, ADiskThatIsFullAtAnyByteLosesNothing) {
   }
 }
 
-// From no file that may be opened to enough of them: each limit is an answer.
+// From no open file allowed to enough of them: each limit gives a proper error.
 TEST_F(Fault, TooFewOpenFilesAreAnErrorWithAnAnswer) {
   if (RAM_SANITIZED) GTEST_SKIP() << "skipped: the sanitizer's own checks open files";
   fs::remove_all(out);

@@ -30,7 +30,7 @@ std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::by
 
 std::vector<std::string> file_digests(std::span<const std::filesystem::path> paths, int threads,
                                       const std::function<void(int64_t)>& done) {
-  // Chunks of one file after the other: few files are open, and the disk reads forward.
+  // The chunks of one file after another: few files are open, and the disk reads sequentially.
   std::vector<std::string> digests;
   std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(threads));
   for (const std::filesystem::path& path : paths) {
@@ -51,7 +51,7 @@ std::vector<std::string> file_digests(std::span<const std::filesystem::path> pat
 
 namespace {
 
-/// InputFile takes the size at its opening; the reservation may leave the file shorter.
+/// InputFile reads the size when it opens; the reservation alone may leave the file shorter.
 OutputFile& sized(OutputFile& out, int64_t size) {
   out.reserve(size);
   constexpr std::byte kZero{0};

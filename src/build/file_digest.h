@@ -1,5 +1,5 @@
-// The digest of an output file: of the digests of its chunks, so that it can be taken by several
-// threads, and while the file is written in any order.
+// The digest of an output file is the digest of its chunks' digests, so that several threads can
+// compute it, and in any order while the file is written.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@
 
 namespace ram {
 
-/// Bytes of a chunk: large enough to hash at full speed, small enough for a buffer per thread.
+/// Bytes of a chunk: large enough to hash at full speed, small enough for one buffer per thread.
 inline constexpr int64_t kDigestChunkBytes = int64_t{1} << 20;
 
 /// @return Hasher's digest over the chunks' digests (32 hexadecimal digits each), in their order.
@@ -24,14 +24,14 @@ std::string join_digests(std::span<const std::string> chunks);
 /// Reads chunk `index` of a file and hashes it. @param buffer at least kDigestChunkBytes.
 std::string chunk_digest(const InputFile& file, int64_t index, std::span<std::byte> buffer);
 
-/// The digests of whole files, by several threads; one file is open at a time.
+/// The digests of whole files, computed by several threads; one file is open at a time.
 /// @param done called with the bytes that were read, from several threads; may be empty.
 /// @return one per path, in their order. @throws Error{kMissing}, {kCorrupt}, {kInterrupted}
 std::vector<std::string> file_digests(std::span<const std::filesystem::path> paths, int threads,
                                       const std::function<void(int64_t)>& done = {});
 
-/// A new file of known size, hashed while it is written: a chunk is read back and hashed by the
-/// thread that completes it, when the system still holds it in memory.
+/// A new file of known size, hashed while it is written: the thread that completes a chunk reads it
+/// back and hashes it, while it is still in the page cache.
 ///
 /// Writes may come from several threads and in any order; every byte is written exactly once.
 class DigestedFile {
@@ -41,7 +41,7 @@ class DigestedFile {
 
   void write(int64_t offset, std::span<const std::byte> bytes);
 
-  /// Makes the file durable. @return its digest. @pre all of it was written.
+  /// Makes the file durable. @return its digest. @pre The file is completely written.
   std::string finish();
 
  private:

@@ -1,4 +1,4 @@
-// What one folder is made from and of: shared by the writer and verify.
+// The formats that one folder is made of: shared by the writer and verify.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// Reading a folder and holding it to its own plan: see folder_view.h.
+// Reading a folder and checking it against its own plan: see folder_view.h.
 #include "folder_view.h"
 
 #include <array>
@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-// The largest of these, the index of a model of 20,000 tensors, takes 3 MB.
+// The largest of these files, the index of a model of 20,000 tensors, takes 3 MB.
 constexpr int64_t kMaxJsonBytes = int64_t{256} << 20;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 
@@ -28,7 +28,7 @@ void list_files(FolderView& view, Problems& problems) {
     fail(Code::kMissing, "{} is not a folder: give the folder that ram wrote", view.out.string());
   }
   visit_files(view.out, [&](const std::string& name, const fs::directory_entry& entry) {
-    if (!entry.is_regular_file(error)) {  // a link to a file, as in a cache, is one
+    if (!entry.is_regular_file(error)) {  // a link to a file, as in a cache, counts as one
       problems.add("{}: not a regular file", name);
       return;
     }
@@ -38,8 +38,8 @@ void list_files(FolderView& view, Problems& problems) {
   });
 }
 
-/// Runs an action; what it finds wrong becomes a problem. What keeps it from looking is none: a
-/// file that this user may not read says nothing about the folder.
+/// Runs an action and turns the faults that it finds into problems. A failure to read is an error,
+/// not a problem: a file that this user may not read says nothing about the folder.
 template <typename Action>
 void noting(Problems& problems, const Action& action) {
   try {
@@ -93,7 +93,7 @@ void read_shard(FolderView& view, const std::string& name, Problems& problems) {
     const InputFile& kept = view.shards.emplace_back(std::move(file));
     for (const TensorInfo& info : header.tensors) {
       if (!view.tensors.emplace(info.name, FoundTensor{info, &kept}).second) {
-        problems.add("{}: tensor {} is in another shard too", name, info.name);
+        problems.add("{}: tensor {} is also in another shard", name, info.name);
       }
     }
   });
@@ -111,13 +111,13 @@ void check_index(const FolderView& view, Problems& problems) {
     const std::string name = shard.is_string() ? shard.get<std::string>() : shard.dump();
     const FoundTensor* found = view.find(tensor);
     if (!view.files.contains(name)) {
-      problems.add("{}: missing, and {} says that it holds {}", name, kIndexName, tensor);
+      problems.add("{}: missing, but {} says that it contains {}", name, kIndexName, tensor);
     } else if (found == nullptr || found->file->path().filename() != name) {
       problems.add("{}: {} is not in {}", kIndexName, tensor, name);
     }
   }
   for (const auto& [tensor, found] : view.tensors) {
-    if (!map.contains(tensor)) problems.add("{}: {} is not in it", kIndexName, tensor);
+    if (!map.contains(tensor)) problems.add("{}: tensor {} is not listed", kIndexName, tensor);
   }
   int64_t bytes = 0;
   for (const auto& [tensor, found] : view.tensors) bytes += found.info.bytes();
@@ -139,17 +139,17 @@ bool check_one(const std::string& name, const FoundTensor* found, DType dtype,
   }
   const TensorInfo& info = found->info;
   if (info.dtype == dtype && info.shape == shape) return true;
-  problems.add("tensor {}: {} {}, the plan means {} {}", name, dtype_name(info.dtype),
+  problems.add("tensor {}: {} {}, the plan says {} {}", name, dtype_name(info.dtype),
                shape_text(info.shape), dtype_name(dtype), shape_text(shape));
   return false;
 }
 
-/// @return the tensors of a unit in this format, if they are what the format means.
+/// @return the tensors of a unit in this format, if they match the format.
 std::optional<FoundUnit> match_unit(const FolderView& view, const PlannedUnit& unit, DType dtype,
                                     Problems& problems) {
   FoundUnit found;
   std::string name = unit.name + ".weight";
-  // Some modules hold a bare parameter: the unit's name is then the tensor's.
+  // Some modules are a bare parameter: the unit's name is then the tensor's.
   if (view.find(name) == nullptr && view.find(unit.name) != nullptr) name = unit.name;
   found.weight = view.find(name);
   if (found.weight == nullptr) {
@@ -182,7 +182,7 @@ std::optional<FoundUnit> match_unit(const FolderView& view, const PlannedUnit& u
   return found;
 }
 
-/// The format that mlx_lm will give a module; problems with the entry itself are noted.
+/// The format that mlx_lm will give a module. Problems with the entry itself are reported.
 /// @source mlx_lm/utils.py, load_model: class_predicate
 UnitFormat loaded_format(const Json& quantization, const std::string& name, bool has_scales,
                          Problems& problems) {
@@ -260,7 +260,7 @@ void check_config(const FolderView& view, Problems& problems) {
   const JsonTree own((*config)->value("quantization", Json::object()));
   const JsonTree other((*config)->value("quantization_config", Json::object()));
   const Json& quantization = *own;
-  if (!quantization.is_object()) return problems.add("config.json: quantization is no object");
+  if (!quantization.is_object()) return problems.add("config.json: quantization is not an object");
   if (*other != quantization) {
     problems.add("config.json: quantization_config differs from quantization");
   }
@@ -276,7 +276,7 @@ void check_config(const FolderView& view, Problems& problems) {
   }
   for (const auto& [key, value] : quantization.items()) {
     if ((value.is_object() || value.is_boolean()) && !known.contains(key)) {
-      problems.add("config.json: quantization of {}, which is no unit of plan.json", key);
+      problems.add("config.json: quantization of {}, which is not a unit of plan.json", key);
     }
   }
 }
@@ -295,7 +295,8 @@ void check_totals(const FolderView& view, Problems& problems) {
   if (bytes != plan.weight_bytes) {
     problems.add("the tensors take {} bytes, plan.json says {}", bytes, plan.weight_bytes);
   }
-  // A ram that wrote no digests set its columns otherwise: of its text the numbers alone are known.
+  // Versions of ram that wrote no digests laid the columns out differently: only the numbers of
+  // their text can be checked.
   if (!plan.file_hashes.empty() && render_plan(plan) != view.plan_text) {
     problems.add("plan.json: edited since it was written");
   }

@@ -1,4 +1,4 @@
-// A finished folder as it lies on disk, read without trusting any of it: files, plan, tensors; and
+// A finished folder as it is on disk, read without trusting any of it: files, plan, tensors; and
 // the list of what is wrong with it.
 #pragma once
 
@@ -22,16 +22,16 @@
 
 namespace ram {
 
-/// What verify finds, a line each.
+/// The problems that verify finds, one line each.
 class Problems {
  public:
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    // A folder of another model differs in every tensor: nobody reads 20,000 lines.
+    // A folder of another model differs in every tensor, and 20,000 lines help no one.
     if (++count_ > kMost) return;
     std::string line = printable(fmt::format(format, std::forward<Args>(args)...), kLongest);
     if (std::find(lines_.begin(), lines_.end(), line) != lines_.end()) {
-      --count_;  // two checks have found it
+      --count_;  // two checks found the same problem
     } else {
       lines_.push_back(std::move(line));
     }
@@ -46,12 +46,12 @@ class Problems {
 
  private:
   static constexpr int64_t kMost = 200;
-  static constexpr size_t kLongest = 900;  // bytes of a line, which may name what the files name
+  static constexpr size_t kLongest = 900;  // bytes of a line, which may quote names from the files
   int64_t count_ = 0;
   std::vector<std::string> lines_;
 };
 
-/// A tensor of the folder and the file it is in.
+/// A tensor of the folder and the file that contains it.
 struct FoundTensor {
   TensorInfo info;
   const InputFile* file = nullptr;
@@ -62,7 +62,7 @@ struct FolderView {
   std::map<std::string, int64_t> files;  ///< name relative to `out`, size; without clutter
   int64_t total_bytes = 0;
   std::string plan_text;
-  std::optional<Plan> plan;  ///< nothing if it cannot be read
+  std::optional<Plan> plan;  ///< empty if it cannot be read
   std::deque<InputFile> shards;
   std::map<std::string, FoundTensor> tensors;
 
@@ -72,7 +72,7 @@ struct FolderView {
   }
 };
 
-/// The tensors of one planned unit, as found. `weight` is null if anything is wrong with them.
+/// The tensors found for one planned unit. `weight` is null if anything is wrong with them.
 struct FoundUnit {
   const FoundTensor* weight = nullptr;
   const FoundTensor* scales = nullptr;
@@ -89,7 +89,7 @@ std::vector<FoundUnit> check_tensors(const FolderView& view, Problems& problems)
 /// Checks that mlx_lm will load every module in the plan's format.
 void check_config(const FolderView& view, Problems& problems);
 
-/// Checks that the plan's sums are the folder's.
+/// Checks that the plan's totals are the folder's.
 void check_totals(const FolderView& view, Problems& problems);
 
 }  // namespace ram

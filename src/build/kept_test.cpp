@@ -1,4 +1,4 @@
-// What a build that fails keeps for the next one: finished shards, unless they may be wrong.
+// A failed build keeps its finished shards for the next one, unless they may be wrong.
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -26,7 +26,7 @@ class Kept : public ::testing::Test {
     plan = made.plan();
   }
 
-  /// Opens the source as it is now.
+  /// Reopens the source in its current state.
   void open_again() {
     made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));
     made.settle(plan);
@@ -38,7 +38,7 @@ class Kept : public ::testing::Test {
   fs::path work = made.root / ".out.ram-partial";
 };
 
-/// A source that changes at a moment of the build: nothing is published.
+/// A source that changes during the build: nothing is published.
 TEST_F(Kept, ASourceThatChangesIsNeverPublished) {
   write_file_atomic(made.source / "tokenizer.json", "{}");
   const auto written_meanwhile = [&](const fs::path& changed, const std::string& text) {
@@ -58,7 +58,7 @@ TEST_F(Kept, ASourceThatChangesIsNeverPublished) {
     EXPECT_EQ(fs::exists(work), changed.extension() != ".safetensors") << changed;
   };
   for (const auto& entry : fs::directory_iterator(made.source)) {
-    // The same text again: what was read of it in between is not known.
+    // The same text again: what was read in between is unknown.
     written_meanwhile(entry.path(), read_text_file(entry.path(), int64_t{1} << 30));
   }
   const std::string weights = "model.safetensors";

@@ -33,7 +33,7 @@ fs::path without_slash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-/// Both absolute, links resolved. A folder lies in itself.
+/// Both absolute, links resolved. A folder is inside itself.
 bool lies_in(const fs::path& inner, const fs::path& outer) {
   const auto [end, ignored] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
   return end == outer.end();
@@ -47,7 +47,7 @@ fs::path real_path(const fs::path& path) {
 }
 
 /// The plan.json of a folder that is about to be replaced; nothing if there is none.
-/// @throws Error{kUsage} it is there and cannot be read: what the folder is, nobody knows.
+/// @throws Error{kUsage} it exists but cannot be read, so the folder's origin is unknown.
 std::optional<Plan> plan_in(const fs::path& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder / "plan.json", error);
@@ -57,13 +57,14 @@ std::optional<Plan> plan_in(const fs::path& folder) {
     return read_plan(folder);
   } catch (const Error& unreadable) {
     fail(Code::kUsage,
-         "{} holds a plan.json that cannot be read ({}): not replaced even with --force; give "
+         "{} contains a plan.json that cannot be read ({}): not replaced even with --force; give "
          "another name",
          folder.string(), unreadable.what());
   }
 }
 
-/// What every file is that ram writes, whatever the model; for folders of a ram that kept no list.
+/// True for names that ram may write for some model; for folders of older versions, which kept no
+/// list of files.
 bool may_be_ours(const std::string& name) {
   static constexpr std::array<std::string_view, 4> kOwn = {
       "README.md", "config.json", "model.safetensors.index.json", "plan.json"};
@@ -76,7 +77,7 @@ bool is_clutter(const fs::path& name) {
   return side_file(name.generic_string()) == SideFile::kClutter;
 }
 
-/// A history of versions, which is a person's work though it is clutter in a model's folder.
+/// Version history: clutter in a model's folder, but a person's work.
 constexpr const char* kHistory = ".git";
 
 bool holds_history(const fs::path& folder) {
@@ -94,8 +95,9 @@ bool holds_nothing(const fs::path& folder) {
   });
 }
 
-/// @return a file of the folder that ram did not write, so that replacing the folder would lose
-/// it; empty if there is none. What systems leave is nobody's work, a history (.git) is.
+/// @return a file of the folder that ram did not write and that replacing the folder would lose;
+///         empty if there is none. Clutter of operating systems does not count; a history (.git)
+///         does.
 std::string foreign_file(const fs::path& folder, const Plan& plan) {
   if (holds_history(folder)) return kHistory;
   const std::map<std::string, std::string>& own = plan.file_hashes;
@@ -108,8 +110,8 @@ std::string foreign_file(const fs::path& folder, const Plan& plan) {
   return foreign;
 }
 
-/// Without a list of files a plan.json is ram's own where the folder has exactly the size that it
-/// says: `ram plan` writes such a plan anywhere, into a source too.
+/// Without a list of files, a plan.json describes its folder only if the folder has exactly the
+/// size that the plan says: `ram plan` writes such a plan anywhere, even into a source.
 /// @throws Error{kUsage} it has another size.
 void check_total(const fs::path& folder, const Plan& plan) {
   if (!plan.file_hashes.empty()) return;
@@ -119,13 +121,13 @@ void check_total(const fs::path& folder, const Plan& plan) {
   });
   if (total == plan.total_bytes) return;
   fail(Code::kUsage,
-       "{} takes {} bytes, and its plan.json is of a folder of {}: ram did not write it so; not "
+       "{} takes {} bytes, but its plan.json describes a folder of {}: ram did not write it; not "
        "replaced even with --force; give another name",
        folder.string(), total, plan.total_bytes);
 }
 
-/// @return a file of the folder, weights apart, that somebody edited, if plan.json tells: work of a
-/// person too.
+/// @return a file of the folder, other than weights, that was edited according to plan.json: also a
+///         person's work.
 std::string edited_file(const fs::path& folder, const Plan& plan) {
   for (const auto& [name, digest] : plan.file_hashes) {
     std::error_code error;
@@ -137,19 +139,19 @@ std::string edited_file(const fs::path& folder, const Plan& plan) {
   return "";
 }
 
-/// OUT is replaced by a rename, which the system refuses to some.
-/// @throws Error{kUsage} something is mounted there; {kWriteFailed} it is not this user's to move.
+/// OUT is replaced by a rename, which the system may refuse.
+/// @throws Error{kUsage} something is mounted there; {kWriteFailed} this user may not rename it.
 void check_movable(const fs::path& out) {
   if (is_mount_point(out)) {
-    fail(
-        Code::kUsage,
-        "{} is a mount point, which cannot be replaced: give the name of a new folder in it, as {}",
-        out.string(), (out / "model").string());
+    fail(Code::kUsage,
+         "{} is a mount point, which cannot be replaced: give the name of a new folder in it, such "
+         "as {}",
+         out.string(), (out / "model").string());
   }
   if (faccessat(AT_FDCWD, out.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
     fail_errno(true, "cannot replace", out.string(), errno);
   }
-  // In a folder as /tmp only the owner renames.
+  // In a sticky folder such as /tmp only the owner may rename.
   struct stat own = {};
   struct stat above = {};
   const uid_t user = geteuid();
@@ -157,11 +159,11 @@ void check_movable(const fs::path& out) {
     return;
   }
   if ((above.st_mode & S_ISVTX) != 0 && own.st_uid != user && above.st_uid != user) {
-    fail_errno(true, "cannot replace, as it is another user's", out.string(), EPERM);
+    fail_errno(true, "cannot replace another user's folder", out.string(), EPERM);
   }
 }
 
-/// A text of this folder as the layout has it: plan.json's digests are not known there.
+/// Whether a text file is the one in the layout, which does not know plan.json's digests.
 bool is_rendered(const fs::path& path, const RenderedFile& file) {
   std::string text = read_text_file(path, static_cast<int64_t>(file.text.size()));
   if (file.name == "plan.json") {
@@ -178,7 +180,7 @@ bool is_rendered(const fs::path& path, const RenderedFile& file) {
   return text == file.text;
 }
 
-/// @return what names and sizes tell; empty if nothing differs.
+/// @return a difference in names or sizes; empty if there is none.
 std::string other_files(const fs::path& out, const FolderLayout& layout) {
   std::map<std::string, int64_t> wanted;
   for (const Shard& shard : layout.shards) wanted[shard.name] = shard.bytes;
@@ -191,7 +193,7 @@ std::string other_files(const fs::path& out, const FolderLayout& layout) {
     if (!found.empty()) return;
     const auto one = wanted.find(name);
     if (one == wanted.end()) {
-      found = "it also holds " + name;
+      found = "it also contains " + name;
     } else if (!entry.is_regular_file() || static_cast<int64_t>(entry.file_size()) != one->second) {
       found = name + " has another size";
     } else {
@@ -202,9 +204,9 @@ std::string other_files(const fs::path& out, const FolderLayout& layout) {
   return found;
 }
 
-/// @return what the bytes tell; empty if nothing differs. Carried files are compared with the
-/// source's, which may have changed; shards with what plan.json says of them, which is_rendered has
-/// checked.
+/// @return a difference in bytes; empty if there is none. Carried files are compared with the
+///         source's, which may have changed; shards with their digests in plan.json, which
+///         is_rendered has checked.
 /// @pre names and sizes are the layout's.
 std::string other_bytes(const fs::path& out, const FolderLayout& layout, int threads,
                         const ProgressFn& progress) {
@@ -276,14 +278,14 @@ void check_no_overlap(const Checkpoint& checkpoint, const fs::path& out) {
   std::vector<fs::path> places = {source};
   // In the Hugging Face cache the files are links out of the folder.
   for (const InputFile& file : checkpoint.files) places.push_back(real_path(file.path()));
-  // The work folders are emptied, so what lies in them would be lost as well.
+  // The work folders are emptied, so a source inside them would be lost as well.
   const WorkFolders work = work_folders(out);
   for (const fs::path& taken : {out, work.partial, work.encoded}) {
     const bool around = std::any_of(places.begin(), places.end(),
                                     [&](const fs::path& place) { return lies_in(place, taken); });
     if (!around) continue;
     fail(Code::kUsage, "the source {} is inside {} {}: choose another output folder",
-         source.string(), taken == out ? "the output" : "what a run keeps beside the output",
+         source.string(), taken == out ? "the output" : "the work folder beside the output",
          taken.string());
   }
 }
@@ -315,8 +317,8 @@ void check_writable(const OutPaths& place) {
                                  file_identity(place.work).device != file_identity(parent).device);
   if (apart) {
     fail(Code::kWriteFailed,
-         "{} is on another file system than {}, so that nothing can be renamed from one to the "
-         "other: remove it, or give another name",
+         "{} is on another file system than {}, so no folder can be renamed from one to the other: "
+         "remove it, or give another name",
          place.work.string(), parent.string());
   }
 }
@@ -341,7 +343,7 @@ void check_replaceable(const fs::path& out, const std::string& found, bool force
     const std::string edited = foreign.empty() ? edited_file(out, *plan) : "";
     if (!foreign.empty() || !edited.empty()) {
       fail(Code::kUsage,
-           "{} holds {}, which {}: not replaced even with --force; move it elsewhere, or give "
+           "{} contains {}, which {}: not replaced even with --force; move it elsewhere, or give "
            "another name",
            out.string(), printable(foreign + edited),
            edited.empty() ? "ram did not write" : "was edited since ram wrote it");
@@ -350,7 +352,8 @@ void check_replaceable(const fs::path& out, const std::string& found, bool force
   std::error_code error;
   const fs::path here = fs::current_path(error);
   if (!error && lies_in(here, out)) {
-    fail(Code::kUsage, "{} holds the current folder: go elsewhere to replace it", out.string());
+    fail(Code::kUsage, "{} contains the current folder: change to another folder to replace it",
+         out.string());
   }
   check_movable(out);
 }

@@ -1,5 +1,5 @@
-// What may be replaced and what is "already there": neither loses a person's work, nor takes a
-// folder for what it is not.
+// Which folders may be replaced and which are already finished: no person's work is lost, and no
+// folder is mistaken for another.
 #include <fstream>
 
 #include <gmock/gmock.h>
@@ -42,7 +42,7 @@ void flip(const fs::path& file, size_t at) {
   write(file, text);
 }
 
-/// As a user to whom permissions mean something, in the folder of a test.
+/// Runs a test as a user for whom permissions apply, in the test's folder.
 class AsNobody {
  public:
   explicit AsNobody(const fs::path& folder) {
@@ -76,7 +76,7 @@ class Place : public ::testing::Test {
     return error.what();
   }
 
-  /// plan.json without a list of files, as `ram plan` writes it and an earlier ram did.
+  /// plan.json without a list of files, as `ram plan` and earlier versions write it.
   Plan unlisted() const {
     Plan without = plan;
     without.file_hashes.clear();
@@ -104,7 +104,7 @@ TEST_F(Place, AFolderOfARamThatListedNoFilesIsReplacedIfItHasTheSizeThatItSays) 
     write(out / "plan.json", render_plan(old));
   } while (bytes_in(out) != old.total_bytes);
   write(out / "README.md", text_of(out / "README.md") + "mine");
-  EXPECT_THAT(refused(out), HasSubstr("did not write it so"));
+  EXPECT_THAT(refused(out), HasSubstr("ram did not write it; not replaced"));
   fs::resize_file(out / "README.md", fs::file_size(out / "README.md") - 4);
   made.options.force = true;
   EXPECT_EQ(made.build(other, out), BuildOutcome::kWritten);
@@ -210,9 +210,9 @@ TEST_F(Place, ASourceWhoseCarriedFileChangedGivesAnotherFolder) {
 #if defined(__linux__)
 constexpr int kNoMounts = 77;
 
-/// Runs an action in a child that has mounts of its own, which need no root there.
-/// @return its exit status: 0 if the action returns true; kNoMounts where the system has no such
-/// thing for this user.
+/// Runs an action in a child that has its own mount namespace, so that it needs no root.
+/// @return its exit status: 0 if the action returns true; kNoMounts if the system does not allow
+///         this user a mount namespace.
 template <typename Action>
 int with_a_folder_mounted(const fs::path& folder, const fs::path& at, const Action& action) {
   const pid_t child = fork();

@@ -1,6 +1,6 @@
-// Blocks to bytes to places: see shard_writer.h. The cut into blocks depends on the model alone,
-// and each block is written by one thread at places of its own, so the file's bytes do not depend
-// on the number of threads.
+// Encodes blocks and writes them: see shard_writer.h. The split into blocks depends only on the
+// model, and one thread writes each block to its own offsets, so the file's bytes do not depend on
+// the number of threads.
 #include "shard_writer.h"
 
 #include <array>
@@ -17,8 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The tensors of one unit that lie in a shard; a unit too large for one shard has others
-/// elsewhere.
+/// The tensors of one unit in a shard; a unit too large for one shard has others elsewhere.
 struct UnitTensors {
   std::array<const PlacedTensor*, 3> pieces = {};  // kWeight, kScales, kBiases
   std::map<int, const PlacedTensor*> carried;

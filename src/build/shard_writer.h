@@ -19,11 +19,11 @@ namespace ram {
 class ShardWriter {
  public:
   /// @param formats one per unit; outlives the writer, as the checkpoint does.
-  /// @param encoded as BlockEncoder takes it.
+  /// @param encoded as for BlockEncoder.
   ShardWriter(const Checkpoint& checkpoint, std::span<const UnitFormat> formats, DType dtype,
               const EncodedRowsFn& encoded, int threads, const ProgressFn& progress);
 
-  /// Says what will be written, for the progress.
+  /// Announces a shard that will be written, for the progress.
   void expect(const Shard& shard);
 
   /// Writes one shard and makes it durable. @return its digest (file_digest.h).

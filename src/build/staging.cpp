@@ -23,7 +23,7 @@ std::string busy_text(const fs::path& out) {
 
 /// Makes the work folder and locks it.
 FileLock lock_in(const fs::path& work, const std::string& busy) {
-  // The program that was here before us removes the work folder last of all: try once more then.
+  // The previous program removes the work folder as its last step: then try again.
   constexpr int kAttempts = 3;
   for (int i = 1;; ++i) {
     make_folder(work);
@@ -35,7 +35,8 @@ FileLock lock_in(const fs::path& work, const std::string& busy) {
   }
 }
 
-/// Removes the former OUT. It is renamed first: half of it must never come back as OUT.
+/// Removes the former OUT. It is renamed first, so that a partly removed folder never becomes OUT
+/// again.
 void remove_replaced(const fs::path& work) {
   std::error_code error;
   if (fs::exists(work / "replaced", error)) {
@@ -48,8 +49,8 @@ void remove_replaced(const fs::path& work) {
   remove_tree(work / "obsolete");
 }
 
-/// Removes a work folder whose lock we hold, the lock second to last: a program that waits for
-/// it may make a new one at once, and then the folder is that program's and stays.
+/// Removes a work folder whose lock we hold. The lock is removed second to last: a waiting program
+/// may make a new lock at once; the folder is then that program's and is kept.
 void empty_and_remove(const fs::path& work, FileLock& lock) {
   std::error_code ignored;
   std::vector<fs::path> entries;
@@ -72,7 +73,7 @@ Staging::Staging(const OutPaths& place, std::string key)
       folder_(place.work / "folder"),
       key_(std::move(key)),
       lock_(take_lock()) {
-  // Where these two fail, what is finished is not known, and all of it stays.
+  // If these two fail, it is unknown which files are finished, and all of them are kept.
   recover();
   read_state();
   try {
@@ -118,7 +119,7 @@ void Staging::read_state() {
     const nlohmann::json& state = *tree;
     if (state.at("ram_build") != kStateVersion || state.at("key") != key_) return;
     for (const auto& [name, file] : state.at("files").items()) {
-      // It would be a file elsewhere, or another one's name for the system.
+      // Such a name is a path to another folder, or the system would truncate it.
       if (fs::path(name).filename() != name || name.find('\0') != std::string::npos) continue;
       const auto bytes = file.at("bytes").get<int64_t>();
       std::error_code error;
@@ -187,7 +188,8 @@ void Staging::publish() {
   }
   const uint64_t finished = file_identity(folder_).inode;
   try {
-    // After an exchange the work folder holds the former OUT: nothing may describe it as finished.
+    // After an exchange the work folder contains the former OUT: no state may describe it as
+    // finished.
     remove_tree(work_ / "state.json");
     if (fs::exists(work_ / "state.json")) {
       fail(Code::kWriteFailed, "cannot remove {}", (work_ / "state.json").string());
@@ -211,7 +213,7 @@ void Staging::restore_state(uint64_t inode) {
   try {
     write_state();
   } catch (const Error&) {
-    // Then the next run begins anew; what went wrong first is what people should read.
+    // The next run then starts from the beginning; the first error is the one to report.
   }
 }
 
@@ -232,7 +234,7 @@ void Staging::keep() {
   try {
     remove_unfinished();
   } catch (const std::exception&) {
-    // The next run does it.
+    // The next run removes the rest.
   }
 }
 
@@ -257,7 +259,7 @@ void remove_leftovers(const OutPaths& place) {
     FileLock lock(place.work / "lock", "");
     empty_and_remove(place.work, lock);
   } catch (const Error&) {
-    // Somebody is at work there, or it is not ours to remove: what was asked for is done.
+    // Another program is working there, or we may not remove it: the requested work is done.
   }
 }
 

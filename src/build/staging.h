@@ -1,8 +1,8 @@
-// The work folder beside OUT: one writer at a time, finished shards kept over a kill, and the one
-// rename that makes OUT appear.
+// The work folder beside OUT: one writer at a time, finished shards that survive a kill, and the
+// one rename that makes OUT appear.
 //
 //   .NAME.ram-partial/lock        held while a program writes
-//   .NAME.ram-partial/state.json  which shards are finished, and of what
+//   .NAME.ram-partial/state.json  which shards are finished, and of which build
 //   .NAME.ram-partial/folder/     becomes OUT
 //   .NAME.ram-partial/replaced/   the former OUT, where two folders cannot be exchanged in one step
 //   .NAME.ram-partial/obsolete/   the same while it is removed: it never becomes OUT again
@@ -23,10 +23,10 @@ namespace ram {
 
 class Staging {
  public:
-  /// Makes the work folder (and OUT's parents), takes the lock, takes up what an earlier run
-  /// finished for the same key and removes everything else there.
+  /// Makes the work folder (and OUT's parents), takes the lock, keeps what an earlier run finished
+  /// for the same key, and removes everything else there.
   ///
-  /// @param key a digest of all that decides the folder's bytes.
+  /// @param key a digest of everything that determines the folder's bytes.
   /// @throws Error{kUsage} another program is writing OUT; {kWriteFailed}.
   Staging(const OutPaths& place, std::string key);
 
@@ -37,23 +37,23 @@ class Staging {
   /// @return bytes of all finished files.
   int64_t finished_bytes() const;
 
-  /// Keeps a file that is written and durable over a kill.
+  /// Records a file that is written and durable, so that it survives a kill.
   void mark_finished(const std::string& name, int64_t bytes, const std::string& digest);
 
-  /// A file that is not what was finished: it is to be written again.
+  /// Drops the record of a file that no longer matches it, so that the file is written again.
   void forget(const std::string& name);
 
   /// Makes OUT appear, or exchanges it with the one there, and removes the work folder.
   /// @pre all files are durable.
   void publish();
 
-  /// Leaves what is finished to the next run, and nothing else.
+  /// Keeps only finished files, for the next run.
   void keep();
 
   /// Removes the work folder and the parents that were made for it.
   void discard();
 
-  /// @return true where another machine's program could write OUT too: FileLock::soft.
+  /// @return true if a program on another machine could write OUT too: FileLock::soft.
   bool soft() const { return lock_.soft(); }
 
  private:
@@ -65,8 +65,8 @@ class Staging {
   FileLock take_lock();
   void recover();
   void exchange();
-  /// After an exchange that failed: says again what is finished if the folder, known by its inode,
-  /// is still ours.
+  /// After a failed exchange: records the finished files again if the folder, identified by its
+  /// inode, is still ours.
   void restore_state(uint64_t inode);
   void read_state();
   void write_state() const;
@@ -82,7 +82,7 @@ class Staging {
   FileLock lock_;
 };
 
-/// Removes what a killed run left beside a finished OUT, unless a program is at work there.
+/// Removes what a killed run left beside a finished OUT, unless a program is working there.
 void remove_leftovers(const OutPaths& place);
 
 }  // namespace ram

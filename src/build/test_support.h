@@ -26,7 +26,7 @@ namespace ram::testing {
 
 namespace fs = std::filesystem;
 
-/// A model on disk with everything that building it takes.
+/// A model on disk with everything that is needed to build it.
 struct Made {
   TinyModel model;
   TempFolder root;
@@ -57,7 +57,7 @@ struct Made {
       plan.units.push_back(
           {.name = unit.name, .format = std::nullopt, .prior = std::nullopt, .gain = std::nullopt});
       const uint32_t formats = formats_for_cols(unit.cols);
-      // Every seventh stays unquantized though it need not.
+      // Every seventh stays unquantized, although it could be quantized.
       if (!unit.quantizable || unit.role == Role::kRouter || formats == 0 || ++next % 7 == 0) {
         continue;
       }
@@ -69,7 +69,7 @@ struct Made {
     return plan;
   }
 
-  /// The total with this test's shards, which the number itself is part of.
+  /// Sets the total bytes with this test's shards; the number itself is part of the bytes.
   void settle(Plan& plan) const { settle(plan, *checkpoint); }
   void settle(Plan& plan, const Checkpoint& model_now) const {
     for (;;) {
@@ -95,7 +95,7 @@ inline std::map<std::string, std::string> contents(const fs::path& folder) {
   return files;
 }
 
-/// What lies in a folder, by name.
+/// The names of a folder's entries.
 inline std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder)) {

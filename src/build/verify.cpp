@@ -1,5 +1,4 @@
-// verify: the folder against its plan, against the hashes that the study has of it, and against its
-// source.
+// verify: checks the folder against its plan, the study's hashes, and its source.
 #include <algorithm>
 #include <atomic>
 #include <optional>
@@ -26,10 +25,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Digests that were taken when the folder was written, and what keeps them.
+/// Digests that were taken when the folder was written, and where they are stored.
 struct Known {
   std::string by;
-  std::map<std::string, std::string> hashes;  ///< by file; empty: there, and checked otherwise
+  std::map<std::string, std::string>
+      hashes;  ///< by file; an empty digest: the file must exist and is checked elsewhere
 };
 
 /// Compares every file with the digests taken when it was written.
@@ -54,15 +54,15 @@ void check_hashes(const FolderView& view, std::span<const Known> known, int thre
   }
   for (const auto& [by, hashes] : known) {
     for (const auto& [name, digest] : hashes) {
-      if (!view.files.contains(name)) problems.add("{}: missing; {} knows it", name, by);
+      if (!view.files.contains(name)) problems.add("{}: missing; {} lists it", name, by);
     }
   }
 }
 
-/// What plan.json says of the files, if it says anything. Of itself it cannot say what a reader of
-/// the whole file finds: that digest is checked here.
+/// Adds the digests in plan.json, if it has any. It cannot contain a digest of its own whole text,
+/// so its own digest is checked here.
 void add_plan_hashes(const Plan& plan, std::vector<Known>& known, Problems& problems) {
-  if (plan.file_hashes.empty()) return;  // written by a ram that knew none
+  if (plan.file_hashes.empty()) return;  // written by a version without digests
   Known& said = known.emplace_back(Known{.by = "plan.json", .hashes = plan.file_hashes});
   const auto own = said.hashes.find("plan.json");
   if (own == said.hashes.end() || own->second != plan_digest(plan)) {
@@ -71,15 +71,15 @@ void add_plan_hashes(const Plan& plan, std::vector<Known>& known, Problems& prob
   said.hashes["plan.json"].clear();
 }
 
-/// What the study has of this very folder; nothing where it has none. Of a ram that wrote no
-/// digests the key is that of the text as it is.
+/// The study's record of this folder, if it has one. For versions of ram that wrote no digests the
+/// key is the hash of the plan's text as it is.
 std::optional<BuildRecord> record_of(const FolderView& view, Study& study) {
   const std::vector<fs::path> path = {view.out / "plan.json"};
   const std::string digest = file_digests(path, 1).front();
   for (const std::string& key : {build_key(*view.plan), hash_text(view.plan_text)}) {
     std::optional<BuildRecord> record = BuildTable(study).find(key);
     if (!record) continue;
-    // A build that never ended has no hashes, and the same plan may have been built elsewhere
+    // A build that never finished has no hashes, and the same plan may have been built elsewhere
     // since, with other carried files.
     const auto own = record->file_hashes.find("plan.json");
     if (own != record->file_hashes.end() && own->second == digest) return record;

@@ -1,4 +1,4 @@
-// verify: a folder that was written is found well; whatever is done to it afterwards is found out.
+// verify: a folder as written passes; any later change to it is reported.
 #include <fstream>
 #include <functional>
 
@@ -64,7 +64,7 @@ class Verify : public ::testing::Test {
     write(name, json.dump());
   }
 
-  /// Where a tensor's bytes lie in model.safetensors.
+  /// The position of a tensor's bytes in model.safetensors.
   TensorInfo locate(const std::string& tensor) const {
     for (const TensorInfo& info : read_safetensors_header(out / "model.safetensors").tensors) {
       if (info.name == tensor) return info;
@@ -143,7 +143,7 @@ TEST_F(Verify, WhatSystemsLeaveInAFolderIsNoProblem) {
   EXPECT_THAT(alone().problems, Not(IsEmpty()));
 }
 
-// Every byte of every small file, and of the shards every one near an edge and many between.
+// Every byte of every small file; of the shards, every byte near an edge and many between.
 TEST_F(Verify, OneFlippedByteIsFoundAnywhereByTheFolderAlone) {
   constexpr size_t kStep = 997;
   for (const auto& [name, text] : contents(made->root / "good")) {
@@ -193,8 +193,8 @@ TEST_F(Verify, AFolderOfARamWithoutDigestsIsCheckedAsFarAsItGoes) {
   EXPECT_THAT(report.problems, ::testing::ElementsAre(HasSubstr("files take")));
 }
 
-/// As a ram before the digests wrote it: these columns had no fixed width, and the study's key was
-/// the text's.
+/// As versions before the digests wrote it: the columns had no fixed width, and the study's key was
+/// the text's hash.
 TEST_F(Verify, AFolderOfAnEarlierRamIsWholeWithItsOwnColumns) {
   Plan plan = parse_plan(read("plan.json"), "plan.json");
   plan.file_hashes.clear();

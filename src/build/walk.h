@@ -1,4 +1,4 @@
-// The files of an output folder, without what systems leave there.
+// The files of an output folder, without the clutter of operating systems.
 #pragma once
 
 #include <filesystem>
@@ -8,9 +8,9 @@
 
 namespace ram {
 
-/// Calls visit(name, entry) for everything in a folder but folders and clutter; the name is
-/// relative to the folder, with '/'. Folders of clutter are not entered: what they hold is not the
-/// folder's, and may not be readable (.Trashes).
+/// Calls visit(name, entry) for everything in a folder except folders and clutter; the name is
+/// relative to the folder, with '/'. Folders of clutter are not entered: their content does not
+/// belong to the folder and may not be readable (.Trashes).
 /// @throws std::filesystem::filesystem_error
 template <typename Visit>
 void visit_files(const std::filesystem::path& folder, const Visit& visit) {

@@ -1,4 +1,4 @@
-// The tables of calibration texts and probes: what is kept is found again, under its key only; a
+// The tables of calibration texts and probes: a stored row is found again, only under its key; a
 // damaged row is refused.
 #include "ram/calibration_table.h"
 

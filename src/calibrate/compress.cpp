@@ -1,5 +1,5 @@
-// Layer by layer: gather what the layer's linears multiply, encode them, put what is stored in
-// their place, and take the text on through it.
+// Layer by layer: gather the inputs of the layer's linears, encode them, replace them by the stored
+// weights, and run the text through the layer.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -24,7 +24,8 @@ namespace {
 constexpr int64_t kStarvedTokens = 64;
 // Rows of a matrix that one thread reads at a time.
 constexpr int64_t kReadRows = 256;
-// Of what has moved, this is made up for: all of it fits the text too closely (docs/encoders.md).
+// The share of the drift that is compensated: compensating all of it overfits the text
+// (docs/encoders.md).
 constexpr double kAimShare = 0.5;
 
 class Compressor {
@@ -54,7 +55,7 @@ class Compressor {
     const int embedding = checkpoint_.embedding;
     const int head = checkpoint_.head;
     HiddenRows base = model_.embed(text_.rows);
-    // A tied head is stored as the embedding: what it multiplies is known at the end only.
+    // A tied head is stored as the embedding: its inputs are known only after the last layer.
     if (head == embedding && formats_[static_cast<size_t>(head)]) {
       HiddenRows end = model_.embed(text_.rows);
       model_.run_layers(end, 0, model_.layers());
@@ -72,7 +73,7 @@ class Compressor {
   }
 
  private:
-  /// Units of a layer as they are stored, by their index.
+  /// The stored values of a layer's units, by unit index.
   using Stored = std::map<int, UnitRows>;
 
   void run_layer(int layer, HiddenRows& base, HiddenRows& compressed) {
@@ -96,12 +97,12 @@ class Compressor {
     }
     if (!moved) model_.run_layers(base, layer, layer + 1);
     for (const int unit : to_encode) {
-      if (!stored.contains(unit)) keep(compress_alone(unit), stored);  // no token came to it
+      if (!stored.contains(unit)) keep(compress_alone(unit), stored);  // no token reached it
     }
     with_stored(stored, [&] { model_.run_layers(compressed, layer, layer + 1); });
   }
 
-  /// Runs with what is stored of a layer in its place.
+  /// Runs with a layer's units replaced by their stored values.
   void with_stored(const Stored& stored, const std::function<void()>& run) {
     const AtScopeExit restore([&] {
       for (const auto& [unit, values] : stored) model_.restore_unit(unit);
@@ -111,7 +112,7 @@ class Compressor {
   }
 
   /// Encodes units by their inputs in the original model, in as many passes over the layer as
-  /// memory makes of it. @return whether `base` went through the layer meanwhile.
+  /// memory requires. @return whether `base` went through the layer meanwhile.
   bool gather(int layer, HiddenRows& base, std::span<const int> to_encode, Stored& stored) {
     Moments moments(checkpoint_, to_encode, moments_bytes(), pool_);
     const InputObserver observe = [&](const LinearInput& input) { moments.add(input); };
@@ -127,8 +128,8 @@ class Compressor {
     return in_place;
   }
 
-  /// Encodes units one group of inputs after the other, each by what those before it make of its
-  /// inputs, and aimed at what the original would have made of its own.
+  /// Encodes units one input group after another: each by its inputs after the groups before it
+  /// were compressed, and aimed at the outputs of the original model.
   void gather_in_turn(int layer, const HiddenRows& base, const HiddenRows& compressed,
                       std::span<const int> to_encode, Stored& stored) {
     InputGroups known(to_encode);
@@ -173,7 +174,7 @@ class Compressor {
     return options_.memory_bytes > 0 ? options_.memory_bytes : memory_bytes() / 4;
   }
 
-  /// Encodes what `pass` gathers moments for, and again for as long as there is more.
+  /// Encodes the units for which `pass` gathers moments, and repeats until none is left.
   void encode_by(Moments& moments, Stored& stored, const std::function<void()>& pass) {
     std::map<int, Unfinished> unfinished;
     do {
@@ -228,17 +229,17 @@ class Compressor {
 
   AffineFormat format_of(int unit) const { return *formats_[static_cast<size_t>(unit)]; }
 
-  /// What is known of a part once it is encoded.
+  /// The sums over an encoded part.
   struct PartSums {
     double squared_error = 0;
     double sum_squares = 0;
-    /// With the inputs that came: of the outputs, and of what independent noise as large as the
-    /// weights would make of them.
+    /// Squared error of the outputs on the gathered inputs, and that of independent noise as large
+    /// as the weights.
     double error = 0;
     double noise = 0;
   };
 
-  /// A unit of which some parts are encoded.
+  /// A unit whose parts are only partly encoded.
   struct Unfinished {
     CompressedUnit unit;
     std::vector<PartSums> sums;  // by part
@@ -255,7 +256,7 @@ class Compressor {
     return result;
   }
 
-  /// How a part is encoded, and by what its error counts: null is nothing known.
+  /// How a part is encoded and how its error is weighted; null: unknown.
   struct Inputs {
     const SecondMoment* moment = nullptr;
     const FeedbackEncoder* feedback = nullptr;
@@ -263,7 +264,7 @@ class Compressor {
     const Drift* drift = nullptr;
   };
 
-  /// A block of rows at a time: a row's encoding knows nothing of the others.
+  /// Encodes a block of rows at a time: rows are encoded independently.
   void encode_part(Unfinished& to, int part, const Inputs& inputs) {
     const Unit& use = checkpoint_.units[static_cast<size_t>(to.unit.unit)];
     EncodedMatrix& encoded = to.unit.parts[static_cast<size_t>(part)];
@@ -302,7 +303,7 @@ class Compressor {
                                               : search_encode(request, importance, pool_);
       sums.squared_error += squared_error(original, block, {});
       for (const float weight : weights) sums.sum_squares += double{weight} * double{weight};
-      if (inputs.gathered != nullptr) {  // what was made up for is no error
+      if (inputs.gathered != nullptr) {  // compensated drift is not an error
         sums.error += weighted_error(request, block, *inputs.gathered, pool_);
       }
       encoded.codes.insert(encoded.codes.end(), block.codes.begin(), block.codes.end());
@@ -315,7 +316,7 @@ class Compressor {
     sums.noise = sums.sum_squares * trace / static_cast<double>(use.cols);
   }
 
-  /// Adds up what the parts lost, and gives the unit away.
+  /// Adds up the errors of the parts and moves the unit out.
   CompressedUnit finish(Unfinished& done) {
     CompressedUnit& unit = done.unit;
     double error = 0;
@@ -332,7 +333,7 @@ class Compressor {
     return std::move(unit);
   }
 
-  /// Calls work(part) for parts of a unit, side by side where there are enough of them.
+  /// Calls work(part) for parts of a unit, in parallel if there are enough of them.
   void for_parts(std::span<const int> parts, const std::function<void(int)>& work) {
     const auto one = [&](int64_t i, int) { work(parts[static_cast<size_t>(i)]); };
     if (std::ssize(parts) >= pool_.threads()) {
@@ -342,7 +343,7 @@ class Compressor {
     }
   }
 
-  /// A unit whose inputs say nothing: the embedding, or experts to which no token came.
+  /// A unit without usable inputs: the embedding, or experts that no token reached.
   CompressedUnit compress_alone(int unit) {
     if (std::optional<CompressedUnit> found = recall(unit)) return std::move(*found);
     Unfinished result = begin(unit);
@@ -353,7 +354,7 @@ class Compressor {
     return finish(result);
   }
 
-  /// Parts of units that share their inputs: one factor serves them all.
+  /// Parts of units that share their inputs, and so one factor.
   void compress_group(const Moments::Group& group, const Moments& moments,
                       std::map<int, Unfinished>& unfinished) {
     if (group.parts.empty()) return;
@@ -392,8 +393,9 @@ class Compressor {
     }
   }
 
-  /// The head (and with it a tied embedding): its inputs are the normed states of the end.
-  /// @param original the same of the original model, where the head is aimed at its outputs.
+  /// The head (and with it a tied embedding): its inputs are the normed states after the last
+  /// layer.
+  /// @param original the same states of the original model, if the head is aimed at its outputs.
   CompressedUnit compress_head(int head, const HiddenRows& end,
                                const HiddenRows* original = nullptr) {
     if (std::optional<CompressedUnit> found = recall(head)) return std::move(*found);

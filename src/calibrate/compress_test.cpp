@@ -1,5 +1,4 @@
-// Compressing layer by layer against putting every unit in its place at once; the store that holds
-// what was compressed.
+// Compressing layer by layer equals replacing all units at once; the store of compressed units.
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -160,14 +159,14 @@ TEST_P(Compress, UsesWhatAStoreHoldsAndGivesItsRows) {
       [&](const CompressedUnit&) { ++fresh; });
   EXPECT_EQ(fresh, 0);
   EXPECT_GT(again.kl, 0);
-  // A file that was damaged is as good as none.
+  // A damaged file counts as missing.
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
     std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(200);
     file.put('x').put('y').put('z');
   }
   for (const CompressedUnit& unit : units) EXPECT_FALSE(store.find(unit.unit).has_value());
-  EXPECT_EQ(store.missing_bytes(), 0);  // their sizes are as they were
+  EXPECT_EQ(store.missing_bytes(), 0);  // their sizes are unchanged
 }
 
 TEST_P(Compress, SurvivesExpertsToWhichNoTokenComes) {
@@ -267,7 +266,7 @@ TEST_P(Compress, GivesTheSameBitsWhateverTheMemory) {
     EXPECT_EQ(found[0], found[1]);
     EXPECT_EQ(known[0], known[1]);
   }
-  // It did take more than one pass.
+  // It really took more than one pass.
   LanguageModel model = open();
   std::vector<int> units;
   for (size_t u = 0; u < model.checkpoint().units.size(); ++u) {
@@ -307,8 +306,8 @@ ByToken inputs_of(LanguageModel& model, const CalibrationText& text, int unit) {
   return inputs;
 }
 
-/// One part's, in order of rows and positions; of `original` those of the same tokens, or, where a
-/// token did not come there, `inputs` themselves.
+/// One part's inputs in order of rows and positions. For `original`, those of the same tokens;
+/// where a token did not reach this part there, those of `inputs`.
 std::vector<float> matched(const ByToken& inputs, const ByToken& original, int part, int64_t row) {
   std::vector<float> result;
   for (const auto& [key, x] : inputs) {
@@ -320,7 +319,8 @@ std::vector<float> matched(const ByToken& inputs, const ByToken& original, int p
   return result;
 }
 
-// The slow truth: both models from the embedding on for every unit, all others in their places.
+// The slow reference: for every unit, both models run from the embedding on, with all units before
+// it replaced.
 TEST_P(Compress, EncodesEachUnitForWhatThoseBeforeItMakeOfItsInputs) {
   LanguageModel model = open();
   LanguageModel original = open();
@@ -432,13 +432,13 @@ TEST_P(Compress, GainsAreWhatTheEncoderGains) {
       plain += squared_error(request, mlx_encode(request, pool), {});
     }
     const double ratio = unit.output_error / (plain / unit.sum_squares);
-    // Experts are judged by what they were encoded for, drawn towards their layer's; the few rows
-    // of a router differ by chance.
+    // Experts are judged by the moments that they were encoded for, which are shrunk towards their
+    // layer's; the few rows of a router differ by chance.
     const double slack = use.parts.size() > 1 || use.rows < 16 ? 0.5 : 0.2;
     EXPECT_NEAR(std::log(gains.of(use.name, format_index(format))), std::log(ratio), slack)
         << use.name;
   }
-  // Known, they are not measured again; the same whatever the threads and the memory.
+  // Known gains are not measured again; they do not depend on threads and memory.
   Study study(folder_ / "gains.db");
   int measured = 0;
   EXPECT_EQ(measure_gains(model, "print", units, text_, options, study,

@@ -1,5 +1,5 @@
-// A file per unit: a line that says whose it is and what the bytes hash to, then per part codes,
-// scales and biases, as they will be stored.
+// One file per unit: a head with its key and the hash of the bytes, then codes, scales and biases
+// of each part, as they will be stored.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kKeyBytes = 32;
-constexpr size_t kHeadBytes = 128;  // key, digest of what follows, three numbers, padding
+constexpr size_t kHeadBytes = 128;  // key, digest of the rest, three numbers, padding
 
 /// Bytes of the pieces of one part.
 struct Sizes {
@@ -77,7 +77,7 @@ fs::path folder_beside(const fs::path& out) {
   return work_folders(folder).encoded;
 }
 
-/// Files of a folder besides those of its lock.
+/// The files of a folder, except those of its lock.
 std::vector<fs::path> files_of(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code ignored;
@@ -128,7 +128,8 @@ struct EncodedStore::State {
   }
   void check(int index, const InputFile& file) const;
 
-  /// Of one unit: its file when it had its digest. One worker at a time checks a unit.
+  /// The identity of one unit's file when its digest was correct. One worker at a time checks a
+  /// unit.
   struct Checked {
     std::mutex mutex;
     std::optional<FileIdentity> file;
@@ -136,7 +137,7 @@ struct EncodedStore::State {
   mutable std::vector<Checked> checked;
 };
 
-/// @throws Error{kCorrupt} the file is not what was put.
+/// @throws Error{kCorrupt} the file is not what was stored.
 void EncodedStore::State::check(int index, const InputFile& file) const {
   Checked& known = checked.at(static_cast<size_t>(index));
   const std::lock_guard lock(known.mutex);
@@ -160,8 +161,7 @@ void EncodedStore::State::check(int index, const InputFile& file) const {
   }
   if (!whole) {
     fail(Code::kCorrupt,
-         "{}: {} as it was compressed is damaged; run the same command again, which compresses it "
-         "anew",
+         "{}: the compressed {} is damaged; run the same command again, which compresses it anew",
          file.path().string(), unit(index).name);
   }
   known.file = file.identity();
@@ -173,7 +173,7 @@ EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_besi
        parent = parent.parent_path()) {
     made_parents_.push_back(parent);
   }
-  // The program that was here before us removes the folder last of all: try again then.
+  // The previous program removes the folder as its last step: then try again.
   constexpr int kAttempts = 3;
   const std::string busy = fmt::format(
       "another program is compressing for {}: wait for it, or give another name", out.string());
@@ -194,8 +194,7 @@ EncodedFolder::EncodedFolder(const fs::path& out) : out_(out), path_(folder_besi
 
 EncodedFolder::~EncodedFolder() {
   if (!files_of(path_).empty()) return;
-  // A program that waits for the lock may make a new one at once, and then the folder is its own
-  // and stays.
+  // A waiting program may make a new lock at once; the folder is then that program's and is kept.
   lock_->remove_file();
   remove_empty();
 }
@@ -291,7 +290,7 @@ std::optional<CompressedUnit> EncodedStore::find(int unit) const {
 }
 
 void EncodedStore::put(const CompressedUnit& unit) {
-  // The circumstances name the model by what it held when it was opened.
+  // The key identifies the model by its content when it was opened.
   state_->checkpoint.check_unchanged();
   const fs::path path = state_->path(unit.unit);
   const fs::path beside = path.string() + ".part";
@@ -330,11 +329,11 @@ void EncodedStore::read_rows(int unit, int part, int64_t row, int64_t count, uin
   const fs::path path = state_->path(unit);
   if (!state_->is_there(unit)) {
     fail(Code::kCorrupt,
-         "{}: {} as it was compressed is missing or damaged; run the same command again, which "
+         "{}: the compressed {} is missing or damaged; run the same command again, which "
          "compresses it anew",
          path.string(), state_->unit(unit).name);
   }
-  const InputFile file(path);  // not kept: there may be more units than open files
+  const InputFile file(path);  // not kept open: there may be more units than allowed open files
   state_->check(unit, file);
   const Sizes sizes = state_->sizes(unit);
   const int64_t rows = state_->unit(unit).rows;

@@ -1,5 +1,5 @@
-// The folder in which compressed units wait: one program at a time, nothing taken on trust, and no
-// more space than it must have.
+// The folder of compressed units: one program at a time, every file is checked, and no more space
+// is used than necessary.
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
@@ -91,7 +91,7 @@ class Encoded : public ::testing::Test {
   std::vector<UnitFormat> formats_;
 };
 
-/// With and without a file system that has locks.
+/// With and without a file system that supports locks.
 class EncodedLocked : public Encoded, public ::testing::WithParamInterface<int> {
  protected:
   EncodedLocked() {
@@ -137,16 +137,16 @@ TEST_F(Encoded, RowsAreReadOnlyFromFilesThatAreAsTheyWerePut) {
   EncodedFolder folder(temp_ / "out");
   const int unit = units().front();
   const EncodedStore held = store(folder, "a");
-  EXPECT_EQ(code_of([&] { first_code(held, unit); }), Code::kCorrupt);  // not there yet
+  EXPECT_EQ(code_of([&] { first_code(held, unit); }), Code::kCorrupt);  // not stored yet
   store(folder, "a").put(made(unit, 5));
   EXPECT_EQ(first_code(held, unit), 5U);
   ASSERT_EQ(files(folder).size(), 1U);
-  // One byte of another row than the one that is read, after a check that passed.
+  // Damages a byte of a row that is not read, after a check that passed.
   const fs::path file = files(folder).front();
   const auto size = static_cast<std::streamoff>(fs::file_size(file));
   std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(size - 1).put('z');
   EXPECT_EQ(code_of([&] { first_code(held, unit); }), Code::kCorrupt);
-  EXPECT_FALSE(held.find(unit).has_value());  // so it is made anew
+  EXPECT_FALSE(held.find(unit).has_value());  // so it is compressed again
   store(folder, "a").put(made(unit, 6));
   EXPECT_EQ(first_code(held, unit), 6U);
   fs::resize_file(file, static_cast<uintmax_t>(size - 1));

@@ -1,5 +1,4 @@
-// What a calibration is about to take: a little of each thing is done and timed, and the rest is
-// counted.
+// The time that a calibration will take: a sample of each kind of work is timed and scaled up.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -30,24 +29,24 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Rows that all units are measured on; and what all takes, uncertain units having more rows and
-// seeds, over what these take. @source docs/performance.md, "What fit foretells": 1.5 and 4.8
+// Rows that all units are measured on, and the total time over the time of these rows: uncertain
+// units get more rows and seeds. @source docs/performance.md, "What fit foretells": 1.5 and 4.8
 constexpr int64_t kFirstRows = 8;
 constexpr double kMoreRows = 2.5;
 constexpr int kSeeds = 2;
 constexpr int64_t kLeastRows = 2;
-// measure_gains: rows of a matrix, formats, parts of a unit.
+// For measure_gains: rows of a matrix, formats, parts of a unit.
 constexpr int64_t kSampledRows = 128;
 constexpr int64_t kSampledFormats = 6;
 constexpr int64_t kSampledParts = 4;
-// Rows of a tile of the encoders, of which every thread gets one.
+// Rows of an encoder tile; each thread works on one.
 constexpr int64_t kTile = 128;
 
-/// What an encoder takes for matrices of one width.
+/// Seconds that an encoder takes for matrices of one width.
 struct WidthSpeed {
-  double moment = 0;  ///< of a token
+  double moment = 0;  ///< per token
   double factor = 0;
-  double row = 0;  ///< encoded, and aimed where that is asked for
+  double row = 0;  ///< to encode, and to aim if requested
 };
 
 class Forecaster {
@@ -72,7 +71,7 @@ class Forecaster {
     if (work_.coefficients) forecast.least_coefficients_seconds = probe_seconds(kLeastRows);
     if (work_.gains) forecast.gains.seconds = gains_seconds();
     if (work_.encoder != Encoder::kMlx) forecast.compress.seconds = compress_seconds();
-    // What packs the weights is what comes first.
+    // The first stage packs the weights.
     (work_.write_text     ? forecast.text
      : work_.coefficients ? forecast.coefficients
      : work_.gains        ? forecast.gains
@@ -107,7 +106,7 @@ class Forecaster {
     return seconds_of([&] { model_.run_layers(passing, layer_, layer_ + 1); });
   }
 
-  /// The faster of two: what else the machine does makes it slower only.
+  /// The faster of two passes: other load on the machine only makes them slower.
   double quick_pass_of(const HiddenRows& rows) {
     const double one = pass_of(rows);
     return std::min(one, pass_of(rows));
@@ -136,7 +135,7 @@ class Forecaster {
     step_ = quick_pass_of(tokens);
   }
 
-  /// Of a row, for a model whose logits are looked at; and what drawing from one token's takes.
+  /// Times the logits of a row, and drawing from one token's logits.
   void time_logits() {
     const std::vector<TokenRow> row = some_rows(1, length_);
     HiddenRows hidden = model_.embed(row);
@@ -152,7 +151,8 @@ class Forecaster {
     draw_ = seconds_of([&] { draw_token(logits, 1, random); });
   }
 
-  /// The layer nearest the middle that has units to work on: the middle's may all be kept.
+  /// The layer nearest the middle that has units to work on: those of the middle layer may all be
+  /// kept.
   int layer_of_units() const {
     int nearest = -1;
     for (const int unit : work_.units) {
@@ -241,7 +241,7 @@ class Forecaster {
     return blocks * static_cast<double>(length_) * step;
   }
 
-  /// Every unit with its seeds, on so many rows.
+  /// Seconds to probe every unit with all its seeds, on at most `most_rows` rows.
   double probe_seconds(int64_t most_rows) const {
     const auto rows = static_cast<double>(std::min(work_.rows, most_rows));
     double layers = 0;
@@ -258,14 +258,14 @@ class Forecaster {
 
   int64_t tokens() const { return work_.rows * length_; }
 
-  /// Tokens that come to a unit, over all its parts.
+  /// Tokens that reach a unit, summed over its parts.
   double tokens_of(const Unit& unit) const {
     const bool several = unit.parts.size() > 1;
     const int64_t each = several ? checkpoint_.config.layer(unit.layer).experts->per_token : 1;
     return static_cast<double>(tokens()) * static_cast<double>(each);
   }
 
-  /// What gathering the moments of all layers takes, passes apart.
+  /// Seconds to gather the moments of all layers, without the passes.
   double gathering_seconds(double times) {
     double seconds = 0;
     for (const std::vector<int>& group : groups_) {
@@ -291,7 +291,8 @@ class Forecaster {
   double compress_seconds() {
     const bool in_turn = work_.sequential && work_.encoder == Encoder::kFeedback;
     const auto rows = static_cast<double>(work_.rows);
-    // The original and the compressed; where groups come in turn, both once more to each.
+    // The original and the compressed model; if groups are compressed in turn, both also run to the
+    // inputs of each group.
     double seconds = 2 * pass_seconds(rows) + 2 * rows * logits_;
     if (in_turn) seconds += 2 * rows * model_.layers() * inputs_;
     seconds += gathering_seconds(in_turn ? 3 : 1);
@@ -322,7 +323,7 @@ class Forecaster {
     return most * std::min(work_.rows, kFirstRows) * model_.row_bytes(length_);
   }
 
-  /// Of the widest group, with its factor.
+  /// Bytes of the widest group's moments, with its factor.
   int64_t moments_bytes(int64_t each) const {
     int64_t most = 0;
     for (const std::vector<int>& group : groups_) {
@@ -345,7 +346,7 @@ class Forecaster {
   double step_ = 0;     // a token of each row of text through a layer
   double logits_ = 0;   // of a row
   double draw_ = 0;
-  double inputs_ = 0;  // of a row: to the inputs of each group of a layer, added up
+  double inputs_ = 0;  // of a row: to the inputs of each group of a layer, summed
   std::vector<std::vector<int>> groups_;
   std::map<int64_t, WidthSpeed> widths_;
 };

@@ -1,4 +1,4 @@
-// What a calibration is said to take: no stage's share is lost where another is left out.
+// Forecasts of a calibration: omitting one stage does not lose the time of another.
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -44,7 +44,7 @@ class Forecast : public ::testing::Test {
 TEST_F(Forecast, WhatIsLeftOutTakesNoTime) {
   const CalibrationForecast forecast = of_layer(1);
   EXPECT_EQ(forecast.text.seconds, 0);
-  EXPECT_EQ(forecast.coefficients.seconds, 0);  // nor does it take what packing takes
+  EXPECT_EQ(forecast.coefficients.seconds, 0);  // packing is not counted here either
   EXPECT_EQ(forecast.gains.seconds, 0);
   EXPECT_GT(forecast.compress.seconds, 0);
 }

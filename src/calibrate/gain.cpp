@@ -1,6 +1,6 @@
-// What error feedback gains over plain rounding, on a sample of every unit's rows. Rows do not mix,
-// so a sample says what the whole would; and the sample is the same for both, so little of it is
-// chance.
+// What error feedback gains over plain rounding, on a sample of every unit's rows. Rows are encoded
+// independently, so a sample represents the whole; both encoders get the same sample, so the ratio
+// has little noise.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -24,14 +24,14 @@
 namespace ram {
 namespace {
 
-// A tile of the encoders: fewer would take as long.
+// One encoder tile: fewer rows would take as long.
 constexpr int64_t kSampledRows = 128;
 constexpr int64_t kSampledParts = 4;
 constexpr std::array<int, 6> kBits = {2, 3, 4, 5, 6, 8};
 constexpr std::array<int, 3> kGroups = {32, 64, 128};
 
-/// Every number of bits, with groups that change from unit to unit and from bits to bits: so all
-/// formats come up equally often, and no unit is measured at all of them.
+/// Every number of bits, with a group size that changes from unit to unit and from bits to bits:
+/// all formats occur equally often, and no unit is measured at all of them.
 std::vector<int> sampled_formats(int unit, int64_t cols) {
   std::vector<int> formats;
   for (size_t b = 0; b < kBits.size(); ++b) {
@@ -120,7 +120,7 @@ class GainMeter {
     if (!moved) model_.run_layers(base, layer, layer + 1);
   }
 
-  /// Embedding and head. What an embedding is multiplied by is one row at a time: nothing to weigh.
+  /// Embedding and head. An embedding is looked up row by row, so it has no input moment.
   void measure_outside(int unit, const HiddenRows& end) {
     const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
     const bool multiplies = use.role != Role::kEmbedding || checkpoint_.tied_embeddings;
@@ -180,7 +180,7 @@ class GainMeter {
   void settle(int unit) {
     GainRatios& ratios = known_[unit];
     const auto found = sums_.find(unit);
-    if (found == sums_.end()) return;  // no token came to it
+    if (found == sums_.end()) return;  // no token reached it
     for (size_t f = 0; f < kFormatCount; ++f) {
       const Sums& sums = found->second[f];
       const double ratio = sums.plain > 0 ? sums.encoded / sums.plain : 0;
@@ -207,8 +207,8 @@ class GainMeter {
   }
 
   struct Sums {
-    double encoded = 0;  // squared error of outputs, over what inputs without directions amplify
-    double plain = 0;    // squared error of weights, rounded plainly
+    double encoded = 0;  // squared error of outputs, divided by the mean squared input
+    double plain = 0;    // squared error of weights with plain rounding
   };
 
   LanguageModel& model_;
@@ -223,12 +223,12 @@ class GainMeter {
   std::map<int, GainRatios> known_;        // by unit
 };
 
-/// Three digits, so that a plan is read and its length hardly changes.
+/// Three digits: plans stay readable and their length hardly changes.
 double rounded(double value) {
   return parse_number(fmt::format("{:.2e}", value)).value();
 }
 
-/// Least squares of the logarithms: a term of the unit plus one of the format, by turns.
+/// Least squares of the logarithms: one term per unit plus one per format, solved alternately.
 EncoderGains factored(const Checkpoint& checkpoint, std::span<const int> units,
                       std::span<const GainRatios> ratios) {
   constexpr int kTurns = 100;
@@ -270,7 +270,7 @@ EncoderGains factored(const Checkpoint& checkpoint, std::span<const int> units,
     gains.units[checkpoint.units[static_cast<size_t>(unit)].name] = rounded(std::exp(term));
     mean += term / static_cast<double>(own.size());
   }
-  // A unit to which no token came gains as the others do.
+  // A unit that no token reached gets the mean gain of the others.
   for (const int unit : units) {
     gains.units.emplace(checkpoint.units[static_cast<size_t>(unit)].name, rounded(std::exp(mean)));
   }

@@ -1,4 +1,4 @@
-// Lines of a document: each a unit's name and its ratios.
+// A document with one line per unit: its name and its ratios.
 #include "gain_table.h"
 
 #include <optional>

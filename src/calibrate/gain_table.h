@@ -1,4 +1,4 @@
-// What error feedback gained, as a study keeps it: one document per text, encoder and model.
+// Gains of error feedback in a study: one document per text, encoder and model.
 #pragma once
 
 #include <array>
@@ -11,19 +11,19 @@
 
 namespace ram {
 
-/// Error with feedback over error of plain rounding, by format; 0: not measured.
+/// Error with feedback divided by error of plain rounding, by format; 0: not measured.
 using GainRatios = std::array<double, kFormatCount>;
 
 /// Documents of kind "gains". docs/formats/study.md has their text.
 class GainTable {
  public:
   /// @param study outlives the object.
-  /// @param key   all that the ratios depend on besides the unit.
+  /// @param key everything that the ratios depend on besides the unit.
   GainTable(Study& study, std::string key) : study_(study), key_(std::move(key)) {}
 
-  /// By the unit's name. A damaged line is left out, so that its unit is measured again.
+  /// Ratios by unit name. A damaged line is omitted, so that its unit is measured again.
   std::map<std::string, GainRatios> find();
-  /// Adds to what is kept, by other programs too: they had other units.
+  /// Adds to the stored gains, including those that other programs stored for other units.
   /// @throws Error{kWriteFailed} as Study::change_document.
   void put(const std::map<std::string, GainRatios>& gains);
 

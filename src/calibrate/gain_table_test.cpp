@@ -1,4 +1,5 @@
-// Gains in the study: found again bit for bit, under their key only; what others put is added to.
+// Gains in the study: found again bit for bit, only under their key; other programs' gains are
+// kept.
 #include "gain_table.h"
 
 #include <filesystem>

@@ -1,4 +1,4 @@
-// What is measured of the encoder's gains is kept unit by unit, by any command.
+// Measured gains are stored unit by unit, by any command.
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -83,7 +83,7 @@ TEST_F(Gains, OfAModelThatChangedMeanwhileAreNotKept) {
   EXPECT_TRUE(kept(study).empty());
 }
 
-// Two programs: each opened the study before the other kept anything.
+// Two programs: each opened the study before the other stored anything.
 TEST_F(Gains, OfTwoProgramsAreBothKept) {
   Study first(folder_ / "a.db");
   Study second(folder_ / "a.db");

@@ -1,4 +1,4 @@
-// What runs beside a model while it is measured and compressed, added up before it starts.
+// Memory needed beside a model while it is measured and compressed, added up before the start.
 #include <algorithm>
 #include <set>
 
@@ -12,20 +12,20 @@
 namespace ram {
 namespace {
 
-// The most that a stored weight takes: 8 bits and, for 32 of them, scale and bias in float32.
+// Most bytes of a stored weight: 8 bits, and a scale and bias in float32 for each group of 32.
 constexpr double kStoredBytes = 1.25;
-// What tiles of the encoders hold of each column, in all.
+// Bytes per column of an encoder tile.
 constexpr int64_t kTileBytes = 4096;
-// Of a token: what is summed up for each model whose logits are looked at.
+// Bytes of the sums per token, for each model whose logits are compared.
 constexpr int64_t kSumBytes = 64;
 
 struct Needs {
-  int64_t states = 0;    ///< of all rows, a copy
-  int64_t passing = 0;   ///< the same while they pass through a layer
-  int64_t logits = 0;    ///< kLogitsAtOnce models' and the original's, and the twin's head
-  int64_t stored = 0;    ///< units as they are stored, the most that are held
+  int64_t states = 0;    ///< one copy, of all rows
+  int64_t passing = 0;   ///< extra while they pass through a layer
+  int64_t logits = 0;    ///< of kLogitsAtOnce models and the original, and the twin's head
+  int64_t stored = 0;    ///< stored units, at most
   int64_t encoding = 0;  ///< blocks of rows, factors, the moments of parts
-  int64_t moments = 0;   ///< the least that is gathered in a pass, with drifts and recorded inputs
+  int64_t moments = 0;   ///< minimum of a pass, with drifts and recorded inputs
 
   int64_t to_probe() const { return 2 * states + passing + std::max(passing, logits) + stored; }
   int64_t to_compress() const {
@@ -72,8 +72,8 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
     if (several) shared.insert(unit.cols);
     needs.moments = std::max(needs.moments, 2 * moment);
     recorded = std::max(recorded, recorded_row_bytes(checkpoint, static_cast<int>(u), length));
-    // Of several parts side by side: weights, where they are aimed, what is decoded; drift and
-    // factor, and the moment as it is drawn towards the others'.
+    // For each part in parallel: its weights, its targets, its decoded weights; drift and factor,
+    // and the shrunk moment.
     const int64_t at_once = several ? threads : 1;
     const int64_t weights = 4 * encoded_rows(unit.rows, unit.cols) * unit.cols;
     const int64_t encoding =
@@ -94,10 +94,10 @@ CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int 
   const LanguageModel model(Checkpoint::open(checkpoint.folder.string(), Quantized::kAccept),
                             {.threads = threads, .memory_bytes = 1});
   const Needs needs = needs_of(model, rows, length);
-  // Beside what a pass takes: the weights that noise or encoding put in the place of kept ones.
+  // In addition to a pass: the weights that noise or encoding put in place of kept ones.
   const int64_t pass = memory_bytes_for(model.pass_bytes(length) + model.row_bytes(length)) + 1;
   const int64_t beside = std::max(needs.to_probe(), needs.to_compress()) + model.step_bytes();
-  // Before that a row of own text is written, with nothing beside it.
+  // Before that, a row of own text is written, with nothing else in memory.
   const int64_t needed = memory_bytes_for(std::max(pass + beside, model.decoding_bytes(length)));
   if (total < needed) {
     fail(Code::kUsage,

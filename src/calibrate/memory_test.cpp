@@ -1,5 +1,5 @@
-// How memory is shared before a run: within what was given, enough for each, refused where it is
-// not.
+// How memory is shared before a run: within the given total, enough for each use, otherwise
+// refused.
 #include <cstdint>
 #include <string>
 
@@ -31,7 +31,7 @@ class ShareMemory : public ::testing::TestWithParam<std::string> {
   CalibrationMemory share(int64_t total, int threads, int64_t rows, int64_t length) const {
     return share_memory(open(), total, threads, rows, length);
   }
-  /// The least that is not refused, to a kilobyte.
+  /// The least memory that is not refused, to a kilobyte.
   int64_t least(int threads, int64_t rows, int64_t length) const {
     int64_t low = 0;
     int64_t high = int64_t{1} << 40;
@@ -60,7 +60,7 @@ TEST_P(ShareMemory, GivesAwayNoMoreThanThereIs) {
     EXPECT_GT(shared.model, 0);
     EXPECT_GT(shared.variants, 0);
     EXPECT_GT(shared.moments, 0);
-    // Variants and moments are never there together.
+    // Variants and moments never exist at the same time.
     EXPECT_LE(shared.model + shared.variants, total);
     EXPECT_LE(shared.model + shared.moments, total);
   }
@@ -86,8 +86,8 @@ TEST_P(ShareMemory, SaysWhatIsNeededAndWhatWouldNeedLess) {
   }
 }
 
-// The model's share is enough for a pass over the rows; a row of own text, which comes before, may
-// have all.
+// The model's share is enough for a pass over the rows; a row of own text, which is written
+// earlier, may use all memory.
 TEST_P(ShareMemory, LeavesRoomForAPassAndBeforeItForDecoding) {
   const int64_t total = least(2, 16, 64);
   const CalibrationMemory shared = share(total, 2, 16, 64);

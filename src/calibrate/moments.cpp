@@ -18,7 +18,7 @@ int InputGroups::leader_of(const LinearInput& input) {
   const bool all_came = std::none_of(leaders_.begin(), leaders_.end(),
                                      [](const auto& entry) { return entry.second < 0; });
   if (leader >= 0 && all_came) return leader;
-  // Memory is used again: the same place is the same inputs only if the values are.
+  // Buffers are reused: the same address means the same inputs only if the values are the same.
   Hasher hasher;
   hasher.update(
       std::as_bytes(std::span(input.inputs, static_cast<size_t>(input.tokens * input.cols))));
@@ -161,7 +161,7 @@ std::vector<Moments::Group> Moments::groups() const {
     const std::vector<Part>& parts = inputs_.at(leader).parts;
     for (size_t part = 0; part < parts.size(); ++part) {
       const State state = parts[part].state;
-      // One that still waits has no tokens.
+      // A part that still waits received no tokens.
       const bool ready = state == State::kGathering || state == State::kWaiting;
       if (ready) group.parts.push_back(static_cast<int>(part));
     }

@@ -1,6 +1,6 @@
 // Second moments of a layer's linears, gathered while the layer runs. Linears that multiply the
-// same inputs (queries, keys, values; gate, up) share one. What memory does not hold at a time is
-// gathered in further passes over the layer, with the same result.
+// same inputs (queries, keys, values; gate, up) share one. If memory cannot hold all moments at
+// once, further passes over the layer gather the rest, with the same result.
 #pragma once
 
 #include <cstdint>
@@ -21,24 +21,24 @@ namespace ram {
 /// Which linears multiply the same inputs, found by watching a layer run.
 class InputGroups {
  public:
-  /// @param units the linears wanted.
+  /// @param units the requested linears.
   explicit InputGroups(std::span<const int> units);
 
   bool wants(int unit) const { return leaders_.contains(unit); }
 
-  /// The unit under which inputs are known: the first that they came to in this row.
+  /// The unit that identifies these inputs: the first that received them in this row.
   /// @pre wants(input.unit), input.tokens > 0.
   int leader_of(const LinearInput& input);
 
-  /// The groups to which something came: their units, the leader first, by leaders as they came.
+  /// The groups that received inputs: their units, the leader first, in order of first inputs.
   std::vector<std::vector<int>> groups() const;
 
-  /// -1: nothing came to it yet. @pre wants(unit).
+  /// -1: it received no inputs yet. @pre wants(unit).
   int leader(int unit) const { return leaders_.at(unit); }
   const std::map<int, int>& leaders() const { return leaders_; }
 
  private:
-  /// The inputs of one part as they came last.
+  /// The last inputs of one part.
   struct Seen {
     const float* inputs = nullptr;
     int64_t row = -1;
@@ -46,12 +46,12 @@ class InputGroups {
     int leader = -1;
   };
 
-  std::map<int, int> leaders_;  // of the units wanted; -1: it did not come yet
+  std::map<int, int> leaders_;  // of the requested units; -1: no inputs yet
   std::vector<int> in_order_;   // leaders
   std::map<int, Seen> seen_;    // by part
 };
 
-/// Inputs of linears in the original model, to be held against what a compressed one makes of the
+/// Inputs of linears in the original model, to compare with those of a compressed model for the
 /// same tokens.
 class OriginalInputs {
  public:
@@ -59,8 +59,8 @@ class OriginalInputs {
   void record(const LinearInput& input);
 
   /// @param input of the compressed model. @return [tokens, cols] of the same unit, part, row and
-  ///        tokens; a token that did not come to this part in the original stands as it is in
-  ///        `input`. Valid until the next call.
+  ///              tokens; for a token that did not reach this part in the original, the values of
+  ///              `input`. Valid until the next call.
   const float* beside(const LinearInput& input);
 
  private:
@@ -81,39 +81,39 @@ class OriginalInputs {
 
 class Moments {
  public:
-  /// @param units the linears wanted; others are not looked at.
-  /// @param memory_bytes what the moments of a pass may take; a part's, and the sums over all parts
-  ///                     of units with several, are held even if that is more.
-  /// @param drifts beside each moment how its inputs have moved since the original model.
+  /// @param units the requested linears; others are ignored.
+  /// @param memory_bytes limit for the moments of a pass; those of one part, and the sums over all
+  ///                     parts of units with several, are held even if they exceed it.
+  /// @param drifts also gather, for each moment, how its inputs moved from the original model's.
   Moments(const Checkpoint& checkpoint, std::span<const int> units, int64_t memory_bytes,
           ThreadPool& pool, bool drifts = false);
 
-  /// Whether all that could come fits into one pass, by the sizes of the units.
+  /// Whether the moments of all units fit into one pass, by the units' sizes.
   bool fits_one_pass() const;
 
-  /// Takes what InputObserver is given.
-  /// @param originals where drifts are wanted: what was recorded of the leaders' inputs.
+  /// Adds the inputs that InputObserver receives.
+  /// @param originals if drifts are requested: the recorded inputs of the leaders.
   void add(const LinearInput& input, OriginalInputs* originals = nullptr);
 
   /// Parts of units that share their inputs.
   struct Group {
     std::vector<int> units;
-    std::vector<int> parts;  ///< that this pass was about; with them those to which nothing came
+    std::vector<int> parts;  ///< gathered in this pass, and those that received no inputs
   };
   /// What can be encoded after this pass.
   std::vector<Group> groups() const;
 
-  /// Lets go of what this pass gathered. @return whether another pass is needed.
+  /// Frees what this pass gathered. @return whether another pass is needed.
   bool next_pass();
 
-  /// The moment of one part drawn towards that of all its unit's parts (encoder.h,
+  /// The moment of one part, shrunk towards that of all its unit's parts (encoder.h,
   /// shrink_towards). @pre the part is of one of the groups.
   SecondMoment of(int unit, int part, double shrink_tokens) const;
-  /// The drift of one part, drawn towards the others' just so. @pre the same, and drifts.
+  /// The drift of one part, shrunk in the same way. @pre the same, and drifts.
   Drift drift_of(int unit, int part, double shrink_tokens) const;
-  /// The moment as it was gathered; null where no token came. @pre the same.
+  /// The moment as gathered; null if no token reached the part. @pre the same.
   const SecondMoment* gathered(int unit, int part) const;
-  /// Tokens that came to a part. @pre the same.
+  /// Tokens that reached a part. @pre the same.
   int64_t tokens(int unit, int part) const;
 
  private:
@@ -131,13 +131,13 @@ class Moments {
     std::vector<Part> parts;
     std::unique_ptr<Sums> all;  // of several parts, gathered in their first pass
     bool all_gathered = false;
-    bool postponed = false;  // as a whole, to the next pass
+    bool postponed = false;  // all of them, to the next pass
   };
 
-  /// Of one part.
+  /// Bytes of the sums of one part.
   int64_t sums_bytes(int unit) const;
   std::unique_ptr<Sums> make_sums(int64_t cols) const;
-  /// Takes room for another part's, if there is any or nothing is gathered yet.
+  /// Reserves memory for another part, if it fits or if nothing is gathered yet.
   bool reserve(int64_t bytes);
 
   const Checkpoint& checkpoint_;

@@ -1,6 +1,6 @@
-// Gaussian noise of an exact norm, drawn in stretches of fixed length with a seed of their own, so
-// that it can be drawn twice (once to know its norm, once to add it to the rows that are asked for)
-// and by any number of threads: it is never held.
+// Gaussian noise of an exact norm, drawn in stretches of fixed length, each with its own seed, so
+// that any number of threads can draw it twice: once to know its norm, once to add it to the
+// requested rows. It is never stored.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -33,7 +33,7 @@ void draw_stretch(uint64_t seed, int64_t stretch, int64_t count, const Add& add)
   }
 }
 
-/// What a stretch, and in the end a part, sums up to.
+/// Sums over a stretch, and finally over a part.
 struct Sums {
   double weights = 0;
   double noise = 0;
@@ -47,8 +47,8 @@ UnitRows noisy_rows(const Checkpoint& checkpoint, int unit, double relative, uin
   const Unit& use = checkpoint.units.at(static_cast<size_t>(unit));
   const auto parts = std::ssize(use.parts);
   const int64_t stretches = ceil_div(use.part_weights(), kStretch);
-  // Blocks of whole stretches that begin where a row does, or nearly: a stretch may need rows of
-  // which it takes a piece only.
+  // Blocks of whole stretches that begin at or near the start of a row: a stretch may cover only a
+  // part of its first and last row.
   std::vector<Sums> sums(static_cast<size_t>(parts * stretches));
   constexpr int64_t kStretchesAtOnce = 64;
   const int64_t blocks = ceil_div(stretches, kStretchesAtOnce);

@@ -15,8 +15,8 @@ NoiseResult run_with_noise(LanguageModel& model, std::span<const double> relativ
   const Checkpoint& checkpoint = model.checkpoint();
   RAM_CHECK(relative.size() == checkpoint.units.size());
   ThreadPool pool(model.options().threads);
-  // Embedding and head are disturbed in a second model, so that the original's logits can be
-  // computed beside.
+  // Embedding and head are disturbed in a second model, so that the original's logits can still be
+  // computed.
   LanguageModel twin = twin_of(model);
   const auto units_of = [&](int layer) {
     std::vector<int> units;

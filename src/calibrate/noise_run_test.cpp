@@ -1,5 +1,5 @@
-// Noise in all units at once: what it does to a text depends on its sizes and seed alone, and the
-// model is afterwards what it was.
+// Noise in all units at once: its effect on a text depends only on its sizes and seed, and the
+// model is unchanged afterwards.
 #include <cmath>
 #include <span>
 #include <string>
@@ -56,8 +56,8 @@ TEST_P(NoiseRun, OfNoSizeChangesNothing) {
   for (const double kl : run(model, 0).row_kl) EXPECT_EQ(kl, 0);
 }
 
-// Every token takes all experts here: where noise sends it to another one, that is most of the
-// harm, however little the noise.
+// Every token uses all experts here: otherwise the switch of a token to another expert would cause
+// most of the harm, even with little noise.
 TEST_P(NoiseRun, DoesMoreHarmTheLargerItIs) {
   TinyModel spec = spec_;
   spec.experts = 2;
@@ -74,7 +74,7 @@ TEST_P(NoiseRun, DoesMoreHarmTheLargerItIs) {
   };
   const double little = harm(0.001);
   const double more = harm(0.01);
-  // While it is small, it grows with the square: about a hundredfold.
+  // Small harm grows with the square of the noise: about a hundredfold.
   EXPECT_GT(more, 10 * little);
   EXPECT_GT(harm(0.1), more);
 }
@@ -98,7 +98,7 @@ TEST_P(NoiseRun, LeavesTheModelAsItWas) {
   EXPECT_EQ(logits_of(model, rows_), before);
 }
 
-// Units of neighbouring seeds have nothing in common, whichever unit and repetition is which.
+// The noise of neighbouring seeds, units and repetitions is unrelated.
 TEST_P(NoiseRun, OfOtherSeedsIsOther) {
   LanguageModel model = open();
   const Checkpoint& checkpoint = model.checkpoint();
@@ -126,7 +126,7 @@ TEST_P(NoiseRun, OfOtherSeedsIsOther) {
   };
   const std::vector<float> first = noise_of(noise_seed(42, 0, 0));
   EXPECT_NEAR(correlation(first, noise_of(noise_seed(42, 0, 0))), 1, 1e-6);
-  // By chance a correlation of 64 values is above 0.6 once in a million.
+  // A correlation of 64 values exceeds 0.6 by chance once in a million.
   for (const uint64_t seed : {noise_seed(43, 0, 0), noise_seed(42, 1, 0), noise_seed(42, 0, 1),
                               noise_seed(42 + 7919, 0, 0), noise_seed(42 + 1'000'003, 0, 0)}) {
     EXPECT_LT(std::fabs(correlation(first, noise_of(seed))), 0.6);

@@ -1,6 +1,6 @@
-// Probing: disturb one unit, look at the predictions. The text goes through the layers once; at
-// each layer the variants of its units branch off and travel on together, so that each weight is
-// read and unpacked once for all of them, and what comes before a unit's layer is never repeated.
+// Probing: disturb one unit and compare the predictions. The text goes through the layers once; at
+// each layer the variants of its units branch off and run on together, so that each weight is read
+// and unpacked once for all of them, and the layers before a unit's own are never repeated.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -27,11 +27,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Numbers the arithmetic: with another, what older versions kept is not found.
+/// Version of the arithmetic: a new one invalidates what older versions stored.
 constexpr int kProbeRule = 2;
-// A unit is done a little before the error aimed at: what all units say of the seeds still moves.
+// A unit must stay a little below the requested error: the estimate of the seeds' share, which uses
+// all units, still changes.
 constexpr double kMargin = 0.9;
-// Below it a half of the rows says nothing of the other.
+// With fewer rows, one half of them says nothing about the other.
 constexpr int64_t kLeastRows = 2;
 
 struct Variant {
@@ -74,9 +75,9 @@ class Prober {
   const Known& known() const { return known_; }
   double layers_run() const { return layers_run_; }
 
-  /// Measures units on rows [first, last) of the text with seeds [0, seeds), as far as that is not
-  /// known; on fewer rows where all would take longer than `seconds`.
-  /// @param seconds 0: no bound. @return the end of the rows measured.
+  /// Measures units on rows [first, last) of the text with seeds [0, seeds), unless already known;
+  /// on fewer rows if all would take longer than `seconds`.
+  /// @param seconds 0: no limit. @return the end of the rows measured.
   int64_t run(std::span<const int> units, int64_t first, int64_t last, int seeds, double seconds) {
     rows_.assign(text_.rows.begin() + first, text_.rows.begin() + last);
     first_row_ = first;
@@ -97,7 +98,7 @@ class Prober {
     total_ += wanted;
     HiddenRows base = model_.embed(rows_);
     last_hidden_ = copy_rows(base);
-    if (model_.keeps_weights()) warm_up();  // packing them is not what variants will take
+    if (model_.keeps_weights()) warm_up();  // variants will not have to pack them
     const auto start = Clock::now();
     run_layers(last_hidden_, 0, layers);
     const double layer_seconds = seconds_since(start) / static_cast<double>(layers);
@@ -125,7 +126,8 @@ class Prober {
         branch_off(variant, base, layer);
         travelling.push_back(std::move(variant));
       }
-      // In memory nothing is gained by travelling on with more, and what is done can be kept.
+      // With weights in memory, larger batches of variants gain nothing, and finished ones can be
+      // stored.
       if (!travelling.empty() && model_.keeps_weights()) arrive(travelling, layer + 1);
       run_layers(base, layer, layer + 1);
       if (layer + 1 < layers) travel(travelling, layer + 1, layer + 2);
@@ -146,7 +148,7 @@ class Prober {
                     std::vector<LogitSource>(2, {.model = &model_, .hidden = &one}));
   }
 
-  /// @param layer_seconds what a layer takes for all rows.
+  /// @param layer_seconds time of a layer for all rows.
   ProbeForecast forecast_of(const std::vector<Variant>& outside,
                             const std::vector<std::vector<Variant>>& by_layer,
                             double layer_seconds) {
@@ -163,8 +165,8 @@ class Prober {
       forecast.variants += count;
       layer_passes += static_cast<double>(count * (layers - static_cast<int64_t>(layer)));
     }
-    // Logits of one row beside the original's own: two sources of which a variant is one, and the
-    // original one of every kLogitsAtOnce.
+    // Logits of one row for a variant and the original: the original's are computed once for every
+    // kLogitsAtOnce variants.
     HiddenRows one;
     one.push_back(last_hidden_.front().copy());
     const std::vector<LogitSource> sources(2, {.model = &model_, .hidden = &one});
@@ -204,7 +206,7 @@ class Prober {
     run_layers(variant.hidden, layer, layer + 1);
   }
 
-  /// Takes all variants through layers, as one block of rows.
+  /// Runs all variants through layers, as one block of rows.
   void travel(std::vector<Variant>& variants, int first, int last) {
     if (variants.empty() || first >= last) return;
     HiddenRows all;
@@ -218,7 +220,7 @@ class Prober {
     }
   }
 
-  /// Takes all variants to the end, compares them with the original, keeps what was found.
+  /// Runs all variants to the end, compares them with the original, and stores the results.
   void arrive(std::vector<Variant>& variants, int from) {
     travel(variants, from, model_.layers());
     for (size_t begin = 0; begin < variants.size(); begin += kLogitsAtOnce) {
@@ -235,7 +237,7 @@ class Prober {
   }
 
   /// Embedding and head: the disturbed one belongs to a second model, so that the original's logits
-  /// can be computed beside.
+  /// can still be computed.
   void run_outside(std::vector<Variant>& variants) {
     if (variants.empty()) return;
     const auto& units = checkpoint_.units;
@@ -305,7 +307,7 @@ class Prober {
 /// KL per token of one unit, by seed and row.
 class Measured {
  public:
-  /// As far as all seeds are known, from the first row on.
+  /// Uses rows from the first one on, as long as all seeds are known.
   Measured(const Known& known, int unit, const CalibrationText& text, int seeds, int64_t rows)
       : by_seed_(static_cast<size_t>(seeds)) {
     for (int64_t row = 0; row < rows; ++row) {
@@ -323,21 +325,22 @@ class Measured {
 
   int64_t rows() const { return std::ssize(row_means_); }
   double mean() const { return mean_of(row_means_); }
-  /// Of every other row, from `first` on; 0 where there is none.
+  /// Mean of every other row, starting at `first`; 0 if there is none.
   double half(size_t first) const {
     std::vector<double> values;
     for (size_t row = first; row < row_means_.size(); row += 2) values.push_back(row_means_[row]);
     return values.empty() ? 0 : mean_of(values);
   }
 
-  /// Variance of the mean over its square, rows being drawn; the noise of each row's own with it.
+  /// Variance of the mean divided by its square, due to the choice of rows and each row's own
+  /// noise.
   double of_rows() const {
     if (row_means_.size() < 2 || mean() <= 0) return 0;
     return spread(row_means_) / static_cast<double>(row_means_.size()) / (mean() * mean());
   }
 
-  /// Variance over the square of the mean, of what a seed does to all rows alike: what the means of
-  /// the seeds vary more than their rows account for. Unbiased, hence possibly below 0.
+  /// Variance, divided by the square of the mean, of a seed's common effect on all rows: how much
+  /// the seeds' means vary beyond what their rows explain. Unbiased, so it may be below 0.
   /// @source the method of moments for two crossed random effects without replication
   double of_seed() const {
     if (by_seed_.size() < 2 || row_means_.size() < 2 || mean() <= 0) return 0;
@@ -372,14 +375,14 @@ class Measured {
   std::vector<double> row_means_;  ///< over seeds
 };
 
-/// How far a unit has come.
+/// How far a unit was measured.
 struct Progressed {
   int64_t rows = 0;
   int seeds = 0;
 };
 
-/// Two seeds of one unit say little of how much seeds matter; those of all units together do, so
-/// that share of every error comes from all.
+/// Two seeds of one unit say little about the seeds' variance, those of all units together do: so
+/// this share of every error is estimated from all units.
 void summarize_units(const Known& known, std::span<const int> units, const CalibrationText& text,
                      const ProbeOptions& options, const std::map<int, Progressed>& progressed,
                      Coefficients& result) {
@@ -417,7 +420,7 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
   std::map<int, Progressed> progressed;
   std::vector<int> pending(units.begin(), units.end());
   const int64_t rows = std::ssize(text.rows);
-  // Rows double until all are used, then seeds: what is uncertain is so by its rows mostly.
+  // Double the rows until all are used, then the seeds: most uncertainty comes from the rows.
   int64_t first = 0;
   int64_t last = std::min(rows, options.first_rows);
   int known_seeds = 0;
@@ -425,7 +428,7 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
   while (!pending.empty()) {
     const double left = options.seconds > 0 ? std::max(1e-3, options.seconds - elapsed()) : 0;
     const int64_t reached = prober.run(pending, first, last, seeds, left);
-    // Fewer rows with more seeds than before are no progress.
+    // Fewer rows than before, with more seeds, are not progress.
     const bool whole = reached == last;
     if (known_seeds == 0 || whole) {
       for (const int unit : pending) progressed[unit] = {.rows = reached, .seeds = seeds};

@@ -1,5 +1,5 @@
-// Probing against what it must be: the closed form for a head, and forward passes from the
-// embedding on for every unit.
+// Probing against references: the closed form for a head, and forward passes from the embedding on
+// for every unit.
 #include <cmath>
 #include <filesystem>
 #include <vector>
@@ -178,7 +178,7 @@ TEST_P(Probe, KeepsToItsTimeByTakingFewerRows) {
   EXPECT_GT(forecasts[0].seconds, 0);
   EXPECT_TRUE(hurried.cut_short);
   for (const int unit : units) EXPECT_EQ(hurried.units[static_cast<size_t>(unit)]->rows, 2);
-  // What a hurried run kept does not change what a patient one finds.
+  // The results of a run with a time limit do not change those of a later run without one.
   options.seconds = 0;
   const Coefficients whole = measure_coefficients(model, "f", units, text, options, study, {});
   EXPECT_FALSE(whole.cut_short);
@@ -198,7 +198,7 @@ TEST_P(Probe, GivesTheSameWhenFewVariantsFitTheMemoryAndWeightsAreReadAgain) {
   const std::vector<int> units = quantizable_units(model.checkpoint());
   Study study(folder_ / "ram.db");
   const Coefficients expected = measure_coefficients(model, "f", units, text, {}, study, {});
-  // Keeps no weights at hand: every stage is read again, and variants travel on together.
+  // Keeps no weights in memory: every stage is read again, and variants run on together.
   LanguageModel little(Checkpoint::open((folder_ / "model").string()),
                        {.threads = 1, .memory_bytes = (int64_t{96} << 20) + 4096});
   ASSERT_FALSE(little.keeps_weights());
@@ -213,7 +213,7 @@ TEST_P(Probe, GivesTheSameWhenFewVariantsFitTheMemoryAndWeightsAreReadAgain) {
   }
 }
 
-// What comes before a unit's layer is run once for all units.
+// The layers before a unit's own run once for all units.
 TEST(ProbeOfManyLayers, CostsAtMostThreeFifthsOfWholePasses) {
   const TempFolder folder;
   TinyModel spec;

@@ -21,14 +21,15 @@
 namespace ram {
 namespace {
 
-/// Numbers the way own text is drawn: with another, what older versions kept is not found.
+/// Version of the way own text is drawn: a new one invalidates what older versions stored.
 constexpr int kTextRule = 3;
-// Own text is drawn apart from everything else that one seed draws, as the texts of `ram generate`.
+// Own text uses a different random stream than everything else drawn from the same seed, such as
+// the texts of `ram generate`.
 constexpr uint64_t kOwnText = uint64_t{1} << 32;
-// More gain little where memory holds the weights, and an interrupted run loses them.
+// More rows gain little if memory holds the weights, and an interrupted run loses them.
 // @source docs/performance.md, "Own text"
 constexpr int64_t kRowsAtOnce = 32;
-// Of the memory, for keys, values and logits.
+// 1/4 of the memory is for keys, values and logits.
 constexpr int64_t kCachePart = 4;
 
 std::string digest_of(std::span<const TokenRow> rows) {
@@ -45,7 +46,7 @@ std::string spec_of(std::string_view source, const CalibrationTextOptions& optio
                      options.seed, kTextRule);
 }
 
-/// A row is no longer than what the model was made for.
+/// Limits rows to the length that the model was made for.
 CalibrationTextOptions cut_to(const ModelConfig& config, CalibrationTextOptions options) {
   if (config.max_positions > 0) options.length = std::min(options.length, config.max_positions);
   return options;
@@ -69,7 +70,7 @@ void keep(Study& study, const Checkpoint& model, const std::string& fingerprint,
   CalibrationTextTable(study).put(record);
 }
 
-/// Ids that stand for text, which a row may start with.
+/// Ids of ordinary text, which a row may start with.
 std::vector<TokenId> ordinary_ids(const Tokenizer& tokenizer, const ModelConfig& config) {
   std::vector<TokenId> ids;
   const auto end = static_cast<TokenId>(std::min<int64_t>(tokenizer.id_end(), config.vocab));
@@ -81,8 +82,9 @@ std::vector<TokenId> ordinary_ids(const Tokenizer& tokenizer, const ModelConfig&
   return ids;
 }
 
-/// @param starts what the first token after the beginning is drawn from; empty: the model draws it.
-/// @param on_position called after each position, with how many tokens every row has.
+/// @param starts ids from which the first token after the beginning is drawn; empty: the model
+///               draws it.
+/// @param on_position called after each position, with the number of tokens in every row.
 std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId>& beginning,
                                  const std::vector<TokenId>& starts,
                                  const CalibrationTextOptions& options, int64_t first,
@@ -112,7 +114,7 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
       rows[row].push_back(id);
       ids[row] = id;
     });
-    // The last one is drawn, not fed.
+    // The last token is drawn but not fed.
     if (position + 1 < options.length) Decoder::feed_each(decoders, ids);
     on_position(position + 1);
   }
@@ -165,10 +167,11 @@ CalibrationText own_text(LanguageModel& model, const Tokenizer& tokenizer,
   const std::vector<TokenId> beginning = text_beginning(tokenizer, config);
   RAM_CHECK(use.rows >= 1);
   if (use.length <= std::ssize(beginning)) {
-    fail(Code::kUsage,
-         "own text of rows of {} tokens: {} of them are what every text of {} begins with; give "
-         "longer rows (--calibration-length)",
-         use.length, std::ssize(beginning), model.checkpoint().name);
+    fail(
+        Code::kUsage,
+        "own text in rows of {} tokens: the first {} tokens are the same in every text of {}; give "
+        "longer rows (--calibration-length)",
+        use.length, std::ssize(beginning), model.checkpoint().name);
   }
   const std::vector<TokenId> starts =
       use.random_start ? ordinary_ids(tokenizer, config) : std::vector<TokenId>();

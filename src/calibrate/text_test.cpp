@@ -60,7 +60,7 @@ TEST_F(OwnText, OfNeighbouringSeedsHasNoRowInCommon) {
   EXPECT_EQ(rows.size(), 18U);
 }
 
-// Seeds of every kind that is derived: none comes twice, whatever is next to what.
+// Derived seeds of every kind: none occurs twice, also for neighbouring indices.
 TEST(DerivedSeeds, AreAllDifferent) {
   std::set<uint64_t> all;
   size_t count = 0;
@@ -84,7 +84,7 @@ TEST_F(OwnText, IsTheSameHoweverManyRowsAreWrittenSideBySide) {
   Study first(folder_ / "first.db");
   options_.rows_at_once = 1;
   const CalibrationText text = own_text(model_, tokenizer_, "f", options_, first);
-  // Also where every weight is read again for each token.
+  // Also if every weight is read again for each token.
   LanguageModel little(Checkpoint::open(demo()), {.threads = 2, .memory_bytes = int64_t{98} << 20});
   ASSERT_FALSE(little.keeps_weights());
   for (const int64_t at_once : {2, 5, 0}) {
@@ -111,9 +111,9 @@ TEST_F(OwnText, StartsAnywhereWhereAskedTo) {
     EXPECT_FALSE(tokenizer_.is_special(start));
     starts.insert(start);
   }
-  EXPECT_GE(starts.size(), 10U);  // of 12, from some thousand tokens
+  EXPECT_GE(starts.size(), 10U);  // of 12, drawn from some thousand tokens
   EXPECT_EQ(own_text(model_, tokenizer_, "f", options_, study).rows, text.rows);
-  options_.random_start = false;  // the same study keeps both apart
+  options_.random_start = false;  // the same study distinguishes both
   EXPECT_NE(own_text(model_, tokenizer_, "f", options_, study).rows, text.rows);
 }
 

@@ -54,7 +54,7 @@ HiddenRows copy_rows(std::span<const Matrix> rows) {
 
 namespace {
 
-/// A row's hidden states of the end as they meet the head.
+/// A row's final hidden states as the head receives them.
 Matrix normed(const Checkpoint& checkpoint, std::span<const float> gain, const Matrix& hidden) {
   const int64_t cols = hidden.cols();
   Matrix result(hidden.rows(), cols);
@@ -87,7 +87,7 @@ void check_moment(const Unit& unit, const SecondMoment& moment) {
   for (const float value : moment.diagonal()) {
     if (std::isfinite(value)) continue;
     fail(Code::kCorrupt,
-         "{}: its inputs on the calibration text are too large to square: weights before it are "
+         "{}: its inputs on the calibration text are too large to square: earlier weights are "
          "damaged",
          unit.name);
   }

@@ -1,4 +1,4 @@
-// ram analyze: curves into the study, and out of it as CSV.
+// ram analyze: measures curves into the study, and exports them as CSV.
 #include <fmt/format.h>
 
 #include "ram/error.h"

@@ -25,7 +25,7 @@ double parse_seconds(const std::string& text) {
   const std::string unit = text.substr(digits);
   const double factor = unit == "s" ? 1 : unit == "min" ? 60 : unit == "h" ? 3600 : 0;
   if (factor == 0 || !(value > 0) || !std::isfinite(value * factor)) {
-    fail(Code::kUsage, "--probe-time {}: use a time as 90s, 20min or 2h", text);
+    fail(Code::kUsage, "--probe-time {}: use a time such as 90s, 20min or 2h", text);
   }
   return value * factor;
 }
@@ -38,14 +38,14 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
     app.add_option(name, value, help).type_name(type).group(group);
   };
   option("--calibration", arguments.text, "own|random|FILE",
-         "text to run the model on (default own: it writes its own)");
-  option("--calibration-rows", arguments.rows, "N", "rows of it (default 64)");
-  option("--calibration-length", arguments.length, "N", "tokens of a row (default 256)");
+         "text to run the model on (default own: the model writes it)");
+  option("--calibration-rows", arguments.rows, "N", "rows of the text (default 64)");
+  option("--calibration-length", arguments.length, "N", "tokens per row (default 256)");
   option("--probe-time", arguments.probe_time, "TIME",
-         "what measuring coefficients may take, as 20min");
+         "time limit for measuring coefficients, such as 20min");
   option("--calibration-inputs", arguments.inputs, "compressed|original",
-         "what --encoder feedback encodes a layer for: what the compressed layers before it make "
-         "(default), or the original ones");
+         "inputs that --encoder feedback encodes a layer for: from the compressed layers before it "
+         "(default), or from the original ones");
   app.add_flag("--random-start", arguments.random_start,
                "own text starts with a token drawn at random")
       .group(group);
@@ -64,8 +64,7 @@ CalibrationRequest calibration_request(const Common& common,
     fail(Code::kUsage, "--calibration-inputs {}: use compressed or original", arguments.inputs);
   }
   if (arguments.random_start && arguments.text != "own") {
-    fail(Code::kUsage, "--random-start is for own text: leave --calibration {} out",
-         arguments.text);
+    fail(Code::kUsage, "--random-start is for own text: omit --calibration {}", arguments.text);
   }
   std::error_code ignored;
   const bool made = arguments.text == "own" || arguments.text == "random";

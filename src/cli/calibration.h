@@ -1,5 +1,5 @@
-// What the commands that run the model before they plan or write share: their options, how they
-// show what goes on, and what was found.
+// Shared by the commands that run the model before they plan or write: their options, progress, and
+// the summary of the findings.
 #pragma once
 
 #include <string>
@@ -24,28 +24,28 @@ struct CalibrationArguments {
 
 void add_calibration_options(Arguments app, CalibrationArguments& arguments);
 
-/// @return what was typed, refused at once where it would be refused when the model is run.
+/// @return the typed options, refused at once if they would be refused when the model is run.
 /// @throws Error{kUsage} a value out of range; {kMissing} no such file.
 CalibrationRequest calibration_request(const Common& common, const CalibrationArguments& arguments);
 
-/// Refuses at once a calibration file that takes too much of the memory, and what
-/// check_calibration_inputs refuses; nothing where the request does not need it.
+/// Refuses at once a calibration file that takes too much memory, and what check_calibration_inputs
+/// refuses. Does nothing if the request needs no calibration.
 /// @throws Error{kUsage}; as check_calibration_inputs
 void check_calibration(const Common& common, const Checkpoint& checkpoint,
                        const CalibrationRequest& calibration, const PlanRequest& request,
                        const FitResources& resources);
 
-/// @return what --threads and --memory leave to the work.
-/// @param runs_model engine is looked at.
+/// @return the resources that --threads and --memory allow.
+/// @param runs_model also fill in `engine`.
 FitResources fit_resources(const Common& common, bool runs_model);
 
 /// Shows the events of long work on stderr, on one progress line.
 class Reporter {
  public:
   explicit Reporter(const Common& common);
-  /// @return events that outlive nothing of this object.
+  /// @return events that must not outlive this object.
   const FitEvents& events() const { return events_; }
-  /// Takes the line away, before something else is printed.
+  /// Removes the line before something else is printed.
   void clear() { line_.clear(); }
 
  private:
@@ -54,10 +54,10 @@ class Reporter {
   FitEvents events_;
 };
 
-/// @return events of which notes alone are shown.
+/// @return events that show only notes.
 FitEvents notes_only(const Common& common);
 
-/// @return lines for people on what was measured; empty if nothing was.
+/// @return readable lines about what was measured; empty if nothing was.
 std::string calibration_summary(const CalibrationFindings& found, const Plan& plan);
 
 }  // namespace ram::cli

@@ -1,4 +1,4 @@
-// What a calibration found, for people and for programs.
+// The findings of a calibration, as text and as JSON.
 #include <algorithm>
 #include <cmath>
 
@@ -18,7 +18,7 @@ std::string calibration_summary(const CalibrationFindings& found, const Plan& pl
     }
     text += fmt::format("{:<18}each within {:.0f} % (one standard error){}\n", "coefficients",
                         100 * std::expm1(worst),
-                        found.coefficients->cut_short ? "; --probe-time left no more rows" : "");
+                        found.coefficients->cut_short ? "; --probe-time allowed no more rows" : "");
   }
   if (const auto& gains = plan.request.gains.units; !gains.empty()) {
     double sum = 0;

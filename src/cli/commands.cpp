@@ -1,4 +1,4 @@
-// The table of subcommands, and what the manual says of the program.
+// The table of subcommands, and the manual's text about the program.
 #include "commands.h"
 
 #include <array>
@@ -27,18 +27,19 @@ constexpr std::array kCommands = {
             "ram logits Qwen/Qwen3-8B --ids ids.json -o logits.safetensors", setup_logits},
     Command{"tokenize", "text on stdin to ids on stdout, and back",
             "echo Hello | ram tokenize Qwen/Qwen3-8B", setup_tokenize},
-    Command{"generate", "text from a model, to look at what a compressed one says",
+    Command{"generate", "text from a model, to see what a compressed one writes",
             "ram generate Qwen3-8B-5.5GB --prompt 'Once upon a time' --max-tokens 100",
             setup_generate},
-    Command{"perplexity", "what a model loses on a text",
+    Command{"perplexity", "loss and perplexity of a model on a text",
             "ram perplexity Qwen/Qwen3-8B --text wiki.test.raw --rows 128", setup_perplexity},
-    Command{"compare", "models beside their original: losses, divergence, and what is chance",
+    Command{"compare", "models against their original: losses, divergence, and what is chance",
             "ram compare Qwen/Qwen3-8B Qwen3-8B-5.5GB --text wiki.test.raw", setup_compare},
-    Command{"tasks", "questions with choices: accuracy, and what such a benchmark can tell",
+    Command{"tasks", "questions with choices: accuracy, and what such a benchmark can distinguish",
             "ram tasks Qwen/Qwen3-8B Qwen3-8B-5.5GB --task mmlu --data eval", setup_tasks},
     Command{"noise", "noise as large as a plan's errors: does their shape matter, or their size?",
             "ram noise Qwen/Qwen3-8B Qwen3-8B-5.5GB --text wiki.test.raw", setup_noise},
-    Command{"gptq", "what calibration buys, and what the plan: matched on bytes and on formats",
+    Command{"gptq",
+            "what calibration gains, and what the plan gains: matched on bytes and on formats",
             "ram gptq Qwen/Qwen3-8B --text wiki.test.raw", setup_gptq},
     Command{"report", "the study on one page: quality against size, plans, rows, questions",
             "ram report -o report.html", setup_report},
@@ -52,22 +53,22 @@ constexpr std::array kCommands = {
 };
 
 constexpr Meaning<int> kStatuses[] = {
-    {0, "done; also: what was asked for is there already"},
-    {1, "the check that was asked for failed"},
-    {2, "the command line is wrong, or asks for what cannot be"},
+    {0, "done; also: the requested output already exists"},
+    {1, "the requested check failed"},
+    {2, "the command line is wrong, or asks for something impossible"},
     {3, "an input is missing or unreadable"},
     {4, "an input is corrupt"},
     {5, "unsupported"},
     {6, "the budget cannot be met"},
     {7, "the disk is full, or a write failed"},
     {70, "a defect in ram"},
-    {130, "interrupted; what is done is kept"},
-    {143, "the same by SIGTERM"},
-    {129, "the same by SIGHUP, a terminal that is closed"},
+    {130, "interrupted; finished work is kept"},
+    {143, "the same, by SIGTERM"},
+    {129, "the same, by SIGHUP (the terminal was closed)"},
 };
 
 constexpr Meaning<const char*> kEnvironment[] = {
-    {"RAM_STUDY", "the study, where --study does not name it"},
+    {"RAM_STUDY", "the study, if --study does not name one"},
     {"XDG_DATA_HOME",
      "where the study is, in ram/ram.db, without either (Linux; default "
      "~/.local/share)"},

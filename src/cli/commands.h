@@ -1,4 +1,4 @@
-// The subcommands, as one table. Adding one: a source with its setup function, a row in
+// The subcommands, as one table. To add one: a source with its setup function, a row in
 // commands.cpp, a test.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace ram::cli {
 
-/// What ram is: its commands, its exit statuses, what it reads of the environment.
+/// The program: its commands, exit statuses, and environment variables.
 const Program& program();
 
 Action setup_fit(Arguments app, const Common& common);

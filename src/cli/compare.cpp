@@ -1,4 +1,4 @@
-// ram compare: models beside their reference on the same rows, and what may be said of them.
+// ram compare: models against their reference on the same rows, with verdicts.
 #include <string_view>
 
 #include <fmt/format.h>
@@ -31,7 +31,7 @@ double parse_margin(const std::string& text) {
   const double percent = parse_number(digits).value_or(0);
   if (!(percent > 0) || percent > 100) {
     fail(Code::kUsage,
-         "--margin {}: use a change of perplexity in percent, above 0 and up to 100, as 0.5%",
+         "--margin {}: use a change of perplexity in percent, above 0 and up to 100, such as 0.5%",
          text);
   }
   return percent / 100;

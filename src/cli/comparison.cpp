@@ -1,4 +1,4 @@
-// How a comparison is shown: the table at a glance, pairs, inversions.
+// Text of a comparison: the overview table, pairs, inversions.
 #include "comparison.h"
 
 #include <algorithm>
@@ -37,7 +37,7 @@ std::string pairs_text(const Comparison& comparison, const std::vector<std::stri
   return text.empty() ? text : "\n" + text;
 }
 
-// @param shown rows whose text was shown already.
+// @param shown rows whose text has been shown already.
 std::string inversion_text(const InversionReport& report, const std::vector<std::string>& labels,
                            std::set<int64_t>& shown) {
   const std::string& mean = labels[static_cast<size_t>(report.better_by_mean)];
@@ -66,8 +66,8 @@ std::string inversion_text(const InversionReport& report, const std::vector<std:
   say(better ? fmt::format("  believe the {} ({} is better): {}", belief_name(report.belief),
                            labels[static_cast<size_t>(*better)], report.why)
              : fmt::format("  believe neither: {}", report.why));
-  if (!better) return text;  // chance: its rows are not worth reading
-  // The same rows come again with other pairs: once is enough.
+  if (!better) return text;  // chance: its rows are not worth showing
+  // Other pairs have the same rows: each row is shown once.
   std::vector<WorstRow> fresh;
   for (const WorstRow& row : report.excerpts) {
     if (shown.insert(row.row).second) fresh.push_back(row);
@@ -103,7 +103,7 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
   for (size_t m = 0; m < comparison.models.size(); ++m) {
     const std::string label = shorten(labels[m + 1], kLabelWidth);
     const bool inverted = is_inverted(comparison, static_cast<int>(m) + 1, 0);
-    // A column of its own, where there are any: at the end it would wrap.
+    // A separate column, if there are any: at the end of the line it would wrap.
     const std::string star = comparison.inversions.empty() ? "" : inverted ? "* " : "  ";
     std::string line = label;
     line.append(widest - text_width(label) + 2, ' ');

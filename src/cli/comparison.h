@@ -1,4 +1,4 @@
-// How a comparison of models is shown, for `compare` and `demo`.
+// Text of a comparison of models, for `compare` and `demo`.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ namespace ram::cli {
 /// One line per model of at most 80 columns: size, perplexities, divergence; then the verdicts.
 std::string comparison_table(const Comparison& comparison, const std::vector<std::string>& labels);
 
-/// What the noise floor is, in a sentence.
+/// A sentence about the noise floor.
 std::string noise_text(const Comparison& comparison);
 
 /// The table, the pairs, the noise floor and the inversions.

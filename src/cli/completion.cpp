@@ -32,8 +32,8 @@ int completion(const Common& common, const Arguments& any, const std::string& wh
 Action setup_completion(Arguments app, const Common& common) {
   auto what = std::make_shared<std::string>();
   app.add_option("SHELL", *what,
-                 "bash, zsh or fish: a script for it; man: the manual page; models: the ids in the "
-                 "local cache, one a line")
+                 "bash, zsh or fish: its script; man: the manual page; models: the ids in the "
+                 "local cache, one per line")
       .type_name("")
       .words({"bash", "zsh", "fish", "man", "models"})
       .required();

@@ -1,4 +1,4 @@
-// ram demo: the whole chain on the bundled model, from fitting to what it is worth.
+// ram demo: the whole chain on the bundled model, from fitting to the quality of the folders.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -52,7 +52,7 @@ std::string fits_table(const Checkpoint& checkpoint, const std::vector<DemoFolde
   return table.render();
 }
 
-// Reads all of it out of the study again: what the page says is what is kept.
+// Reads everything back from the study, so that the page shows what is stored.
 fs::path write_report(const Common& common, const Checkpoint& checkpoint, Study& study,
                       const fs::path& folder) {
   fs::path path = folder / "report.html";
@@ -99,12 +99,13 @@ std::string demo_text(const Checkpoint& checkpoint, const Demo& demo, const fs::
               80, 0) +
       "\n" + fits_table(checkpoint, demo.folders);
   if (demo.comparison) {
-    text += "\nWhat they are worth, on text that the model has not seen:\n\n" +
+    text += "\nQuality on text that the model was not trained on:\n\n" +
             text_line(text_of(demo), demo.comparison->text) + "\n" +
             comparison_table(*demo.comparison, demo.labels) + "\n" +
             wrapped(noise_text(*demo.comparison), 80, 0);
   }
-  if (demo.answers) text += "\nWhat they answer:\n\n" + task_text(*demo.answers, 0, demo.labels);
+  if (demo.answers)
+    text += "\nAnswers to questions:\n\n" + task_text(*demo.answers, 0, demo.labels);
   return text + fmt::format(
                     "\nnext:\n  ram generate {0} --prompt \"Question: \"\n"
                     "  ram explain {0}\n"

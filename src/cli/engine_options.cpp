@@ -19,7 +19,7 @@ int threads(const Common& common) {
   const Size size = parse_size(common.memory);
   const int64_t least = kMemoryBase + kMemoryPerThread;
   if (size.share > 0 || size.bytes < least) {
-    fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or leave the option out",
+    fail(Code::kUsage, "--memory {}: use a size of at least {}MiB, or omit the option",
          common.memory, least >> 20);
   }
   const int64_t fitting = (size.bytes - kMemoryBase) / kMemoryPerThread;
@@ -44,7 +44,7 @@ EngineOptions engine_options(const Common& common, const std::string& precision)
   if (!common.memory.empty()) {
     const Size size = parse_size(common.memory);
     if (size.share > 0) {
-      fail(Code::kUsage, "--memory {}: use a size, as 8GiB", common.memory);
+      fail(Code::kUsage, "--memory {}: use a size, such as 8GiB", common.memory);
     }
     options.memory_bytes = std::min(size.bytes, memory_limit_bytes());
     if (options.memory_bytes < size.bytes) {
@@ -61,7 +61,7 @@ void check_text_size(const Common& common, const std::string& option, const std:
   const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error));
   const Size all =
       common.memory.empty() ? Size{.bytes = memory_bytes() / 2} : parse_size(common.memory);
-  if (error || all.share > 0) return;  // said where they are used
+  if (error || all.share > 0) return;  // reported where they are used
   const int64_t share = std::min(all.bytes, memory_limit_bytes()) / 4;
   if (size <= share) return;
   fail(Code::kUsage,

@@ -1,4 +1,4 @@
-// Options, words and tables of the commands that score models on a text.
+// Options, messages and tables of the commands that score models on a text.
 #include "evaluation.h"
 
 #include <charconv>
@@ -31,15 +31,14 @@ void add_text_options(Arguments app, TextArguments& arguments, bool required) {
   app.add_option("--text", arguments.text, "UTF-8 text to score")
       .type_name("FILE")
       .required(required);
-  app.add_option("--length", arguments.length, "tokens of a row (default 2048)").type_name("N");
+  app.add_option("--length", arguments.length, "tokens per row (default 2048)").type_name("N");
   app.add_option("--rows", arguments.rows,
                  "how many rows, drawn with --seed (default all; 128 is the published protocol)")
       .type_name("N|all");
   app.add_option("--bos", arguments.bos, "where the tokenizer's own special tokens go")
       .type_name("start|every-row|none");
-  app.add_option(
-         "--text-format", arguments.format,
-         "wikitext: lines that are not blank, joined by two newlines (default: as it looks)")
+  app.add_option("--text-format", arguments.format,
+                 "wikitext: non-blank lines, joined by two newlines (default: detected)")
       .type_name("wikitext|plain");
 }
 
@@ -76,7 +75,7 @@ RowOptions row_options(const Common& common, const TextArguments& arguments) {
                            .seed = seed,
                            .bos = *bos,
                            .format = format};
-  // Some commands build folders first: a text that cannot be read is refused before.
+  // Some commands build folders first: refuse an unreadable text before that.
   (void)InputFile(arguments.text);
   return rows;
 }
@@ -97,18 +96,17 @@ ScoringRequest scoring_request(const Common& common, const TextArguments& argume
 
 void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity) {
   if (perplexity.max_positions > 0 && text.length > perplexity.max_positions) {
-    note(common,
-         fmt::format("rows of {0} tokens are longer than the {1} that {2} was made for, and "
-                     "their ends count against it; --length {1} keeps within them",
-                     text.length, perplexity.max_positions, perplexity.model.name));
+    note(common, fmt::format("rows of {0} tokens are longer than the {1} that {2} was made for, "
+                             "and their ends count against it; use --length {1}",
+                             text.length, perplexity.max_positions, perplexity.model.name));
   }
   for (const std::string& what : text.notes) note(common, what);
   if (!text.detected) return;
-  note(common, text.format == TextFormat::kWikitext
-                   ? "the text looks like WikiText: its lines are joined by two newlines; "
-                     "--text-format plain takes it as it is"
-                   : "the text is taken as it is; --text-format wikitext joins its lines by two "
-                     "newlines");
+  note(common,
+       text.format == TextFormat::kWikitext
+           ? "the text looks like WikiText: its lines are joined by two newlines; --text-format "
+             "plain leaves it unchanged"
+           : "the text is used unchanged; --text-format wikitext joins its lines by two newlines");
 }
 
 std::string text_line(const TextArguments& arguments, const TextRows& text) {

@@ -1,4 +1,4 @@
-// What the commands that score models on a text share.
+// Shared by the commands that score models on a text.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 
 namespace ram::cli {
 
-/// The text and how it becomes rows, as typed.
+/// The text and its division into rows, as typed.
 struct TextArguments {
   std::string text;
   std::string rows = "all";
@@ -28,27 +28,27 @@ RowOptions row_options(const Common& common, const TextArguments& arguments);
 /// @return the number, or nothing for "all". @throws Error{kUsage} naming the option.
 std::optional<int64_t> number_or_all(const char* option, const std::string& text);
 
-/// @param what is drawn with it. @return --seed. @throws Error{kUsage} it is beyond 32 bits.
+/// @param what things drawn with it, for the message. @return --seed. @throws Error{kUsage} it
+///             exceeds 32 bits.
 uint32_t check_seed(const Common& common, const char* what);
 
-/// @return how models are called, for people and in JSON: by their names, or as they were typed
-/// where two share one.
+/// @return labels of models, in text and JSON: their names, or as typed if two models share a name.
 std::vector<std::string> labels_of(std::vector<std::string> names,
                                    const std::vector<std::string>& typed);
 
-/// @return on what and with what an experiment scores its folders. @throws Error{kUsage}
+/// @return the text and resources with which an experiment scores its folders. @throws
+///         Error{kUsage}
 ScoringRequest scoring_request(const Common& common, const TextArguments& arguments,
                                const RowOptions& rows);
 
-/// Says on stderr what was not asked for but decided, the form of the text; and that rows are
-/// longer than the model was made for.
+/// Reports on stderr the detected format of the text, and rows that are longer than the model was
+/// made for.
 void note_text(const Common& common, const TextRows& text, const Perplexity& perplexity);
 
 /// @return "demo on heldout.txt: 32 of 129 rows of 512 tokens, ...".
 std::string text_line(const TextArguments& arguments, const TextRows& text);
 
-/// @return a table of rows with their perplexity, under that title, and the beginning of their
-/// text.
+/// @return a table with this title: rows with their perplexity and the beginning of their text.
 std::string worst_table(std::span<const WorstRow> rows, const std::string& title);
 
 /// @return a number with four significant digits, "12.34", "0.001234", "25310".

@@ -27,7 +27,7 @@ struct Options {
   std::string model;
 };
 
-// The model that a plan was made for: as --model says, else where the study last saw it.
+// The model that a plan was made for: from --model, else where the study last saw it.
 std::string find_model(const Common& common, const Options& options, const Plan& plan) {
   if (!options.model.empty()) return options.model;
   std::optional<Study> study = open_existing_study(common);
@@ -36,7 +36,7 @@ std::string find_model(const Common& common, const Options& options, const Plan&
       if (model.fingerprint == plan.fingerprint) return model.folder;
     }
   }
-  fail(Code::kMissing, "{}: the study {} does not know its model {}: say where it is with --model",
+  fail(Code::kMissing, "{}: the study {} does not know its model {}: give its place with --model",
        options.plan, common.study.empty() ? "(nowhere)" : common.study, plan.model_name);
 }
 
@@ -51,17 +51,18 @@ std::string steps_text(const Plan& plan, const std::vector<FormatChange>& steps)
   return table.render() + more;
 }
 
-// What a plan with larger formats put in by hand takes too much, and the ways out.
+// For a plan edited by hand to larger formats: the excess over its budget, and the remedies.
 std::string over_text(const PlanInput& input, const Plan& plan,
                       const std::optional<OtherPlan>& within, const std::string& file) {
   std::string text = fmt::format("\nIts folder takes {} bytes more than its budget.",
                                  plan.total_bytes - plan.budget_bytes);
   if (within) {
-    text += fmt::format(" The best plan within the budget, of loss {:.6g} for {:.6g}, has:\n",
-                        within->loss, plan.objective) +
-            steps_text(plan, within->changes);
+    text +=
+        fmt::format(" The best plan within the budget, with loss {:.6g} instead of {:.6g}, has:\n",
+                    within->loss, plan.objective) +
+        steps_text(plan, within->changes);
   } else {
-    text += " No safe plan keeps within it.\n";
+    text += " No safe plan fits the budget.\n";
   }
   return text + fmt::format(
                     "Put smaller formats into {}, or keep these:\n"
@@ -101,11 +102,11 @@ int explain_plan(const Common& common, const PlanInput& input, const Plan& plan,
   if (plan.total_bytes > plan.budget_bytes) text += over_text(input, plan, within, file);
   text += "\nmost loss per byte:\n" + unit_table(plan, units);
   if (next && !next->changes.empty()) {
-    text += fmt::format("\none megabyte more would bring the loss from {:.6g} to {:.6g}:\n",
+    text += fmt::format("\none more megabyte would reduce the loss from {:.6g} to {:.6g}:\n",
                         plan.objective, next->loss) +
             steps_text(plan, next->changes);
   } else if (next) {
-    text += "\none megabyte more would change nothing.\n";
+    text += "\none more megabyte would change nothing.\n";
   }
   print_result(common, text);
   return kDone;
@@ -141,7 +142,7 @@ int explain_one(const Common& common, const PlanInput& input, const Plan& plan,
   return kDone;
 }
 
-// Several units: how each fares, in the model's order.
+// Several units: one row for each, in the model's order.
 int explain_some(const Common& common, const Plan& plan, const std::vector<std::string>& names) {
   std::vector<size_t> order;
   for (size_t u = 0; u < plan.units.size(); ++u) {
@@ -158,8 +159,7 @@ int explain_some(const Common& common, const Plan& plan, const std::vector<std::
   return kDone;
 }
 
-// The study spares the measuring, and nothing else is asked of it: where it cannot be used, all is
-// measured for this once.
+// The study only saves the measuring: if it cannot be used, everything is measured for this run.
 Curves curves_of(const Common& common, const Checkpoint& checkpoint, const Plan& plan) {
   std::string reason;
   try {
@@ -169,8 +169,8 @@ Curves curves_of(const Common& common, const Checkpoint& checkpoint, const Plan&
     if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
     reason = error.what();
   }
-  Study none{std::filesystem::path()};  // kept nowhere
-  // Where the model is to blame, this fails alike.
+  Study none{std::filesystem::path()};  // stored nowhere
+  // If the model is the cause, this fails in the same way.
   Curves curves = measure_for(common, checkpoint, none, plan.method, plan.dtype, false);
   note(common, fmt::format("the study was not used: {}", reason));
   return curves;

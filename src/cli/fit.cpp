@@ -64,12 +64,12 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   return text;
 }
 
-// Source bytes above which weights alone take long enough to say so before.
+// Source bytes above which even the weights alone take long enough to announce the time.
 constexpr int64_t kLongWork = int64_t{1} << 30;
 
 void note_probe_time(const Common& common, const FitForecast& forecast) {
   if (forecast.probe_least_seconds <= 0) return;
-  note(common, fmt::format("measuring coefficients takes about {} at least, on two rows of text: "
+  note(common, fmt::format("measuring coefficients takes at least about {}, on two rows of text: "
                            "more than --probe-time; shorter rows (--calibration-length) take less",
                            format_seconds(forecast.probe_least_seconds)));
 }
@@ -79,7 +79,7 @@ void say_forecast(const Common& common, const FitForecast& forecast) {
   note_probe_time(common, forecast);
 }
 
-// --dry-run: what it would take, and nothing is written, no study either.
+// --dry-run: reports what the fit would take, and writes nothing, no study either.
 int foretell(const Common& common, const Checkpoint& checkpoint, const FitRequest& request) {
   std::optional<Study> study = open_study_if_usable(common);
   const FitForecast forecast = forecast_fit(checkpoint, study ? &*study : nullptr, request);
@@ -100,7 +100,7 @@ int fit(const Common& common, const Options& options) {
     fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
   }
   if (options.effort == "best") {
-    // What was asked for by name stays, and a uniform format is a method of its own.
+    // A method requested by name is kept, and a uniform format is a separate method.
     const bool named = !options.planning.method.empty() || planning.request.uniform.has_value();
     if (!named) planning.request.method = Method::kMeasured;
     if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
@@ -163,7 +163,7 @@ Action setup_fit(Arguments app, const Common& common) {
       .type_name("OUT")
       .takes(Takes::kOutputFolder)
       .required();
-  app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
+  app.add_flag("--force", options->force, "replace an existing OUT as a whole, at the end");
   app.add_flag("--dry-run", options->dry_run,
                "say what every stage takes in time, memory and disk, and write nothing");
   app.add_option("--effort", options->effort,

@@ -1,4 +1,4 @@
-// A forecast of a fit, for people.
+// A forecast of a fit, as text.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace ram::cli {
 
-/// @return a table for people: a line for each stage, and their sum.
+/// @return a table with a line for each stage, and their sum.
 std::string forecast_text(const FitForecast& forecast);
 
 }  // namespace ram::cli

@@ -1,4 +1,4 @@
-// ram generate: text from a model, so that a person can look at what a compressed one says.
+// ram generate: text from a model, so that a person can see what a compressed one writes.
 #include "ram/generate.h"
 
 #include <exception>
@@ -29,10 +29,11 @@ struct Options {
   int64_t from_nothing = 0;
 };
 
-/// Thrown when nobody reads the text any more.
+/// Thrown when the reader of the text is gone.
 struct ReaderGone : std::exception {};
 
-/// What takes the pieces of a text as they come; nothing where a document has them at the end.
+/// A function that prints the pieces of a text as they are made; empty if a document has them at
+/// the end.
 std::function<void(const std::string&)> shown(const Common& common) {
   if (common.json) return {};
   return [&common](const std::string& piece) {
@@ -45,14 +46,14 @@ Json text_json(const GeneratedText& text) {
   return {{"text", text.text}, {"ids", text.ids}, {"tokens", text.ids.size()}};
 }
 
-/// Says where text may become longer than the model was made for.
+/// Notes that text may become longer than the model was made for.
 void note_length(const Common& common, const Checkpoint& checkpoint, int64_t prompt_tokens,
                  int64_t max_tokens) {
   const int64_t longest = prompt_tokens + max_tokens;
   if (checkpoint.config.max_positions > 0 && longest > checkpoint.config.max_positions) {
     note(common,
          fmt::format("up to {} tokens with the prompt are more than the {} that {} was made for: "
-                     "what comes after them may be nonsense (--max-tokens {} keeps within them)",
+                     "text beyond that may be nonsense (--max-tokens {} avoids it)",
                      longest, checkpoint.config.max_positions, checkpoint.name,
                      std::max<int64_t>(1, checkpoint.config.max_positions - prompt_tokens)));
   }
@@ -71,8 +72,9 @@ int generate_command(const Common& common, const Options& options) {
   const ModelConfig& config = model.checkpoint().config;
   const Tokenizer tokenizer = Tokenizer::open(model.checkpoint().folder);
   if (tokenizer.id_end() > config.vocab) {
-    note(common, fmt::format("the tokenizer has ids up to {}, the model's vocabulary ends at {}",
-                             tokenizer.id_end() - 1, config.vocab - 1));
+    note(common,
+         fmt::format("the tokenizer has ids up to {}, but the model's vocabulary ends at {}",
+                     tokenizer.id_end() - 1, config.vocab - 1));
   }
   const bool nothing = options.from_nothing > 0;
   const std::vector<TokenId> prompt = nothing ? text_beginning(tokenizer, config)
@@ -82,7 +84,8 @@ int generate_command(const Common& common, const Options& options) {
          options.prompt);
   }
   note_length(common, model.checkpoint(), std::ssize(prompt), options.max_tokens);
-  (void)model.rows_at_once(std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little
+  (void)model.rows_at_once(
+      std::min(std::ssize(prompt), Decoder::kBlock));  // refuses too little memory
   SampleOptions sampling{.max_tokens = options.max_tokens,
                          .temperature = options.temperature,
                          .stop_ids = config.eos_ids};
@@ -98,12 +101,12 @@ int generate_command(const Common& common, const Options& options) {
     } catch (const ReaderGone&) {
       return kDone;
     }
-    // Layers are read as they are needed: of two models' weights the text is of neither.
+    // Layers are read as they are needed: a text made from two models' weights belongs to neither.
     model.checkpoint().check_unchanged();
     seconds += texts.back().seconds;
     tokens += texts.back().ids.size();
   }
-  // The first token of each text comes with its prompt.
+  // The first token of each text is computed with its prompt.
   const double rate =
       seconds > 0 ? static_cast<double>(tokens - std::min(tokens, texts.size())) / seconds : 0;
   if (common.json) {
@@ -133,7 +136,7 @@ Action setup_generate(Arguments app, const Common& common) {
       .required();
   app.add_option("--prompt", options->prompt, "the text to continue").type_name("TEXT");
   app.add_option("--from-nothing", options->from_nothing,
-                 "N texts of the model's own, each from the token that begins a text")
+                 "N texts written freely, each from the token that begins a text")
       .type_name("N")
       .range(1, 1000000);
   app.add_option("--max-tokens", options->max_tokens, "of each text (default 256)")

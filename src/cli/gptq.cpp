@@ -1,6 +1,6 @@
-// ram gptq: what calibration buys, and what the plan. Uniform formats with error feedback, and one
-// plan with plain rounding and with feedback: only the last pair has the same bytes and the same
-// formats, so only it says what feedback is worth.
+// ram gptq: what calibration gains, and what the plan gains. Uniform formats with error feedback,
+// and one plan with plain rounding and with feedback: only the last pair has the same bytes and the
+// same formats, so only it shows what feedback gains.
 #include <fmt/format.h>
 
 #include "ram/experiments.h"
@@ -34,7 +34,8 @@ std::string feedback_text(const FeedbackRecord& found) {
                                  : "one row: no interval");
   }
   if (text.empty()) return text;
-  return "\nError feedback leaves of plain rounding's divergence, with the same formats:\n" + text;
+  return "\nDivergence with error feedback divided by that of plain rounding, same formats:\n" +
+         text;
 }
 
 int gptq(const Common& common, const Options& options) {
@@ -53,7 +54,7 @@ int gptq(const Common& common, const Options& options) {
   refuse_same_text("--real", options.real_text, options.text.text);
   refuse_same_text("--calibration", options.calibration.text, options.text.text);
   const Checkpoint checkpoint = Checkpoint::open(options.model);
-  (void)Tokenizer::open(checkpoint.folder);  // which the text needs
+  (void)Tokenizer::open(checkpoint.folder);  // needed to score the text
   Study study = open_study(common, "gptq");
   request.scoring = scoring_request(common, options.text, rows);
   const FeedbackExperiment found = [&] {
@@ -72,9 +73,8 @@ int gptq(const Common& common, const Options& options) {
       text_line(options.text, comparison.text) + "\n" + comparison_table(comparison, labels) +
           feedback_text(found.record) +
           "\n4-G is uniform 4 bits in groups of G; own and real are error feedback on that text.\n"
-          "plan and plan-own have the same formats: they differ by feedback alone. The others "
-          "differ "
-          "from\nthem in bytes, in formats, or in both.\n");
+          "plan and plan-own have the same formats: they differ only by feedback. The others "
+          "differ from\nthem in bytes, in formats, or in both.\n");
   return kDone;
 }
 
@@ -86,7 +86,7 @@ Action setup_gptq(Arguments app, const Common& common) {
   app.add_option("-o,--output", options->out, "where the folders go (default ./ram-gptq)")
       .type_name("FOLDER")
       .takes(Takes::kOutputFolders);
-  app.add_option("--real", options->real_text, "real text to calibrate on beside the own one")
+  app.add_option("--real", options->real_text, "real text to calibrate on, in addition to own text")
       .type_name("FILE");
   add_text_options(app, options->text);
   add_calibration_options(app, options->calibration);

@@ -1,4 +1,4 @@
-// ram inspect: what a model or a finished folder is made of, and what to do with it next. Reads
+// ram inspect: the content of a model or a finished folder, and what to do with it next. Reads
 // headers and, if there is one, the study; measures nothing and creates nothing.
 #include <algorithm>
 #include <array>
@@ -92,7 +92,7 @@ int inspect_finished(const Common& common, const Checkpoint& checkpoint, const O
   }
   std::string text = head_line(checkpoint, true) + inspect_table(checkpoint, {}, true);
   text += tokenizer_line(checkpoint);
-  text += "\nIt is quantized already: it can be run and measured, not fitted again.\n\nnext:\n";
+  text += "\nIt is already quantized: it can be run and measured, but not fitted again.\n\nnext:\n";
   std::error_code error;
   if (std::filesystem::is_regular_file(checkpoint.folder / "plan.json", error)) {
     text += fmt::format("  ram verify {0}\n  ram explain {0}\n", shell_word(options.model));

@@ -25,17 +25,16 @@ struct Options {
   std::string precision;
 };
 
-/// The ids, within a quarter of the memory: a byte of their text takes 24 of it at most ("[1]," is
-/// a list and a row).
+/// Reads the ids, within a quarter of the memory: each byte of their text takes at most 24 bytes
+/// ("[1]," is a list and a row).
 std::vector<TokenRow> read_rows(const std::string& file, int64_t memory_bytes) {
   constexpr int64_t kMostPerByte = 24;
   const int64_t share = memory_bytes / 4;
   const int64_t size = InputFile(file).size();
   if (size > share / kMostPerByte) {
     fail(Code::kUsage,
-         "--ids {}: {} of ids take up to {} of memory, and a quarter of all that they may have is "
-         "{}: "
-         "give more --memory, or fewer sequences",
+         "--ids {}: {} of ids take up to {} of memory, but their quarter of it is {}: give more "
+         "--memory, or fewer sequences",
          file, format_bytes(size), format_bytes(size * kMostPerByte), format_bytes(share));
   }
   return parse_id_rows(read_text_file(file, kMostIdBytes), file);

@@ -25,8 +25,8 @@ namespace {
 
 constexpr size_t kFormatsShown = 4;
 
-// A KL where the plan's loss is one, else its ratio to the loss of the uniform format beside it:
-// the sum of a method alone has no scale.
+// A KL if the plan's loss is one, else its ratio to the loss of a uniform format of similar size:
+// the loss of other methods has no scale.
 std::string quality_line(const Plan& plan, const std::optional<UniformBeside>& beside) {
   if (nothing_quantized(plan)) {
     return fmt::format("{:<18}none: the model fits unquantized\n", "loss");
@@ -64,14 +64,14 @@ Checkpoint open_source(const Common& common, const std::string& model, Quantized
   try {
     const Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
     if (tokenizer.id_end() > checkpoint.config.vocab) {
-      note(common, fmt::format("tokenizer.json has ids up to {}, and config.json's vocabulary ends "
+      note(common, fmt::format("tokenizer.json has ids up to {}, but config.json's vocabulary ends "
                                "at {}: a text that needs the others cannot be read",
                                tokenizer.id_end() - 1, checkpoint.config.vocab - 1));
     }
   } catch (const Error&) {
-    // It goes along as it is; what reads it says what is wrong with it.
+    // The file is carried unchanged; the code that uses it reports what is wrong.
   } catch (const std::bad_alloc&) {
-    // It is only looked at here: what needs it asks for the memory again.
+    // It is only inspected here: the code that needs it allocates the memory again.
   }
   return checkpoint;
 }

@@ -1,4 +1,4 @@
-// A model with its curves, as most subcommands need it; and how plans and roles are shown.
+// A model with its curves, as most subcommands need it; and text of plans and roles.
 #pragma once
 
 #include <filesystem>
@@ -15,13 +15,13 @@
 
 namespace ram::cli {
 
-/// Opens a model that is to be fitted or looked at, and says on stderr what people should know of
-/// it: Checkpoint::notes, and a tokenizer that is larger than the vocabulary.
-/// @throws as Checkpoint::open. @cost also of reading tokenizer.json: 0.2 s for 150,000 tokens.
+/// Opens a model to fit or inspect, and notes on stderr: Checkpoint::notes, and a tokenizer that is
+/// larger than the vocabulary.
+/// @throws as Checkpoint::open. @cost includes reading tokenizer.json: 0.2 s for 150,000 tokens.
 Checkpoint open_source(const Common& common, const std::string& model,
                        Quantized quantized = Quantized::kRefuse);
 
-/// @return the line of a summary that says that there is no tokenizer; empty where there is one.
+/// @return the line of a summary that reports a missing tokenizer; empty if there is one.
 std::string tokenizer_line(const Checkpoint& checkpoint);
 
 /// measure_curves_for, with progress.
@@ -34,11 +34,11 @@ std::string formats_cell(const std::map<std::string, int64_t>& formats, size_t m
 /// @return the table of a plan by role: units, weights, bytes, bits per weight, formats.
 std::string plan_table(const Checkpoint& checkpoint, const Plan& plan);
 
-/// @return lines that say what was asked, what came out, how good it is, and how near the best.
-/// @param beside of the plan (uniform_beside).
+/// @return lines with the request, the result, its quality, and how close it is to the best.
+/// @param beside the uniform format to compare with (uniform_beside).
 std::string plan_summary(const Plan& plan, const std::optional<UniformBeside>& beside);
 
-/// @return "written to OUT", or that it was there already.
+/// @return "written to OUT", or that it existed already.
 std::string outcome_text(BuildOutcome outcome, const std::filesystem::path& out);
 
 }  // namespace ram::cli

@@ -1,6 +1,6 @@
-// ram noise: Gaussian noise of the same size as a plan's errors, unit by unit, in the place of
-// these errors. If it does as much harm, only the size of an error matters; if it does more, the
-// encoder puts its errors where they matter less.
+// ram noise: Gaussian noise of the same size as a plan's errors, unit by unit, in place of these
+// errors. If it does as much harm, only the size of an error matters; if it does more, the encoder
+// puts its errors where they matter less.
 #include <fmt/format.h>
 
 #include "ram/error.h"
@@ -33,7 +33,7 @@ std::string noise_text(const Options& options, const NoiseExperiment& found) {
                fmt::format("{:+.3g}", value(&Harm::delta_nll)), four_digits(value(&Harm::mean)),
                four_digits(value(&Harm::median))});
   };
-  add("what is stored", [&](double Harm::*value) { return record.stored.*value; });
+  add("stored errors", [&](double Harm::*value) { return record.stored.*value; });
   add(fmt::format("noise, mean of {} seeds", options.seeds),
       [&](double Harm::*value) { return spread_of(record.drawn, value).mean; });
   const auto deviation = [&](double Harm::*value) {
@@ -44,11 +44,10 @@ std::string noise_text(const Options& options, const NoiseExperiment& found) {
   const double drawn = spread_of(record.drawn, &Harm::kl).mean;
   return text_line(options.text, found.comparison.text) + "\n\n" + table.render() +
          fmt::format("\n{};\n{}.\n",
-                     drawn > 0
-                         ? fmt::format("The errors that are stored do {:.2f} times the harm of "
-                                       "noise of their size (KL)",
-                                       record.stored.kl / drawn)
-                         : "Noise of the size of the stored errors does no harm at all (KL)",
+                     drawn > 0 ? fmt::format("The stored errors do {:.2f} times the harm of "
+                                             "noise of their size (KL)",
+                                             record.stored.kl / drawn)
+                               : "Noise of the size of the stored errors does no harm at all (KL)",
                      record.verdict);
 }
 
@@ -58,7 +57,7 @@ int noise(const Common& common, const Options& options) {
   }
   const RowOptions rows = row_options(common, options.text);
   const Plan plan = read_plan(options.folder);
-  // Both are opened anew below, more than once; at the end they must be what they were here.
+  // Both are reopened below, more than once; at the end they must be unchanged.
   const Checkpoint source = Checkpoint::open(options.model);
   const Checkpoint folder = Checkpoint::open(options.folder, Quantized::kAccept);
   NoiseRequest request{.model = options.model,

@@ -1,4 +1,4 @@
-// ram perplexity: what a model loses on a text, over all rows or a drawn sample.
+// ram perplexity: loss of a model on a text, over all rows or a random sample.
 #include <fmt/format.h>
 
 #include "ram/eval_json.h"

@@ -16,7 +16,7 @@ void parse_size_options(const PlanningArguments& arguments, bool needs_budget, P
   const int given = (arguments.budget.empty() ? 0 : 1) + (arguments.bpw ? 1 : 0) +
                     (arguments.uniform.empty() ? 0 : 1);
   if (given != (needs_budget ? 1 : 0)) {
-    fail(Code::kUsage, "{}: say how large with one of --budget 19GB, --bpw 4.5 or --uniform 4:64",
+    fail(Code::kUsage, "{}: give the size with one of --budget 19GB, --bpw 4.5 or --uniform 4:64",
          given == 0 ? "no size given" : "more than one size given");
   }
   PlanRequest& request = planning.request;
@@ -39,8 +39,8 @@ void parse_method_option(const PlanningArguments& arguments, PlanRequest& reques
   const bool uniform = method == Method::kUniform;
   if (!method || uniform != request.uniform.has_value()) {
     fail(Code::kUsage,
-         "--method {}: use squared, measured or published; --uniform BITS:GROUP is a method of its "
-         "own",
+         "--method {}: use squared, measured or published; --uniform BITS:GROUP is a separate "
+         "method",
          arguments.method);
   }
   request.method = *method;
@@ -71,24 +71,25 @@ void add_planning_options(Arguments app, PlanningArguments& arguments, bool with
          "loss to minimise (default squared)");
   option("--encoder", arguments.encoder, "mlx|search|feedback",
          "encoder that writes the weights (default mlx)");
-  option("--menu", arguments.menu, "FORMATS", "formats to choose from, as 4:64,5:32")
+  option("--menu", arguments.menu, "FORMATS", "formats to choose from, such as 4:64,5:32")
       .words(format_names(), /*list=*/true);
   option("--min-bits", arguments.min_bits, "BITS", "no format with fewer bits")
       .words({"2", "3", "4", "5", "6", "8"});
   std::vector<std::string> roles = role_names();
   roles.emplace_back("none");
-  option("--keep", arguments.keep, "ROLES", "left unquantized (default router,norm; or none)")
+  option("--keep", arguments.keep, "ROLES", "roles left unquantized (default router,norm; or none)")
       .words(std::move(roles), /*list=*/true);
-  option("--pin", arguments.pins, "PATTERN=FORMAT", "fix units by name, as '*.v_proj=6:64'; again")
+  option("--pin", arguments.pins, "PATTERN=FORMAT",
+         "fix units by name, such as '*.v_proj=6:64'; repeatable")
       .one_value_each();
   option("--prior", arguments.priors, "ROLE=X",
-         "weight of a role, first_layer or last_layer; again")
+         "weight of a role, first_layer or last_layer; repeatable")
       .one_value_each();
   option("--veto", arguments.veto_db, "DB", "no format below this SQNR (default 9)");
   app.add_flag("--allow-unsafe", arguments.allow_unsafe, "lift the veto").group(group);
   option("--dtype", arguments.dtype, "bf16|f16|f32", "of scales, biases and unquantized tensors");
   option("--time-limit", arguments.time_limit_s, "SECONDS",
-         "of the solver in all; one solve takes at most half of what is left (default 10)");
+         "of the solver in total; each solve takes at most half of the rest (default 10)");
   app.add_flag("--rehash", arguments.rehash, "read every tensor again").group(group);
 }
 

@@ -1,5 +1,5 @@
-// The options of planning, shared by fit, plan and sweep: what was typed, checked before any file
-// is opened, becomes a PlanRequest.
+// The options of planning, shared by fit, plan and sweep. Typed options are checked before any file
+// is opened, and become a PlanRequest.
 #pragma once
 
 #include <optional>
@@ -33,17 +33,17 @@ struct PlanningArguments {
   bool rehash = false;
 };
 
-/// @param with_budget also --budget, --bpw and --uniform.
+/// @param with_budget also add --budget, --bpw and --uniform.
 void add_planning_options(Arguments app, PlanningArguments& arguments, bool with_budget);
 
-/// A request whose size still waits for the model.
+/// A request whose size still depends on the model.
 struct Planning {
   PlanRequest request;
   std::optional<Size> budget;
   std::optional<DType> dtype;
 };
 
-/// @param needs_budget exactly one of --budget, --bpw and --uniform has to be there.
+/// @param needs_budget exactly one of --budget, --bpw and --uniform must be given.
 /// @throws Error{kUsage} naming the option, what was found and what is allowed.
 Planning parse_planning(const PlanningArguments& arguments, bool needs_budget);
 
@@ -56,7 +56,8 @@ std::optional<DType> parse_dtype_option(const std::string& text);
 /// @throws Error{kUsage}
 Encoder parse_encoder_option(const std::string& text);
 
-/// Says that no plan fits: with --json {"error", "min_safe_bytes"} on stdout, and a line on stderr.
+/// Reports that no plan fits: with --json {"error", "min_safe_bytes"} on stdout, and a line on
+/// stderr.
 /// @return kBudgetTooSmall
 int refuse_budget(const Common& common, const PlanRequest& request, int64_t min_safe_bytes);
 

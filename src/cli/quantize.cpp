@@ -1,4 +1,4 @@
-// ram quantize: the folder of a plan that exists, perhaps edited by hand.
+// ram quantize: writes the folder of an existing plan, perhaps edited by hand.
 #include <optional>
 
 #include <fmt/format.h>
@@ -37,12 +37,12 @@ int quantize(const Common& common, const Options& options) {
   }
   const Checkpoint checkpoint = open_source(common, options.model);
   if (edited.model_type != checkpoint.model_type) {
-    fail(Code::kUsage, "{}: made for {} ({}), and {} is {}: plan this model with ram plan",
+    fail(Code::kUsage, "{}: made for {} ({}), but {} is {}: plan this model with ram plan",
          options.plan, edited.model_name, edited.model_type, checkpoint.name,
          checkpoint.model_type);
   }
   if (budget && edited.request.uniform) {
-    fail(Code::kUsage, "{}: a uniform plan has no budget; leave --budget {} out", options.plan,
+    fail(Code::kUsage, "{}: a uniform plan has no budget; omit --budget {}", options.plan,
          options.budget);
   }
   if (budget) set_budget(edited, budget->resolve(checkpoint.bytes()));
@@ -67,7 +67,7 @@ int quantize(const Common& common, const Options& options) {
                             reporter.events());
     if (!plan.request.calibration.ends_with(calibration.text().digest)) {
       fail(Code::kUsage,
-           "{}: calibrated on '{}', and this text is '{} digest {}': name the same file with "
+           "{}: calibrated on '{}', but this text is '{} digest {}': name the same file with "
            "--calibration, or make the plan again",
            options.plan, plan.request.calibration, calibration.text().spec,
            calibration.text().digest);
@@ -110,9 +110,9 @@ Action setup_quantize(Arguments app, const Common& common) {
       .takes(Takes::kOutputFolder)
       .required();
   app.add_option("--budget", options->budget,
-                 "another budget than the plan's, as of a plan with a larger format put in by hand")
+                 "another budget than the plan's, for a plan edited to larger formats")
       .type_name("SIZE");
-  app.add_flag("--force", options->force, "replace OUT if it is there, whole, at the end");
+  app.add_flag("--force", options->force, "replace an existing OUT as a whole, at the end");
   app.add_flag("--rehash", options->rehash, "read every tensor again");
   app.add_option("--calibration", options->calibration_file,
                  "the text of a plan that was calibrated on a file")

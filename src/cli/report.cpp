@@ -23,7 +23,8 @@ struct Options {
 int report_command(const Common& common, const Options& options) {
   std::optional<Study> study = open_existing_study(common);
   if (!study) {
-    fail(Code::kMissing, "study {}: not there; ram analyze makes one, or name another with --study",
+    fail(Code::kMissing,
+         "study {}: not there; create one with ram analyze, or name another with --study",
          common.study.empty() ? "(no place)" : common.study);
   }
   const std::string page = make_report(*study, {.model = options.model,

@@ -1,4 +1,4 @@
-// The command line without a model: what is printed where, and the exit status.
+// The command line without a model: what it prints where, and the exit status.
 #include <algorithm>
 #include <filesystem>
 #include <map>

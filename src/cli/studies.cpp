@@ -1,4 +1,4 @@
-// ram studies: what the study keeps, of which models, and taking it away again.
+// ram studies: lists what the study keeps of each model, and removes it.
 #include "ram/studies.h"
 
 #include <fmt/format.h>
@@ -39,7 +39,8 @@ std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
     }
   }
   return text + "\n" + table.render() +
-         "\nFolders below a model were made from it and scored. \"kept\" goes with: ram studies rm "
+         "\nFolders below a model were made from it and scored. \"kept\" is removed by: ram "
+         "studies rm "
          "MODEL\n";
 }
 
@@ -51,7 +52,7 @@ int remove_models(const Common& common, const Options& options) {
   }
   if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
   std::optional<Study> study = open_existing_study(common);
-  if (!study) fail(Code::kMissing, "study {}: not there, nothing to remove", common.study);
+  if (!study) fail(Code::kMissing, "study {}: does not exist, nothing to remove", common.study);
   const std::vector<ModelUse> uses = model_uses(*study);
   std::vector<std::string> fingerprints;
   std::vector<std::string> names;
@@ -86,7 +87,7 @@ int studies(const Common& common, const Options& options) {
     fail(Code::kUsage, "ram studies {}: use ram studies, or ram studies rm MODEL|--unused",
          options.action);
   }
-  if (options.unused) fail(Code::kUsage, "--unused goes with rm: ram studies rm --unused");
+  if (options.unused) fail(Code::kUsage, "--unused needs rm: ram studies rm --unused");
   if (common.study.empty()) fail(Code::kUsage, "{}", common.place.problem);
   std::optional<Study> study = open_existing_study(common);
   const std::vector<ModelUse> uses = study ? model_uses(*study) : std::vector<ModelUse>();
@@ -97,7 +98,7 @@ int studies(const Common& common, const Options& options) {
   } else if (study) {
     print_result(common, list_text(common, uses));
   } else {
-    print_result(common, fmt::format("no study yet: {} is not there\n", common.study));
+    print_result(common, fmt::format("no study yet: {} does not exist\n", common.study));
   }
   return kDone;
 }
@@ -107,10 +108,10 @@ int studies(const Common& common, const Options& options) {
 Action setup_studies(Arguments app, const Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("ACTION", options->action,
-                 "rm: removes what is kept of models; without it, a list")
+                 "rm: remove what is kept of models; without it: list them")
       .type_name("rm")
       .words({"rm"});
-  app.add_option("MODELS", options->models, "names, folders or fingerprints, as the list has them")
+  app.add_option("MODELS", options->models, "names, folders or fingerprints, as listed")
       .type_name("MODEL")
       .expected(1, 1000);
   app.add_flag("--unused", options->unused, "rm: the models whose folder is gone");

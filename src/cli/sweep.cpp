@@ -34,7 +34,7 @@ struct Options {
   int points = 24;
   PlanningArguments planning;
   CalibrationArguments calibration;
-  int measured = 0;  ///< sizes; 0: nothing is measured
+  int measured = 0;  ///< number of sizes; 0: nothing is measured
   std::string out = "./ram-sweep";
   TextArguments text;
 };
@@ -109,12 +109,12 @@ int sweep_command(const Common& common, const Options& options) {
   threads(common);
   const CalibrationRequest calibration = calibration_request(common, options.calibration);
   check_measured(options);
-  if (options.measured > 0) row_options(common, options.text);  // refuses at once
+  if (options.measured > 0) row_options(common, options.text);  // refuses bad options at once
   const Checkpoint checkpoint = open_source(common, options.model);
   PlanRequest request = resolve(planning, checkpoint);
   const FitResources resources = fit_resources(common, needs_calibration(request));
   check_calibration(common, checkpoint, calibration, request, resources);
-  if (options.measured > 0) (void)Tokenizer::open(checkpoint.folder);  // which the text needs
+  if (options.measured > 0) (void)Tokenizer::open(checkpoint.folder);  // needed to score the text
   if (needs_calibration(request) && options.measured > 0) {
     refuse_same_text("--calibration", options.calibration.text, options.text.text);
   }
@@ -166,7 +166,7 @@ Action setup_sweep(Arguments app, const Common& common) {
   add_planning_options(app, options->planning, false);
   add_calibration_options(app, options->calibration);
   app.add_option("--measure", options->measured,
-                 "also build and score folders of so many sizes, with --text")
+                 "also build and score folders of N sizes, with --text")
       .type_name("N");
   app.add_option("-o,--output", options->out, "where these folders go (default ./ram-sweep)")
       .type_name("FOLDER")

@@ -1,4 +1,4 @@
-// ram tasks: questions with choices, and what may be said of the answers.
+// ram tasks: questions with choices, and verdicts on the answers.
 #include "ram/tasks.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ struct Options {
   std::string data;
   std::string limit;
   std::string precision;
-  std::string prompts;  // file for them
+  std::string prompts;  // file to write them to
 };
 
 std::vector<std::string> split_tasks(const std::string& text) {
@@ -142,15 +142,16 @@ std::string cost_text(const TaskRun& run, size_t t) {
   std::string text;
   if (cut > 0) {
     text += wrapped(
-        fmt::format("{} questions were longer than a model's context, and cut from the left",
-                    group_digits(cut)),
+        fmt::format(
+            "{} questions were longer than a model's context and were truncated on the left",
+            group_digits(cut)),
         kWidth, 2);
   }
   if (asked == 0) return text + "all answers were in the study\n";
   return text +
          wrapped(fmt::format(
                      "{} answers at {:.1f} a second; {} tokens, {:.1f} times fewer than "
-                     "the {} of each choice by itself",
+                     "the {} of each choice alone",
                      group_digits(asked), static_cast<double>(asked) / std::max(seconds, 1e-9),
                      group_digits(tokens), static_cast<double>(naive) / static_cast<double>(tokens),
                      group_digits(naive)),
@@ -177,13 +178,13 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
     text += "\n";
     const bool subjects = std::any_of(run.pairs.begin(), run.pairs.end(),
                                       [](const TaskPair& pair) { return pair.subjects > 1; });
-    text += wrapped(fmt::format("Differences in points; p is McNemar's exact test{}, corrected "
-                                "by Holm's method for {} comparison{}. \"detectable\" is the "
-                                "least difference that this test finds in 4 of 5 trials, "
-                                "so corrected, with the answers that flipped.",
-                                subjects ? ", over subjects no less than Student's" : "",
-                                run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
-                    kWidth, 0);
+    text += wrapped(
+        fmt::format("Differences in points; p is from McNemar's exact test{}, corrected by Holm's "
+                    "method for {} comparison{}. \"detectable\" is the smallest difference that "
+                    "this corrected test finds in 4 of 5 trials, with as many flipped answers.",
+                    subjects ? ", and at least that of Student's test over subjects" : "",
+                    run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
+        kWidth, 0);
   }
   return text;
 }
@@ -191,7 +192,7 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
 int tasks_command(const Common& common, const Options& options) {
   TaskOptions wanted = task_options(common, options);
   EngineOptions engine = engine_options(common, options.precision);
-  // The questions may have a quarter of the memory; what they leave is the model's.
+  // The questions may use a quarter of the memory; the model gets the rest.
   constexpr int64_t kDataPart = 4;
   const int64_t for_data = std::max<int64_t>(1, engine.memory_bytes / kDataPart);
   int64_t held = 0;
@@ -231,19 +232,19 @@ Action setup_tasks(Arguments app, const Common& common) {
   std::vector<std::string> names;
   for (const TaskInfo& task : known_tasks()) names.emplace_back(task.name);
   app.add_option("--task", options->tasks,
-                 "one or several, by commas (choice: questions of your own)")
+                 "one or several, separated by commas (choice: your own questions)")
       .type_name(fmt::format("{}", fmt::join(names, "|")))
       .words(names, /*list=*/true)
       .required();
   app.add_option("--data", options->data,
-                 "folder with <task>_<split>.jsonl or .jsonl.gz; for choice the file")
+                 "folder with <task>_<split>.jsonl or .jsonl.gz; for choice: the file")
       .type_name("FOLDER")
       .takes(Takes::kFile)
       .required();
   app.add_option("--limit", options->limit,
                  "how many questions of each task, drawn with --seed (default all)")
       .type_name("N|all");
-  app.add_option("--prompts", options->prompts, "writes what the models are asked, as JSON lines")
+  app.add_option("--prompts", options->prompts, "file for the prompts of the models, as JSON lines")
       .type_name("FILE")
       .writes(Content::kPrompts);
   add_precision_option(app, options->precision);

@@ -1,4 +1,4 @@
-// What tasks found, as text, for other commands too.
+// Results of tasks as text, also for other commands.
 #pragma once
 
 #include <string>

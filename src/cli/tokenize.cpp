@@ -1,4 +1,4 @@
-// ram tokenize: text on stdin to ids on stdout, and back. Needs tokenizer.json and nothing else.
+// ram tokenize: text on stdin to ids on stdout, and back. Needs only tokenizer.json.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ struct Options {
   bool special = false;
 };
 
-// Bytes of memory for a byte of text, for a byte of it that nothing cuts, and for a byte of ids.
+// Bytes of memory per byte of text, per byte of text without a split point, and per byte of ids.
 // @source peak resident memory on 16 MiB by four tokenizers: 3.9 to 7.2 of prose and of numbers, 23
 //         to 56 of bytes without a space, 14 to 36 of ids
 constexpr int64_t kOfText = 10;
@@ -36,7 +36,8 @@ int64_t memory_for_input(const Common& common) {
   return std::min(all.bytes, memory_limit_bytes());
 }
 
-/// A text without a space is one piece to most tokenizers, of which merging takes much more.
+/// Text without a space is one piece for most tokenizers, and merging a long piece takes much more
+/// memory.
 void check_pieces(std::string_view text, int64_t memory) {
   constexpr std::string_view kSpace = " \t\r\n";
   int64_t longest = 0;
@@ -47,13 +48,12 @@ void check_pieces(std::string_view text, int64_t memory) {
   }
   if (kOfText * std::ssize(text) + kOfPiece * longest <= memory) return;
   fail(Code::kUsage,
-       "stdin has {} without a space, which is more than {} of memory is for: give more --memory, "
-       "or cut the text",
+       "stdin has {} without a space, too much for {} of memory: give more --memory, or split the "
+       "text",
        format_bytes(longest), format_bytes(memory));
 }
 
-/// The ids of a long text would take several times the memory of the text if they were one line
-/// before they are written.
+/// Prints ids in pieces: as one string they would take several times the memory of the text.
 void print_ids(const Common& common, const std::vector<TokenId>& ids) {
   constexpr size_t kPiece = size_t{1} << 16;
   const char between = common.json ? ',' : ' ';
@@ -95,7 +95,7 @@ Action setup_tokenize(Arguments app, const Common& common) {
       .required();
   app.add_flag("--decode", options->decode, "ids on stdin to text on stdout");
   app.add_flag("--special", options->special,
-               "add the special tokens of the template; with --decode, take them away");
+               "add the special tokens of the template; with --decode, remove them");
   return [options, &common] { return tokenize(common, *options); };
 }
 

@@ -1,4 +1,4 @@
-// ram verify: is a finished folder whole, and what its plan says?
+// ram verify: checks that a finished folder is whole and matches its plan.
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -44,7 +44,7 @@ int verify_command(const Common& common, const Options& options) {
         fmt::format("{} is whole: {} units, {} bytes ({}), as its plan says\n", options.folder,
                     report.units, report.total_bytes, format_bytes(report.total_bytes));
     if (source) {
-      text += fmt::format("every unit decodes to the error that was planned (within {:.2g})\n",
+      text += fmt::format("every unit decodes to the planned error (within {:.2g})\n",
                           report.largest_error_ratio);
     }
     print_result(common, text);

@@ -16,7 +16,7 @@
 namespace ram::cli {
 namespace {
 
-// "squared|ram|FILE": the parts without capitals are values as they are typed.
+// "squared|ram|FILE": parts without capitals are literal values.
 std::vector<std::string> words_of(const std::string& type) {
   std::vector<std::string> words;
   if (type.find('|') == std::string::npos) return words;
@@ -28,7 +28,7 @@ std::vector<std::string> words_of(const std::string& type) {
   return words;
 }
 
-// By the last part of the name, or of the positional argument's: "own|random|FILE", "MODELS".
+// Decided by the last part of the type name: "own|random|FILE", "MODELS".
 Takes takes_of(const std::string& type) {
   const std::string last = type.substr(type.rfind('|') + 1);
   if (last == "FILE") return Takes::kFile;
@@ -140,7 +140,7 @@ Option Arguments::add_option(const std::string& names, T& value, const std::stri
   if (names.front() != '-') said.takes = takes_of(names);
   if constexpr (std::is_same_v<T, std::string>) said.one = &value;
   if constexpr (std::is_same_v<T, std::vector<std::string>>) said.several = &value;
-  // The parser's own messages for these are of another kind than ours.
+  // The parser's own messages for these have another form than ours.
   if constexpr (std::is_integral_v<T>) option->check(wrong_number<T>);
   if constexpr (std::is_same_v<T, std::optional<uint64_t>>) option->check(wrong_number<uint64_t>);
   if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>) {
@@ -205,7 +205,7 @@ std::string Arguments::missing() const {
       return fmt::format("{} is missing", type.empty() ? name : type);
     }
     if (positional && count > 0 && count < option->get_items_expected_min()) {
-      return fmt::format("{} needs at least {} names, and {} is given", type,
+      return fmt::format("{} needs at least {} names, but {} is given", type,
                          option->get_items_expected_min(), count);
     }
   }

@@ -1,5 +1,5 @@
-// Scripts for shells, made from the same tree of options that the parser has, so that they cannot
-// differ from it.
+// Completion scripts, made from the parser's own tree of options, so that they cannot differ from
+// it.
 #include <string>
 #include <vector>
 
@@ -246,7 +246,7 @@ std::string zsh_script(const std::vector<CommandInfo>& all) {
          "if [[ $funcstack[1] == _ram ]]; then\n  _ram \"$@\"\nelse\n  compdef _ram ram\nfi\n";
 }
 
-// Options of `complete` that say what is offered.
+// Options of `complete` that define what is offered.
 std::string fish_offer(const OptionInfo& option) {
   const std::string words = fmt::format("{}", fmt::join(option.words, " "));
   switch (offer_of(option)) {

@@ -45,7 +45,7 @@ void print_document(const Common& common, const Json& document) {
 }
 
 std::string read_input(const Common& common, int64_t most) {
-  constexpr int kWaitMs = 200;  // Ctrl-C ends the waiting
+  constexpr int kWaitMs = 200;  // so that Ctrl-C ends the wait
   std::string text;
   char buffer[1 << 16];
   pollfd waiting = {.fd = fileno(common.io.in), .events = POLLIN, .revents = 0};
@@ -59,7 +59,8 @@ std::string read_input(const Common& common, int64_t most) {
       text.append(buffer, static_cast<size_t>(count));
       if (std::ssize(text) > most) {
         fail(Code::kUsage,
-             "stdin has more than the {} that memory is for: give more --memory, or less at a time",
+             "stdin has more than the {} that fit in memory: give more --memory, or less text at a "
+             "time",
              format_bytes(most));
       }
     } else if (errno != EINTR && errno != EAGAIN) {

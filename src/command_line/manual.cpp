@@ -7,8 +7,8 @@
 namespace ram::cli {
 namespace {
 
-// A backslash, and a dot or quote at the start of a line, mean something else to roff; a plain "-"
-// is set as a hyphen that cannot be copied.
+// A backslash, and a dot or quote at the start of a line, have a special meaning in roff; a plain
+// "-" is set as a hyphen, which cannot be copied as a minus.
 std::string roff(const std::string& text) {
   std::string out;
   for (const char c : text) {

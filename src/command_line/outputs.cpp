@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// As Linux; more is a circle.
+// Linux's limit; more links mean a loop.
 constexpr int kMostLinks = 40;
 constexpr std::chrono::seconds kReaderTimeout{10};
 
@@ -37,7 +37,7 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-// Neither: it is not there, or is a regular file.
+// False for missing and regular files.
 bool is_special(const fs::path& path) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
@@ -51,14 +51,14 @@ fs::path real(const fs::path& path) {
   return whole.has_filename() ? whole : whole.parent_path();
 }
 
-// By device and inode where both are there, so that links and spellings make no difference.
+// Compares device and inode if both exist, so that links and spellings make no difference.
 bool same_file(const fs::path& a, const fs::path& b) {
   std::error_code error;
   if (fs::equivalent(a, b, error)) return true;
   return real(a) == real(b);
 }
 
-/// A folder lies in itself.
+/// A folder is inside itself.
 bool lies_in(const fs::path& inner, const fs::path& outer) {
   for (fs::path place = real(inner); !place.empty(); place = place.parent_path()) {
     if (same_file(place, outer)) return true;
@@ -110,7 +110,7 @@ std::vector<Input> inputs_of(std::span<const PathArgument> paths) {
         try {
           input.path = find_model(given.path);
         } catch (const Error&) {
-          continue;  // the command says better what is missing
+          continue;  // the command has a better message
         }
         break;
       case Takes::kPlan:
@@ -155,12 +155,12 @@ constexpr std::array<Written, 4> kWritten = {{
 }};
 
 struct Found {
-  std::optional<Content> content;  // nothing: of another program
+  std::optional<Content> content;  // nothing: from another program
   std::string name;
 };
 
-// What a file that is there holds, as far as it must be known: a study of another command, or what
-// another command wrote. What cannot be read may be anything.
+// The content of an existing file, as far as it matters: another study, or the output of another
+// command. A file that cannot be read may contain anything.
 std::optional<Found> recognize(const fs::path& file) {
   constexpr int64_t kHead = 64;
   std::string head;
@@ -170,12 +170,10 @@ std::optional<Found> recognize(const fs::path& file) {
     input.read(0, std::as_writable_bytes(std::span(head)));
   } catch (const Error& error) {
     if (!there(file)) return std::nullopt;
-    return Found{
-        {}, fmt::format("not to be read, so that nobody knows what it holds ({})", error.what())};
+    return Found{{}, fmt::format("not to be read, so its content is unknown ({})", error.what())};
   }
   using namespace std::string_view_literals;
-  if (head.starts_with("SQLite format 3\0"sv))
-    return Found{{}, "an SQLite database, as a study is"};
+  if (head.starts_with("SQLite format 3\0"sv)) return Found{{}, "an SQLite database, like a study"};
   for (const Written& written : kWritten) {
     if (head.starts_with(written.begins)) return Found{written.content, written.name};
   }
@@ -185,7 +183,7 @@ std::optional<Found> recognize(const fs::path& file) {
   return std::nullopt;
 }
 
-// The log of a study that is not this command's.
+// A journal of another study.
 bool is_journal(const fs::path& file) {
   const std::string name = file.string();
   for (const std::string_view ending : {"-wal", "-shm", "-journal"}) {
@@ -224,7 +222,7 @@ void check_stdout(const Common& common, const PathArgument& output) {
   }
   // A plan is the one JSON document of its command already.
   if (!common.json || output.content == Content::kPlan) return;
-  fail(Code::kUsage, "{} - and --json both want stdout: give {} a file", output.option,
+  fail(Code::kUsage, "{} - and --json both need stdout: give {} a file", output.option,
        output.option);
 }
 
@@ -238,9 +236,8 @@ void check_file(const Common& common, const PathArgument& output, std::span<cons
   }
   for (const fs::path& file : study) {
     if (!same_file(file, target)) continue;
-    refuse(output, same_file(study.front(), target)
-                       ? "this is the study"
-                       : "this is a part of the study " + common.study);
+    refuse(output, same_file(study.front(), target) ? "this is the study"
+                                                    : "this is part of the study " + common.study);
   }
   for (const Input& input : inputs) {
     const bool read = std::any_of(input.files.begin(), input.files.end(),
@@ -248,15 +245,15 @@ void check_file(const Common& common, const PathArgument& output, std::span<cons
     if (read) refuse(output, fmt::format("the same command reads it ({})", input.option));
     const bool model = input.takes == Takes::kModel && is_folder(input.path);
     if (model && lies_in(target, input.path)) {
-      refuse(output, fmt::format("it lies in the folder of the model {}", input.path.string()));
+      refuse(output, fmt::format("it is in the folder of the model {}", input.path.string()));
     }
   }
   if (!is_special(target)) {
     const fs::path folder = fs::absolute(target).parent_path();
     if (is_model_folder(folder)) {
-      refuse(output, fmt::format("{} is the folder of a model", folder.string()));
+      refuse(output, fmt::format("{} is a model's folder", folder.string()));
     }
-    if (is_journal(target)) refuse(output, "it is a part of an SQLite database");
+    if (is_journal(target)) refuse(output, "it is part of an SQLite database");
     if (lies_in_work_folder(target)) refuse(output, "an unfinished run keeps its work there");
     const std::optional<Found> found = recognize(target);
     if (found && found->content != output.content) {
@@ -271,12 +268,12 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
   if (output.path.empty()) fail(Code::kUsage, "{}: no name is given", output.option);
   const fs::path folder = output_target(output.path);
   if (there(folder) && !is_folder(folder)) {
-    fail(Code::kUsage, "{} {} is no folder: give another name", output.option, output.path);
+    fail(Code::kUsage, "{} {} is not a folder: give another name", output.option, output.path);
   }
   if (lies_in_work_folder(folder)) refuse(output, "an unfinished run keeps its work there");
-  // What lies in a folder of folders by itself stays as it is.
+  // Other files in a folder of output folders are left alone.
   const bool whole = output.takes == Takes::kOutputFolder;
-  // A run empties the work folders beside each of them: what lies there would be gone.
+  // A run empties the work folders beside each of them, so inputs there would be lost.
   const WorkFolders work = work_folders(real(folder));
   const auto is_emptied = [&](const fs::path& file) {
     if (whole) return lies_in(file, work.partial) || lies_in(file, work.encoded);
@@ -287,15 +284,15 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
            (lies_in(file, folder) && (whole || !same_file(real(file).parent_path(), folder)));
   };
   if (!study.empty() && goes_with_it(study.front())) {
-    refuse(output, fmt::format("the study {} lies in it", study.front().string()));
+    refuse(output, fmt::format("the study {} is in it", study.front().string()));
   }
   for (const Input& input : inputs) {
     if (is_emptied(input.path)) {
-      refuse(output, fmt::format("{} lies where its runs keep their work", input.path.string()));
+      refuse(output, fmt::format("{} is in a work folder of its runs", input.path.string()));
     }
     if (input.takes == Takes::kPlan) continue;  // read before the folder is written
     if (input.takes == Takes::kModel) {
-      // Their own check knows the files behind the links of a cache, too.
+      // The build's own check also follows the links of a cache.
       if (is_folder(input.path) && lies_in(folder, input.path)) {
         refuse(output, fmt::format("it is inside the source {}", input.path.string()));
       }
@@ -305,7 +302,7 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
       continue;
     }
     if (goes_with_it(input.path)) {
-      refuse(output, fmt::format("{} {} lies in it", input.option, input.path.string()));
+      refuse(output, fmt::format("{} {} is in it", input.option, input.path.string()));
     }
   }
 }
@@ -315,7 +312,7 @@ void write_in_place(const fs::path& path, std::string_view text) {
   int fd = -1;
   const auto start = std::chrono::steady_clock::now();
   for (;;) {
-    // Not blocking: a FIFO without a reader must not hold the program for ever.
+    // Non-blocking: a FIFO without a reader must not block the program for ever.
     fd = open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd >= 0 || errno != ENXIO) break;
     check_interrupted();
@@ -343,13 +340,13 @@ fs::path output_target(const std::string& path) {
   fs::path target = path;
   std::error_code error;
   for (int i = 0; i < kMostLinks; ++i) {
-    // Of a descriptor (/dev/fd/63) the system alone knows what the link leads to.
+    // Only the system can resolve the link of a descriptor (/dev/fd/63).
     if (!fs::is_symlink(fs::symlink_status(target, error)) || is_special(target)) return target;
     const fs::path next = fs::read_symlink(target, error);
     if (error) break;
-    target = target.parent_path() / next;  // an absolute one replaces it
+    target = target.parent_path() / next;  // an absolute path replaces it
   }
-  fail(Code::kUsage, "{}: symbolic links in a circle: give another name", path);
+  fail(Code::kUsage, "{}: symbolic links form a loop: give another name", path);
 }
 
 void check_outputs(const Common& common, std::span<const PathArgument> paths) {
@@ -371,10 +368,10 @@ void check_outputs(const Common& common, std::span<const PathArgument> paths) {
                         same_file(output_target(file.path), output_target(other.path));
       const bool inside =
           other.takes == Takes::kOutputFolder && lies_in(output_target(file.path), other.path);
-      if (both || inside) refuse(file, fmt::format("{} is written there, too", other.option));
+      if (both || inside) refuse(file, fmt::format("{} is also written there", other.option));
     }
   }
-  // The study is written to as well.
+  // The study is written to, too.
   for (const Input& input : inputs) {
     if (study.empty() || input.takes == Takes::kModel) continue;
     for (const fs::path& file : input.files) {

@@ -19,14 +19,14 @@
 namespace ram::cli {
 namespace {
 
-// What Ctrl-C, SIGTERM and SIGHUP stop: all that the command does. Never destroyed: a signal may
-// come while the program ends.
+// Ctrl-C, SIGTERM and SIGHUP cancel all work of the command through this. Never destroyed: a signal
+// may arrive while the program ends.
 const Cancellation& stopped_by_signal = *new Cancellation;
 
 volatile std::sig_atomic_t first_second = 0;
 volatile std::sig_atomic_t first_signal = 0;
 
-// What a shell reports of a program that a signal ended.
+// The status that a shell reports for a program ended by a signal.
 int status_of(int signal) {
   return 128 + signal;
 }
@@ -35,8 +35,8 @@ int interrupted_status() {
   return status_of(first_signal == 0 ? SIGINT : first_signal);
 }
 
-// The first Ctrl-C asks long work to stop where nothing is lost. One that comes later, from
-// somebody who does not want to wait, ends the program at once; nothing breaks by that either.
+// The first Ctrl-C asks long work to stop at a point where nothing is lost. A later one, from a
+// user who does not want to wait, ends the program at once; that does not break anything either.
 void on_interrupt(int signal) {
   constexpr std::sig_atomic_t kMask = 0x3fffffff;
   timespec now = {};
@@ -57,14 +57,14 @@ int run_or_say_why_not(const Program& program, int argc, char** argv) {
     io.interrupted = interrupted_status;
     const CancelScope scope(stopped_by_signal);
     return run(program, argc, argv, io);
-  } catch (const std::bad_alloc&) {  // not even for a message
+  } catch (const std::bad_alloc&) {  // not even enough for a message
     std::fputs("ram: error: not enough memory (ulimit -v)\n", stderr);
     return static_cast<int>(Code::kUsage);
   }
 }
 
-// On the main thread, or, where its stack is limited to less than the depth of a parser or of a
-// library's code may need (ulimit -s), on one whose stack is not.
+// Runs on the main thread, or on a thread with a larger stack if the main stack is limited (ulimit
+// -s) to less than parsers or libraries may need.
 int run_with_room(const Program& program, int argc, char** argv) {
   constexpr rlim_t kStackBytes = rlim_t{1} << 20;
   rlimit limit = {};
@@ -78,8 +78,8 @@ int run_with_room(const Program& program, int argc, char** argv) {
     return status;
   } catch (const std::exception&) {
     std::fputs(
-        "ram: error: no thread can be started, and the stack is limited to less than 1 MiB: "
-        "raise one of the limits (ulimit -s, -u, -v)\n",
+        "ram: error: no thread can be started, and the stack is limited to less than 1 MiB: raise "
+        "one of the limits (ulimit -s, -u, -v)\n",
         stderr);
     return static_cast<int>(Code::kUsage);
   }
@@ -93,13 +93,14 @@ int run_process(const Program& program, int argc, char** argv) {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-  // A terminal that is closed. Where it is ignored (nohup), the work is to go on.
+  // SIGHUP: the terminal was closed. If it is ignored (nohup), the work continues.
   struct sigaction before = {};
   if (sigaction(SIGHUP, nullptr, &before) != 0 || before.sa_handler != SIG_IGN) {
     sigaction(SIGHUP, &action, nullptr);
   }
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write, which has a message
+  std::signal(SIGXFSZ,
+              SIG_IGN);  // a file at its size limit becomes a failed write, which has a message
   return_freed_blocks();
   raise_open_files_limit();
   fit_threads_to_limits();

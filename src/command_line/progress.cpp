@@ -1,4 +1,4 @@
-// Progress: a live line on a terminal, a line now and then on a log.
+// Progress: a live line on a terminal, an occasional line in a log.
 #include "ram/progress.h"
 
 #include <algorithm>
@@ -21,9 +21,9 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// Live lines often enough to look alive, seldom enough to cost nothing.
+// Live lines: often enough to look alive, rarely enough to cost nothing.
 constexpr double kLiveInterval = 0.1;
-// So that a line is kept alive while the work does not report.
+// Redraws the line while the work does not report.
 constexpr std::chrono::milliseconds kTick{500};
 
 double since(Clock::time_point start) {
@@ -71,7 +71,7 @@ struct ProgressLine::State {
   std::condition_variable stopping;
   bool stopped = false;
   std::thread ticker;
-  // Of the phase that was reported last; `at.phase` is empty before the first.
+  // The last report; `at.phase` is empty before the first one.
   Progress at;
   std::string phase;
   std::string counted;
@@ -80,7 +80,7 @@ struct ProgressLine::State {
   Clock::time_point drawn;
   bool line_open = false;
 
-  // A line that moves only with the reports of the work would freeze when they are rare.
+  // Without the ticks, the line would freeze when reports are rare.
   void start_ticking() {
     if (common.quiet) return;
     try {
@@ -89,7 +89,7 @@ struct ProgressLine::State {
         while (!stopping.wait_for(lock, kTick, [this] { return stopped; })) draw();
       });
     } catch (const std::system_error&) {
-      // No thread to be had: the line moves when the work reports.
+      // No thread is available: the line then changes only when the work reports.
     }
   }
 
@@ -118,7 +118,7 @@ struct ProgressLine::State {
     draw();
   }
 
-  // With the lock.
+  // Call with the lock held.
   void draw() {
     if (phase.empty()) return;
     Clock::time_point& last = live ? drawn : common.shown;
@@ -136,7 +136,7 @@ struct ProgressLine::State {
     line_open = live;
   }
 
-  // With the lock.
+  // Call with the lock held.
   void clear() {
     phase.clear();
     if (!line_open) return;

@@ -1,4 +1,4 @@
-// How far long work is, on a log.
+// Progress of long work in a log.
 #include "ram/progress.h"
 
 #include <algorithm>
@@ -59,7 +59,7 @@ TEST(Progress, ALogGetsALineAlsoWhereTheWorkDoesNotReport) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   }
   {
-    ProgressLine line(common);  // another step of the same run: not 10 s since the last line
+    ProgressLine line(common);  // another step of the same run, less than 10 s after the last line
     line.function()({.phase = "plan", .done = 1, .total = 4});
   }
   const std::string text = read_all(io.err);

@@ -40,9 +40,9 @@ void add_common_options(CLI::App& parser, Arguments::Values& values, Common& com
   parser.set_version_flag("-v,--version", "ram " RAM_VERSION, "print the version");
   Arguments app(parser, values);
   const char* group = "Common options";
-  app.add_option("--study", common.study,
-                 "the study, an SQLite file (default: RAM_STUDY, a ./ram.db that is there, or the "
-                 "user's)")
+  app.add_option(
+         "--study", common.study,
+         "the study, an SQLite file (default: RAM_STUDY, an existing ./ram.db, or the user's)")
       .type_name("FILE")
       .takes(Takes::kStudy)
       .group(group);
@@ -50,10 +50,10 @@ void add_common_options(CLI::App& parser, Arguments::Values& values, Common& com
       .type_name("N")
       .check(check_threads)
       .group(group);
-  app.add_option("--memory", common.memory, "working memory that may be taken, as 1GiB")
+  app.add_option("--memory", common.memory, "limit for working memory, such as 1GiB")
       .type_name("SIZE")
       .group(group);
-  app.add_option("--seed", common.seed, "of whatever is drawn at random (default 42)")
+  app.add_option("--seed", common.seed, "seed of everything drawn at random (default 42)")
       .type_name("N")
       .group(group);
   app.add_flag("--quiet", common.quiet, "no progress and no notes on stderr").group(group);
@@ -66,8 +66,8 @@ std::vector<std::string> command_names(const Program& program) {
   return names;
 }
 
-// What was typed and has no place. A command's unknown option comes before an unexpected argument,
-// which may be its value.
+// Refuses arguments that no option takes. An unknown option is reported before an unexpected
+// argument, which may be its value.
 void check_extras(const Program& program, CLI::App& app, Arguments::Values& values,
                   const std::string& command) {
   std::vector<std::string> extras = app.remaining(false);
@@ -118,7 +118,7 @@ void grow(const Program& program, Tree& tree, Common& common) {
   tree.app.get_formatter()->label("Positionals", "Arguments");
   tree.app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   tree.app.footer(std::string("Example: ") + program.example +
-                  "\nram COMMAND --help explains each, with an example.");
+                  "\nram COMMAND --help explains each command, with an example.");
   for (const Command& command : program.commands) {
     CLI::App* sub = tree.app.add_subcommand(command.name, command.help);
     sub->allow_extras();
@@ -128,8 +128,8 @@ void grow(const Program& program, Tree& tree, Common& common) {
   }
 }
 
-// "help fit" is "fit --help"; "-o=x" and "--csv=" are what they look like, which the parser does
-// not know.
+// Rewrites what the parser does not understand: "help fit" means "fit --help"; "-o=x" gives a
+// value, and "--csv=" an empty one.
 std::vector<std::string> typed(int argc, const char* const* argv) {
   std::vector<std::string> words;
   bool options = true;
@@ -161,7 +161,7 @@ bool wants_json(int argc, const char* const* argv) {
   return false;
 }
 
-// The parser's messages name its parts, not what to type.
+// Rewrites the parser's messages, which name its parts and not what to type.
 std::string own_words(const CLI::ParseError& error, const std::string& missing) {
   std::string text = one_line(error.what());
   const std::string name = text.substr(0, text.find(':'));
@@ -204,7 +204,7 @@ int dispatch(const Program& program, int argc, const char* const* argv, Common& 
   };
   try {
     std::vector<std::string> words = typed(argc, argv);
-    std::reverse(words.begin(), words.end());  // as the parser wants them
+    std::reverse(words.begin(), words.end());  // the order that the parser expects
     tree.app.parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     const auto [sub, action] = chosen();
@@ -230,7 +230,7 @@ int dispatch(const Program& program, int argc, const char* const* argv, Common& 
   const bool named = tree.app["--study"]->count() + (*sub)["--study"]->count() > 0;
   common.place = find_study(named ? std::optional(common.study) : std::nullopt);
   common.study = common.place.path;
-  // A --memory that says nothing is refused also where nothing is held to it.
+  // An invalid --memory is refused even if the command does not use it.
   if (!common.memory.empty()) parse_size(common.memory);
   check_outputs(common, arguments.paths());
   return (*action)();
@@ -243,7 +243,7 @@ int report(const Common& common, int status, const std::string& message,
   try {
     print_result(common, error_document(status, one_line(message)));
   } catch (const Error&) {
-    // Nobody reads it: the status and the line on stderr are left.
+    // stdout cannot be written: the status and the line on stderr remain.
   }
   return status;
 }
@@ -253,7 +253,7 @@ int report(const Common& common, int status, const std::string& message,
 int run(const Program& program, int argc, const char* const* argv, Io io) {
   Common common;
   common.io = io;
-  common.json = wants_json(argc, argv);  // also where the command line cannot be read
+  common.json = wants_json(argc, argv);  // also if the command line is invalid
   if (argc > 0) common.program = argv[0];
   try {
     return dispatch(program, argc, argv, common);
@@ -262,7 +262,7 @@ int run(const Program& program, int argc, const char* const* argv, Io io) {
     const auto status = static_cast<int>(error.code());
     if (error.code() != Code::kInterrupted) return report(common, status, error.what());
     return report(common, io.interrupted != nullptr ? io.interrupted() : status,
-                  "interrupted; what is done is kept, run the same command again to go on", "");
+                  "interrupted; finished work is kept, run the same command again to continue", "");
   }
 }
 

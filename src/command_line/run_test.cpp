@@ -1,4 +1,4 @@
-// A program of two commands: what is printed where, and the exit status.
+// A program with two commands: what it prints where, and the exit status.
 #include <cstdio>
 #include <memory>
 #include <stdexcept>
@@ -110,7 +110,7 @@ TEST(CommandLine, AnInputIsNotWrittenOver) {
   EXPECT_THAT(ran.err, HasSubstr("the same command reads it (FROM)"));
 }
 
-/// A command that prints what is made of the tables.
+/// A command that prints what is generated from the tables.
 Action setup_print(Arguments app, const Common& common) {
   auto what = std::make_shared<std::string>();
   app.add_option("WHAT", *what, "bash, zsh, fish or man").required();
@@ -137,7 +137,8 @@ TEST(CommandLine, TheManualAndTheScriptsNameEveryCommandAndOption) {
 }
 
 TEST(CommandLine, AFullStandardOutputIsAFailedWrite) {
-  // Linux's device 1:7 takes nothing. The node is the test's own: the system's is never touched.
+  // Linux's device 1:7 (/dev/full) accepts no data. The test makes its own node and never touches
+  // the system's.
   const testing::TempFolder folder;
   const std::string path = (folder.path() / "full").string();
   std::FILE* full = mknod(path.c_str(), S_IFCHR | 0600, makedev(1, 7)) == 0

@@ -18,10 +18,10 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-/// @return the folder that the system keeps for programs' data of this user; empty: not known.
+/// @return the system's folder for this user's program data; empty: unknown.
 fs::path data_folder() {
 #if !defined(__APPLE__)
-  // The specification: a relative path is ignored.
+  // By the specification, a relative path is ignored.
   // @source XDG Base Directory Specification 0.8
   fs::path data = environment("XDG_DATA_HOME");
   if (data.is_absolute()) return data;
@@ -41,7 +41,7 @@ StudyPlace find_study(const std::optional<std::string>& given) {
   StudyPlace place;
   if (given) {
     if (given->empty()) {
-      fail(Code::kUsage, "--study '': no name is given; name a file, or leave the option out");
+      fail(Code::kUsage, "--study '': no name is given; name a file, or omit the option");
     }
     place.typed = place.path = *given;
     return place;
@@ -55,8 +55,8 @@ StudyPlace find_study(const std::optional<std::string>& given) {
     const std::string instead =
         data.empty() ? "--study FILE" : fmt::format("{}", (data / "ram" / "ram.db").string());
     place.note = fmt::format(
-        "the study is ./ram.db, because it is there (in other folders: {}); --study or RAM_STUDY "
-        "name one for good",
+        "the study is ./ram.db, because it exists (in other folders: {}); --study or RAM_STUDY "
+        "select one permanently",
         instead);
     return place;
   }
@@ -72,7 +72,7 @@ StudyPlace find_study(const std::optional<std::string>& given) {
 
 namespace {
 
-// The study is about to be used: what was chosen for the user is said, once.
+// Called before the study is used: reports, once, which study was chosen.
 void say_place(const Common& common) {
   if (!common.place.note.empty() && !common.place_said) note(common, common.place.note);
   common.place_said = true;
@@ -111,7 +111,7 @@ std::optional<Study> open_study_if_usable(const Common& common) {
     return open_existing_study(common);
   } catch (const Error& error) {
     if (!common.place.typed.empty() || error.code() == Code::kInterrupted) throw;
-    note(common, fmt::format("going on without the study: {}", error.what()));
+    note(common, fmt::format("continuing without the study: {}", error.what()));
     return std::nullopt;
   }
 }

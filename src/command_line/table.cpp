@@ -38,7 +38,7 @@ std::string shorten(std::string_view text, size_t width) {
   const size_t length = text_width(text);
   if (length <= width) return std::string(text);
   if (width <= 4) return std::string(text.substr(0, prefix_bytes(text, width)));
-  const size_t tail = (width - 2) * 2 / 3;  // the end of a module path tells more
+  const size_t tail = (width - 2) * 2 / 3;  // the end of a module path is more informative
   const size_t head = width - 2 - tail;
   std::string out(text.substr(0, prefix_bytes(text, head)));
   out += "..";
@@ -48,7 +48,7 @@ std::string shorten(std::string_view text, size_t width) {
 std::string wrapped(std::string_view text, size_t width, size_t indent) {
   std::string out;
   std::string line;
-  bool empty = true;  // the line holds no word yet
+  bool empty = true;  // the line contains no word yet
   const auto put = [&](std::string_view spaces, std::string_view word) {
     if (!empty && text_width(line) + spaces.size() + text_width(word) > width) {
       out += line + "\n";

@@ -1,4 +1,4 @@
-// The whole chain on one model, from fitting to what it is worth.
+// The whole chain on one model, from fitting to the quality of the folders.
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -21,12 +21,12 @@ namespace {
 constexpr std::array kShares = {25, 32, 45};
 constexpr size_t kMiddle = kShares.size() / 2;
 
-// Of the held-out text: enough for intervals that tell the folders apart, in seconds.
+// Rows of the held-out text: enough to distinguish the folders, and scored in seconds.
 constexpr int64_t kRowLength = 512;
 constexpr int64_t kRows = 48;
 constexpr int kSweepPoints = 24;
 
-// The folder that the program lies in, found as the shell found it.
+// The folder of the program, found in the same way as the shell found it.
 fs::path program_folder(const std::string& program) {
   std::error_code ignored;
   if (program.find('/') != std::string::npos) {
@@ -45,7 +45,7 @@ fs::path program_folder(const std::string& program) {
   return {};
 }
 
-// The shares asked for, raised where the smallest safe folder is larger, and kept apart.
+// The requested shares, raised if the smallest safe folder is larger, and kept distinct.
 std::vector<int64_t> budgets_of(int64_t source_bytes, int64_t min_safe) {
   std::vector<int64_t> budgets;
   const int64_t step = std::max<int64_t>(0, source_bytes - min_safe) / 10;
@@ -56,7 +56,7 @@ std::vector<int64_t> budgets_of(int64_t source_bytes, int64_t min_safe) {
   return budgets;
 }
 
-// The default at all budgets; at the middle one the published method comes first, and the default
+// The default at all budgets. At the middle budget the published method runs first, and the default
 // gets exactly the bytes that it took. A uniform format is built too.
 void fit_all(const Checkpoint& checkpoint, Study& study, const DemoRequest& request,
              const PlanRequest& plan, const FitEvents& events, Demo& demo) {
@@ -116,7 +116,7 @@ fs::path find_demo_model(const std::string& program) {
     if (is_there(place / "config.json")) return place;
   }
   fail(Code::kMissing,
-       "the bundled model (models/demo) is not near {}: say where with --model or "
+       "the bundled model (models/demo) is not near {}: give its folder with --model or "
        "RAM_DEMO_MODEL",
        folder.empty() ? program : folder.string());
 }
@@ -156,14 +156,14 @@ Demo run_demo(const Checkpoint& checkpoint, Study& study, const DemoRequest& req
     names.push_back(one.folder.string());
     demo.labels.push_back(one.label);
   }
-  // The text has not been seen by the model, the questions are its own.
+  // The model was not trained on the text; the questions are made for it.
   demo.text = checkpoint.folder / "heldout.txt";
   demo.rows = {.length = kRowLength, .rows = kRows, .seed = static_cast<uint32_t>(request.seed)};
   if (is_there(demo.text)) {
     demo.comparison = compare_models(names, demo.text, demo.rows, request.seed,
                                      request.resources.engine, study, events.progress);
   } else {
-    tell(events, fmt::format("{} is not there: nothing is evaluated (ram compare does it, on any "
+    tell(events, fmt::format("{} does not exist: nothing is evaluated (use ram compare with any "
                              "text)",
                              demo.text.string()));
   }
@@ -172,7 +172,7 @@ Demo run_demo(const Checkpoint& checkpoint, Study& study, const DemoRequest& req
     demo.answers = run_tasks(names, {load_task("choice", questions, {})}, request.seed,
                              request.resources.engine, study, events.progress);
   } else {
-    tell(events, fmt::format("{} is not there: nothing is asked (ram tasks does it, with any "
+    tell(events, fmt::format("{} does not exist: no questions are asked (use ram tasks with any "
                              "questions)",
                              questions.string()));
   }

@@ -1,4 +1,4 @@
-// Experiments as a library's users have them: one call each, and what the study then keeps.
+// Experiments through the library: one call each, and what the study then contains.
 #include "ram/experiments.h"
 
 #include <filesystem>
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-/// A model with a tokenizer of letters, a text of them, and a study.
+/// A model with a tokenizer of letters, a text of letters, and a study.
 class Experiments : public ::testing::Test {
  protected:
   Experiments() {
@@ -109,7 +109,7 @@ TEST_F(Experiments, APlanOfAnotherModelHasNoErrorsOfThisOne) {
     ADD_FAILURE() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Code::kUsage);
-    EXPECT_THAT(error.what(), HasSubstr("out: its plan is of another model"));
+    EXPECT_THAT(error.what(), HasSubstr("out: its plan is for another model"));
   }
 }
 

@@ -1,4 +1,4 @@
-// What error feedback is worth: the same formats with plain rounding and with feedback.
+// What error feedback gains: the same formats with plain rounding and with feedback.
 #include <algorithm>
 #include <memory>
 
@@ -48,7 +48,7 @@ class FeedbackFolders {
       if (group == 64) middle = planned.plan->total_bytes;
       write_each(format_name(*request.uniform), *planned.plan);
     }
-    // The plan is made once, with coefficients of the own text, at the bytes of uniform 4:64.
+    // The plan is made once, with coefficients from the own text, at the bytes of uniform 4:64.
     PlanRequest request;
     request.budget_bytes = middle;
     request.method = Method::kMeasured;
@@ -68,7 +68,8 @@ class FeedbackFolders {
     if (real_) write(formats, "real", plan, &*real_);
   }
 
-  /// The same formats whatever the encoder: plan.json differs in its name and text only.
+  /// Writes a folder; the formats do not depend on the encoder, plan.json differs only in name and
+  /// text.
   void write(const std::string& formats, const std::string& text, Plan plan,
              Calibration* calibration) {
     std::string name = formats + (text.empty() ? "" : "-" + text);
@@ -79,7 +80,7 @@ class FeedbackFolders {
     if (calibration != nullptr) {
       plan.request.encoder = Encoder::kFeedback;
       plan.request.calibration = calibration->described(plan.request.encoder);
-      // Its plan.json says more; the budget makes room for that.
+      // Its plan.json is longer; the budget leaves room for that.
       constexpr int64_t kRoom = 4096;
       if (plan.request.budget_bytes) {
         *plan.request.budget_bytes += kRoom;
@@ -109,8 +110,7 @@ class FeedbackFolders {
   std::vector<FeedbackFolder> folders_;
 };
 
-/// @return what one folder's divergence is of another's; nothing where the other does not diverge
-/// at all.
+/// @return the ratio of one folder's divergence to another's; nothing if the other's is zero.
 std::optional<FeedbackRecord::Ratio> ratio_of(const Comparison& comparison, size_t model,
                                               size_t other) {
   for (const PairTest& test : comparison.pairs) {

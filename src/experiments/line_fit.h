@@ -5,10 +5,10 @@
 
 namespace ram {
 
-/// y = a + b x by least squares, and what is left.
+/// y = a + b x by least squares, and the residuals.
 struct LineFit {
   double a = 0;
-  double b = 0;    ///< 0 where all x are equal
+  double b = 0;    ///< 0 if all x are equal
   double rms = 0;  ///< of the residuals
 };
 

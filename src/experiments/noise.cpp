@@ -1,4 +1,4 @@
-// Gaussian noise in the place of a folder's errors.
+// Gaussian noise in place of a folder's errors.
 #include <algorithm>
 #include <cmath>
 #include <span>
@@ -21,9 +21,9 @@ Harm harm_of(double kl, const Losses& losses, double original_nll) {
           .median = summary.median};
 }
 
-/// Draws noise once per seed and takes the text's rows through it.
-/// @param loss     of the undisturbed model on them, nats per token.
-/// @param original the model, as it was when that was scored.
+/// Draws noise once per seed and runs the text's rows through the disturbed model.
+/// @param loss of the undisturbed model on these rows, nats per token.
+/// @param original the model as it was when it was scored.
 std::vector<Harm> draw_noise(const NoiseRequest& request, const Checkpoint& original,
                              const TextRows& text, double loss, const ProgressFn& progress) {
   LanguageModel model(Checkpoint::open(request.model, Quantized::kAccept),
@@ -58,7 +58,7 @@ std::vector<Harm> draw_noise(const NoiseRequest& request, const Checkpoint& orig
 std::vector<double> planned_errors(const Checkpoint& checkpoint, const Plan& plan,
                                    const std::string& folder) {
   const auto refuse = [&] {
-    fail(Code::kUsage, "{}: its plan is of another model than {}", folder, checkpoint.name);
+    fail(Code::kUsage, "{}: its plan is for another model than {}", folder, checkpoint.name);
   };
   if (plan.units.size() != checkpoint.units.size()) refuse();
   std::vector<double> relative;

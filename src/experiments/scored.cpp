@@ -34,7 +34,7 @@ ScoredFolders score_folders(const Checkpoint& checkpoint, const std::string& mod
   refuse_overlap(models, request.text, study, events);
   scored.comparison = compare_models(models, request.text, request.rows, request.seed,
                                      request.resources.engine, study, events.progress);
-  // The comparison opened the model anew: it must be the one that the folders are made from.
+  // The comparison reopened the model: it must still be the one that the folders were made from.
   checkpoint.check_unchanged();
   return scored;
 }

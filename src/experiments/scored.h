@@ -1,4 +1,4 @@
-// What the experiments share: folders are made, then scored beside their original.
+// Shared by the experiments: folders are made, then compared with their original.
 #pragma once
 
 #include <filesystem>
@@ -19,11 +19,11 @@ struct MadeFolder {
 /// Creates the folder into which an experiment writes. @throws Error{kWriteFailed}
 void create_folder(const std::filesystem::path& folder);
 
-/// @return the request for what mlx_lm.convert -q does with one format.
+/// @return the request that does what mlx_lm.convert -q does with one format.
 PlanRequest uniform_request(AffineFormat format, DType dtype);
 
 /// Compares folders with the model that they were made from.
-/// @param model how the comparison finds it.
+/// @param model the name or folder by which the comparison opens it.
 /// @throws Error{kUsage} a folder was calibrated on the text; {kCorrupt} the model changed since
 ///         `checkpoint` was opened.
 ScoredFolders score_folders(const Checkpoint& checkpoint, const std::string& model,

@@ -1,4 +1,4 @@
-// What `ram sweep` finds, predicted and measured.
+// The results of `ram sweep`, predicted and measured.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -53,7 +53,7 @@ bool same_formats(const Plan& a, const Plan& b) {
       [](const PlannedUnit& x, const PlannedUnit& y) { return x.format == y.format; });
 }
 
-/// "4.53-bits": with as many decimals as it takes for all to differ, and where none do, by bytes.
+/// "4.53-bits": with enough decimals to make all names differ; if that fails, by bytes.
 std::vector<std::string> names_of(std::span<const Plan> plans) {
   constexpr int kMostDecimals = 6;
   std::vector<std::string> names;
@@ -74,7 +74,7 @@ std::vector<std::string> names_of(std::span<const Plan> plans) {
   return names;
 }
 
-/// Plans of the method, by size; no two alike.
+/// Different plans of the method, by size.
 std::vector<Plan> plans_of(const PlanInput& input, const MeasuredSweepRequest& request) {
   std::vector<Plan> plans;
   for (const int64_t bytes : sizes_of(input, request.plan, request.sizes)) {
@@ -82,12 +82,13 @@ std::vector<Plan> plans_of(const PlanInput& input, const MeasuredSweepRequest& r
     one.budget_bytes = bytes;
     one.encoder = Encoder::kMlx;
     const PlanResult planned = make_plan(input, one);
-    if (!planned.plan) continue;  // JSON of other plans is a little longer at the very floor
-    // Budgets a few bytes apart may buy the same formats.
+    if (!planned.plan)
+      continue;  // near the smallest size the JSON of a plan may be slightly too long
+    // Budgets that differ by a few bytes may lead to the same formats.
     if (plans.empty() || !same_formats(plans.back(), *planned.plan)) plans.push_back(*planned.plan);
   }
   if (plans.size() < 2) {
-    fail(Code::kUsage, "--measure: {} has one plan only between its smallest safe size and 8 bits",
+    fail(Code::kUsage, "--measure: {} has only one plan between its smallest safe size and 8 bits",
          input.checkpoint.name);
   }
   return plans;
@@ -141,7 +142,7 @@ void fit_predictions(const SweepFolders& folders, const Comparison& comparison,
   record.kl_per_loss = std::exp(sum);
 }
 
-/// KL saved per MB between two folders; 0 where they have one size, which buys nothing.
+/// KL saved per MB between two folders; 0 if they have the same size.
 double bought(const Comparison& comparison, size_t from, size_t to) {
   const ComparedModel& a = comparison.models[from];
   const ComparedModel& b = comparison.models[to];

@@ -1,4 +1,4 @@
-// Running the model before planning: its text, the coefficients, and units compressed with them.
+// Running the model before planning: its text, the coefficients, and the compressed units.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -26,11 +26,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Outside of these the coefficients do not add up to what the plan does.
+// Outside these bounds the coefficients do not add up to the plan's divergence.
 constexpr double kAdditiveLow = 0.5;
 constexpr double kAdditiveHigh = 2;
 
-/// Six significant digits, so that a plan is read and its length hardly changes.
+/// Six significant digits: plans stay readable and their length hardly changes.
 double rounded(double value) {
   return parse_number(fmt::format("{:.5e}", value)).value();
 }
@@ -45,8 +45,8 @@ bool goes_in_turn(const CalibrationRequest& calibration, Encoder encoder) {
   return calibration.sequential && encoder == Encoder::kFeedback;
 }
 
-/// @return one more than the largest id that random text draws: no rows of the embedding that only
-/// fill it up, where a tokenizer tells which these are. Without one all ids do.
+/// @return one more than the largest id that random text draws. If there is a tokenizer, padding
+///         rows of the embedding are excluded; without one, all ids are used.
 int64_t known_ids(const Checkpoint& checkpoint, const FitEvents& events) {
   const int64_t all = checkpoint.config.vocab;
   std::error_code error;
@@ -73,7 +73,7 @@ CalibrationText make_text(LanguageModel& model, const std::string& fingerprint,
   CalibrationText text = calibration.file()
                              ? file_text(calibration.text, Tokenizer::open(folder), options)
                              : random_text(known_ids(model.checkpoint(), events), options);
-  // So that nothing is scored on it later (refuse_overlap).
+  // So that no command scores on it later (refuse_overlap).
   CalibrationTextTable(study).put({.fingerprint = fingerprint,
                                    .spec = text.spec,
                                    .digest = text.digest,
@@ -82,9 +82,9 @@ CalibrationText make_text(LanguageModel& model, const std::string& fingerprint,
   return text;
 }
 
-// Room for what is not compressed yet and for the folder that is written from it, less what an
-// interrupted run has of both. What other plans have left counts as free: it goes as soon as its
-// place is needed, at the latest before the folder is written.
+// Space for the units that are not compressed yet and for the folder, minus what an interrupted run
+// left of both. Units left by other plans count as free: they are removed when their space is
+// needed, at the latest before the folder is written.
 void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& plan) {
   const int64_t missing = store.missing_bytes();
   const int64_t needed =
@@ -92,15 +92,15 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
   const int64_t room = free_bytes(folder.path());
   if (room < needed) {
     fail(Code::kWriteFailed,
-         "{}: {} more needed, to compress and then to write the folder, and {} free: free {} and "
-         "run the same command again, which goes on from here",
+         "{}: {} more needed, to compress and then to write the folder, but only {} free: free {} "
+         "and run the same command again, which continues from here",
          folder.out().string(), format_enough_bytes(needed), format_bytes(room),
          format_enough_bytes(needed - room));
   }
   if (room < missing) store.remove_others();
 }
 
-/// Whether a request may leave the model as it is, which is known when its curves are.
+/// Whether a request may leave the model unquantized; the curves then decide.
 bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) {
   const auto bits = static_cast<double>(dtype_bits(request.dtype));
   const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
@@ -108,7 +108,7 @@ bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) 
          (request.bits_per_weight && *request.bits_per_weight >= bits);
 }
 
-/// The engine takes a checkpoint of its own, which must be the one that the fingerprint is of.
+/// Opens a second checkpoint for the engine, and checks that it matches the fingerprint.
 Checkpoint open_again(const Checkpoint& checkpoint) {
   Checkpoint again = Checkpoint::open(checkpoint.folder.string());
   checkpoint.check_unchanged();
@@ -133,7 +133,7 @@ void check_calibration_inputs(const Checkpoint& checkpoint, const EngineOptions&
   if (!needs_calibration(request)) return;
   calibration_memory(checkpoint, engine, calibration);
   need_files_for(0, std::ssize(checkpoint.files), kStudyFiles);
-  // With room for all of it the model is most likely not run.
+  // If the model fits unquantized, it is most likely not run.
   if (calibration.text == "random" || has_room_for_all(checkpoint, request)) return;
   const Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
   if (calibration.own()) text_beginning(tokenizer, checkpoint.config);
@@ -160,9 +160,8 @@ CalibrationRequest calibration_of(const Plan& plan, const std::string& file) {
   const int64_t rule = parse_calibration(text_spec("own", ModelConfig{}, {}))->rule;
   if (origin->source == "own" && origin->rule != rule) {
     fail(Code::kUsage,
-         "the plan was calibrated on own text of rule {}, and this ram writes it by rule {}, "
-         "another "
-         "text: {}",
+         "the plan was calibrated on own text of rule {}, but this ram writes other text, by rule "
+         "{}: {}",
          origin->rule, rule,
          origin->rule < rule ? "make the plan again with `ram plan`" : "use a later ram");
   }
@@ -203,10 +202,10 @@ struct Calibration::State {
   bool adds_up(const Plan& plan) const;
   void measure_stored(const Plan& plan, const EncodedStore& store, PlanRequest& request);
   double predicted_kl(const Plan& plan) const;
-  /// Of probe_seconds, what the first coefficients left; 0: no bound.
+  /// The rest of probe_seconds after the first coefficients; 0: no limit.
   double probe_left() const;
   CompressOptions compress_options(Encoder encoder, DType dtype) const;
-  /// Tells people what probing is about to take.
+  /// Reports the expected time of probing.
   std::function<void(const ProbeForecast&)> forecast_note() const;
 
   const FitEvents& events;
@@ -227,9 +226,10 @@ struct Calibration::State {
 std::function<void(const ProbeForecast&)> Calibration::State::forecast_note() const {
   return [this](const ProbeForecast& forecast) {
     const bool more = probe_seconds > 0 && forecast.seconds > probe_seconds;
-    note(events, fmt::format("measuring {} disturbances on {} rows of text, about {}{}",
-                             forecast.variants, forecast.rows, format_seconds(forecast.seconds),
-                             more ? ": more than --probe-time, but fewer rows say nothing" : ""));
+    note(events,
+         fmt::format("measuring {} disturbances on {} rows of text, about {}{}", forecast.variants,
+                     forecast.rows, format_seconds(forecast.seconds),
+                     more ? ": more than --probe-time, but fewer rows would be meaningless" : ""));
   };
 }
 
@@ -276,11 +276,12 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
     return;
   }
   note(events,
-       "the coefficients are too noisy: plans of one half of the text are no better on the other "
-       "than the priors' plan, which is used; give more text with --calibration-rows");
+       "the coefficients are too noisy: plans made on one half of the text are no better on the "
+       "other half than the priors' plan, which is used instead; give more text with "
+       "--calibration-rows");
   request.method = Method::kSquared;
   request.coefficients.clear();
-  request.probe_seconds = 0;  // it decided nothing
+  request.probe_seconds = 0;  // it had no effect
 }
 
 CompressOptions Calibration::State::compress_options(Encoder encoder, DType dtype) const {
@@ -295,7 +296,7 @@ std::unique_ptr<EncodedStore> Calibration::State::compress(Plan& plan, EncodedFo
   for (const PlannedUnit& unit : plan.units) formats.push_back(unit.format);
   const CompressOptions options = compress_options(plan.encoder, plan.dtype);
   const bool in_turn = sequential && plan.encoder == Encoder::kFeedback;
-  // What a layer's inputs are then depends on every format before it.
+  // A layer's inputs then depend on every format before it.
   std::string before;
   for (const PlannedUnit& unit : plan.units) {
     if (in_turn && unit.format) before += fmt::format("{} ", format_name(*unit.format));
@@ -319,7 +320,7 @@ std::unique_ptr<EncodedStore> Calibration::State::compress(Plan& plan, EncodedFo
 bool Calibration::State::adds_up(const Plan& plan) const {
   if (plan.method != Method::kMeasured || !compressed) return true;
   const double predicted = predicted_kl(plan);
-  if (predicted <= 0) return true;  // nothing is compressed, or nothing of it matters
+  if (predicted <= 0) return true;  // nothing is compressed, or it has no effect
   const double ratio = compressed->kl / predicted;
   return ratio >= kAdditiveLow && ratio <= kAdditiveHigh;
 }
@@ -363,7 +364,7 @@ void Calibration::State::measure_stored(const Plan& plan, const EncodedStore& st
 
 double Calibration::State::probe_left() const {
   if (probe_seconds <= 0) return 0;
-  constexpr double kLeast = 1e-3;  // 0 would be no bound
+  constexpr double kLeast = 1e-3;  // 0 would mean no limit
   return std::max(kLeast, probe_seconds - (coefficients ? coefficients->seconds : 0));
 }
 

@@ -14,7 +14,7 @@
 namespace ram {
 namespace {
 
-// The fingerprint is of the files as they were analyzed; the model is opened once more to be run.
+// The fingerprint is of the files as analyzed; the model is opened again to be run.
 TEST(CalibrationOpens, TheFilesThatWereAnalyzedOrNone) {
   const testing::TempFolder folder;
   testing::write_tiny_model(folder / "model", {});

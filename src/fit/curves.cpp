@@ -1,4 +1,4 @@
-// Curves of a model, kept as a table too.
+// Curves of a model, also stored as a table.
 #include "ram/fit.h"
 #include "ram/machine.h"
 #include "ram/results.h"
@@ -8,7 +8,7 @@ namespace ram {
 namespace {
 
 CurvesRecord curves_record(const Checkpoint& checkpoint, const ModelCurves& curves) {
-  // What stays as it is loses nothing: SQNR is then 100 dB by the published definition.
+  // An unquantized unit loses nothing: its SQNR is 100 dB by the published definition.
   constexpr int kUnquantizedSqnr = 100;
   CurvesRecord record{.fingerprint = curves.fingerprint, .units = {}};
   for (size_t u = 0; u < checkpoint.units.size(); ++u) {
@@ -48,7 +48,7 @@ ModelCurves measure_curves(const Checkpoint& checkpoint, Study& study,
                            const AnalyzeOptions& options, AnalyzeStats* stats,
                            const ProgressFn& progress) {
   ModelCurves curves = analyze(checkpoint, study, options, progress, stats);
-  // For reports, which have the study alone.
+  // For reports, which read only the study.
   if (options.encoder == Encoder::kMlx) {
     study.put_document(curves_record(checkpoint, curves).document());
   }
@@ -57,7 +57,7 @@ ModelCurves measure_curves(const Checkpoint& checkpoint, Study& study,
 
 Curves measure_curves_for(const Checkpoint& checkpoint, Study& study, Method method, DType dtype,
                           bool rehash, int threads, const ProgressFn& progress) {
-  // Who plans builds next: a model that memory can hold is read from the disk once.
+  // A build usually follows a plan: a model that fits in memory is then read from disk only once.
   const bool past_cache = checkpoint.bytes() > physical_memory_bytes() / 2;
   const AnalyzeOptions options = {.encoder = Encoder::kMlx,
                                   .dtype = dtype,

@@ -1,4 +1,4 @@
-// Telling FitEvents, whose functions may be empty.
+// Calling FitEvents, whose functions may be empty.
 #pragma once
 
 #include <string>

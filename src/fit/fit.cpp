@@ -32,17 +32,17 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-// The coefficients do not add up to what the plan does: they are measured again at the plan's own
-// errors, and if that does not help, the priors are tried. What is taken is what diverges least on
-// the text.
+// If the coefficients do not add up to the plan's divergence, they are measured again at the plan's
+// own errors; if that does not help, the priors are tried. The plan with the least divergence on
+// the text is used.
 std::unique_ptr<EncodedStore> plan_again(const FitEvents& events, const PlanInput& input,
                                          const PlanRequest& request, Calibration& calibration,
                                          EncodedFolder& folder, std::unique_ptr<EncodedStore> store,
                                          PlanResult& planned, double compress_seconds) {
-  note(events, fmt::format("the coefficients do not add up to the plan's divergence: they are "
-                           "measured again at its own errors, and units compressed once or twice "
-                           "more ({} each)",
-                           format_seconds(compress_seconds)));
+  note(events,
+       fmt::format("the coefficients do not add up to the plan's divergence: measuring them again "
+                   "at its own errors and compressing the units once or twice more ({} each)",
+                   format_seconds(compress_seconds)));
   const Plan first = *planned.plan;
   double least = calibration.compressed()->kl;
   PlanRequest measured = request;
@@ -62,7 +62,7 @@ std::unique_ptr<EncodedStore> plan_again(const FitEvents& events, const PlanInpu
       planned = std::move(other);
       store = std::move(its);
       if (next == &priors) {
-        note(events, "measuring again did not help: the plan is that of the priors");
+        note(events, "measuring again did not help: using the priors' plan");
       } else if (calibration.adds_up(*planned.plan)) {
         break;
       }
@@ -118,8 +118,8 @@ FitResult fit(const Checkpoint& checkpoint, Study& study, const FitRequest& aske
   result.seconds.analyze = watch.lap();
   std::optional<EncodedFolder> encoded;
   if (needs_calibration(request)) {
-    encoded.emplace(out);  // refuses a second program before the long work
-    // What cannot be met is refused before the long work.
+    encoded.emplace(out);  // refuses a second program before the long work starts
+    // Impossible requests are refused before the long work starts.
     PlanRequest rough = request;
     if (rough.method == Method::kMeasured) rough.method = Method::kSquared;
     result.planned = make_plan(curves.input(checkpoint), rough);
@@ -130,7 +130,7 @@ FitResult fit(const Checkpoint& checkpoint, Study& study, const FitRequest& aske
     if (!asked.force) check_existing_plan(checkpoint, *result.planned.plan, out, false);
   }
   if (needs_calibration(request) && nothing_quantized(*result.planned.plan)) {
-    note(events, "the model fits unquantized: it is not run, nothing would come of it");
+    note(events, "the model fits unquantized, so it is not run");
     request = as_it_is(request);
   }
   std::unique_ptr<Calibration> calibration;

@@ -1,4 +1,4 @@
-// A fit as a library's users have it: told of, cancelled, gone on with, and beside others.
+// Fits through the library: with events, cancelled, resumed, and several at once.
 #include "ram/fit.h"
 
 #include <filesystem>
@@ -39,7 +39,7 @@ Files files_in(const fs::path& folder) {
   return files;
 }
 
-/// A model on disk, and a study and an OUT of its own.
+/// A model on disk, with its own study and OUT.
 class Fitting {
  public:
   Fitting(const fs::path& root, const TinyModel& spec) : root_(root), source_(root / "model") {
@@ -95,7 +95,7 @@ TEST(Fit, CancelledFromAnotherThreadItGoesOnToTheSameBytes) {
   const TempFolder whole;
   const Fitting undisturbed(whole.path(), experts());
   undisturbed.run();
-  // At each stage's beginning, and at some reports of progress.
+  // At the beginning of each stage, and at some progress reports.
   for (const int at : {1, 2, 3, 5, 8, 12}) {
     const TempFolder folder;
     const Fitting fitting(folder.path(), experts());
@@ -130,7 +130,7 @@ TEST(Fit, TwoAtOnceGiveWhatEachGivesAloneAndAreStoppedAlone) {
     beside.emplace_back(folders[2 + i].path(), specs[i]);
     alone[i].run();
   }
-  // The second is cancelled as soon as it begins: that is nothing to the first.
+  // The second is cancelled as soon as it begins, which does not affect the first.
   const Cancellation second;
   std::vector<std::thread> threads;
   std::vector<Code> codes(2, Code::kInternal);
@@ -149,7 +149,7 @@ TEST(Fit, TwoAtOnceGiveWhatEachGivesAloneAndAreStoppedAlone) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(codes[0], Code::kInternal) << "did not end well";
+  EXPECT_EQ(codes[0], Code::kInternal) << "did not finish";
   EXPECT_EQ(codes[1], Code::kInterrupted);
   threads.clear();
   for (size_t i = 0; i < 2; ++i) {

@@ -1,4 +1,4 @@
-// What a fit is going to take, from a little of everything that it does.
+// The time that a fit will take, from samples of its work.
 
 #include <algorithm>
 #include <bit>
@@ -24,19 +24,19 @@ double seconds_of(const Work& work) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What a disk writes and syncs in a second, bytes: of many kinds the slow end.
+// Bytes that a disk writes and syncs per second: the slow end of common disks.
 constexpr double kWriteRate = 4e8;
-// Of opening and syncing a folder's files.
+// To open and sync a folder's files.
 constexpr double kFolderSeconds = 0.05;
 
-/// What a weight takes, seconds.
+/// Seconds per weight.
 struct WeightSpeed {
   double read = 0;
   double curve = 0;   ///< all formats, by one encoder
-  double encode = 0;  ///< one format, plainly
+  double encode = 0;  ///< one format, with plain rounding
 };
 
-/// Of a sample of the largest unit that can be quantized.
+/// Measured on a sample of the largest quantizable unit.
 WeightSpeed time_weights(const Checkpoint& checkpoint, DType dtype, int threads) {
   constexpr int64_t kSample = int64_t{1} << 20;
   const Unit* largest = nullptr;
@@ -71,7 +71,7 @@ WeightSpeed time_weights(const Checkpoint& checkpoint, DType dtype, int threads)
   return speed;
 }
 
-// The finished folder, about.
+// Approximate size of the finished folder.
 int64_t folder_bytes(const Checkpoint& checkpoint, const PlanRequest& request) {
   const auto weights = static_cast<double>(checkpoint.weights());
   const double full = weights * dtype_bits(request.dtype) / 8;
@@ -157,7 +157,7 @@ int64_t FitForecast::memory_bytes() const {
 }
 
 int64_t FitForecast::disk_bytes() const {
-  int64_t sum = 0;  // compressed units go when the folder is written
+  int64_t sum = 0;  // compressed units are removed while the folder is written
   for (const StageForecast& stage : stages) sum += stage.disk_bytes;
   return sum;
 }
@@ -169,7 +169,7 @@ FitForecast forecast_fit(const Checkpoint& checkpoint, Study* study, const FitRe
   const auto weights = static_cast<double>(checkpoint.weights());
   const int64_t memory = kMemoryBase + workers * kMemoryPerThread;
   const int64_t out_bytes = folder_bytes(checkpoint, request);
-  // Of reading and computing side by side, what takes longer.
+  // Reading and computing overlap: the longer one counts.
   const auto at_once = [&](double work) { return weights * std::max(speed.read, work); };
   FitForecast forecast;
   double analyze = 0;
@@ -185,7 +185,7 @@ FitForecast forecast_fit(const Checkpoint& checkpoint, Study* study, const FitRe
   const double encode = plain ? at_once(speed.encode) : 0;
   const double out_seconds = static_cast<double>(out_bytes) / kWriteRate;
   forecast.stages.push_back({"write", kFolderSeconds + encode + out_seconds, memory, out_bytes});
-  // Decodes all of it, and encodes it again where that gives the same bytes.
+  // Decodes everything, and encodes it again if that gives the same bytes.
   const double verify = at_once((plain ? 2 : 1) * speed.encode);
   forecast.stages.push_back({"verify", verify, memory, 0});
   return forecast;

@@ -19,13 +19,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Hashes of all runs of kSharedTokens ids, each made from the one before.
+// Rolling hashes of all runs of kSharedTokens ids.
 constexpr int64_t kSharedTokens = 64;
 
 template <typename Visit>
 void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
   constexpr uint64_t kBase = 0x9e3779b97f4a7c15U;
-  uint64_t leaving = 1;  // kBase ^ (kSharedTokens - 1): what the first id of a run counts
+  uint64_t leaving = 1;  // kBase ^ (kSharedTokens - 1): the factor of a run's first id
   for (int64_t i = 1; i < kSharedTokens; ++i) leaving *= kBase;
   uint64_t hash = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -37,8 +37,8 @@ void visit_runs(std::span<const int32_t> ids, const Visit& visit) {
   }
 }
 
-/// Hashes of all runs of ids of a calibration text, and of those that its tokenizer makes of its
-/// text: ids that a model drew need not be those into which their text is cut.
+/// Hashes of all runs of ids of a calibration text, and of the ids after decoding and encoding it
+/// again: the ids that a model drew need not be those of its text.
 std::unordered_set<uint64_t> runs_of(const CalibrationRecord& text, const Tokenizer& tokenizer) {
   std::unordered_set<uint64_t> runs;
   const auto add = [&runs](uint64_t hash, size_t) { runs.insert(hash); };
@@ -56,12 +56,13 @@ std::unordered_set<uint64_t> runs_of(const CalibrationRecord& text, const Tokeni
   return runs;
 }
 
-// The model can be scored whatever its plan.json is, and only ram's own says what it saw.
+// A model can be scored with any plan.json, but only one from ram says what the model was
+// calibrated on.
 std::optional<Plan> plan_in(const FitEvents& events, const fs::path& folder) {
   try {
     return read_plan(folder / "plan.json");
   } catch (const Error& error) {
-    note(events, fmt::format("what this model was calibrated on is not known: {}", error.what()));
+    note(events, fmt::format("the calibration text of this model is unknown: {}", error.what()));
     return std::nullopt;
   }
 }

@@ -1,4 +1,4 @@
-// What is refused before the long work of a fit: an OUT that is something else, or has no room.
+// Refusals before the long work of a fit: OUT is something else, or its disk is too full.
 #include "places.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What the folder takes at most, as far as that is known before there is a plan.
+// Upper bound of the folder's size, as far as it is known before there is a plan.
 int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request) {
   const auto weights = static_cast<double>(checkpoint.weights());
   const auto full = static_cast<int64_t>(weights * dtype_bits(request.dtype) / 8);
@@ -28,7 +28,7 @@ int64_t expected_bytes(const Checkpoint& checkpoint, const PlanRequest& request)
   return 0;  // a uniform plan: known exactly, and checked, before it is written
 }
 
-// The plan of a folder that is there and is not to be replaced; nothing if it has none.
+// The plan of an existing folder that must not be replaced; nothing if it has none.
 // @throws Error{kUsage} it cannot be read.
 std::optional<Plan> plan_of_folder(const fs::path& folder) {
   std::error_code error;
@@ -49,8 +49,8 @@ std::optional<Plan> plan_of_folder(const fs::path& folder) {
        what.empty() ? "" : "; it has " + what);
 }
 
-// An OUT that is there and is not to be replaced: may it be what was asked for? build_folder has
-// the last word.
+// Checks whether an existing OUT that must not be replaced may be what was requested. build_folder
+// decides.
 void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, const fs::path& out) {
   const std::optional<Plan> plan = plan_of_folder(out);
   if (!plan) {
@@ -67,7 +67,7 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
   if (!whole) refuse_other(out, *plan, "");
 }
 
-// Formats given by hand are part of what is asked for.
+// Formats given by hand are part of the request.
 void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
   const auto same = [](const PlannedUnit& a, const PlannedUnit& b) {
     return a.name == b.name && a.format == b.format;
@@ -85,8 +85,8 @@ void check_formats(const Plan& asked, const Plan& made, const fs::path& out) {
 void need_files_for(int64_t folder_bytes, int64_t again, int64_t others) {
   constexpr int64_t kSmallFiles = 8;
   const int64_t shards = std::max<int64_t>(1, ceil_div(folder_bytes, kMaxShardBytes));
-  // The model, and its twin that runs with compressed weights; of the two the model alone is still
-  // open when the folder is written.
+  // The model, and its twin that runs with compressed weights; only the model is still open when
+  // the folder is written.
   const int64_t running = 2 * again;
   const int64_t writing = again + 2 * shards;
   need_descriptors(static_cast<int>(std::max(running, writing) + kSmallFiles + others));
@@ -107,12 +107,12 @@ void check_output_folder(const Checkpoint& checkpoint, const PlanRequest& reques
   const int64_t needed = expected_bytes(checkpoint, request);
   need_files_for(needed, needs_calibration(request) ? std::ssize(checkpoint.files) : 0,
                  kStudyFiles);
-  if (state != OutState::kNew) return;  // part of what is needed may be there already
+  if (state != OutState::kNew) return;  // part of the needed space may be in use already
   const int64_t room = free_bytes(out);
   if (room < needed) {
-    fail(Code::kWriteFailed, "{}: {} needed and {} free: free {} and run the same command again",
-         out.string(), format_enough_bytes(needed), format_bytes(room),
-         format_enough_bytes(needed - room));
+    fail(Code::kWriteFailed,
+         "{}: {} needed, but only {} free: free {} and run the same command again", out.string(),
+         format_enough_bytes(needed), format_bytes(room), format_enough_bytes(needed - room));
   }
 }
 
@@ -123,8 +123,8 @@ void check_encoded_space(const Plan& plan, const EncodedFolder& folder) {
   const int64_t room = free_bytes(folder.path());
   if (room >= needed) return;
   fail(Code::kWriteFailed,
-       "{}: {} needed, for the compressed units and then for the folder, and {} free: free {} and "
-       "run the same command again",
+       "{}: {} needed, for the compressed units and then for the folder, but only {} free: free {} "
+       "and run the same command again",
        folder.out().string(), format_enough_bytes(needed), format_bytes(room),
        format_enough_bytes(needed - room));
 }

@@ -1,4 +1,4 @@
-// plan.json, as the study holds it.
+// plan.json, as stored in the study.
 #include "documents.h"
 
 #include "ram/json.h"

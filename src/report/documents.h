@@ -1,4 +1,4 @@
-// The texts that commands left in the study, read with every field checked.
+// The texts that commands stored in the study; every field is checked when they are read.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ namespace ram {
 /// @param study named in errors. @throws Error{kCorrupt}
 ReportPlan read_plan_document(const StudyDocument& document, const std::string& study);
 
-/// Says that a document of a study is damaged. @param what is wrong with it.
+/// Throws an error that a document of a study is damaged. @param what is wrong with it.
 [[noreturn]] void fail_damaged(const StudyDocument& document, const std::string& study,
                                const std::string& what);
 

@@ -1,4 +1,4 @@
-// Texts that the study holds, of unknown origin: each reader takes them or says that the study is
+// Texts of unknown origin in the study: each reader accepts them or reports that the study is
 // damaged.
 #include "documents.h"
 

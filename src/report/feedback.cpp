@@ -1,4 +1,4 @@
-// What error feedback leaves of plain rounding's divergence, for the same formats.
+// Divergence with error feedback relative to plain rounding, for the same formats.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,13 +14,13 @@ namespace {
 
 using Variant = FeedbackRecord::Variant;
 
-/// NaN where one row gives none.
+/// NaN if there is only one row, and so no interval.
 Interval ends_of(const FeedbackRecord::Ratio& ratio) {
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   return ratio.ci95.value_or(Interval{kNone, kNone});
 }
 
-/// " (0.2 to 0.3)", or nothing.
+/// " (0.2 to 0.3)", or empty.
 std::string in_brackets(const char* format, const Interval& interval) {
   if (!std::isfinite(interval.low)) return "";
   return fmt::format(fmt::runtime(format), interval.low, interval.high);
@@ -45,7 +45,8 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
     }
   }
   if (values.empty()) return "";
-  // The plan has the bytes of one of the others: side by side they can be told apart.
+  // The plan has the same bytes as one of the others: its mark is moved aside so that both are
+  // visible.
   const auto [least, most] = std::minmax_element(sizes.begin(), sizes.end());
   const double aside = 0.03 * (*most - *least);
   for (size_t i = 0; i < variants.size(); ++i) {
@@ -88,7 +89,7 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
       "Logarithmic; bars are 95 % intervals over rows. Hollow: plain rounding. Filled: error "
       "feedback (GPTQ) on text that the model wrote; small: on real text. Dashed lines join "
       "folders "
-      "of the same formats; the plan has the bytes of 4:64 and stands a little to its right.");
+      "of the same formats; the plan has the bytes of 4:64 and is drawn slightly to its right.");
 }
 
 std::string feedback_table(const std::vector<Variant>& variants) {

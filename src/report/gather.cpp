@@ -1,4 +1,4 @@
-// From the study to what is shown: which original, which folders, which rows.
+// Selects what is shown from the study: which original, which folders, which rows.
 #include "gather.h"
 
 #include <algorithm>
@@ -21,15 +21,15 @@
 namespace ram {
 namespace {
 
-/// The texts that a report may be of: their digests; nothing: any.
+/// Digests of the texts that a report may cover; nothing: any text.
 using Texts = std::optional<std::set<std::string>>;
 
 bool is_wanted(const Texts& texts, const std::string& text) {
   return !texts || texts->contains(text);
 }
 
-/// Candidates for the subject: a later rule before an earlier one, then more models; of equals the
-/// later one.
+/// Order of candidates for the subject: the later rule wins, then more models; of equals the later
+/// candidate.
 bool is_better(const Subject& candidate, const Subject& than) {
   const auto rule = [](const Subject& subject) {
     return subject.key ? rule_of(subject.key->protocol) : 0;
@@ -38,7 +38,7 @@ bool is_better(const Subject& candidate, const Subject& than) {
   return candidate.models.size() >= than.models.size();
 }
 
-// The original with the most folders compared with it on one text; of equals the latest.
+// The original with the most folders compared with it on one text; if tied, the latest.
 std::optional<Subject> find_compared(Study& study, const std::set<std::string>& wanted,
                                      const Texts& texts) {
   std::map<EvaluationKey, std::set<std::string>> compared;
@@ -57,7 +57,7 @@ std::optional<Subject> find_compared(Study& study, const std::set<std::string>& 
   return best;
 }
 
-// Without comparisons: the text, or else the task, that most models saw.
+// Without comparisons: the text, or else the task, of most models.
 Subject find_seen(Study& study, const std::set<std::string>& wanted, const Texts& texts) {
   std::map<std::pair<std::string, std::string>, std::set<std::string>> seen;
   std::map<std::pair<std::string, std::string>, EvaluationKey> keys;
@@ -102,7 +102,7 @@ std::map<std::string, std::string> text_names(Study& study) {
   return names;
 }
 
-// What --text names: a file's name, or the beginning of a digest.
+// The texts that --text selects: by a file's name or the beginning of a digest.
 Texts find_texts(const std::map<std::string, std::string>& names, const ReportOptions& options) {
   if (options.text.empty()) return std::nullopt;
   constexpr size_t kLeastDigits = 6;
@@ -119,7 +119,7 @@ Texts find_texts(const std::map<std::string, std::string>& names, const ReportOp
   if (found.empty()) {
     fail(Code::kMissing, "study {}: no model was scored on a text named '{}'; {}", options.study,
          options.text,
-         known.empty() ? "none was scored on any, `ram compare` does it"
+         known.empty() ? "no model was scored on any text; use `ram compare`"
                        : fmt::format("there are {}", fmt::join(known, ", ")));
   }
   return found;
@@ -132,9 +132,9 @@ void list_left_out(Study& study, const Subject& subject,
   for (const ReportModel& model : data.models) {
     if (!subject.key || !model.rows.empty()) shown.insert(model.record.digest);
   }
-  std::map<std::string, std::set<std::string>> scored;     // by model, on which texts
-  std::map<std::string, std::set<std::string>> protocols;  // by model, on this text
-  std::map<std::string, std::set<std::string>> others;     // by another text, which models
+  std::map<std::string, std::set<std::string>> scored;     // by model: its texts
+  std::map<std::string, std::set<std::string>> protocols;  // by model: its protocols on this text
+  std::map<std::string, std::set<std::string>> others;     // by other text: its models
   for (const EvaluationKey& key : ScoreTable(study).evaluations()) {
     if (key.precision != "f32") continue;
     scored[key.model].insert(names.at(key.text));
@@ -188,8 +188,8 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     try {
       plans.emplace(document.key, read_plan_document(document, options.study));
     } catch (const Error&) {
-      // One folder's plan.json that cannot be read (edited by hand, another version's) does not
-      // keep the others from the page: the folder is shown as one that no plan made.
+      // An unreadable plan.json (edited by hand, or of another version) does not hide the other
+      // folders: its folder is shown as one without a plan.
     }
   }
   std::vector<ReportModel> models;
@@ -201,7 +201,7 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     if (plan != plans.end()) model.plan = plan->second;
     model.series = series_of(model.plan);
   }
-  // Without comparisons, the largest folder that no plan made is taken for the original.
+  // Without comparisons, the largest folder without a plan is taken as the original.
   if (subject.original.empty() && models.size() > 1) {
     const ReportModel* largest = nullptr;
     for (const ReportModel& model : models) {
@@ -240,7 +240,7 @@ void add_sweep(std::vector<Record>& sweeps, Record sweep) {
   sweeps.push_back(std::move(sweep));
 }
 
-// Sweeps and curves of the source that the plans are of; of any source where there is no plan.
+// Sweeps and curves of the plans' source; of any source if there is no plan.
 void gather_documents(Study& study, const ReportOptions& options, ReportData& data) {
   std::string fingerprint;
   for (const ReportModel& model : data.models) {

@@ -1,4 +1,4 @@
-// What a report shows, taken out of the study and worked out once.
+// The content of a report, read from the study and computed once.
 #pragma once
 
 #include <map>
@@ -26,7 +26,7 @@ struct PlannedPiece {
   double nrmse = 0;
 };
 
-/// plan.json, as far as it is shown.
+/// The part of plan.json that is shown.
 struct ReportPlan {
   std::string method;
   std::string encoder;
@@ -43,15 +43,15 @@ struct ReportPlan {
 /// A folder that was run.
 struct ReportModel {
   EvaluatedModel record;
-  std::string label;  ///< the name; with a digit where two share one
+  std::string label;  ///< the name; with a digit if two models share it
   Series series = Series::kOther;
   std::optional<ReportPlan> plan;
-  /// Rows of the report's text, by index. With an original, a folder has the rows that both were
-  /// scored on, and the original has the rows of all folders. Empty: not scored on the text.
+  /// Rows of the report's text, by index. If there is an original, a folder has the rows that both
+  /// were scored on, and the original has the rows of all folders. Empty: not scored on the text.
   std::vector<RowScore> rows;
-  bool partial = false;  ///< fewer rows than the original's: its means are of other rows
+  bool partial = false;  ///< fewer rows than the original, so its means cover other rows
   PerplexitySummary summary;
-  /// Against the original, on these rows.
+  /// Difference from the original on these rows.
   std::optional<PairedDifference> difference;
   std::optional<PairedDifference> kl;  ///< delta is the mean
   double kl_median = 0;
@@ -59,19 +59,20 @@ struct ReportModel {
   bool dominated = false;  ///< another folder is no larger and has a smaller KL
 };
 
-/// One task that models were asked by one protocol.
+/// One task, asked by one protocol.
 struct ReportTask {
   TaskRecord record;  ///< of the first model
   int64_t asked = 0;  ///< the most questions that any of them answered
   std::vector<size_t> models;
-  std::vector<AnswerSummary> summaries;  ///< as models, each of its own questions
-  std::vector<AnswerPair> pairs;  ///< positions in models; of the questions that both answered
-  /// Of the models that answered as many questions as any; nothing where these are not the same.
+  std::vector<AnswerSummary> summaries;  ///< in the order of models, each over its own questions
+  std::vector<AnswerPair> pairs;  ///< by positions in models; on the questions that both answered
+  /// Verdict on the models that answered the most questions; nothing if these are not the same
+  /// questions.
   std::optional<LadderVerdict> verdict;
   std::vector<size_t> judged;  ///< positions in models, of the verdict's steps
 };
 
-/// What the study holds and the page does not show.
+/// Something in the study that the page does not show.
 struct LeftOut {
   std::string name;
   std::string why;  ///< "scored on other.txt"
@@ -79,12 +80,12 @@ struct LeftOut {
 
 struct ReportData {
   std::vector<ReportModel> models;  ///< the original first, then by size
-  bool has_original = false;        ///< the first is what the others were compared with
-  std::string text;                 ///< SHA-256 of the text; empty: none was scored
-  std::string text_name;            ///< of its file, or the beginning of the digest
+  bool has_original = false;  ///< the first model is the one that the others were compared with
+  std::string text;           ///< SHA-256 of the text; empty: none was scored
+  std::string text_name;      ///< name of its file, or the beginning of the digest
   std::string protocol;
-  std::vector<int64_t> rows;  ///< of the original, or of any model where there is none; ascending
-  int64_t tokens = 0;         ///< in these
+  std::vector<int64_t> rows;  ///< of the original, or of any model if there is none; ascending
+  int64_t tokens = 0;         ///< in these rows
   std::vector<LeftOut> left_out;
   std::optional<double> noise_floor;
   std::vector<SweepRecord> sweeps;
@@ -101,13 +102,14 @@ struct ReportData {
 /// @return the score of the row with that index, or nullptr.
 const RowScore* find_row(const ReportModel& model, int64_t row);
 
-/// @return the difference of two models' losses on the first's rows. @pre the other has these too.
+/// @return the difference of two models' losses on the first's rows. @pre The other has these rows
+///         too.
 PairedDifference difference_of(const ReportModel& model, const ReportModel& other);
 
 /// The rows that a model was scored on, by index.
 std::vector<int64_t> indices_of(const ReportModel& model);
 
-/// The rule that a protocol ends with, "... rule 2"; 0 where there is none.
+/// The rule at the end of a protocol, "... rule 2"; 0 if there is none.
 int64_t rule_of(const std::string& protocol);
 
 /// @throws as make_report

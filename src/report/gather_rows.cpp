@@ -1,5 +1,5 @@
-// Rows of a text: which a folder shares with its original, and what they say of it. Each folder has
-// its own: one that was scored on few rows does not take them from the others.
+// Rows of a text: those that a folder shares with its original, and their statistics. Each folder
+// has its own rows: one that was scored on few rows does not limit the others.
 #include <algorithm>
 #include <set>
 
@@ -61,7 +61,7 @@ void summarize(ReportModel& model) {
   if (!sums.empty()) model.summary = summarize_perplexity({sums, tokens});
 }
 
-// Another folder on the same rows is no larger and nearer to the original.
+// A folder is dominated if another on the same rows is no larger and closer to the original.
 void find_dominated(std::vector<ReportModel>& models) {
   for (ReportModel& model : models) {
     if (!model.kl || model.partial) continue;

@@ -1,5 +1,5 @@
-// Tasks: which models were asked by one protocol, their answers, and what these say. Each model has
-// the questions that it answered; two are compared on those that both did.
+// Tasks: the models asked by one protocol, their answers, and the verdicts. Each model has the
+// questions that it answered; two models are compared on those that both answered.
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -14,8 +14,8 @@ namespace {
 
 using Answers = std::map<int64_t, TaskAnswer>;
 
-/// What two models' answers must share to be compared: all of the key but the model, and the
-/// context, which is the model's own.
+/// The part of the key that two models' answers must share to be compared: all of it except the
+/// model and its context length.
 struct Group {
   std::string task;
   std::string data;
@@ -29,8 +29,8 @@ std::string examples_of(const std::string& protocol) {
   return protocol.substr(0, protocol.find(", at most "));
 }
 
-// Of each group the records of the latest rule by which a model of the page was asked: what an
-// older one answered is not asked so any more. Whose answers are older is listed as left out.
+// For each group, the records of the latest rule by which a model on the page was asked. Models
+// with answers of an older rule only are listed as left out.
 std::map<Group, std::vector<TaskRecord>> group_tasks(Study& study, ReportData& data) {
   std::map<std::string, std::string> labels;
   for (const ReportModel& model : data.models) labels[model.record.digest] = model.label;
@@ -75,7 +75,7 @@ std::vector<TaskAnswer> values_of(const Answers& answers) {
   return values;
 }
 
-// Both models' answers to the questions that both answered.
+// Two models' answers to the questions that both answered.
 std::pair<std::vector<TaskAnswer>, std::vector<TaskAnswer>> shared(const Answers& one,
                                                                    const Answers& other) {
   std::pair<std::vector<TaskAnswer>, std::vector<TaskAnswer>> both;
@@ -103,7 +103,8 @@ void compare_pairs(ReportTask& task, const std::vector<Answers>& known,
   }
 }
 
-// The models that answered as many questions as any; the same ones, since samples are nested.
+// Judges the models that answered the most questions. These are the same questions, since samples
+// are nested.
 void judge_task(const ReportData& data, ReportTask& task, int64_t comparisons) {
   std::vector<double> bits;
   std::vector<AnswerSummary> summaries;
@@ -123,8 +124,8 @@ void judge_task(const ReportData& data, ReportTask& task, int64_t comparisons) {
     pair.b = place.at(pair.b);
     pairs.push_back(pair);
   }
-  // As many answers of other questions (another --seed) cannot be set beside each other: without
-  // the pair of each two there is no verdict.
+  // Equally many answers to other questions (another --seed) cannot be compared: without a pair for
+  // every two models there is no verdict.
   const size_t judged = task.judged.size();
   if (judged < 2 || pairs.size() < judged * (judged - 1) / 2) return;
   task.verdict = judge_answers(bits, summaries, pairs, comparisons);

@@ -13,7 +13,7 @@
 namespace ram {
 namespace {
 
-// Percent-encoding of all but letters and digits.
+// Percent-encodes everything except letters and digits.
 std::string uri_component(std::string_view text) {
   std::string out;
   for (const char c : text) {

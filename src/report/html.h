@@ -7,8 +7,8 @@
 
 namespace ram {
 
-/// @return text as it may stand between tags and in quoted attributes. Control characters but
-/// newline and tab become U+FFFD.
+/// @return text that is safe between tags and in quoted attributes. Control characters other than
+///         newline and tab become U+FFFD.
 std::string escape_html(std::string_view text);
 
 /// A cell: what is shown, and the full value for CSV and sorting.
@@ -19,7 +19,7 @@ struct Cell {
   static Cell text(std::string text) { return {std::move(text), {}}; }
   /// @param shown the number for people. @param value all its digits.
   static Cell number(std::string shown, double value);
-  /// @param format fmt's, as "{:.3g}". @return an empty cell for what is not finite.
+  /// @param format fmt's, as "{:.3g}". @return an empty cell for a value that is not finite.
   static Cell formatted(const char* format, double value);
   static Cell integer(int64_t value);
 };
@@ -29,14 +29,14 @@ struct HtmlColumn {
   bool numeric = true;
 };
 
-/// A table that scrolls by itself on small screens, sorts when its heads are clicked, and is there
-/// as CSV below.
+/// A table that scrolls separately on small screens, sorts when its heads are clicked, and is also
+/// available as CSV below.
 class HtmlTable {
  public:
   /// @param name of the CSV file, without ".csv".
   HtmlTable(std::string name, std::vector<HtmlColumn> columns)
       : name_(std::move(name)), columns_(std::move(columns)) {}
-  /// @pre as many cells as columns. @param faint shown less strong.
+  /// @pre as many cells as columns. @param faint shown in a weaker colour.
   void add(std::vector<Cell> cells, bool faint = false);
   bool empty() const { return rows_.empty(); }
   std::string render() const;
@@ -55,7 +55,7 @@ std::string paragraph(std::string_view text, std::string_view style = "");
 /// @return a section with a heading. @param body HTML.
 std::string section(std::string_view id, std::string_view title, const std::string& body);
 
-/// @return what a section without data says: the command that fills it.
+/// @return the text of a section without data: the command that fills it.
 std::string missing_data(std::string_view what, std::string_view command);
 
 /// The page's style sheet and script.

@@ -1,4 +1,4 @@
-// Predicted losses beside what folders of these sizes really lose.
+// Predicted losses compared with measured losses of folders of these sizes.
 #include <algorithm>
 #include <cmath>
 
@@ -14,7 +14,7 @@ namespace {
 using Point = MeasuredSweepRecord::Point;
 using Line = std::vector<std::pair<double, double>>;
 
-/// Points of the method whose loss and KL can stand on a logarithmic axis.
+/// The method's points whose loss and KL are positive, as a logarithmic axis requires.
 std::vector<Point> predicted(const MeasuredSweepRecord& sweep) {
   std::vector<Point> points;
   for (const Point& point : sweep.points) {
@@ -23,7 +23,7 @@ std::vector<Point> predicted(const MeasuredSweepRecord& sweep) {
   return points;
 }
 
-/// A function over a range of an axis that is logarithmic.
+/// A function over the range of a logarithmic axis.
 template <typename Function>
 Line curve(const Axis& axis, const Function& function) {
   constexpr int kSteps = 48;
@@ -52,7 +52,7 @@ std::string divergence_plot(const MeasuredSweepRecord& sweep, const std::vector<
   const Axis losses = axis_around("predicted loss", x, /*logarithmic=*/true);
   const Axis divergences = axis_around("KL, nats per token", y, /*logarithmic=*/true);
   Plot plot("Divergence, predicted and measured", losses, divergences);
-  // Where the line leaves the plot it ends.
+  // The line ends where it leaves the plot.
   Line line = curve(losses, [&](double loss) { return sweep.kl_per_loss * loss; });
   std::erase_if(line, [&](const auto& at) {
     return at.second < divergences.low || at.second > divergences.high;
@@ -90,7 +90,7 @@ std::string perplexity_plot(const MeasuredSweepRecord& sweep, const std::vector<
       sweep.b, sweep.rms));
 }
 
-/// What each step from one size to the next saves.
+/// The KL saved by each step from one size to the next.
 std::string steps_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
   std::vector<double> sizes;
   std::vector<double> saved;

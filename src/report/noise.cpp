@@ -1,4 +1,4 @@
-// Errors beside noise of their size.
+// Errors compared with noise of their size.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -44,11 +44,11 @@ std::string noise_plot(const ReportData& data) {
          .y = noise.stored.kl,
          .series = model.series,
          .label = model.label,
-         .tip = fmt::format("{}: what is stored\nKL {:.4g}, mean {:.5g}, median {:.5g}",
-                            model.label, noise.stored.kl, noise.stored.mean, noise.stored.median)});
+         .tip = fmt::format("{}: stored errors\nKL {:.4g}, mean {:.5g}, median {:.5g}", model.label,
+                            noise.stored.kl, noise.stored.mean, noise.stored.median)});
   }
   return plot.render(
-      "Filled: the errors that are stored. Hollow: draws of Gaussian noise of the same "
+      "Filled: the stored errors. Hollow: draws of Gaussian noise of the same "
       "norm, unit by unit.");
 }
 
@@ -66,7 +66,7 @@ std::string noise_table(const ReportData& data) {
   };
   for (const auto& [at, noise] : data.noises) {
     const std::string& label = data.models[at].label;
-    add(label, "what is stored", noise.stored);
+    add(label, "stored errors", noise.stored);
     for (size_t i = 0; i < noise.drawn.size(); ++i) {
       add(label, fmt::format("noise {}", i + 1), noise.drawn[i]);
     }
@@ -83,7 +83,7 @@ std::string noise_section(const ReportData& data) {
     double sum = 0;
     for (const Harm& harm : noise.drawn) sum += harm.kl;
     const double mean = sum / static_cast<double>(noise.drawn.size());
-    // Noise that does no harm at all leaves nothing to compare with.
+    // If noise does no harm at all, there is no ratio.
     const std::string harm =
         mean > 0
             ? fmt::format("do {:.2f} times the harm of noise of their size (KL)",

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::string_view kLayers = "model.layers.";
 
-/// Where a unit stands: its layer (-1: none) and what it is in it.
+/// The position of a unit: its layer (-1: none) and its name within it.
 struct Place {
   int layer = -1;
   std::string module;
@@ -38,10 +38,10 @@ Place place_of(const std::string& name) {
   return {layer, name.substr(end + 1)};
 }
 
-// "4:64" is 4; what is no such format is left as it is, 16 bits or more.
+// "4:64" is 4; anything else is unquantized, 16 bits or more.
 int bits_of(const std::string& format) {
   const size_t colon = format.find(':');
-  if (colon > 2) return 16;  // no colon too
+  if (colon > 2) return 16;  // also if there is no colon
   int bits = 0;
   for (size_t i = 0; i < colon; ++i) {
     if (std::isdigit(static_cast<unsigned char>(format[i])) == 0) return 16;
@@ -164,7 +164,7 @@ Roles roles_of(const ReportData& data, const ReportPlan& plan) {
   return roles;
 }
 
-// One bar for each folder, of its roles; names stand where there is room.
+// One bar per folder, divided by role; role names are drawn if they fit.
 std::string roles_plot(const std::vector<std::pair<std::string, Roles>>& folders) {
   constexpr double kLeft = 104;
   constexpr double kWidth = 480;
@@ -269,7 +269,7 @@ std::string bits_legend() {
       x, svg);
 }
 
-/// The units worth a curve: of each of the largest roles the one that 4 bits hurt most.
+/// The units whose curves are shown: in each of the largest roles, the one that 4 bits hurt most.
 std::vector<const CurvesRecord::Unit*> chosen_curves(const ReportData& data) {
   std::map<std::string, std::pair<int64_t, const CurvesRecord::Unit*>> roles;
   const auto error_at_4 = [](const CurvesRecord::Unit& curve) {
@@ -295,7 +295,7 @@ std::vector<const CurvesRecord::Unit*> chosen_curves(const ReportData& data) {
   return chosen;
 }
 
-/// Per format, the mean relative error of all units that allow it.
+/// The mean relative error per format, over all units that allow it.
 std::map<std::string, double> mean_errors(const ReportData& data) {
   std::map<std::string, std::pair<double, int64_t>> sums;
   for (const CurvesRecord::Unit& curve : data.curves) {
@@ -325,7 +325,7 @@ std::string plan_section(const ReportData& data) {
         escape_html(fmt::format("{}: {} of {} bytes asked for, method {}, encoder {}", model.label,
                                 plan.total_bytes, plan.budget_bytes, plan.method, plan.encoder)));
     if (plan.method != method_name(Method::kPublished)) {
-      body += paragraph(fmt::format("Loss {:.6g}; no plan of this size can have less than {:.6g}.",
+      body += paragraph(fmt::format("Loss {:.6g}; lower bound for any plan of this size: {:.6g}.",
                                     plan.objective, plan.lower_bound),
                         "soft");
     }
@@ -369,7 +369,7 @@ std::string curve_numbers(const std::vector<const CurvesRecord::Unit*>& chosen) 
   return table.render();
 }
 
-/// Error against bits, and the same beside the mean of all units.
+/// Error against bits, and the same relative to the mean of all units.
 std::string curve_plots(const ReportData& data,
                         const std::vector<const CurvesRecord::Unit*>& chosen) {
   constexpr Series kLooks[] = {Series::kOwn, Series::kUniform, Series::kPublished, Series::kOther};
@@ -386,7 +386,7 @@ std::string curve_plots(const ReportData& data,
     }
   }
   if (x.empty()) return "";
-  Plot relative("The same, beside the mean of all units", axis_around("bits per weight", x),
+  Plot relative("The same, relative to the mean of all units", axis_around("bits per weight", x),
                 axis_around("error / mean error of that format", ratios));
   relative.across(1, "mean of all units");
   Plot plot("Error against bits of some units", axis_around("bits per weight", x),

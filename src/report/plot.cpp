@@ -1,4 +1,4 @@
-// Scales, ticks, and where labels go.
+// Scales, ticks, and positions of labels.
 #include "plot.h"
 
 #include <algorithm>
@@ -256,7 +256,7 @@ std::string Plot::axes() const {
   return svg;
 }
 
-// What is drawn of marks and their intervals.
+// The areas covered by marks and their intervals.
 std::vector<Plot::Box> Plot::mark_boxes() const {
   std::vector<Box> boxes;
   for (const PlotMark& mark : marks_) {
@@ -280,7 +280,7 @@ std::string Plot::guides(std::vector<Box>& taken) const {
         kLeft, top, kWidth - kLeft - kRight, std::max(1.0, at_y(range.low) - top),
         tip_of(range.tip), title_of(range.tip));
   }
-  // Lines first: none goes through a label.
+  // Lines first, so that none crosses a label.
   for (const Guide& guide : across_) {
     svg += fmt::format("<path class=\"guide\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>", kLeft, at_y(guide.at),
                        kWidth - kRight);
@@ -309,7 +309,7 @@ std::string Plot::guides(std::vector<Box>& taken) const {
       const double base = above ? y - 4 : y + kLineHeight;
       return Box{left, base - kLineHeight + 2, left + width, base + 2};
     };
-    // Where no mark is; over one rather than not at all.
+    // Prefer a place without a mark; but a label over a mark is better than none.
     Box chosen = box(false, true);
     for (const auto& [right, above] :
          {std::pair{false, true}, {true, true}, {false, false}, {true, false}}) {

@@ -8,7 +8,7 @@
 
 namespace ram {
 
-/// What a mark stands for: colour and shape.
+/// The kind of model that a mark shows; decides its colour and shape.
 enum class Series { kReference, kOwn, kUniform, kPublished, kOther };
 const char* series_class(Series series);  ///< of the style sheet
 const char* series_title(Series series);  ///< "ours", "uniform", ...
@@ -24,8 +24,8 @@ struct PlotMark {
   double x = 0;
   double y = 0;
   Series series = Series::kOwn;
-  std::string label = {};  ///< written beside it where there is room
-  std::string tip = {};    ///< shown when it is pointed at
+  std::string label = {};  ///< written beside the mark if there is room
+  std::string tip = {};    ///< shown when the mark is pointed at
   std::optional<std::pair<double, double>> interval = {};  ///< along y
   bool hollow = false;
   bool faded = false;
@@ -34,7 +34,7 @@ struct PlotMark {
 
 class Plot {
  public:
-  /// @pre ranges are not empty; above 0 where logarithmic.
+  /// @pre ranges are not empty, and above 0 on logarithmic axes.
   Plot(std::string title, Axis x, Axis y);
 
   void mark(const PlotMark& mark) { marks_.push_back(mark); }
@@ -69,7 +69,7 @@ class Plot {
   double at_y(double value) const;
   std::vector<Box> mark_boxes() const;
   std::string axes() const;
-  /// Both add to `taken` where their labels lie.
+  /// Both add the areas of their labels to `taken`.
   std::string guides(std::vector<Box>& taken) const;
   std::string marks(std::vector<Box>& taken) const;
 
@@ -83,8 +83,8 @@ class Plot {
   std::vector<Range> bands_;
 };
 
-/// @return an axis around values with a margin; logarithmic ones go to whole steps.
-/// @pre at least one value; positive ones where logarithmic.
+/// @return an axis around values with a margin; logarithmic axes extend to whole steps.
+/// @pre at least one value; positive values if logarithmic.
 Axis axis_around(std::string title, std::vector<double> values, bool logarithmic = false);
 
 /// @return an SVG mark of a series, centred.

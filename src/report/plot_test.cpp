@@ -1,4 +1,4 @@
-// A plot to the letter: what the page draws changes only when somebody means it to.
+// A plot, byte by byte: it changes only when someone intends it.
 #include "plot.h"
 
 #include <fstream>
@@ -43,7 +43,8 @@ TEST(PlotGolden, IsWhatItWas) {
   if (found == wanted.str()) return;
   const std::string left = ::testing::TempDir() + "plot.svg.html";
   std::ofstream(left, std::ios::binary) << found;
-  ADD_FAILURE() << "the plot has changed: look at " << left << " in a browser, and if it is meant, "
+  ADD_FAILURE() << "the plot has changed: look at " << left
+                << " in a browser, and if that is intended, "
                 << "copy it to " << path;
 }
 

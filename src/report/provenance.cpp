@@ -1,4 +1,4 @@
-// Where all of it comes from.
+// Where the data on the page comes from.
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
@@ -27,7 +27,7 @@ Cell seconds_cell(const RunRecord& run) {
   return Cell::number(fmt::format("{:.1f}", seconds_of(run)), seconds_of(run));
 }
 
-// One machine mostly: its name once.
+// Usually there is one machine: its name is shown once.
 std::string machines_text(const ReportData& data) {
   std::vector<std::string> names;
   for (const RunRecord& run : data.runs) {

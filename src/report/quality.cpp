@@ -1,4 +1,4 @@
-// Quality against size: divergence and perplexity, with what was predicted.
+// Quality against size: divergence and perplexity, measured and predicted.
 #include <algorithm>
 #include <cmath>
 
@@ -31,8 +31,8 @@ std::string tip_of(const ReportModel& model) {
   return tip;
 }
 
-/// The sweep that predicts `ours`, and what one unit of its loss is in KL: the geometric mean over
-/// the folders of that method.
+/// The sweep that predicts `ours`, and the KL per unit of its loss: the geometric mean over the
+/// folders of that method.
 struct Prediction {
   const SweepRecord* sweep = nullptr;
   double scale = 0;
@@ -95,7 +95,7 @@ std::string divergence_plot(const ReportData& data) {
   for (const ReportModel& model : data.models) {
     if (model.kl && model.kl->delta > 0) {
       values.push_back(model.kl->delta);
-      if (!std::isfinite(model.kl->t95.low)) continue;  // of one row there is no interval
+      if (!std::isfinite(model.kl->t95.low)) continue;  // a single row gives no interval
       values.push_back(std::max(model.kl->t95.low, model.kl->delta / 3));
       values.push_back(model.kl->t95.high);
     }
@@ -143,7 +143,7 @@ std::string divergence_plot(const ReportData& data) {
 std::string perplexity_plot(const ReportData& data) {
   std::vector<double> values;
   for (const ReportModel& model : data.models) {
-    if (model.rows.empty() || model.partial) continue;  // a mean of other rows: not to compare
+    if (model.rows.empty() || model.partial) continue;  // a mean over other rows: not comparable
     values.push_back(model.summary.mean);
     values.push_back(model.summary.median);
   }
@@ -182,7 +182,7 @@ std::string perplexity_plot(const ReportData& data) {
 }
 
 std::string models_table(const ReportData& data) {
-  // What matters first: paper and narrow screens cut the rest off.
+  // The most important columns first: paper and narrow screens cut off the rest.
   HtmlTable table("models", {{"folder", false},
                              {"KL"},
                              {"KL from"},

@@ -1,4 +1,4 @@
-// The page, put together.
+// Assembles the page.
 #include "ram/report.h"
 
 #include <fmt/format.h>
@@ -15,7 +15,7 @@ std::string make_report(Study& study, const ReportOptions& options) {
       data.models.empty() ? "ram: a study" : "ram: " + data.models.front().label;
   std::string page = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
   page += "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n";
-  page += "<link rel=\"icon\" href=\"data:,\">\n";  // a browser would ask for one
+  page += "<link rel=\"icon\" href=\"data:,\">\n";  // otherwise browsers request one
   page += fmt::format("<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<main>\n",
                       escape_html(title), kReportStyle);
   page += fmt::format("<h1>{}</h1>\n", escape_html(title));

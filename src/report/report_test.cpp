@@ -1,4 +1,4 @@
-// The page from a study made by hand: what is shown, what is escaped, what is refused.
+// The page of a handmade study: what is shown, what is escaped, what is refused.
 #include "ram/report.h"
 
 #include <algorithm>
@@ -177,7 +177,7 @@ TEST_F(ReportTest, RefusesAnEmptyStudyAndADamagedDocument) {
   EXPECT_THAT(error_of().what(), HasSubstr("ram compare"));
   fill();
   for (const char* text : {"", "{", "[]", R"({"method": 3})"}) {
-    // A folder's plan.json is a file of the user's: damaged, it takes no other folder along.
+    // A folder's plan.json is a user's file: a damaged one does not hide other folders.
     study_->put_document({.kind = "plan", .key = "small", .text = text});
     const ReportData data = gather(*study_, {});
     const auto small = std::find_if(data.models.begin(), data.models.end(),

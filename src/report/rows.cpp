@@ -1,4 +1,4 @@
-// Mean against median, and the rows that set them apart.
+// Mean against median, and the rows that cause the difference.
 #include <algorithm>
 #include <cmath>
 
@@ -20,7 +20,7 @@ struct Columns {
   }
 };
 
-/// Two models' rows, those that both were scored on.
+/// The rows that two models were both scored on.
 struct Shared {
   Columns one;
   Columns other;
@@ -43,7 +43,7 @@ double per_token(const RowScore& row) {
   return row.nll_sum / static_cast<double>(row.tokens);
 }
 
-// @param positions among `rows`.
+// @param positions indices into `rows`.
 std::string row_list(const std::vector<int64_t>& rows, const std::vector<int64_t>& positions) {
   constexpr size_t kMost = 6;
   std::string text;
@@ -53,7 +53,7 @@ std::string row_list(const std::vector<int64_t>& rows, const std::vector<int64_t
   return text + (positions.size() > kMost ? ", ..." : "");
 }
 
-// What the rows say one by one, whichever way the means go.
+// The result of the row-by-row test, independent of the means.
 std::string row_by_row(const ReportModel& one, const ReportModel& other, const Shared& shared) {
   std::vector<double> differences;
   for (size_t i = 0; i < shared.rows.size(); ++i) {
@@ -109,13 +109,13 @@ std::string inversions(const ReportData& data) {
   if (table.empty()) return html;
   return html +
          paragraph(
-             "Mean and median rank some pairs in opposite ways. Few rows do that: without them "
-             "the two agree. Where rows are told apart one by one, believe that.",
+             "Mean and median rank some pairs in opposite ways. Few rows cause that: without them "
+             "the two agree. If the row-by-row test finds a difference, trust it.",
              "warning") +
          table.render();
 }
 
-// The folders with the least, a middle and the largest divergence.
+// The folders with the least, the middle and the largest divergence.
 std::vector<const ReportModel*> shown_models(const ReportData& data) {
   std::vector<const ReportModel*> scored;
   for (size_t m = 1; m < data.models.size(); ++m) {

@@ -1,5 +1,5 @@
-// Folders that were scored on different rows and texts: each keeps its own, and what is not shown
-// is listed.
+// Folders that were scored on different rows and texts: each keeps its own, and models that are not
+// shown are listed.
 #include <cmath>
 #include <random>
 
@@ -47,7 +47,7 @@ TEST_F(ReportTest, AFolderOfOneRowDoesNotTakeTheOthersRows) {
   }
   compare("original", "b", first_rows(40), 3.1, 0.1F);
   compare("original", "c", first_rows(40), 3.2, 0.2F);
-  compare("original", "a", {7}, 3.3, 0.05F);  // the smallest, and the first to be looked at
+  compare("original", "a", {7}, 3.3, 0.05F);  // the smallest, and the first to be examined
   const ReportData data = gather(*study_, {});
   EXPECT_EQ(data.rows.size(), 40U);
   EXPECT_EQ(data.tokens, 120);
@@ -59,7 +59,7 @@ TEST_F(ReportTest, AFolderOfOneRowDoesNotTakeTheOthersRows) {
   EXPECT_NEAR(one.difference->delta, 0.3 / 3, 1e-9);
   EXPECT_TRUE(std::isnan(one.difference->standard_error));
   EXPECT_NEAR(one.kl->delta, 0.05 * 3.1 / 3, 1e-6);
-  // What one row says of KL makes no other folder look worse.
+  // The KL of a single row makes no other folder look worse.
   EXPECT_FALSE(model_of(data, "b").dominated);
   EXPECT_TRUE(model_of(data, "c").dominated);
   EXPECT_THAT(left_out(data), IsEmpty());
@@ -121,7 +121,7 @@ TEST_F(ReportTest, AnotherTextOfTheSameFoldersIsListed) {
     compare("original", "a", first_rows(10), 3.1, 0.1F, text);
     study_->put_document({.kind = "text", .key = text, .text = "same.txt"});
   }
-  // The later of equals is shown; by a name that both have it could not be told which.
+  // The later of equals is shown; the other is listed by digest, because both have the same name.
   EXPECT_THAT(left_out(gather(*study_, {})),
               ElementsAre("same.txt: text of 2 folders, shown by --text 111111111111"));
   EXPECT_EQ(gather(*study_, {.text = "111111111111"}).text, "1111111111111111");
@@ -163,7 +163,7 @@ TEST_F(ReportTest, TheTextIsChosenByItsNameOrDigest) {
 }
 
 TEST_F(ReportTest, RowByRowTheFolderWithTheLowerRanksIsBetter) {
-  // A little better in the middle rows, which most are, and much worse in the others.
+  // A little better in the middle rows, which are the majority, and much worse in the others.
   std::vector<double> base;
   std::vector<double> small;
   for (int i = 0; i < 100; ++i) {
@@ -214,7 +214,7 @@ TEST_F(ReportTest, NoPathOfTheMachineIsOnThePage) {
   EXPECT_THAT(page, HasSubstr("--study my.db"));
 }
 
-// Any part of what a study may hold makes a page, and none of its numbers is NaN.
+// Any subset of a study's possible content makes a page, and none of its numbers is NaN.
 TEST_F(ReportTest, AnySubsetOfAStudyMakesAPage) {
   std::mt19937 generator(11);
   const auto chance = [&](unsigned percent) { return generator() % 100 < percent; };
@@ -244,7 +244,8 @@ TEST_F(ReportTest, AnySubsetOfAStudyMakesAPage) {
       }
       if (chance(trial % 2 == 0 ? 90 : 50)) {
         anything = true;
-        // In every second study as many questions of each model, some of which share none.
+        // In every second study each model has the same number of questions, and some models share
+        // none.
         const int64_t count = chance(50) ? 5 : 30;
         answer(
             digest, chance(50) ? "mmlu" : "choice", chance(40) ? 20 : 0,

@@ -1,10 +1,10 @@
-// How the page looks, on screens of any width, in light and dark, and on paper; and the little
-// script that sorts tables and shows what the plots' marks stand for where there is no mouse.
+// The look of the page on screens of any width, in light and dark mode, and on paper; and the small
+// script that sorts tables and shows the tips of the plots' marks without a mouse.
 #include "html.h"
 
 namespace ram {
 
-// Series: Okabe and Ito's colours, darker or lighter for contrast, each with a shape of its own.
+// Series: Okabe and Ito's colours, darker or lighter for contrast, each with its own shape.
 // Formats: a ramp of lightness (cividis), each with its text.
 const char* const kReportStyle = R"css(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1b1b;--soft:#595959;--line:#d4d4d4;--panel:#f6f6f4;

@@ -1,4 +1,4 @@
-// What one report is about, and what is gathered of it: parts of gather.cpp in files of their own.
+// The subject of a report, and the parts of gather.cpp that are in separate files.
 #pragma once
 
 #include <optional>
@@ -16,7 +16,7 @@ struct Subject {
   std::set<std::string> models;      ///< digests, the original's among them
 };
 
-/// Fills in the rows of the models, what is worked out of them, and the noise floor.
+/// Fills in the rows of the models, the values computed from them, and the noise floor.
 /// @pre models and has_original are filled in.
 void gather_rows(Study& study, const Subject& subject, ReportData& data);
 

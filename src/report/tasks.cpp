@@ -1,4 +1,4 @@
-// Questions: accuracies, flips, and what such a benchmark can tell.
+// Questions: accuracies, flips, and what such a benchmark can distinguish.
 #include <algorithm>
 #include <cmath>
 
@@ -43,12 +43,12 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
     y.push_back(points(summary.ci95.high));
   }
   Axis right = axis_around("right answers, %", y);
-  right.low = std::max(0.0, right.low);  // no share lies beyond
+  right.low = std::max(0.0, right.low);  // a share cannot exceed these
   right.high = std::min(100.0, right.high);
   Plot plot(fmt::format("{}: accuracy against bits", task.record.key.task),
             axis_around("bits per weight", x), right);
-  // What could be seen, around the original. A model that answered few of the questions shows less,
-  // which says nothing of the others.
+  // The detectable difference, around the original. A model that answered only a few questions has
+  // a larger one, which says nothing about the others.
   double detectable = 0;
   for (const AnswerPair& pair : task.pairs) {
     if (pair.b != 0 || pair.questions != task.asked) continue;
@@ -58,7 +58,7 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
     const double middle = task.summaries[0].accuracy;
     plot.band(points(std::max(0.0, middle - detectable)),
               points(std::min(1.0, middle + detectable)),
-              fmt::format("differences from {} below {:.2f} points are hardly seen",
+              fmt::format("differences from {} below {:.2f} points are hardly detectable",
                           data.models[task.models[0]].label, points(detectable)));
   }
   for (size_t i = 0; i < task.models.size(); ++i) {
@@ -72,11 +72,11 @@ std::string accuracy_plot(const ReportData& data, const ReportTask& task) {
                .interval = std::pair(points(summary.ci95.low), points(summary.ci95.high))});
   }
   return plot.render(
-      "Bars are 95 % intervals of each accuracy by itself; the grey band is what this "
-      "benchmark hardly sees.");
+      "Bars are 95 % intervals of each single accuracy; the grey band shows differences that this "
+      "benchmark hardly detects.");
 }
 
-// Two bars to the sides of a middle line for each folder.
+// For each folder, two bars on the two sides of a middle line.
 std::string flips_plot(const ReportData& data, const ReportTask& task) {
   std::vector<const AnswerPair*> pairs;
   int64_t most = 1;
@@ -230,7 +230,8 @@ std::string tasks_section(const ReportData& data) {
     body += accuracy_table(data, task) + pairs_table(data, task);
   }
   body += paragraph(
-      "p is McNemar's exact test, where there are subjects no less than Student's over these, "
+      "p is from McNemar's exact test, and with subjects at least that of Student's test over "
+      "them, "
       "corrected by Holm's method over all pairs of all tasks here. "
       "Intervals hold 95 %: of an accuracy Clopper and Pearson's, of a difference Tango's, where "
       "there are subjects stretched to hold those of resampling these and Student's. "

@@ -1,4 +1,4 @@
-// A study made by hand, for the tests of the report.
+// A handmade study for the tests of the report.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ inline std::string plan_text(const std::string& method, int64_t bytes) {
          R"( "nrmse": 0}]})";
 }
 
-/// An original, and folders whose losses and divergences are as given for each row.
+/// An original, and folders with given losses and divergences per row.
 class ReportTest : public ::testing::Test {
  protected:
   void name_model(const std::string& digest, const std::string& name, int64_t bytes) {
@@ -61,7 +61,8 @@ class ReportTest : public ::testing::Test {
     }
     ScoreTable(*study_).put({}, {&apart, 1});
   }
-  /// A folder compared with the original on rows of one text, each with that loss and divergence.
+  /// A folder compared with the original on rows of one text, each row with this loss and
+  /// divergence.
   void compare(const std::string& reference, const std::string& digest,
                const std::vector<int64_t>& rows, double nll, float kl,
                const std::string& text = "text", const std::string& protocol = "length 4 rule 1") {

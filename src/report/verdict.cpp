@@ -1,4 +1,4 @@
-// What the page comes down to, in three sentences.
+// The summary of the page, in three sentences.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -15,7 +15,7 @@
 namespace ram {
 namespace {
 
-// Of perplexity, in percent: less is hard to notice.
+// Change of perplexity in percent; less is hard to notice.
 constexpr double kSmallChange = 1;
 
 const ReportModel* least(const ReportData& data, bool (*fits)(const ReportModel&)) {
@@ -56,7 +56,7 @@ std::string first_sentence(const ReportData& data) {
   return text + ".";
 }
 
-// Of fewer rows than the others', or of one, a folder's loss is beside theirs only where there is
+// A folder with fewer rows than the others, or with one row, is compared with them only if there is
 // no other.
 bool comparable(const ReportModel& model) {
   return !model.partial && model.rows.size() >= 2;
@@ -76,7 +76,7 @@ const ReportModel* loses_least(const ReportData& data) {
   return found;
 }
 
-// Whether a folder that was picked for it loses less than each other one, beyond chance.
+// Whether the folder with the least loss is better than each other one beyond chance.
 bool surely_loses_least(const ReportData& data, const ReportModel& chosen) {
   std::vector<double> p_values;
   for (size_t m = 1; m < data.models.size(); ++m) {
@@ -89,7 +89,7 @@ bool surely_loses_least(const ReportData& data, const ReportModel& chosen) {
   return std::all_of(adjusted.begin(), adjusted.end(), [](double p) { return p < kLevel; });
 }
 
-// "+0.17 % ± 0.05 (half of the 95 % interval)"; one row has none.
+// "+0.17 % ± 0.05 (half of the 95 % interval)"; without the interval if there is only one row.
 std::string change_text(const PairedDifference& difference) {
   const double change = percent_of(difference.delta);
   if (!std::isfinite(difference.t95.low)) return fmt::format("{:+.2f} %", change);
@@ -116,10 +116,9 @@ std::vector<size_t> surely_small(const std::vector<ReportModel>& models, double 
 }
 
 std::string second_sentence(const ReportData& data) {
-  if (!data.has_original)
-    return "Without an original to compare with, nothing is said of what was lost.";
+  if (!data.has_original) return "There is no original to compare with, so the loss is unknown.";
   const auto scored = [](const ReportModel& model) { return model.difference.has_value(); };
-  if (least(data, scored) == nullptr) return "No text was scored, so that losses are not known.";
+  if (least(data, scored) == nullptr) return "No text was scored, so losses are unknown.";
   const std::vector<size_t> small = surely_small(data.models, kSmallChange / 100);
   const ReportModel* chosen = nullptr;
   for (const size_t m : small) {
@@ -157,7 +156,7 @@ std::string rows_sentence(const ReportData& data) {
   }
   if (names.empty()) return "";
   return paragraph(fmt::format("Scored on fewer than the {} rows: {}. Their divergence and their "
-                               "difference from the original are of the rows that they share with "
+                               "difference from the original cover the rows that they share with "
                                "it; their mean and median are of other text than the others'.",
                                data.rows.size(), names),
                    "soft");
@@ -179,9 +178,9 @@ std::string left_out_sentence(const ReportData& data) {
                    "soft");
 }
 
-// Whether the losses on the text tell any of the models that were asked from the original. Holm's
-// correction is over all folders; one within the original's rounding is tied, however surely its
-// mean differs.
+// Whether the losses on the text distinguish any of the questioned models from the original. Holm's
+// correction covers all folders; a folder within the original's rounding counts as tied, even if
+// its mean differs significantly.
 bool losses_tell(const ReportData& data, const ReportTask& task) {
   std::set<size_t> asked;
   for (const size_t position : task.judged) asked.insert(task.models[position]);
@@ -207,23 +206,23 @@ std::string third_sentence(const ReportData& data) {
   const ReportTask* chosen = nullptr;
   for (const ReportTask& task : data.tasks) {
     if (!task.verdict) continue;
-    // A benchmark that tells something says more than one that does not.
+    // A benchmark that distinguishes models is preferred to one that does not.
     const bool tells = task.verdict->kind == LadderKind::kTells;
     if (chosen == nullptr || (tells && chosen->verdict->kind != LadderKind::kTells)) chosen = &task;
   }
   if (chosen != nullptr) {
     std::string text = fmt::format("{}: {}", questions_of(*chosen), ladder_text(data, *chosen));
     if (chosen->verdict->kind != LadderKind::kTells && losses_tell(data, *chosen)) {
-      text += "; losses tell them apart";
+      text += "; losses distinguish them";
     }
     return text + ".";
   }
   const bool several = std::any_of(data.tasks.begin(), data.tasks.end(),
                                    [](const ReportTask& task) { return task.models.size() > 1; });
   if (several)
-    return "The models were asked different questions, so that there is no verdict on answers.";
+    return "The models were asked different questions, so there is no verdict on answers.";
   if (!data.tasks.empty()) return "The questions were asked of one model only.";
-  return "No questions were asked, so that nothing is said of answers.";
+  return "No questions were asked, so there is no verdict on answers.";
 }
 
 }  // namespace
@@ -237,7 +236,7 @@ double megabytes(double bytes) {
 }
 
 std::string command_of(const ReportData& data, const std::string& command) {
-  // Folders of this machine are nobody's business on a page that is handed around.
+  // A page that is passed on must not reveal the folders of this machine.
   const std::string study = std::filesystem::path(data.study).filename().string();
   return data.study.empty() || data.study == "./ram.db" ? command : command + " --study " + study;
 }

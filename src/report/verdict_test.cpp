@@ -1,4 +1,4 @@
-// The sentences that a page begins with, and the plots and tables of answers.
+// The sentences at the start of a page, and the plots and tables of answers.
 #include <cmath>
 #include <random>
 
@@ -24,7 +24,7 @@ std::string verdict_of(Study& study) {
 class VerdictTest : public ReportTest {
  protected:
   void SetUp() override { name_model("original", "base", 1600); }
-  /// A folder with those losses per row, on 60 rows; the original's are 3.
+  /// A folder with the given losses on 60 rows; the original's are 3.
   void folder(const std::string& name, int64_t bytes, const std::function<double(int64_t)>& more) {
     name_model(name, name, bytes);
     EvaluatedRows rows{.key = key_of(name), .scores = {}};
@@ -95,7 +95,7 @@ TEST_F(VerdictTest, OneRowHasNoIntervalToTakeHalfOf) {
 TEST_F(VerdictTest, LossesTellOnlyAfterHolmsCorrection) {
   std::mt19937_64 generator(9);
   std::normal_distribution<double> normal;
-  // Ten lossless folders: one raw p below 0.05 is then no news.
+  // Ten lossless folders: one raw p below 0.05 is then expected.
   bool found = false;
   for (int trial = 0; trial < 40 && !found; ++trial) {
     testing::TempFolder fresh;
@@ -115,12 +115,12 @@ TEST_F(VerdictTest, LossesTellOnlyAfterHolmsCorrection) {
     if (least >= 0.05 || least * 10 < 0.05) continue;
     found = true;
     EXPECT_THAT(verdict_section(data), HasSubstr("saturated"));
-    EXPECT_THAT(verdict_section(data), Not(HasSubstr("losses tell them apart")));
+    EXPECT_THAT(verdict_section(data), Not(HasSubstr("losses distinguish them")));
   }
   ASSERT_TRUE(found) << "no draw with a raw p below 0.05";
   folder("worse", 200, [](int64_t row) { return 0.1 + 0.01 * static_cast<double>(row % 3); });
   answer("worse", "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
-  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses tell them apart"));
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses distinguish them"));
 }
 
 TEST_F(VerdictTest, LossesTellOnlyOfModelsThatWereAsked) {
@@ -131,11 +131,11 @@ TEST_F(VerdictTest, LossesTellOnlyOfModelsThatWereAsked) {
   answer("original", "choice", 0, 4000, right);
   answer("same", "choice", 0, 4000, right);
   EXPECT_THAT(verdict_of(*study_), HasSubstr("saturated"));
-  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell"))) << "worse was not asked";
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses distinguish"))) << "worse was not asked";
   answer("worse", "choice", 0, 100, right);
-  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell"))) << "it answered too few";
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses distinguish"))) << "it answered too few";
   answer("worse", "choice", 100, 3900, right);
-  EXPECT_THAT(verdict_of(*study_), HasSubstr("; losses tell them apart"));
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("; losses distinguish them"));
 }
 
 TEST_F(VerdictTest, LossesAgainstAnOriginalThatWasNotAskedTellNothingOfAnswers) {
@@ -145,8 +145,8 @@ TEST_F(VerdictTest, LossesAgainstAnOriginalThatWasNotAskedTellNothingOfAnswers) 
     answer(model, "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
   }
   EXPECT_THAT(verdict_of(*study_), HasSubstr("saturated"));
-  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses tell")));
-  // Nor is it what the other is set beside.
+  EXPECT_THAT(verdict_of(*study_), Not(HasSubstr("losses distinguish")));
+  // Nor is it used as the reference for the other.
   EXPECT_THAT(tasks_section(gather(*study_, {})),
               HasSubstr("same: 0 questions that only worse answered, 0 that only same did"));
 }
@@ -156,7 +156,7 @@ TEST_F(VerdictTest, LossesWithinTheOriginalsRoundingTellNothing) {
   for (const char* model : {"original", "near"}) {
     answer(model, "choice", 0, 4000, [](int64_t i) { return i % 10 < 7; });
   }
-  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses tell"));
+  EXPECT_THAT(verdict_of(*study_), HasSubstr("losses distinguish"));
   const auto rounding = [&](float kl) {
     DivergentRows own{
         .reference = key_of("original"), .model = key_of("original", "bf16"), .rows = {}};
@@ -166,8 +166,8 @@ TEST_F(VerdictTest, LossesWithinTheOriginalsRoundingTellNothing) {
     ScoreTable(*study_).put({}, {&own, 1});
     return verdict_of(*study_);
   };
-  EXPECT_THAT(rounding(0.06F), HasSubstr("losses tell")) << "0.1 is more than 1.5 floors";
-  EXPECT_THAT(rounding(0.07F), Not(HasSubstr("losses tell")));
+  EXPECT_THAT(rounding(0.06F), HasSubstr("losses distinguish")) << "0.1 is more than 1.5 floors";
+  EXPECT_THAT(rounding(0.07F), Not(HasSubstr("losses distinguish")));
 }
 
 TEST_F(VerdictTest, SaysWhatQuestionsTellAndWhatTheyCannot) {
@@ -235,7 +235,7 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
     answer(
         model, "choice", 0, 50, [](int64_t) { return false; }, rule(2));
   }
-  // The small one has not been asked again; the context of a model is its own.
+  // The small one was not asked again; context lengths may differ between models.
   answer(
       "original", "choice", 0, 50, [](int64_t) { return true; }, rule(10));
   answer(
@@ -250,7 +250,7 @@ TEST_F(VerdictTest, AnswersOfAnOlderRuleAreNotShownNorSetBesideNewOnes) {
   EXPECT_EQ(data.left_out[0].name, "small, choice");
   EXPECT_EQ(data.left_out[0].why,
             "answered by an older rule (no examples, at most 512 tokens, rule 2)");
-  // Other examples make it another task.
+  // Other examples make it a different task.
   answer(
       "small", "choice", 0, 50, [](int64_t) { return true; },
       "5 examples of the asked split, at most 512 tokens, rule 10");
@@ -293,7 +293,7 @@ TEST_F(VerdictTest, AsManyAnswersToOtherQuestionsGiveNoVerdict) {
   EXPECT_FALSE(data.tasks.at(0).verdict.has_value());
   EXPECT_TRUE(data.tasks.at(0).pairs.empty());
   EXPECT_THAT(verdict_section(data), HasSubstr("The models were asked different questions"));
-  // A third model that shares all questions with one of them, and none with the other.
+  // A third model shares all questions with one of them, and none with the other.
   answer("large", "choice", 0, 20, right);
   data = gather(*study_, {});
   EXPECT_EQ(data.tasks.at(0).pairs.size(), 1U);
@@ -317,9 +317,10 @@ TEST_F(VerdictTest, AModelThatAnsweredFewQuestionsDoesNotTakeTheOthers) {
   ASSERT_TRUE(task.verdict.has_value());
   EXPECT_EQ(task.judged.size(), 2U);
   EXPECT_EQ(task.verdict->kind, LadderKind::kSaturated);
-  // Nor what the plot says can be seen, which three questions would leave nothing of.
+  // Nor does it affect the detectable difference in the plot, which three questions would make
+  // useless.
   EXPECT_THAT(tasks_section(data), HasSubstr("differences from base below 0."));
-  EXPECT_THAT(tasks_section(data), HasSubstr("points are hardly seen"));
+  EXPECT_THAT(tasks_section(data), HasSubstr("points are hardly detectable"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The table of curves: a row for each unit and format.
+// The table of curves: one row per unit and format.
 #include <algorithm>
 #include <charconv>
 #include <limits>
@@ -22,7 +22,7 @@ std::optional<int64_t> parse_integer(const std::string& text) {
   return value;
 }
 
-// The table may hold "inf" (a curve without an error), which parse_number refuses.
+// The table may contain "inf" (a curve without an error), which parse_number refuses.
 double number_or_nan(const std::string& text) {
   return parse_number(text).value_or(std::numeric_limits<double>::quiet_NaN());
 }

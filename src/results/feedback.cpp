@@ -1,4 +1,4 @@
-// Error feedback beside plain rounding.
+// Error feedback compared with plain rounding.
 #include <limits>
 
 #include "ram/json_text.h"
@@ -16,7 +16,7 @@ OrderedJson ends_json(const Interval& interval) {
   return OrderedJson::array({interval.low, interval.high});
 }
 
-// JSON has null for the ends that one row alone does not give.
+// In JSON, ends of intervals that a single row does not give are null.
 double end_of(const Json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
 }

@@ -1,4 +1,5 @@
-// Stored errors beside noise of their size: the t interval of a further draw, and what follows.
+// Stored errors compared with noise of their size: the t interval of a further draw, and the
+// verdict.
 #include <algorithm>
 #include <cmath>
 
@@ -48,10 +49,10 @@ std::string noise_verdict(const Harm& stored, const std::vector<Harm>& drawn) {
                : "the mean is worse than the original's, and more so than with noise of that size";
   }
   if (!usual)
-    return "the mean is better than the original's, and noise of that size does not do it";
+    return "the mean is better than the original's, which noise of that size does not cause";
   return fmt::format(
-      "the mean is better than the original's, as {} of {} draws of noise are: chance, nothing "
-      "that compressing does",
+      "the mean is better than the original's, as are {} of {} draws of noise: chance, not an "
+      "effect of compression",
       lucky, drawn.size());
 }
 

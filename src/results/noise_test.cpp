@@ -32,7 +32,7 @@ TEST(NoiseVerdict, AFurtherDrawLiesWithinItInNineteenOfTwentyCases) {
   constexpr int kTrials = 4000;
   for (int trial = 0; trial < kTrials; ++trial) {
     std::vector<double> values;
-    for (int i = 0; i < 6; ++i) {  // near enough normal: a sum of twelve uniform ones
+    for (int i = 0; i < 6; ++i) {  // approximately normal: a sum of twelve uniform values
       double sum = -6;
       for (int k = 0; k < 12; ++k) sum += random.uniform();
       values.push_back(sum);

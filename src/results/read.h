@@ -1,4 +1,4 @@
-// What the readers of this module share.
+// Shared by the readers of this module.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace ram {
 
-/// Takes a record out of a document's JSON.
+/// Reads a record from a document's JSON.
 /// @param take from the tree to the record; may throw what the library throws.
 /// @throws Error{kCorrupt} with the message of the JSON reader or of `take`.
 template <typename Take>
@@ -23,7 +23,7 @@ auto take_json(const std::string& text, const Take& take) {
   }
 }
 
-/// @return the part of a key of two words before, and that after the space.
+/// @return the parts of a two-word key before and after the space.
 inline std::pair<std::string, std::string> two_words(const std::string& key) {
   const size_t space = key.find(' ');
   return {key.substr(0, space), key.substr(space + 1)};

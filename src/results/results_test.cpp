@@ -1,4 +1,4 @@
-// What is written is read again as it was.
+// Records are read back exactly as written.
 #include "ram/results.h"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// What is kept of each model, and taking it away again.
+// What a study keeps of each model, and how it is removed.
 #include "ram/studies.h"
 
 #include <algorithm>
@@ -23,7 +23,8 @@ namespace {
 
 constexpr int64_t kVersion = 4;  // of the schema: the first that has all tables
 
-// Bytes of what grows with a model: curves, rows, texts. Keys and indexes come on top.
+// Bytes of the data that grows with a model: curves, rows, texts. Keys and indexes are not
+// included.
 int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::string> digests) {
   const std::string& fingerprint = model.fingerprint;
   int64_t bytes = CurveTable(study).bytes(model.folder);
@@ -36,7 +37,7 @@ int64_t kept_bytes(Study& study, const ModelRecord& model, std::span<const std::
   return bytes;
 }
 
-// What is kept under a model's fingerprint and under the digests of its folders.
+// Removes everything stored under a model's fingerprint and the digests of its folders.
 void remove_model(Study& study, Study::Transaction& transaction, const std::string& fingerprint,
                   std::span<const std::string> digests) {
   for (const std::string& digest : digests) {
@@ -118,14 +119,14 @@ void remove_models(Study& study, std::span<const std::string> fingerprints) {
     CurveTable curves(study);
     for (const ModelRecord& model : all) {
       if (!goes(model)) continue;
-      // A changed model in the same place keeps what is known of that place.
+      // If another version of the model in the same folder stays, the folder's records stay too.
       const bool shared = std::any_of(all.begin(), all.end(), [&](const ModelRecord& other) {
         return !goes(other) && other.folder == model.folder;
       });
       const std::string folder = shared ? "" : model.folder;
       remove_model(study, transaction, model.fingerprint,
                    EvaluatedModelTable(study).digests_of(model.fingerprint, folder));
-      // Copies of the model elsewhere go too: there is one record for all of them.
+      // Copies of the model elsewhere are removed too: there is one record for all of them.
       if (!shared) curves.remove_files(transaction, folder);
     }
     curves.remove_unused(transaction);

@@ -1,4 +1,4 @@
-// What a study keeps of each model, and that removing one leaves the others as they were.
+// What a study keeps of each model; removing one leaves the others unchanged.
 #include "ram/studies.h"
 
 #include <filesystem>
@@ -33,7 +33,7 @@ CurveKey key_of(const std::string& hash) {
 
 class StudiesTest : public ::testing::Test {
  protected:
-  // A model whose file holds `tensors` (their hashes), with one of everything that can be kept.
+  // A model whose file contains `tensors` (their hashes), with one record of every kind.
   void add(const std::string& name, const std::vector<std::string>& tensors) {
     const std::string folder = "/models/" + name;
     std::vector<TensorRecord> records;
@@ -164,8 +164,9 @@ TEST_F(StudiesTest, AChangedModelInTheSamePlaceKeepsThePlace) {
   remove_models(study_, {&print, 1});
   EXPECT_EQ(ModelTable(study_).all().size(), 1U);
   EXPECT_TRUE(knows("1"));
-  EXPECT_THAT(evaluated(),
-              ElementsAre("digest-a"));  // of the place; the folder's plan was the other's
+  EXPECT_THAT(
+      evaluated(),
+      ElementsAre("digest-a"));  // stored by folder; the folder's plan belonged to the other model
 }
 
 TEST_F(StudiesTest, AModelInTheFolderOfAnotherIsNotPartOfIt) {
@@ -229,7 +230,7 @@ TEST_F(StudiesTest, AModelThatIsRemovedLeavesARowInNoTable) {
   const ProbeRow probe{.unit = "u", .tokens = 2, .kl_sum = 0.5};
   ProbeTable(study_).put({.fingerprint = "print-a", .text = "t", .disturbance = "d"}, {&probe, 1});
   FileHashTable(study_).put("/models/a/model.safetensors", kIdentity, "h");
-  // A table that is added has to be filled here, and to be removed by remove_models.
+  // A new table must be filled here and cleared by remove_models.
   EXPECT_THAT(
       filled_tables(),
       UnorderedElementsAre("build", "build_file", "calibration_text", "curve", "divergence_row",

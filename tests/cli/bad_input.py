@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
 
 CORRUPT, MISSING, UNSUPPORTED, USAGE, WRITE_FAILED = 4, 3, 5, 2, 7
-# Seconds, on a busy machine with sanitizers.
+# Seconds, also on a busy machine with sanitizers.
 SOON = 30
 WEIGHT = "model.layers.0.mlp.down_proj.weight"
 
@@ -26,7 +26,7 @@ class BadInput(harness.ProgramTest):
         self.weights = self.model / "model.safetensors"
 
     def expect(self, status, *parts, options=()):
-        """fit refuses, and leaves the model as it was, no OUT, and no file beside it."""
+        """fit refuses, leaves the model unchanged, and creates no OUT and no file beside it."""
         before = harness.files_of(self.model)
         ran = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--quiet", *options)
         self.assert_refused(ran, status, *parts)
@@ -36,7 +36,7 @@ class BadInput(harness.ProgramTest):
         self.assertLessEqual(left, {"model", "ram.db", "ram.db-wal", "ram.db-shm"})
 
     def rewrite_header(self, change):
-        """Replaces the header by what change(header as dict) returns: a dict, or raw bytes."""
+        """Replaces the header by the result of change(header as dict): a dict, or raw bytes."""
         data = self.weights.read_bytes()
         size = struct.unpack("<Q", data[:8])[0]
         header = change(json.loads(data[8:8 + size]))
@@ -331,7 +331,7 @@ class BadInput(harness.ProgramTest):
             os.close(writing)
         self.assertEqual((ran.status, ran.err), (0, ""), ran)
 
-    # Places that refuse. These need another user, or a mount of their own.
+    # Places that refuse. These need another user, or a separate mount.
 
     def test_a_place_that_may_not_be_written(self):
         if os.geteuid() == 0:
@@ -371,7 +371,7 @@ class BadInput(harness.ProgramTest):
                  program, *arguments], capture_output=True, check=False, timeout=300)
         try:
             if on_small_disk(64, "--version").returncode != 0:
-                self.skipTest("this system lets no one mount a small disk")
+                self.skipTest("a small disk cannot be mounted on this system")
         except FileNotFoundError:
             self.skipTest("this system has no unshare")
         for size, study in ((64, folder / "s.db"), (8, "s.db"), (128, "s.db")):

@@ -110,7 +110,7 @@ class Calibrate(CalibrationTest):
         for command in (("perplexity", "out"), ("compare", self.model, "out")):
             ran = self.ram(*command, "--text", own, "--length", 64)
             self.assert_refused(ran, USAGE, "calibrated on", "own.txt", "seed 42")
-        # The model writes another text with `generate` and the same seed, and with the next seed.
+        # The model writes other texts with `generate` and the same seed, and with the next seed.
         for seed in (42, 43):
             ran = self.ram("generate", self.model, "--from-nothing", 8, "--max-tokens", 160, "--seed", seed)
             self.assertEqual(ran.status, 0, ran)
@@ -126,7 +126,7 @@ class Calibrate(CalibrationTest):
         lock = self.folder / ".out.ram-encoded/lock"
         while not lock.exists() and first.poll() is None:
             time.sleep(0.01)
-        self.assertIsNone(first.poll(), "it was done before the second could start")
+        self.assertIsNone(first.poll(), "it finished before the second could start")
         ran = self.ram(*work, "--study", "second.db", "--quiet")
         self.assert_refused(ran, USAGE, "another program")
         _, err = first.communicate(timeout=harness.TIMEOUT_S)
@@ -141,7 +141,7 @@ class Calibrate(CalibrationTest):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
                                  capture_output=True, check=False)
         if mounted.returncode != 0:
-            self.skipTest("skipped: a small disk needs the right to mount one")
+            self.skipTest("skipped: this user cannot mount a small disk")
         self.addCleanup(subprocess.run, ["umount", "-l", str(disk)], check=False)
         return disk
 
@@ -159,7 +159,7 @@ class Calibrate(CalibrationTest):
         running.kill()
         running.wait()
         if not store.exists():
-            self.skipTest("skipped: it was done before it could be killed")
+            self.skipTest("skipped: it finished before it could be killed")
         held = harness.folder_bytes(store)
         # The missing bytes, and some pages that the file system rounds up: less than twice the size.
         free = 2 * size - held + 200_000

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a model is calibrated on and its tokenizer: asked for before the long work, and only where it is needed."""
+"""The calibration text and its tokenizer are checked before the long work, and only if they are needed."""
 
 import json
 import pathlib
@@ -58,7 +58,7 @@ class CalibrationText(CalibrationTest):
         for command in (("fit", self.model, "--budget", BUDGET, "-o", "plain"),
                         ("fit", self.model, "--budget", BUDGET, "-o", "none", "--dry-run"),
                         ("sweep", self.model),
-                        # All of it fits as it is, so that the model is not run.
+                        # The model fits unquantized, so it is not run.
                         ("fit", self.model, "--bpw", 16, "--effort", "best", *LITTLE, "-o", "whole")):
             self.assertEqual(self.ram(*command).status, 0, command)
 
@@ -74,7 +74,7 @@ class CalibrationText(CalibrationTest):
             self.assertTrue(ran.json["verified"])
             self.assertEqual(ran.err.count("random text is drawn from all 1600 ids"), kind == "not handled", ran)
             digests.add(ran.json["calibration"]["digest"])
-        # The tokenizer has fewer ids than the model, and these alone are drawn where it tells.
+        # The tokenizer has fewer ids than the model; if there is a tokenizer, only its ids are drawn.
         self.assertEqual(len(digests), 2)
 
 

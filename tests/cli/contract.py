@@ -258,7 +258,7 @@ class Contract(harness.ProgramTest):
             self.assertEqual([fit["method"] for fit in fits],
                              ["uniform", "published", "squared", "squared", "squared"])
             self.assertEqual(fits[3]["budget_bytes"], fits[1]["total_bytes"])
-            self.assertNotIn("comparison", ran.json)  # this model has no text of its own
+            self.assertNotIn("comparison", ran.json)  # this model has no held-out text
             for fit in fits:
                 self.assertTrue(fit["verified"])
                 self.assertLessEqual(fit["total_bytes"], fit["budget_bytes"])

@@ -44,7 +44,7 @@ class Documents(harness.ProgramTest):
         self.assertIn("--budget", known)
         known -= {"--help", "--version"}
         documented = set(OPTION.findall(self.text)) - FOREIGN - {"--help", "--version"}
-        self.assertEqual(known - documented, set(), "in no word of docs/cli.md")
+        self.assertEqual(known - documented, set(), "missing in docs/cli.md")
         self.assertEqual(documented - known, set(), "no command has it")
 
     def test_the_tables_say_which_command_takes_which_option(self):
@@ -77,7 +77,7 @@ class Documents(harness.ProgramTest):
 
 
 class Completion(harness.ProgramTest):
-    """What bash offers, asked of bash itself; the other shells where they are installed."""
+    """What bash offers, as bash itself reports it; other shells if they are installed."""
 
     def setUp(self):
         super().setUp()
@@ -148,7 +148,7 @@ class Completion(harness.ProgramTest):
         self.assertEqual(self.offered(r"ram fit it\'"), {"it's"})
         self.assertEqual(self.offered("ram analyze x --csv f"), {"file.txt", "folder", "f[1].txt"})
         self.assertEqual(self.offered(r"ram analyze x --csv=folder/q\ "), {"folder/q r.txt"})
-        # A word that was typed before, with a space in it, is one word.
+        # An earlier word that contains a space is one word.
         self.assertEqual(self.offered("ram fit 'my model' --method=s"), {"squared"})
 
     def test_bash_runs_nothing_that_a_name_says(self):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A plan edited by hand: explained at any size, and written within the budget that is given."""
+"""A plan edited by hand: explained at any size, and written within the given budget."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ class EditedPlan(harness.ProgramTest):
         self.plan = json.loads((self.folder / "plan.json").read_text())
 
     def edit(self, **formats):
-        """edited.json: one bit more for a unit of few bits, or the given change."""
+        """Writes edited.json: one bit more for a unit of few bits, or the given change."""
         plan = json.loads(json.dumps(self.plan))
         if not formats:
             unit = next(u for u in plan["units"] if u["format"][0] in "345")

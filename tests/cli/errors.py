@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""With --json an error is a document too: of every command and every status."""
+"""With --json an error is a document too, for every command and every status."""
 
 import json
 import os
@@ -113,7 +113,7 @@ class Errors(harness.ProgramTest):
                 return
             for name in ("ram.db", "ram.db-wal", "ram.db-shm"):
                 (self.folder / name).unlink(missing_ok=True)
-        self.skipTest("the analysis was never caught at work")
+        self.skipTest("the analysis always finished before the signal")
 
     def test_a_failed_check_is_not_an_error(self):
         harness.write_model(self.folder / "model")
@@ -186,7 +186,7 @@ class Words(harness.ProgramTest):
         self.assertFalse((self.folder / "~").exists())
         ran = self.ram("inspect", "~/../model", "--study=~/s.db", env=env)
         self.assertEqual(ran.status, 0, ran)
-        (self.folder / "~").mkdir()  # a folder of that name is meant
+        (self.folder / "~").mkdir()  # a folder of that name
         self.assertEqual(self.ram("plan", "model", "--bpw", "6", "-o", "~/e.json", env=env).status, 0)
         self.assertTrue((self.folder / "~" / "e.json").is_file())
 

@@ -115,7 +115,7 @@ class Evaluate(harness.ProgramTest):
         out, err = process.communicate(timeout=harness.TIMEOUT_S)
         self.assertGreater(kept, 0)
         if process.returncode != 130:
-            self.skipTest("it was done before the signal came")
+            self.skipTest("it finished before the signal")
         self.assertEqual(out, b"")
         self.assertIn(b"run the same command again", err)
         found = self.perplexity(text=text)
@@ -193,7 +193,7 @@ class Evaluate(harness.ProgramTest):
         def shorten(folder):
             text = folder / "heldout.txt"
             text.write_text(text.read_text(encoding="utf-8")[:8000], encoding="utf-8")
-            questions = folder / "questions.jsonl"  # sanitized builds take their time
+            questions = folder / "questions.jsonl"  # sanitized builds are slow
             lines = questions.read_text(encoding="utf-8").splitlines(keepends=True)
             questions.write_text("".join(lines[:20]), encoding="utf-8")
 
@@ -299,7 +299,7 @@ class Evaluate(harness.ProgramTest):
                 self.assertEqual(found[name], found["lf"], (form, name))
         ran = self.ram("perplexity", DEMO, "--text", self.folder / "crlf.txt", "--length", 128)
         self.assertIn("carriage returns of the text are read as ends of lines", ran.err)
-        # Kept under the text, not the file: nothing is left to do for the other form.
+        # Stored by text, not by file: nothing is left to compute for the other form.
         again = self.perplexity("--study", "crlf-plain.db", "--text-format", "plain",
                                 text=self.folder / "lf.txt")
         self.assertEqual(again["rows_known"], again["rows_used"])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""examples/ against the library as it is installed: found by find_package, linked, run."""
+"""examples/ with the installed library: found by find_package, linked, run."""
 
 import pathlib
 import shutil

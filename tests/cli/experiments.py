@@ -66,7 +66,7 @@ class Experiments(CalibrationTest):
         process = subprocess.Popen(
             [harness.PROGRAM, *map(str, ("noise", model, "out", *score, "--seeds", 40, "--quiet"))],
             cwd=self.folder, env=harness.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(1.5)  # it is drawing: the comparison's inputs are known
+        time.sleep(1.5)  # it is drawing noise: the comparison's inputs are known
         with open(model / "model.safetensors", "r+b") as file:
             file.seek(3_000_000)
             file.write(bytes(1_000_000))
@@ -119,7 +119,7 @@ class Experiments(CalibrationTest):
     def test_sizes_that_hardly_differ_have_folders_of_their_own(self):
         text = self.folder / "text.txt"
         text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:4000], encoding="utf-8")
-        sizes = SIZES | {"hidden": 128, "intermediate": 128}  # groups of 128 fit, and 64 are a little larger
+        sizes = SIZES | {"hidden": 128, "intermediate": 128}  # groups of 128 fit; those of 64 take a little more
         config = harness.tiny_config(**sizes) | {"bos_token_id": 0, "eos_token_id": 0}
         model = harness.write_model(self.folder / "wide", config=config, **sizes)
         shutil.copy(DEMO / "tokenizer.json", model)
@@ -130,7 +130,7 @@ class Experiments(CalibrationTest):
         names = [point["folder"] for point in points]
         self.assertEqual(len(set(names)), len(names), names)
         self.assertLess(len({f"{point['bits_per_weight']:.2f}" for point in points}), len(points),
-                        "no two sizes share two decimals: nothing was tried")
+                        "no two sizes share two decimals: nothing was tested")
         for point in points:
             plan = json.loads((self.folder / "ram-sweep" / point["folder"] / "plan.json").read_text())
             self.assertEqual(plan["total_bytes"], point["total_bytes"])
@@ -154,7 +154,7 @@ class Experiments(CalibrationTest):
             folder = self.folder / "ram-sweep" / point["folder"]
             self.assertEqual(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
                              point["total_bytes"])
-        # The least squares line, computed again.
+        # The least squares line, computed independently.
         x = [math.log1p(point["loss"]) for point in own]
         y = [point["mean_perplexity"] for point in own]
         mean_x, mean_y = sum(x) / 3, sum(y) / 3

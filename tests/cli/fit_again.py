@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""fit a second time: a request for another folder than the existing one is refused before work, and the model
+"""fit a second time: a request that does not match the existing folder is refused before the work, and the model
 card's command makes the same folder."""
 
 import json

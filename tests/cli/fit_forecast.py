@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What fit says before the work, during it, and of the result."""
+"""What fit reports before and during the work, and about the result."""
 
 import pathlib
 import sys

@@ -60,7 +60,7 @@ class Interrupt(harness.ProgramTest):
                 self.assertIn(b"run the same command again", err)
                 self.assertEqual(err.count(b"\n"), 1, err)
             elif process.returncode == -signal.SIGINT:
-                self.assertLess(attempt, ATTEMPTS // 2, "not caught long after the start")
+                self.assertLess(attempt, ATTEMPTS // 2, "not interrupted long after the start")
             else:
                 self.assertEqual(process.returncode, 0, err)
             self.finish_and_compare(run, expected)

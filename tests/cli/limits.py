@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Limits of the system: each is one line and a status of docs/cli.md, and leaves nothing half done."""
+"""Limits of the system: each gives one line and a status of docs/cli.md, and leaves nothing half done."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ USAGE, MISSING, WRITE_FAILED = 2, 3, 7
 
 
 def cut_into_shards(model, count):
-    """The weights of a model, in as many files."""
+    """Splits the weights of a model into `count` files."""
     tensors = harness.read_safetensors(model / "model.safetensors")
     (model / "model.safetensors").unlink()
     files = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
@@ -31,7 +31,7 @@ def cut_into_shards(model, count):
 
 class Limited(harness.ProgramTest):
     def limited(self, limit, value, *arguments):
-        """Status and stderr of the program under a limit of its own."""
+        """Status and stderr of the program under a separate limit."""
 
         def lower():
             resource.setrlimit(limit, (value, value))
@@ -82,7 +82,7 @@ class Limits(Limited):
                 if status == 0:
                     break
                 refused += 1
-                # Below this the program itself may not start: the loader's own status.
+                # Below this the program itself may not start: the status is the loader's.
                 self.assertIn(status, (USAGE, MISSING, WRITE_FAILED), (arguments, files, err))
                 # A folder that cannot be verified is not left behind.
                 self.assertFalse((self.folder / "out").exists(), (files, err))
@@ -109,7 +109,7 @@ class Limits(Limited):
         if harness.sanitized():
             self.skipTest("the sanitizer's own checks open files")
         cut_into_shards(harness.write_model(self.folder / "model"), 8)
-        self.assertEqual(self.ram("analyze", "model").status, 0)  # a study that is there, with a log
+        self.assertEqual(self.ram("analyze", "model").status, 0)  # an existing study, with a log
         said = 0
         for files in range(4, 64):
             status, err = self.limited(resource.RLIMIT_NOFILE, files, "sweep", "model")
@@ -149,7 +149,7 @@ class FilesOfARun(CalibrationTest, Limited):
                 said.append(files)
         self.assertEqual(status, 0)
         self.assertIn(36, said)
-        # What plans without writing is told so as well.
+        # Commands that plan without writing report it as well.
         status, err = self.limited(resource.RLIMIT_NOFILE, 30, "plan", self.model, "--method",
                                    "measured", "--budget", 360_000, *LITTLE, "--study", "other.db")
         self.assertEqual(status, MISSING, err)

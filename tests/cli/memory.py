@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What `--memory` promises the commands that run models: the peak resident memory stays below it for models larger
-than it, and the result is the same to the bit."""
+"""The promise of `--memory` for commands that run models: the peak resident memory stays below it, also for models
+larger than it, and the result is the same to the bit."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
 
-LEAST_RATIO = 1.5  # of a model to the memory it is run in
+LEAST_RATIO = 1.5  # of a model's size to the memory in which it runs
 VOCABULARY = 4096
 DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "models/demo"
 
@@ -46,7 +46,7 @@ class Writer:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         values = normal_bf16(1 << 16, 1)
-        values += values  # any window of one length within it
+        values += values  # so that any window is one slice
         with open(path, "wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for index, (name, shape) in enumerate(self.tensors):
@@ -63,7 +63,7 @@ class Writer:
 
 
 def write_model(folder, experts, layers, hidden=512):
-    """`experts` 0: a dense model."""
+    """`experts` 0 makes a dense model."""
     folder.mkdir()
     dim, heads, kv_heads = 64, hidden // 64, hidden // 256
     width = 512 if experts else 3072
@@ -109,7 +109,7 @@ class Memory(harness.ProgramTest):
         # A sanitizer keeps freed memory, and shadow memory for all of it.
         self.sanitized = harness.sanitized()
         if self.sanitized:
-            print("SKIPPED: with sanitizers the peak is not the program's own; only results are compared", flush=True)
+            print("skipped: with sanitizers the peak is not the program's own; only results are compared", flush=True)
 
     def part_of(self, layers):
         """With sanitizers only results are compared, and a quarter of the size is enough."""
@@ -129,7 +129,7 @@ class Memory(harness.ProgramTest):
         return out.read_bytes(), ran.json["peak_resident_bytes"]
 
     def least_memory(self, model):
-        """The least memory, as the refusal of too little names it."""
+        """The least memory, as named when less is refused."""
         _, ran = self.run_logits(model, "--memory", "120MB")
         self.assertEqual(ran.status, 2, ran)
         need = re.search(r"need ([0-9.]+) MB", ran.err)
@@ -137,7 +137,7 @@ class Memory(harness.ProgramTest):
         return round(float(need[1]) * 1e6)
 
     def check(self, model):
-        """With the least memory that is accepted, and with as much as there is."""
+        """With the least accepted memory, and with unlimited memory."""
         memory = self.least_memory(model)
         within, peak = self.logits(model, "--memory", memory)
         free, free_peak = self.logits(model, "--memory", "8GB")
@@ -145,11 +145,11 @@ class Memory(harness.ProgramTest):
         print(f"{model.name}: --memory {memory / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB; "
               f"without a bound {free_peak / 1e6:.0f} MB", flush=True)
         if not self.sanitized:
-            # More memory holds more rows or weights at once: the promise has more than one edge.
+            # More memory holds more rows or weights at once: test the promise at several sizes.
             for more in (1.1, 1.25, 1.4):
                 _, peak_of_more = self.logits(model, "--memory", int(memory * more))
                 self.assertLessEqual(peak_of_more, memory * more)
-            self.assertGreater(free_peak, LEAST_RATIO * memory, "the model is too small to say anything")
+            self.assertGreater(free_peak, LEAST_RATIO * memory, "the model is too small for this test")
             self.assertLessEqual(peak, memory)
 
     def test_a_dense_model_larger_than_memory(self):
@@ -178,7 +178,7 @@ class Memory(harness.ProgramTest):
 
 
 class CalibrationMemory(harness.ProgramTest):
-    """fit --effort best: text, probing, moments, encoding and writing, with the least memory that is accepted."""
+    """fit --effort best: text, probing, moments, encoding and writing, with the least accepted memory."""
 
     TEXT = ("--calibration-rows", 6, "--calibration-length", 64)
 
@@ -204,7 +204,7 @@ class CalibrationMemory(harness.ProgramTest):
             print(f"{name}: fit --effort best --memory {memory / 1e6:.0f} MB, peak {peak / 1e6:.0f} MB", flush=True)
             self.assertLessEqual(peak, memory)
             within = (self.folder / "out/model.safetensors").read_bytes()
-            # The measurements are known by now: only encoding is done again.
+            # The measurements are known now: only encoding is repeated.
             ran = self.fit(model, "8GB")
             self.assertEqual(ran.status, 0, ran)
             self.assertEqual((self.folder / "out/model.safetensors").read_bytes() == within, True,

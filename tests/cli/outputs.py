@@ -33,7 +33,7 @@ class OutputTest(harness.ProgramTest):
         self.assertEqual(self.ram("analyze", "model", "--quiet").status, 0)
 
     def commands(self, output):
-        """Every command that writes a file, writing it there."""
+        """Every command that writes a file, with this output."""
         return {
             "report": ("report", "-o", output),
             "plan": ("plan", "model", "--budget", "80%", "-o", output),

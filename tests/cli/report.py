@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ram report from outside: the page holds the study's numbers, loads nothing, and is valid."""
+"""ram report from outside: the page has the study's numbers, loads nothing, and is valid."""
 
 import csv
 import html.parser
@@ -136,15 +136,15 @@ class Report(harness.ProgramTest):
         self.assertNotIn('class="missing"', text)
         self.assertGreater(page.tags["circle"], 10)
 
-        # The same study, the same page.
+        # The same study gives the same page.
         self.assertEqual(self.page()[0], text)
         self.look(self.folder / "report.html")
 
     def look(self, path):
-        """In a browser, where one is installed: no message on the console, nothing wider than a phone."""
+        """In a browser, if one is installed: no message on the console, nothing wider than a phone."""
         program = browser()
         if program is None:
-            print("skipped: no chromium here to open the page with", file=sys.stderr)
+            print("skipped: no chromium is installed to open the page", file=sys.stderr)
             return
         probe = self.folder / "probe.html"
         probe.write_text(path.read_text(encoding="utf-8").replace(
@@ -196,7 +196,7 @@ class Report(harness.ProgramTest):
 
     def test_two_at_once_on_one_output_leave_the_page_of_one(self):
         self.ram_ok("sweep", DEMO, "--points", 4)
-        # They name the study as it was typed, so that the pages differ.
+        # The commands name the study as typed, so the pages differ.
         alone = set()
         for study in ("ram.db", "./ram.db"):
             self.ram_ok("report", "-o", "alone.html", "--study", study)

@@ -86,7 +86,7 @@ class RunModels(harness.ProgramTest):
         self.fail(process.communicate())
 
     def change(self, model):
-        """Other weights of the same size, in the place."""
+        """Replaces the weights by others of the same size."""
         with open(model / "model.safetensors", "r+b") as file:
             file.seek(2_000_000)
             file.write(bytes(1_000_000))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sources as people have them: odd names, links, side files, cards; the notes, and the files that are carried."""
+"""Sources as users have them: odd names, links, side files, cards; the notes, and the carried files."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Sources(harness.ProgramTest):
                         [harness.PROGRAM, *map(os.fsencode, command)], cwd=self.folder,
                         capture_output=True, env=harness.environment(), check=False)
                     self.assertEqual(ran.returncode, 0, ran)
-                    shown = (ran.stdout + ran.stderr).decode()  # or it is no UTF-8
+                    shown = (ran.stdout + ran.stderr).decode()  # fails if it is not UTF-8
                     for character in "\x1b\x9b\u202e\r":
                         self.assertNotIn(character, shown)
                     if command[-1] == "--json":

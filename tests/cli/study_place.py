@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Where the study is; what `ram studies` lists and removes."""
+"""The place of the study; what `ram studies` lists and removes."""
 
 import json
 import os
@@ -114,7 +114,7 @@ class Place(harness.ProgramTest):
         self.assertEqual((good.status, good.err), (0, ""))
         whole = (self.folder / "ram.db").read_bytes()
         (self.folder / "junk.db").write_text("junk")
-        # Its first page tells of tables that the others do not hold.
+        # Its first page names tables that the other pages do not contain.
         (self.folder / "damaged.db").write_bytes(whole[:4096] + bytes(len(whole) - 4096))
         for name in ("junk.db", "damaged.db", "no/folder/ram.db"):
             ran = self.here("explain", "out", "--model", "model", RAM_STUDY=name)
@@ -124,7 +124,7 @@ class Place(harness.ProgramTest):
             named = self.here("explain", "out", "--model", "model", "--study", name)
             self.assertIn(named.status, (4, 7), named)
         self.assertEqual((self.folder / "junk.db").read_text(), "junk")
-        # What is wrong with the model is said of the model.
+        # Faults of the model are reported for the model.
         (self.folder / "model" / "model.safetensors").write_bytes(b"")
         ran = self.here("explain", "out", "--model", "model", RAM_STUDY="junk.db")
         self.assert_refused(ran, 4, "model.safetensors")

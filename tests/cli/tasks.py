@@ -74,7 +74,7 @@ class Tasks(harness.ProgramTest):
         self.assertLessEqual(max(map(len, table.out.splitlines())), 80)
 
     def test_twenty_questions_are_underpowered_and_show_no_guessing(self):
-        # Questions with random right answers: any model guesses.
+        # Questions with random right answers: any model can only guess.
         data = self.folder / "guess.jsonl"
         data.write_text("".join(json.dumps({"question": f"Number {i * 7919 % 1000}:", "answer": i % 4,
                                             "choices": ["a cat", "a boat", "a king", "a tree"]}) + "\n"

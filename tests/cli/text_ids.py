@@ -19,7 +19,7 @@ class Tokenize(harness.ProgramTest):
         self.cases = self.write("llama2")
 
     def write(self, kind):
-        """A folder with tokenizer.json and nothing else. Returns the kind's cases."""
+        """Makes a folder with only tokenizer.json. Returns the kind's cases."""
         document = json.loads((VECTORS / f"{kind}.json").read_text())
         folder = self.folder / kind
         folder.mkdir()

@@ -71,7 +71,7 @@ class Limits(CalibrationTest):
 
     def test_where_no_thread_can_be_started_one_does_the_work(self):
         if os.getuid() != 0:
-            self.skipTest("skipped: needs a user of its own, whose processes are counted")
+            self.skipTest("skipped: needs a separate user, whose processes are counted")
         if harness.sanitized():
             self.skipTest("skipped: LeakSanitizer needs a thread")
         if not all(folder.stat().st_mode & 1 for folder in pathlib.Path(harness.PROGRAM).resolve().parents):

@@ -1,5 +1,5 @@
 // A family added as docs/architecture.md says: a model of it opens, is planned, built and read, and
-// is in every respect the llama model that it is with other names.
+// equals the llama model with the same numbers in every respect.
 #include <array>
 #include <fstream>
 #include <iterator>
@@ -30,7 +30,7 @@ using testing::TinyModel;
 
 constexpr std::array<const Family*, 3> kTable = {&kLlama, &kOtherLlama, &kReshapedLlama};
 
-// Written out apart from other_llama.cpp, so that the test holds it against something.
+// Written separately from other_llama.cpp, so that the test checks it independently.
 std::string other_name(std::string name) {
   static const std::array<std::pair<std::string, std::string>, 12> kWords = {{
       {"model.layers.", "transformer.h."},
@@ -97,7 +97,7 @@ class OtherFamily : public ::testing::Test {
   TempFolder folder_;
 };
 
-/// What is told of a tensor: its shape and its elements.
+/// A tensor's shape and elements.
 struct Values {
   std::vector<int64_t> shape;
   std::vector<float> floats;

@@ -1,4 +1,4 @@
-// A source in FP8 blocks is in every respect the model that it decodes to.
+// A source in FP8 blocks equals the model that it decodes to in every respect.
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -126,7 +126,7 @@ TEST_F(Fp8Source, IsKnownByTheContentOfWeightsAndScales) {
   EXPECT_EQ(stats.tensors_measured, 0);
   EXPECT_EQ(stats.bytes_read, 0);
 
-  // One scale is twice what it was: the codes' content is the same, their curve is another.
+  // One scale is doubled: the codes are the same, but their curve is another.
   const Checkpoint checkpoint = open("fp8");
   std::string text = text_of(folder_ / "fp8/model.safetensors");
   for (const SourceTensor& tensor : checkpoint.tensors) {

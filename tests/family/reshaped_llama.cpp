@@ -1,6 +1,6 @@
-// Llama whose mlps lie otherwise in the files: gate and up as even and odd columns of one tensor,
-// as in gpt_oss, and down transposed; k and v are halves of one tensor. What a family's file says
-// of tensors in another shape.
+// Llama whose mlps are stored differently: gate and up are even and odd columns of one tensor, as
+// in gpt_oss, and down is transposed; k and v are halves of one tensor. Shows how a family's file
+// describes tensors in another shape.
 #include <algorithm>
 
 #include "families/common.h"

@@ -1,4 +1,4 @@
-// Families of the tests in this folder, each in a file of its own.
+// Families of the tests in this folder, each in its own file.
 #pragma once
 
 #include "family.h"

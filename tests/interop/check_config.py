@@ -1,20 +1,20 @@
-"""config.json of finished folders as transformers parses it (no torch needed): the same model."""
+"""transformers parses config.json of finished folders as the same model (no torch needed)."""
 
 import json
 
 import support
 from transformers import AutoConfig
 
-# Not the model's: its folder, how it is stored, which version wrote it.
+# Not properties of the model: its folder, its storage, the version that wrote it.
 IGNORED = {"_name_or_path", "quantization", "quantization_config", "dtype", "torch_dtype",
            "transformers_version"}  # fmt: skip
 
 
 def fields(folder):
-    """What transformers makes of config.json, its two spellings of positions made one."""
+    """config.json as transformers parses it, with its two spellings of positions unified."""
     out = AutoConfig.from_pretrained(folder).to_dict()
     positions = dict(out.get("rope_parameters") or {})
-    positions.pop("type", None)  # the old name of rope_type, which mlx_lm still asks for
+    positions.pop("type", None)  # the old name of rope_type, which mlx_lm still requires
     theta = {"rope_theta": out.pop("rope_theta", positions.get("rope_theta"))}
     out.pop("rope_scaling", None)
     out["rope_parameters"] = {**theta, **positions}

@@ -1,4 +1,4 @@
-"""`ram fit` against the real mlx_lm: what it loads from OUT equals what mlx itself makes."""
+"""`ram fit` against the real mlx_lm: the arrays that it loads from OUT equal those that mlx itself makes."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import support
 from mlx.utils import tree_flatten
 from mlx_lm.utils import compute_bits_per_weight, get_total_parameters
 
-# mlx_lm holds positions in one of several fields; compared apart.
+# mlx_lm keeps positions in one of several fields; they are compared separately.
 POSITION_FIELDS = {"rope_scaling", "rope_parameters", "rope_theta"}
 
 
@@ -23,7 +23,7 @@ def positions(arguments):
 
 class Fit(support.InteropCase):
     def fit(self, source, budget, out):
-        """Builds OUT; a budget below the smallest safe size is raised to what the refusal names."""
+        """Builds OUT; a budget below the smallest safe size is raised to the size that the refusal names."""
         command = ("fit", source.folder, "--budget", budget, "-o", out)
         try:
             return self.ram.run(*command)
@@ -129,7 +129,7 @@ class Fit(support.InteropCase):
             document = json.loads((out / "config.json").read_text())
             size = (out / "config.json").stat().st_size
             change(document)
-            # The size stays, so that the number of bytes alone does not show it.
+            # The size is unchanged, so the number of bytes does not reveal it.
             text = json.dumps(document, separators=(",", ":"))
             (out / "config.json").write_text(text + " " * (size - len(text)))
 
@@ -140,7 +140,7 @@ class Fit(support.InteropCase):
             file.write_bytes(data)
 
         def forget(document):
-            # mlx_lm then takes the common format, or guesses from the shapes.
+            # mlx_lm then uses the common format, or infers it from the shapes.
             name = next(k for k, v in document["quantization"].items() if isinstance(v, dict))
             document["quantization"][name] = {"bits": 8, "group_size": 32, "mode": "affine"}
 

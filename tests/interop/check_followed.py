@@ -1,10 +1,10 @@
-"""The programs that ram follows: which versions, and every rule that is taken from them.
+"""The programs that ram follows: their versions, and every rule that ram takes from them.
 
 Each test first shows the rule on the installed peer, then that ram keeps it. Three only show the rule:
 the keys that mlx_lm obeys (a list for people), the size of shards (src/checkpoint/mlx_layout_test.cpp
-tests them) and the harness's questions (tests/peers/tasks_vs_lm_eval.py asks both). Where a newer peer
-behaves otherwise, the failure names peer, versions, rule, and the place in ram that has it. What a
-peer of this environment cannot show (no torch, no lm_eval) is skipped by name.
+tests them) and the harness's questions (tests/peers/tasks_vs_lm_eval.py asks both). If a newer peer
+behaves differently, the failure names peer, versions, rule, and its place in ram. Rules that need a
+missing peer (no torch, no lm_eval) are skipped with their names.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import mlx_lm.utils
 import numpy as np
 import support
 
-# The versions whose sources were read. A newer one is not a failure: the tests say what changed.
+# The versions whose sources were read. A newer version is not a failure: the tests show what changed.
 FOLLOWED = {
     "mlx": "0.32.4",
     "mlx-lm": "0.32.2",
@@ -48,7 +48,7 @@ MODEL_KEYS = {
     "qwen2_moe": COMMON | EXPERTS | {"shared_expert_intermediate_size", "rope_traditional"},
     "mixtral": COMMON | {"num_experts_per_tok", "num_local_experts", "rope_traditional"},
 }  # fmt: skip
-# Keys that load_model and load_config look at themselves (kObeyedKeys of config.cpp, quantization.cpp).
+# Keys that load_model and load_config read themselves (kObeyedKeys of config.cpp, quantization.cpp).
 LOADER_KEYS = {"eos_token_id", "model_file", "quantization", "quantization_config", "text_config",
                "quantize_activations"}  # fmt: skip
 # What lm-evaluation-harness asks, as src/tasks/ writes it.
@@ -81,15 +81,15 @@ def setUpModule():
     for package, version in FOLLOWED.items():
         found = installed(package)
         if found is None:
-            print(f"SKIPPED: followed: {package} {version} is not in this environment")
+            print(f"skipped: followed: {package} {version} is not in this environment")
         elif found != version:
-            print(f"followed: {moved(package)}: its rules are tried below, one by one")
+            print(f"followed: {moved(package)}: its rules are tested below, one by one")
 
 
 class Followed(support.InteropCase):
     @contextlib.contextmanager
     def rule(self, package, where, rule):
-        """Its block only shows the rule on the peer."""
+        """The block shows the rule only on the peer."""
         if installed(package) is None:
             self.skipTest(f"{package} is not in this environment")
         try:
@@ -107,7 +107,7 @@ class Followed(support.InteropCase):
             return self.skipTest(f"{module} is not in this environment (scripts/test --peers)")
 
     def model(self, name, family="llama", *, edit=None, config=(), **options):
-        """A tiny model of float32: `edit` changes its tensors, `config` is put into config.json."""
+        """A tiny model in float32: `edit` changes its tensors, `config` is added to config.json."""
         folder = self.scratch / name
         shutil.rmtree(folder, ignore_errors=True)
         m = make_models.computing(name, family, dtype="float32", **options)
@@ -142,11 +142,11 @@ class Followed(support.InteropCase):
         model = support.cast(support.load(folder), mx.float32)
         return np.array(model(mx.array(ids)))
 
-    # mlx_lm: what its loader obeys.
+    # mlx_lm: keys that its loader obeys.
 
     def test_the_keys_that_mlx_lm_obeys_are_known(self):
         where = "kObeyedKeys in src/checkpoint/config.cpp, and quantization.cpp"
-        with self.rule("mlx-lm", where, "load_model looks at these keys of config.json only"):
+        with self.rule("mlx-lm", where, "load_model reads only these keys of config.json"):
             source = "".join(
                 inspect.getsource(f) for f in (mlx_lm.utils.load_model, mlx_lm.utils.load_config)
             )
@@ -154,7 +154,7 @@ class Followed(support.InteropCase):
             self.assertEqual(LOADER_KEYS, {a or b for a, b in re.findall(key, source)})
         for family, keys in MODEL_KEYS.items():
             where = "the family's file in src/checkpoint/families/, and config.cpp"
-            with self.rule("mlx-lm", where, f"its {family} model obeys these keys only"):
+            with self.rule("mlx-lm", where, f"its {family} model obeys only these keys"):
                 arguments = importlib.import_module(f"mlx_lm.models.{family}").ModelArgs
                 self.assertEqual(keys, {field.name for field in dataclasses.fields(arguments)})
         with self.rule("mlx-lm", "families/mistral.cpp", "a mistral is its llama model"):
@@ -192,7 +192,7 @@ class Followed(support.InteropCase):
         self.assertNotIn("layer_types", json.loads((self.uniform(folder) / "config.json").read_text()))
         self.assertLess(np.abs(self.ram_logits(folder) - usual).max(), support.LOGIT_TOLERANCE)
 
-    # mlx_lm: which module is stored how.
+    # mlx_lm: how each module is stored.
 
     def test_a_module_without_an_entry_has_the_format_of_its_shapes(self):
         def mixed(path, module):
@@ -215,7 +215,7 @@ class Followed(support.InteropCase):
         named = {"group_size": 64, "bits": 4, "quant_method": "auto-round"}
         self.change_config(out, quantization=named, quantization_config=named)
         where = "StoredFormats::parse in src/checkpoint/quantization.cpp"
-        with self.rule("mlx-lm", where, "quant_method inside quantization is not looked at"):
+        with self.rule("mlx-lm", where, "quant_method inside quantization is ignored"):
             support.load(out)
         self.assertTrue(np.array_equal(wanted, self.ram_logits(out)))
 
@@ -285,18 +285,18 @@ class Followed(support.InteropCase):
         self.ram.run("inspect", folder)
         torch = self.need("torch")
         transformers = self.need("transformers")
-        with self.rule("transformers", where, "model.safetensors comes before an index"):
+        with self.rule("transformers", where, "model.safetensors takes precedence over an index"):
             transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     def test_a_generation_config_that_is_not_json_ends_nothing(self):
         folder = self.model("generation")
         (folder / "generation_config.json").write_text('{"do_sample": true. "eos_token_id": 7,}')
         where = "prefer_generation_config in src/checkpoint/checkpoint.cpp"
-        with self.rule("mlx-lm", where, "a generation_config.json that is no JSON is passed over"):
+        with self.rule("mlx-lm", where, "a generation_config.json that is not JSON is ignored"):
             self.assertEqual(1, mlx_lm.utils.load_config(folder)["eos_token_id"])
         self.ram.run("inspect", folder)
         (folder / "generation_config.json").write_text('{"eos_token_id": [7, 8]}')
-        with self.rule("mlx-lm", where, "its end of a text wins over config.json's"):
+        with self.rule("mlx-lm", where, "its end-of-text ids override config.json's"):
             self.assertEqual([7, 8], mlx_lm.utils.load_config(folder)["eos_token_id"])
 
     def test_infinity_in_a_config_is_read_and_written_as_a_tag(self):
@@ -334,7 +334,7 @@ class Followed(support.InteropCase):
         make_models.write_model(folder, make_models.computing("dtypes", "llama"))  # of bfloat16
         self.change_config(folder, torch_dtype="float16", dtype="bfloat16")
         where = "settle_dtype in src/checkpoint/checkpoint.cpp"
-        with self.rule("transformers", where, "dtype comes before torch_dtype"):
+        with self.rule("transformers", where, "dtype takes precedence over torch_dtype"):
             found = transformers.AutoConfig.from_pretrained(folder).dtype
             self.assertIn("bfloat16", str(found))
         self.assertEqual("bf16", self.ram.run("inspect", folder)["dtype"])

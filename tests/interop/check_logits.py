@@ -8,7 +8,7 @@ import support
 import torch
 from transformers import AutoModelForCausalLM
 
-# Settings without which a model would compute something else, and what they are without it.
+# Settings that change what a model computes, and the values that they have when omitted.
 NEUTRAL = {
     "sliding_window": None,
     "use_sliding_window": False,
@@ -52,8 +52,8 @@ class Logits(support.InteropCase):
                 twins = [t for t in make_models.MODELS if t.twin == m.twin]
                 twin = self.ram_logits(self.models / twins[0].name)
                 self.assertTrue(same_bits(mine, twin))
-                # transformers opens no shards without an index, and no qwen2_moe that is spelled
-                # as it spells all others.
+                # transformers opens no shards without an index, and no qwen2_moe in the spelling that it uses for all #
+                # others.
                 if m.family != "qwen2_moe":
                     theirs = self.transformers_logits(self.models / m.name)
                     self.assert_same_logits(m.family, mine, theirs)
@@ -70,7 +70,7 @@ class Logits(support.InteropCase):
                     self.assertTrue(same_bits(mine[row : row + 1], logits))
 
     def test_the_models_settings_matter(self):
-        """The checks above would see a setting that is not followed."""
+        """The checks above detect a setting that is ignored."""
         for m in make_models.LOGIT_MODELS:
             if not (m.sliding_window or m.rope_scaling or m.renormalised is False):
                 continue

@@ -1,5 +1,5 @@
-"""`ram logits` against mlx_lm in float32: sources, and quantized folders of ram's, of mlx_lm's and
-as other people have them."""
+"""`ram logits` against mlx_lm in float32: sources, and quantized folders from ram, from mlx_lm and in
+the forms that others publish."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ ALL_FORMATS = [f"{bits}:{group}" for bits in (2, 3, 4, 5, 6, 8) for group in (32
 
 
 def computes_otherwise(m):
-    """mlx_lm knows no sliding window in these families, no truncate in yarn, no packed experts."""
+    """mlx_lm supports no sliding window in these families, no truncate in yarn, no packed experts."""
     return m.sliding_window or not dict(m.rope_scaling).get("truncate", True) or m.packed
 
 
@@ -26,7 +26,7 @@ def mlx_logits(folder):
 
 
 def mixed(path, module):
-    """A predicate as people give it to convert: other formats here and there, some modules not."""
+    """A predicate as users give it to convert: other formats for some modules, and some not quantized."""
     if not hasattr(module, "to_quantized") or "o_proj" in path:
         return False
     if "v_proj" in path or "down_proj" in path:
@@ -77,7 +77,7 @@ class Logits(support.InteropCase):
                 self.check(m, out)
 
     def deal_formats(self, source, document, first):
-        """Gives every unit the next format that its rows allow; every ninth stays as it is."""
+        """Gives every unit the next format that its rows allow; every ninth stays unquantized."""
         units = self.ram.run("inspect", source)["units"]
         columns = {unit["name"]: unit["shape"][-1] for unit in units}
         step = first * 5
@@ -122,7 +122,7 @@ class Logits(support.InteropCase):
             "without mode": {"quantization": plain, "quantization_config": plain},
             "no quantization": {"quantization_config": plain},
         }
-        # Not qwen3_moe: mlx_lm's own rule gives its router another format, which a config must say.
+        # Not qwen3_moe: mlx_lm's own rule gives its router another format, which a config must name.
         for m in [m for m in self.divisible() if m.family != "qwen3_moe"]:
             folder = self.converted(m, "plain", q_bits=4, q_group_size=64)
             for name, keys in spellings.items():

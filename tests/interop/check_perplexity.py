@@ -1,7 +1,7 @@
-"""`ram perplexity` and `ram compare` beside transformers, tokenizers, numpy and scipy.
+"""`ram perplexity` and `ram compare` against transformers, tokenizers, numpy and scipy.
 
-The protocol is written here again with those programs: rows and their order must
-be the same, losses and divergences the same to float32's last digits, statistics to double's.
+The protocol is implemented here a second time with those programs: rows and their order must be
+the same, losses and divergences equal to float32's last digits, statistics to double's.
 """
 
 import json
@@ -55,7 +55,7 @@ def load(folder):
 
 
 def log_probabilities(model, ids):
-    """[tokens - 1, vocabulary], float64, of what comes next."""
+    """Log-probabilities of the next token: [tokens - 1, vocabulary], float64."""
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0, :-1]
     return torch.log_softmax(logits.double(), -1)

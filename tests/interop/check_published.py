@@ -1,4 +1,4 @@
-"""`--method published` against the published method as docs/reference-method.md describes it, written again here
+"""`--method published` against the published method as docs/reference-method.md describes it, reimplemented here
 with numpy: the simulated quantizer's curves, the priors, and the greedy choice, unit for unit."""
 
 import csv
@@ -24,7 +24,7 @@ def simulated(weights, bits, group):
 
 
 def parts_of(tensors, name):
-    """The tensors that a unit of mlx_lm's is made of: one, or all experts' in order."""
+    """The tensors of one of mlx_lm's units: one, or those of all experts in order."""
     if ".switch_mlp." not in name:
         return [tensors[name + ".weight"]]
     experts = name.replace("switch_mlp", "experts.{}") + ".weight"

@@ -1,8 +1,8 @@
 """Ids and texts of ram tokenize must equal those of Hugging Face `tokenizers`.
 
 Tokenizers: the bundled model's, every kind of tests/vectors/tokenizer trained here, and real ones
-beside the clone where they are. Texts: generated in many scripts, every code point there is, odd
-whitespace, broken UTF-8; and files beside the clone.
+beside the clone if they exist. Texts: generated in many scripts, every code point, odd whitespace,
+broken UTF-8; and files beside the clone.
 """
 
 import json
@@ -32,7 +32,7 @@ ODD = [" ", "  ", "\n", "\t", " \n", "\r\n", "\u3000", "\u00a0", "'s", "'LL", "'
 # Kinds that together use every property of characters; all code points take seconds each.
 PROPERTIES = {"o200k", "qwen", "words", "digits", "whitespace", "bert-like", "prefix", "strip", "llama2"}
 SURROGATES = range(0xD800, 0xE000)
-# Planes 4 to 13 hold no characters and 15 and 16 only private ones: a sixteenth of these is enough.
+# Planes 4 to 13 have no characters and 15 and 16 only private ones: a sixteenth of these is enough.
 EVERY = [chr(c) for c in range(0x110000) if c not in SURROGATES and (c < 0x40000 or c % 16 == 0 or c >> 16 == 14)]
 
 
@@ -64,14 +64,14 @@ def files():
     found = [SHARED / name for name in ("eval/wiki.test.raw", "text/wiki.txt", "text/code.txt", "text/c4_sample.jsonl")]
     for path in found:
         if not path.exists():
-            print(f"SKIPPED: interop: {path} is not here")
+            print(f"skipped: interop: {path} does not exist")
     return [path.read_bytes()[:200_000] for path in found if path.exists()]
 
 
 def real_folders():
     groups = [[support.ROOT / "models" / "demo"], sorted(SHARED.glob("tokenizers/*")), sorted(SHARED.glob("models/*"))]
     if not groups[1]:
-        print(f"SKIPPED: interop: {SHARED / 'tokenizers'} is not here")
+        print(f"skipped: interop: {SHARED / 'tokenizers'} does not exist")
     return [folder for group in groups for folder in group if (folder / "tokenizer.json").exists()]
 
 
@@ -88,7 +88,7 @@ def difference(folder, texts):
     for index, data in enumerate(texts):
         text = data.decode(errors="replace")
         for options, special in (((), False), (("--special",), True))[: 2 if index == 0 else 1]:
-            # Without offsets, which are not used here: 40 % less time.
+            # Without offsets, which are not needed here: 40 % less time.
             wanted = theirs.encode_batch_fast([text], add_special_tokens=special)[0].ids
             found = [int(word) for word in run(folder, data, *options).split()]
             if found != wanted:

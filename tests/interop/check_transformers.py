@@ -1,7 +1,7 @@
-"""Finished folders as transformers computes them: their logits agree with mlx's.
+"""transformers' logits of finished folders agree with mlx's.
 
-transformers reads no affine weights, so a folder is first decoded by mlx into the hub's layout; its
-own config.json goes along, without the two keys that announce the format.
+transformers reads no affine weights, so mlx first decodes a folder into the hub's layout; its own
+config.json is kept, without the two keys that announce the format.
 """
 
 import json

@@ -33,7 +33,7 @@ class Uniform(support.InteropCase):
 
     def test_tiny_models_of_every_family_equal_convert_array_for_array(self):
         for number, source in enumerate(self.tiny_sources()):
-            # Every family meets every width; the pairs are distributed to keep the run short.
+            # Every family is tested with every width; the pairs are distributed to keep the run short.
             for bits, group_size in FORMATS[number % 2 :: 2]:
                 with self.subTest(model=source.name, bits=bits, group_size=group_size):
                     self.check(source, bits, group_size)

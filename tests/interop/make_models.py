@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tiny random models of true layout, one folder each, for every family that ram reads.
+"""Writes tiny random models with real layouts, one folder each, for every family that ram reads.
 
     make_models.py FOLDER
 
 Every family comes in both spellings of config.json: the hub's, which mlx_lm reads correctly, and that
-of transformers 5, which it may misread. Two models of one `twin` hold the same weights and differ
-in spelling (and in how experts are stored) only: the hub's one says what the other must compute.
-Values depend on the twin's seed and the tensor's name alone. numpy only.
+of transformers 5, which it may misread. Two models of one `twin` have the same weights and differ
+only in spelling (and in how experts are stored): the hub's one says what the other must compute.
+Values depend only on the twin's seed and the tensor's name. Needs only numpy.
 
 LOGIT_MODELS are for tests of the forward pass: every family with every setting that changes its
 forward pass, in the hub's spelling.
@@ -48,7 +48,7 @@ class Model:
     shared_width: int = 256
     dense_layers: tuple = ()
     biases: bool = False  # llama's attention_bias and mlp_bias
-    mlp_biases: bool | None = None  # the latter, where it differs
+    mlp_biases: bool | None = None  # mlp_bias, if it differs
     renormalised: bool | None = None  # norm_topk_prob; None: the family's usual
     rope_theta: float = 500000.0
     rope_scaling: tuple = ()  # items of the dict, in the hub's spelling
@@ -89,7 +89,7 @@ MODELS = [
     *pair("qwen3_moe", shards=3, dense_layers=(1,), head_dim=64, packed=True),
     *pair("qwen2_moe", shards=3, index=False, rope_theta=300000.0),
     *pair("mixtral", shards=2, expert_width=256, packed=True, rope_theta=200000.0),
-    # What no pair has: scaled positions, biases everywhere, float32, rows few groups divide.
+    # Properties that no pair has: scaled positions, biases everywhere, float32, rows that few groups divide.
     Model("llama-llama3", "llama", "llama3", tied=True, rope_scaling=LLAMA3),
     Model("llama-llama3-v5", "llama", "llama3", V5, tied=True, rope_scaling=LLAMA3),
     Model("llama-odd", "llama", "odd", dtype="float32", hidden=96, intermediate=172, heads=3,
@@ -205,7 +205,7 @@ def values(m: Model, name: str, shape):
 
 
 def pack_experts(m: Model, arrays):
-    """As transformers 5 keeps experts in memory: gate and up in one tensor, experts stacked."""
+    """The layout of transformers 5 in memory: gate and up in one tensor, experts stacked."""
     out = dict(arrays)
     own = m.family == "mixtral"
     for i in range(m.layers):

@@ -4,7 +4,7 @@
     run.py --ram PROGRAM [--peers] [--jobs N] [TEST...]
 
 --peers adds those that need transformers and torch. TEST is a name as unittest takes it,
-`check_fit.Fit`. With --jobs N tests of N modules run at a time, each module in a process of its own,
+`check_fit.Fit`. With --jobs N tests of N modules run at a time, each module in its own process,
 whose output is printed when it ends.
 """
 
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MODULES = (
-    "check_tokenizer",  # which takes longest, and all processors
+    "check_tokenizer",  # takes longest, and uses all processors
     "check_followed",
     "check_fit",
     "check_uniform",

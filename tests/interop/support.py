@@ -1,4 +1,4 @@
-"""What the interop checks share: running ram, loading folders with mlx_lm, comparing the two."""
+"""Shared by the interop checks: running ram, loading folders with mlx_lm, comparing the two."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ class Source:
     name: str
     folder: Path
     truth: Path
-    dtype: str  # that ram stores in unless told otherwise
+    dtype: str  # that ram stores by default
 
 
 class Ram:
@@ -51,7 +51,7 @@ class Ram:
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
 
-# What the logits are computed of: longer than the windows of the tiny models.
+# Length of the sequences for logits: longer than the windows of the tiny models.
 SEQUENCES, LENGTH = 2, 40
 # The most that logits may differ: float32 sums in another order, logits that spread by 1 to 2.
 LOGIT_TOLERANCE = 1e-4
@@ -112,8 +112,8 @@ class InteropCase(unittest.TestCase):
         return arrays["logits"]
 
     def assert_same_logits(self, family, mine, theirs):
-        """Within LOGIT_TOLERANCE. The largest of each family is printed in the end, with the
-        scale to judge it by: the least standard deviation of a model's logits."""
+        """Within LOGIT_TOLERANCE. The largest difference of each family is printed at the end, with
+        its scale: the least standard deviation of a model's logits."""
         self.assertEqual(theirs.shape, mine.shape)
         difference = float(np.abs(mine - theirs).max())
         spread = float(theirs.std())
@@ -133,7 +133,7 @@ class InteropCase(unittest.TestCase):
 
 
 def real_sources():
-    """The bundled model, and trained ones beside the clone where they are."""
+    """The bundled model, and trained ones beside the clone if they exist."""
     folders = [ROOT / "models/demo", *sorted((ROOT.parent / "shared/data/models").glob("*"))]
     out = []
     for folder in folders:
@@ -143,7 +143,7 @@ def real_sources():
             dtype = dtype if dtype in ("bfloat16", "float16") else "bfloat16"
             out.append(Source(folder.name, folder, folder, dtype))
         else:
-            print(f"SKIPPED: interop: {folder} is not here")
+            print(f"skipped: interop: {folder} does not exist")
     return out
 
 
@@ -154,7 +154,7 @@ def same_bits(a, b):
 
 
 def load(folder: Path):
-    """As mlx_lm loads it, every tensor accounted for."""
+    """The model as mlx_lm loads it, with every tensor used."""
     model, _ = load_model(folder, strict=True)
     return model
 
@@ -171,7 +171,7 @@ def cast(model, dtype):
 
 
 def formats_of(model):
-    """Module path -> (bits, group size) of what is quantized."""
+    """Module path -> (bits, group size) of the quantized modules."""
     leaves = tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module)
     return {path: (m.bits, m.group_size) for path, m in leaves if hasattr(m, "bits")}
 
@@ -197,7 +197,7 @@ def prompt(vocabulary):
 
 
 def logits(model, vocabulary):
-    """Of the prompt, in float32 throughout: mlx's CPU adds in the activations' type."""
+    """Logits of the prompt, in float32 throughout: mlx's CPU adds in the activations' type."""
     out = cast(model, mx.float32)(mx.array(prompt(vocabulary)))
     mx.eval(out)
     return out

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs mlx_lm's own GPTQ on one linear, to compare ours with, on the same grid, order and damping.
+"""Runs mlx_lm's own GPTQ on one linear, to compare with ours on the same grid, order and damping.
 
 The figures of the default run are checked in as tests/vectors/gptq.txt and replayed by
 src/encoder/gptq_vectors_test.cpp, which makes the same weights and inputs from the same integers.
@@ -20,7 +20,7 @@ FORMATS = [(bits, group) for bits in (2, 4, 8) for group in (32, 64, 128)]
 
 
 def noise(count, seed):
-    """Numbers about 0 in float32: of the sum of four bytes of a hashed counter; exact everywhere."""
+    """Numbers around 0 in float32, from the sum of four bytes of a hashed counter; exact everywhere."""
     import numpy
 
     x = numpy.arange(count, dtype=numpy.uint32) + numpy.uint32(seed * 0x9E3779B9 % 2**32)
@@ -81,7 +81,7 @@ def main():
     try:
         import mlx_lm
     except ImportError:
-        print("SKIPPED: mlx_lm is not installed, feedback is not compared with its GPTQ")
+        print("skipped: mlx_lm is not installed, feedback is not compared with its GPTQ")
         return
     made = make_vectors()
     if args.out:

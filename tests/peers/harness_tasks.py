@@ -1,4 +1,4 @@
-"""The tasks of lm-evaluation-harness 0.4.11, its own task files pointed at local JSON lines.
+"""The tasks of lm-evaluation-harness 0.4.11: its own task files, which read local JSON lines here.
 
 Shared by tasks_vs_lm_eval.py and tests/vectors/tasks/make_vectors.py. Needs lm-eval==0.4.11.
 """
@@ -40,8 +40,8 @@ def local(config, files, asked):
     config.update(dataset_path="json", dataset_name=None,
                   dataset_kwargs={"data_files": {k: v for k, v in files.items() if v}})
     if not files.get("train") and "training_split" in config:
-        # No training split here. Where the asked split is the harness's test split, it must be
-        # told so; where it is the validation split, the harness falls back on it.
+        # There is no training split. If the asked split is the harness's test split, it must be
+        # configured; if it is the validation split, the harness falls back on it.
         config["training_split"] = None
         if asked == "test":
             config["fewshot_split"] = "test"
@@ -65,7 +65,7 @@ def finish(config, name):
 
 
 def mmlu_tasks(data, work, wanted=None):
-    """One task per subject that is wanted, and for each the indices of its questions in the file."""
+    """One task per requested subject, and for each the indices of its questions in the file."""
     import gzip
 
     def lines(stem):
@@ -93,7 +93,7 @@ def mmlu_tasks(data, work, wanted=None):
 
 
 def tasks_of(name, data, work, wanted=None):
-    """Pairs of a task and the indices of its documents in the file that is asked."""
+    """Pairs of a task and the indices of its documents in the asked file."""
     if name == "mmlu":
         return list(mmlu_tasks(data, work, wanted))
     task = plain_task(name, data)
@@ -103,7 +103,7 @@ def tasks_of(name, data, work, wanted=None):
 def requests_of(name, data, work, wanted=None):
     """index -> the (context, continuation) pairs of its choices, and the right one.
 
-    wanted: indices; others may be left out where that does not change the rest (MMLU)."""
+    wanted: indices; others may be omitted if that does not change the rest (MMLU)."""
     found = {}
     for task, indices in tasks_of(name, data, work, wanted):
         task.build_all_requests()

@@ -73,7 +73,7 @@ def solve(units, budget):
         sys.exit(f"HiGHS: {result.message}")
     chosen = [o for o, x in zip(options, result.x) if x > 0.5]
     if [u for u, _, _ in chosen] != list(range(len(units))) or sum(b for _, b, _ in chosen) > budget:
-        sys.exit("HiGHS: an answer outside its own constraints")
+        sys.exit("HiGHS: the answer violates its own constraints")
     return math.fsum(l for _, _, l in chosen)
 
 
@@ -116,7 +116,7 @@ def main():
     try:
         import scipy
     except ImportError:
-        print("SKIPPED: scipy is not installed, the knapsack is not compared with HiGHS")
+        print("skipped: scipy is not installed, the knapsack is not compared with HiGHS")
         return
     made = make_vectors(args.seed, args.units, args.count)
     if args.out:

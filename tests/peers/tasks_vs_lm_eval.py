@@ -5,9 +5,9 @@ prompts to the character, log-likelihoods, and choices.
     tasks_vs_lm_eval.py [--ram build/release/ram] [--model models/demo] [--data FOLDER]
         [--tasks mmlu,...] [--questions 20] [--batch 16] [--choice FILE]
 
-Without --data only the bundled model's own questions are asked.
+Without --data only the bundled model's questions are asked.
 
-The harness reads its own task files, pointed at the local data. Needs lm-eval==0.4.11, torch and
+The harness reads its own task files, which use the local data. Needs lm-eval==0.4.11, torch and
 transformers. Exits 1 if anything differs.
 """
 
@@ -41,7 +41,7 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
     if importlib.util.find_spec("lm_eval") is None:
-        print("SKIPPED: lm-eval is not installed: pip install lm-eval==0.4.11 accelerate")
+        print("skipped: lm-eval is not installed: pip install lm-eval==0.4.11 accelerate")
         return
     if options.data is None and options.choice is None:
         options.choice = ROOT / "models/demo/questions.jsonl"
@@ -51,7 +51,7 @@ def main():
 
 
 def own_questions(path):
-    """As `ram tasks --task choice` puts them: choices as they are, a space where there is none."""
+    """The prompts of `ram tasks --task choice`: choices unchanged, with a space before them if there is none."""
     found = {}
     for index, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)

@@ -1,4 +1,4 @@
-// A file as it is before anybody has read it.
+// A file that is not in the page cache.
 #pragma once
 
 #include <filesystem>
@@ -8,13 +8,13 @@
 
 namespace ram::testing {
 
-/// Asks the system to forget what it has of a file in memory. It may not be able to; the content
-/// stays what it is.
+/// Asks the system to drop a file from the page cache. It may not be able to; the content is
+/// unchanged.
 inline void drop_from_cache(const std::filesystem::path& path) {
 #if defined(__linux__)
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
-  fsync(fd);  // only what is on the disk can be forgotten
+  fsync(fd);  // only data on the disk can be dropped
   (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
   close(fd);
 #else

@@ -1,5 +1,5 @@
-// Replays the inputs kept under tests/corrupt/: what fuzzing found and what people think of. A file
-// whose name begins with "valid-" must be accepted; every other must be refused with an Error.
+// Replays the inputs under tests/corrupt/: found by fuzzing or written by people. A file whose name
+// begins with "valid-" must be accepted; every other must be refused with an Error.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 namespace ram::testing {
 
 /// @param kind folder under tests/corrupt/.
-/// @param read parses the input; throws Error where it refuses.
+/// @param read parses the input; throws Error to refuse it.
 inline void replay_corrupt_inputs(const std::string& kind,
                                   const std::function<void(const std::string& input)>& read) {
   const auto folder = std::filesystem::path(RAM_SOURCE_DIR) / "tests" / "corrupt" / kind;

@@ -1,4 +1,4 @@
-// An environment variable for the length of a test.
+// An environment variable for the duration of a test.
 #pragma once
 
 #include <cstdlib>
@@ -6,7 +6,7 @@
 
 namespace ram::testing {
 
-/// Sets an environment variable as long as it lives.
+/// Sets an environment variable during its lifetime.
 class Environment {
  public:
   Environment(const char* name, const std::string& value) : name_(name) {

@@ -1,5 +1,5 @@
-// A tiny model whose projections are stored in FP8 blocks, as DeepSeek's and Qwen's FP8 checkpoints
-// are, and the same model decoded.
+// A tiny model whose projections are stored in FP8 blocks, like DeepSeek's and Qwen's FP8
+// checkpoints, and the same model decoded.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 
 namespace ram::testing {
 
-/// The value of a code that is no NaN, by the definition of E4M3.
+/// The value of a code other than NaN, by the definition of E4M3.
 inline float e4m3_value(unsigned code) {
   const int exponent = static_cast<int>(code >> 3 & 15U);
   const auto mantissa = static_cast<float>(code & 7U) / 8;
@@ -25,7 +25,7 @@ inline float e4m3_value(unsigned code) {
   return (code & 128U) != 0 ? -size : size;
 }
 
-/// What a file of tensors holds; `bytes` one after another in the order of `specs`.
+/// The content of a file of tensors; `bytes` are concatenated in the order of `specs`.
 struct RawTensors {
   std::vector<TensorSpec> specs;
   std::string bytes;
@@ -43,7 +43,7 @@ struct RawTensors {
 };
 
 /// Writes the model of `m`, whose dtype is bf16, into `stored` in FP8 blocks and into `decoded` in
-/// bf16; both hold the same weights. Norms, biases, embedding and head stay bf16.
+/// bf16; both have the same weights. Norms, biases, embedding and head stay bf16.
 /// @param scale_dtype kF32 or kBF16.
 inline void write_fp8_model(const std::filesystem::path& stored,
                             const std::filesystem::path& decoded, const TinyModel& m,
@@ -64,13 +64,13 @@ inline void write_fp8_model(const std::filesystem::path& stored,
     const int64_t across = (cols + 127) / 128;
     std::vector<float> scales(static_cast<size_t>(down * across));
     for (size_t i = 0; i < scales.size(); ++i) {
-      // Seven bits of mantissa, so that bf16 holds it too.
+      // Seven bits of mantissa, so that bf16 represents it too.
       scales[i] = std::ldexp(static_cast<float>(64 + (i * 29 + spec.name.size() * 13) % 64), -14);
     }
     std::vector<uint8_t> codes(values.size());
     for (size_t i = 0; i < values.size(); ++i) {
       const auto at = static_cast<int64_t>(i);
-      // Any code but NaN; most near the middle, as weights have them.
+      // Any code except NaN; mostly near the middle, as in real weights.
       const auto spread = static_cast<unsigned>(std::fabs(values[i]) * 700);
       codes[i] = static_cast<uint8_t>(std::min(spread, 126U) | (values[i] < 0 ? 128U : 0U));
       const float scale = scales[static_cast<size_t>(at / cols / 128 * across + at % cols / 128)];

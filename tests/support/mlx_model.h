@@ -1,5 +1,5 @@
-// Tiny models as MLX stores them, quantized, for tests: written here tensor by tensor, apart from
-// src/checkpoint/mlx_layout.cpp, so that the reader is held against something else than our writer.
+// Tiny quantized models as MLX stores them, for tests: written here tensor by tensor, separately
+// from src/checkpoint/mlx_layout.cpp, so that the reader is not only tested against our own writer.
 #pragma once
 
 #include <filesystem>
@@ -34,7 +34,7 @@ void put_tensor(StoredTensors& out, const std::string& name, DType dtype,
 void put_encoded(StoredTensors& out, const TensorSpec& weight, const std::vector<std::byte>& bytes,
                  AffineFormat format);
 
-/// The model's tensors, those of two and more axes in the format that `rule` gives their module.
+/// The model's tensors; those with two or more axes in the format that `rule` gives their module.
 /// Experts should be ExpertLayout::kMlx (stacked) or kSeparate.
 StoredTensors mlx_tensors(const TinyModel& m, const FormatRule& rule);
 

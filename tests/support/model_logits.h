@@ -1,4 +1,4 @@
-// For tests that run whole models: rows of ids, the logits of them, and memory that is little.
+// For tests that run whole models: rows of ids, their logits, and a small amount of memory.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace ram::testing {
 
-/// Bytes for EngineOptions::memory_bytes that keep no weights at hand: every stage is read again.
+/// Value of EngineOptions::memory_bytes that keeps no weights in memory: every stage is read again.
 constexpr int64_t kLittleMemory = (int64_t{96} << 20) + 4096;
 
 /// `count` rows of `length` ids below `vocabulary`; neighbouring rows differ.

@@ -1,5 +1,5 @@
-// The encoders' products in plain loops, for the trial on aarch64 (scripts/aarch64), where oneDNN
-// is not at hand.
+// The encoders' products in plain loops, for the tests on aarch64 (scripts/aarch64), where oneDNN
+// is not available.
 #include <cstddef>
 #include <vector>
 
@@ -8,7 +8,7 @@
 namespace ram {
 
 void multiply(const DenseProduct& p) {
-  // A row of c at once, so that the compiler finds the vectors: emulation is slow.
+  // A whole row of c at a time, so that the compiler vectorizes the loop: emulation is slow.
   std::vector<float> b(static_cast<size_t>(p.k * p.n));
   for (int64_t k = 0; k < p.k; ++k) {
     for (int64_t j = 0; j < p.n; ++j) {

@@ -1,4 +1,4 @@
-// Whether this build is sanitized, whichever compiler says so in its own way.
+// Whether this build is sanitized; compilers announce it in different ways.
 #pragma once
 
 #if defined(__has_feature)

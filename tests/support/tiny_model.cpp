@@ -28,7 +28,7 @@ namespace {
 void add_experts(const TinyModel& m, const std::string& layer, std::vector<TensorSpec>& out) {
   const bool mixtral = m.model_type == "mixtral";
   const int64_t width = mixtral ? m.intermediate : m.expert_width;
-  // transformers 5 calls mixtral's block mlp where it packs the experts.
+  // transformers 5 calls mixtral's block mlp if it packs the experts.
   const bool own_block = mixtral && m.expert_layout != ExpertLayout::kPacked;
   const std::string block = layer + (own_block ? "block_sparse_moe." : "mlp.");
   out.push_back({block + "gate.weight", m.dtype, {m.experts, m.hidden}});

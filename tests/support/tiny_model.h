@@ -1,7 +1,6 @@
-// Tiny random models of true layout for tests: every family, both spellings of config.json, every
-// way that experts are stored. Names are written out here apart from src/checkpoint/families/,
-// so that the tests hold those against something. Values depend on seed, tensor name and
-// position alone.
+// Tiny random models with real layouts for tests: every family, both spellings of config.json,
+// every way to store experts. Names are written here separately from src/checkpoint/families/, so
+// that the tests check those independently. Values depend only on seed, tensor name and position.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-"""What tests that run the model before planning share."""
+"""Shared by tests that run the model before planning."""
 
 import pathlib
 import shutil

@@ -1,6 +1,6 @@
 """Drives the program from outside and makes tiny models, with the standard library only.
 
-The program is found in RAM_PROGRAM. Values are random but depend on seed and name alone.
+RAM_PROGRAM names the program. Values are random but depend only on seed and name.
 """
 
 import json
@@ -17,12 +17,12 @@ import unittest
 
 PROGRAM = os.environ.get("RAM_PROGRAM", "")
 DTYPE_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
-# Far above what any of these runs takes, sanitizers and a busy machine included.
+# Far longer than any of these runs takes, even with sanitizers on a busy machine.
 TIMEOUT_S = 300
 
 
 class Ran:
-    """What a run left: status, out, err, seconds."""
+    """The result of a run: status, out, err, seconds."""
 
     def __init__(self, status, out, err, seconds):
         self.status, self.out, self.err, self.seconds = status, out, err, seconds
@@ -36,7 +36,7 @@ class Ran:
 
 
 def sanitized():
-    """Whether the program is a sanitized one, which needs more memory and open files."""
+    """Whether the program is sanitized, and so needs more memory and open files."""
     return b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
 
 
@@ -172,7 +172,7 @@ def folder_bytes(folder):
 
 
 class ProgramTest(unittest.TestCase):
-    """A test with a folder of its own, in which the program runs."""
+    """A test with its own folder, in which the program runs."""
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ram-cli-"))
@@ -182,7 +182,7 @@ class ProgramTest(unittest.TestCase):
         return ram(*arguments, cwd=self.folder, **options)
 
     def assert_refused(self, ran, status, *parts):
-        """One line of error on stderr, nothing on stdout, the status, and what the line names."""
+        """Checks for one line of error on stderr that contains `parts`, nothing on stdout, and the status."""
         self.assertEqual(ran.status, status, ran)
         self.assertEqual(ran.out, "", ran)
         self.assertTrue(ran.err.startswith("ram: "), ran)
@@ -193,6 +193,6 @@ class ProgramTest(unittest.TestCase):
 
 def main():
     if not PROGRAM:
-        print("RAM_PROGRAM does not say where the program is", file=sys.stderr)
+        print("RAM_PROGRAM does not name the program", file=sys.stderr)
         sys.exit(1)
     unittest.main(verbosity=1)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes fp8.txt and mxfp4.txt beside this file: what storage formats of sources decode to.
+"""Writes fp8.txt and mxfp4.txt beside this file: the decoded values of sources' storage formats.
 
 fp8.txt: a line per scale: its float32 bits, then the bfloat16 bits of all 256 E4M3 codes times it, computed by torch as
 mlx_lm (models/deepseek_v3.py, dequant) and transformers compute it: the product in float32, rounded to bfloat16.

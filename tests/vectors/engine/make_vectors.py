@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Writes what transformers computes, in float32, for tiny models of every family: logits.safetensors.
+"""Writes logits.safetensors: the logits of tiny models of every family, computed by transformers in float32.
 
 Run it with torch, transformers, mlx, safetensors and numpy installed:  python3 make_vectors.py [OUT]
 (made with transformers 5.23.0, torch 2.15.0, mlx 0.32.4)
 
-The file holds, for each model, "<model>.ids" (int32) and "<model>.logits" (float32 [ids, vocabulary]).
+The file has, for each model, "<model>.ids" (int32) and "<model>.logits" (float32 [ids, vocabulary]).
 Its metadata has "models", a JSON object: model -> config (config.json), dtype, tensors (name -> shape)
 and quantized ("4:32": all matrices; or null). The weights are not in it: weight() below makes them
-from the names, out of integers only, so that a test can make the same ones.
+from the names, using only integers, so that a test can make the same ones.
 """
 
 import json
@@ -32,7 +32,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 LATER = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
 
-# name -> family, what config.json says beside the sizes, storage, format
+# name -> family, entries of config.json besides the sizes, storage, format
 MODELS = {
     "llama": ("llama", {"attention_bias": True, "mlp_bias": True, "rope_scaling": LLAMA3}, "F32", None),
     "llama-quantized": ("llama", {"rope_scaling": LINEAR}, "BF16", "4:32"),
@@ -67,7 +67,7 @@ def stream(text, count):
 
 
 def weight(model, name, shape):
-    """Multiples of powers of two that all three dtypes hold exactly."""
+    """Multiples of powers of two that all three dtypes represent exactly."""
     values = stream(f"{model}/{name}", int(np.prod(shape))).reshape(shape)
     if name.endswith("norm.weight"):
         return (1 + (values % 64 - 32) / 128).astype(np.float32)
@@ -103,7 +103,7 @@ def swiglu(prefix, width, bias=False, names=("gate_proj", "up_proj", "down_proj"
 
 
 def shapes_of(config):
-    """Every tensor as the hub has it."""
+    """Every tensor in the hub's layout."""
     family = config["model_type"]
     head_dim = config.get("head_dim", HIDDEN // HEADS)
     q, kv = HEADS * head_dim, KV_HEADS * head_dim
@@ -143,7 +143,7 @@ def shapes_of(config):
 
 
 def through(values, dtype, quantized):
-    """A matrix as mlx stores it in this format and reads it back."""
+    """A matrix encoded by mlx in this format and decoded again."""
     bits, group_size = map(int, quantized.split(":"))
     stored = mx.array(values).astype(getattr(mx, TORCH[dtype]))
     with mx.stream(mx.cpu):

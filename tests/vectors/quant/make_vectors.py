@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what mx.quantize stores (MLX, on the CPU) for small matrices of every kind: mlx.bin.
+"""Writes mlx.bin: the output of mx.quantize (MLX, on the CPU) for small matrices of every kind.
 
 Run it with mlx and numpy installed:  python3 make_vectors.py [OUT]      (made with mlx 0.32.4)
 
@@ -20,7 +20,7 @@ LARGEST = {"f32": 3.4028235e38, "f16": 65504.0, "bf16": 3.3895314e38}
 
 
 def rows_of_every_kind(rng, dtype):
-    """One row of 128 weights of each kind that may go wrong."""
+    """One row of 128 weights for each kind of difficult values."""
     normal = rng.standard_normal
     top = LARGEST[dtype]
     ramp = np.arange(128) - 64.0

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes accuracy.json beside this file: what scipy says of McNemar's exact test and its power, of a
-share's interval, and of a difference's.
+"""Writes accuracy.json beside this file: scipy's results for McNemar's exact test and its power, for the
+interval of a share, and for that of a difference.
 
     make_accuracy.py        with scipy 1.17 and numpy 2.4
 
@@ -29,7 +29,7 @@ REJECTS = {}
 
 
 def power(questions, gain, loss):
-    """By summing over every split of every number of flips that is at all likely."""
+    """Sums over every split of every number of flips that is not negligibly unlikely."""
     rate = gain + loss
     share = gain / rate
     low, high = (int(x) for x in stats.binom.interval(1 - 1e-15, questions, min(rate, 1)))

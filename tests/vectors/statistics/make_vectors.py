@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes vectors.json beside this file: what scipy and numpy say of a handful of seeded samples.
+"""Writes vectors.json beside this file: results of scipy and numpy for some seeded samples.
 
     make_vectors.py        with scipy 1.17 and numpy 2.4
 
@@ -98,7 +98,7 @@ def bootstraps():
 
 
 def holms():
-    # stats.false_discovery_control has no Holm: the definition, written out.
+    # stats.false_discovery_control does not have Holm's method: it is written out here.
     for values in ([0.01, 0.04, 0.03], [0.5], [0.2, 0.2, 0.9, 0.001], [1e-9, 0.013, 0.013, 0.6, 1]):
         order = np.argsort(values, kind="stable")
         p = np.array(values)[order] * (len(values) - np.arange(len(values)))

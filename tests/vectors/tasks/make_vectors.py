@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the files beside this one: small invented data in the fields of each task's data set, what
-lm-evaluation-harness makes of it, and what Python's random draws.
+"""Writes the files beside this one: small invented data with the fields of each task's data set, the prompts
+that lm-evaluation-harness makes from it, and the draws of Python's random.
 
     make_vectors.py        with lm-eval==0.4.11, torch 2, transformers 5 and Python 3.11
 
@@ -78,7 +78,7 @@ def prompts(folder, names):
             "answer": requests[index]["answer"],
             "contexts": [digest(context) for context, _ in requests[index]["pairs"]],
             "continuations": [continuation for _, continuation in requests[index]["pairs"]],
-            # To read, and to see where texts part.
+            # For reading, and to find where texts differ.
             **({"context": requests[index]["pairs"][0][0]} if index == 0 else {}),
         } for index in sorted(requests)]
     return found
@@ -96,7 +96,7 @@ def draws():
 
 
 def log_likelihoods():
-    """What the demo model says to the first questions of each task and of its own, by the harness."""
+    """The demo model's answers to the first questions of each task and of its own, by the harness."""
     import harness_tasks
     import torch
     from lm_eval.api.instance import Instance

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes what each component of Hugging Face `tokenizers` does alone, on small cases.
+"""Writes the results of each single component of Hugging Face `tokenizers` on small cases.
 
     make_components.py     # rewrites components/components.json beside it
 
-Needs tokenizers; nothing is trained or fetched, so that every run writes the same file. Keys:
+Needs tokenizers; nothing is trained or fetched, so every run writes the same file. Keys:
   "normalizer", "pre_tokenizer", "decoder"   [{"json": the component, "cases": [[in, out], ...]}]
   "post_processor"                           [{"json", "prefix": ids, "suffix": ids}]
   "tokenizer"                                [{"json": tokenizer.json, "cases": [[text, ids or null], ...]}]
-A null is an error of `tokenizers` on that text. Decoders take lists of tokens; what `tokenizers` panics on is left out.
+A null is an error of `tokenizers` on that text. Decoders take lists of tokens; inputs that make `tokenizers` panic are
+left out.
 """
 
 import itertools
@@ -152,7 +153,7 @@ def decoded(kind):
 def outcome(tokenizer, text):
     try:
         return tokenizer.encode(text, add_special_tokens=False).ids
-    except Exception:  # what it raises is a plain Exception
+    except Exception:  # it raises a plain Exception
         return None
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Trains tiny tokenizers of every kind and writes what Hugging Face `tokenizers` makes of some texts.
+"""Trains tiny tokenizers of every kind and writes the ids that Hugging Face `tokenizers` gives for some texts.
 
     make_vectors.py        # rewrites the files beside it: <kind>.json, patterns/patterns.json
 
-The trainer chooses among equally frequent pairs by chance: every run gives other tokenizers.
+The trainer chooses among equally frequent pairs at random: every run gives other tokenizers.
 Needs tokenizers. Nothing is fetched: the text to train on is written below. A file has the keys
 "tokenizer" (tokenizer.json's text) and "cases": [{"text", "ids", "special", "decoded", "plain"}], with
 the ids without and with special tokens, and the text of the latter with and without special tokens.
@@ -45,7 +45,7 @@ O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
          r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-# One of every construct; what they cut is kept in patterns/patterns.json.
+# One of every construct; their splits are in patterns/patterns.json.
 PATTERNS = [
     r"a{2,3}+", r"a{2}?b", r"a{2,3}?", r"(?i)ab|cd", r"x(?i)ab|cd", r"(?i:ss|K)", r"^a|b$", r"(?m:.)b", r"a{,2}", "a{x", "a}",
     "[]a]", "[a-]", "[-a]", r"[a\-z]", r"\bfoo\b", r"\Ba", r"\A.", r".\z", r".\Z", r"\R", r"[^\S\n]+", r"\w+", r"\W+", r"[\w]+",
@@ -87,7 +87,7 @@ def roberta(t):
 
 
 def kinds():
-    """name -> what the tokenizer is made of; see build()."""
+    """name -> the parts of the tokenizer; see build()."""
     sp = {"model": {"byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>"}, "bytes": True,
           "decoder": SENTENCEPIECE, "post": begin()}
     both = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -147,7 +147,7 @@ def build(kind, corpus, size):
     t.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=size + len(special), special_tokens=special,
                                                       limit_alphabet=size // 2, show_progress=False, **affixes))
     if kind.get("bytes"):
-        # Bytes are tokens of the model only: written out in a text they are text.
+        # Bytes are tokens only of the model: written out in a text, they are text.
         document = json.loads(t.to_str())
         document["added_tokens"] = document["added_tokens"][:3]
         t = Tokenizer.from_str(json.dumps(document))
