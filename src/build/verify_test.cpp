@@ -253,7 +253,7 @@ TEST_F(Verify, AFileThatCannotBeReadIsAnErrorAndNoProblem) {
   }
   const std::optional<int> status = testing::as_ordinary_user(
       [&] { return static_cast<int>(error_of([&] { alone(); }).code()); });
-  if (!status) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: cannot become a user for whom permissions apply";
   EXPECT_EQ(status, static_cast<int>(Code::kMissing));
 }
 

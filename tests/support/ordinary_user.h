@@ -1,4 +1,4 @@
-// A user whom permissions bind, for tests that root runs too.
+// Runs a test's action as a user for whom permissions apply, even if root runs the tests.
 #pragma once
 
 #include <filesystem>
@@ -10,16 +10,15 @@
 
 namespace ram::testing {
 
-/// Lets every user look into a folder: a temporary one is its owner's.
+/// Lets every user enter a folder: a temporary one is private to its owner.
 inline void open_to_others(const std::filesystem::path& folder) {
   using std::filesystem::perms;
   std::filesystem::permissions(folder, perms::others_read | perms::others_exec,
                                std::filesystem::perm_options::add);
 }
 
-/// Runs `action` in a child process: as the user of this one, or as nobody where that is root.
-/// @return what it returned, 99 if it threw, -1 if it was ended; nothing where root cannot become
-/// nobody.
+/// Runs `action` in a child process: as the current user, or as nobody if that is root.
+/// @return its result, 99 if it threw, -1 if it was killed; nothing if root cannot become nobody.
 inline std::optional<int> as_ordinary_user(const std::function<int()>& action) {
   constexpr uid_t kNobody = 65534;
   constexpr int kCannot = 77;

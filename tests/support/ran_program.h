@@ -9,7 +9,7 @@
 
 namespace ram::cli {
 
-/// @return all that was written to a memory stream, which is closed.
+/// @return everything written to a memory stream, which is then closed.
 inline std::string read_all(std::FILE* file) {
   std::string text;
   std::rewind(file);
