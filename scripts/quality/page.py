@@ -142,9 +142,9 @@ class Page:
     def folders(self):
         """Every folder of every experiment."""
         parts = [
-            NOTICE + "# Every folder of the results\n\nThe folders of [the results](../results.md) at four sizes, with "
+            NOTICE + "# All folders of the results\n\nThe folders of [the results](../results.md) at four sizes, with "
             "perplexity, KL(original || compressed) in nats per token,\nand the 95 % interval of the difference of mean "
-            "NLL from the original (paired, clustered by row). `ram` is the published\nmethod, `default` has exactly the "
+            "NLL from the original (paired, clustered by row). `ram` is the published\nmethod; `default` has exactly the "
             "bytes of its folder. The same rows are in [folders.csv](folders.csv)."
         ]
         head = ["folder", "bytes", "bits per weight", "mean", "median", "KL", "same top-1", "mean NLL, 95 %"]

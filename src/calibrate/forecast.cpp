@@ -30,7 +30,7 @@ double seconds_of(const Work& work) {
 }
 
 // Rows that all units are measured on, and the total time over the time of these rows: uncertain
-// units get more rows and seeds. @source docs/performance.md, "What fit foretells": 1.5 and 4.8
+// units get more rows and seeds. @source docs/performance.md, "What fit predicts": 1.5 and 4.8
 constexpr int64_t kFirstRows = 8;
 constexpr double kMoreRows = 2.5;
 constexpr int kSeeds = 2;
