@@ -111,15 +111,53 @@ endfunction()
 # Modules whose threads share memory: their tests have the label `threads`, and the preset `tsan` builds and runs them.
 set(RAM_MODULES_THAT_SHARE_MEMORY base curve engine eval calibrate fit)
 
-# Modules whose tests a release build repeats (label and target `optimized`): code that optimization can break (the
-# vector code, the solver), tests that sanitizers prevent, and tests that take long without optimization (simulated
-# statistics, every step of a build that can fail).
-set(RAM_MODULES_TRIED_OPTIMIZED base quant allocate encoder curve engine plan eval build)
+# Tests that a release build repeats (label and target `optimized`): of code that optimization can break (the vector code,
+# the solver), of what sanitizers prevent, and those that take long without optimization (simulated statistics, every
+# step of a build that can fail). All tests of a module, or the named files (<name>_test.cpp).
+set(RAM_TRIED_OPTIMIZED_allocate all)
+set(RAM_TRIED_OPTIMIZED_base dtype thread)
+set(RAM_TRIED_OPTIMIZED_build build fault kept)
+set(RAM_TRIED_OPTIMIZED_curve study_places)
+set(RAM_TRIED_OPTIMIZED_encoder all)
+set(RAM_TRIED_OPTIMIZED_engine all)
+set(RAM_TRIED_OPTIMIZED_eval accuracy logit_sums simulation statistics subjects_simulation vectors verdict_simulation)
+set(RAM_TRIED_OPTIMIZED_plan budget make_plan plan_json sweep trust)
+set(RAM_TRIED_OPTIMIZED_quant all)
 
 # Modules of the program only: not installed for other programs.
 set(RAM_MODULES_OF_THE_PROGRAM command_line cli)
 
 set(RAM_MODULES_TESTED_LONGEST plan build calibrate)
+
+# ram_test(<target> <module> <source>...): a program of a module's tests.
+function(ram_test target module)
+  add_executable(${target} ${ARGN})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src/${module} ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_definitions(${target} PRIVATE RAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${target} PRIVATE ram_${module} ram_test_support GTest::gmock GTest::gtest_main)
+  ram_precompile(${target} ram_precompiled_tests)
+  # The tests' own code need not be fast; -O3 took half a minute of some of these sources.
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
+# ram_optimized_tests(<module> <source>...): of these sources, those that a release build repeats, as a program of their own.
+function(ram_optimized_tests module)
+  set(tests ${ARGN})
+  if(NOT RAM_TRIED_OPTIMIZED_${module} STREQUAL all)
+    string(REPLACE ";" "|" names "${RAM_TRIED_OPTIMIZED_${module}}")
+    list(FILTER tests INCLUDE REGEX "/(${names})_test\\.cpp$")
+    list(LENGTH tests found)
+    list(LENGTH RAM_TRIED_OPTIMIZED_${module} wanted)
+    if(NOT found EQUAL wanted)
+      message(FATAL_ERROR "RAM_TRIED_OPTIMIZED_${module} names ${wanted} test files, ${found} of them exist")
+    endif()
+  endif()
+  ram_test(ram_${module}_optimized_test ${module} ${tests})
+  set_target_properties(ram_${module}_optimized_test PROPERTIES EXCLUDE_FROM_ALL ON)
+  add_test(NAME optimized.${module} COMMAND ram_${module}_optimized_test)
+  set_tests_properties(optimized.${module} PROPERTIES LABELS optimized TIMEOUT 600 COST 80)
+  set_property(GLOBAL APPEND PROPERTY RAM_OPTIMIZED_TESTS ram_${module}_optimized_test)
+endfunction()
 
 # ram_module(<name> <module>...): library ram_<name> from src/<name>/, and its tests as ram_<name>_test.
 function(ram_module name)
@@ -140,15 +178,7 @@ function(ram_module name)
     install(TARGETS ram_${name} EXPORT ram ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
   if(RAM_TESTS AND sources_TESTS)
-    add_executable(ram_${name}_test ${sources_TESTS})
-    target_include_directories(ram_${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/src/${name}
-                                                        ${PROJECT_SOURCE_DIR}/tests)
-    target_compile_definitions(ram_${name}_test PRIVATE RAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-    target_link_libraries(ram_${name}_test PRIVATE ram_${name} ram_test_support GTest::gmock
-                                                     GTest::gtest_main)
-    ram_precompile(ram_${name}_test ram_precompiled_tests)
-    # The tests' own code need not be fast; -O3 took half a minute of some of these sources.
-    target_compile_options(ram_${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
+    ram_test(ram_${name}_test ${name} ${sources_TESTS})
     # One process for all of a module's tests: starting a sanitized one for each took a third of their time. To run one
     # test, use the program with --gtest_filter. The longest start first (COST), so that both processors are busy until
     # the end.
@@ -158,13 +188,12 @@ function(ram_module name)
       list(APPEND labels threads)
       set_property(GLOBAL APPEND PROPERTY RAM_THREADS_TESTS ram_${name}_test)
     endif()
-    if(name IN_LIST RAM_MODULES_TRIED_OPTIMIZED)
-      list(APPEND labels optimized)
-      set_property(GLOBAL APPEND PROPERTY RAM_OPTIMIZED_TESTS ram_${name}_test)
-    endif()
     set_tests_properties(unit.${name} PROPERTIES LABELS "${labels}" TIMEOUT 600)
     if(name IN_LIST RAM_MODULES_TESTED_LONGEST)
       set_tests_properties(unit.${name} PROPERTIES COST 100)
+    endif()
+    if(DEFINED RAM_TRIED_OPTIMIZED_${name} AND NOT RAM_SANITIZE AND NOT RAM_TSAN)
+      ram_optimized_tests(${name} ${sources_TESTS})
     endif()
   endif()
 endfunction()
@@ -185,7 +214,9 @@ endfunction()
 # (PUBLIC only so that a static library's users link them too).
 function(ram_link module)
   target_link_libraries(ram_${module} PUBLIC ${ARGN})
-  if(TARGET ram_${module}_test)
-    target_link_libraries(ram_${module}_test PRIVATE ${ARGN})
-  endif()
+  foreach(test IN ITEMS ram_${module}_test ram_${module}_optimized_test)
+    if(TARGET ${test})
+      target_link_libraries(${test} PRIVATE ${ARGN})
+    endif()
+  endforeach()
 endfunction()
