@@ -16,9 +16,6 @@ class Option;
 
 namespace ram::cli {
 
-/// @return the parts of a text between separators: at least one; parts can be empty.
-std::vector<std::string> split(std::string_view text, char separator);
-
 /// The kind of value that an option takes: decides what completion offers, and which files must not
 /// be overwritten.
 enum class Takes : uint8_t {

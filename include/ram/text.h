@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ram {
 
@@ -16,6 +17,9 @@ std::string printable(std::string_view text, size_t longest = 120);
 
 /// As printable for a text of several lines: keeps line ends and tabs, truncates nothing.
 std::string printable_lines(std::string_view text);
+
+/// @return the parts of a text between separators: at least one; parts can be empty.
+std::vector<std::string> split(std::string_view text, char separator);
 
 /// @return "0.12 s", "8.4 s", "3 min 20 s", "2 h 5 min".
 std::string format_seconds(double seconds);

@@ -1,6 +1,7 @@
 // Replaces what is not printable, character by character.
 #include "ram/text.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -43,6 +44,17 @@ std::string printable(std::string_view text, size_t longest) {
 std::string printable_lines(std::string_view text) {
   return replaced(text, std::string::npos,
                   [](char32_t code) { return code == '\n' || code == '\t' || is_printable(code); });
+}
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(separator, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
 }
 
 std::string format_seconds(double seconds) {

@@ -143,7 +143,7 @@ TEST(SideFiles, a_file_that_cannot_be_named_or_read_is_not_carried) {
     if (!files.carried.empty()) return 1;
     return files.notes.front().find("OUT gets no LICENSE-caf") == std::string::npos ? 2 : 0;
   });
-  if (!status) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
 }
 

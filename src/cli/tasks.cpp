@@ -15,6 +15,7 @@
 #include "ram/table.h"
 #include "ram/tasks_json.h"
 #include "ram/tasks_verdict.h"
+#include "ram/text.h"
 
 #include "commands.h"
 #include "engine_options.h"

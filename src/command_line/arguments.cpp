@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "ram/number.h"
+#include "ram/text.h"
 
 namespace ram::cli {
 namespace {
@@ -60,17 +61,6 @@ std::string wrong_real(const std::string& text) {
 }
 
 }  // namespace
-
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    const size_t end = std::min(text.find(separator, begin), text.size());
-    parts.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
 
 Option& Option::type_name(const std::string& name) {
   option_->type_name(name);

@@ -205,9 +205,9 @@ TEST_F(RunnerTest, ManyModelsAreRunAFewAtATime) {
 TEST_F(RunnerTest, ProgressCountsUpToItsTotal) {
   int64_t last = -1;
   const ProgressFn progress = [&](const Progress& p) {
-    EXPECT_EQ(p.unit, "tokens");
+    EXPECT_EQ(p.counted, "tokens");
     EXPECT_GT(p.done, last);
-    EXPECT_LT(p.done, p.total_bytes);
+    EXPECT_LT(p.done, p.total);
     last = p.done;
   };
   complete_rows(text_, models_, study_, made_up_runner(calls_, models_, 2), progress);

@@ -176,7 +176,7 @@ TEST_F(ScoreTableTest, AnOlderStudyThatCannotBeWrittenKnowsNoEvaluations) {
     return error.code() == Code::kWriteFailed ? 0 : 3;
   });
   chmod(folder_.path().c_str(), 0755);
-  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
 }
 

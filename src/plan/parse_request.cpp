@@ -51,7 +51,7 @@ std::set<Role> parse_keep(const std::string& text) {
 Pin parse_pin(const std::string& text) {
   const size_t at = text.rfind('=');
   if (at == std::string::npos || at == 0 || at + 1 == text.size()) {
-    fail(Code::kUsage, "--pin {}: use PATTERN=FORMAT, as '*.down_proj=6:64' or 'lm_head=bf16'",
+    fail(Code::kUsage, "--pin {}: use PATTERN=FORMAT, such as '*.down_proj=6:64' or 'lm_head=bf16'",
          text);
   }
   const std::string format = text.substr(at + 1);
@@ -66,7 +66,8 @@ void parse_prior(const std::string& text, PlanRequest& request) {
   const double value = at == std::string::npos ? 0 : parse_number(text.substr(at + 1)).value_or(0);
   if (!(value > 0) || value > kLargestPrior) {
     fail(Code::kUsage,
-         "--prior {}: use ROLE=X with X above 0 and at most {:g}, as head=10 (--keep leaves a role "
+         "--prior {}: use ROLE=X with X above 0 and at most {:g}, such as head=10 (--keep leaves a "
+         "role "
          "unquantized)",
          text, kLargestPrior);
   }

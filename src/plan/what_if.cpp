@@ -61,8 +61,7 @@ double RoleShare::bits_per_weight() const {
 }
 
 double loss_per_mb(const Plan& plan, const PlannedUnit& unit) {
-  constexpr double kMegabyte = 1e6;
-  return unit_loss(plan, unit) * kMegabyte / static_cast<double>(unit.bytes);
+  return unit_loss(plan, unit) * static_cast<double>(kMegabyte) / static_cast<double>(unit.bytes);
 }
 
 std::map<Role, RoleShare> role_shares(const Checkpoint& checkpoint, const Plan& plan) {

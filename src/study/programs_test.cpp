@@ -168,7 +168,7 @@ TEST_F(Programs, AnOldStudyThatCannotBeWrittenRefusesDocuments) {
     }
   });
   chmod(folder_.path().c_str(), 0755);
-  if (!status) GTEST_SKIP() << "skipped: cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
 }
 

@@ -206,7 +206,7 @@ TEST_F(StudyTest, InAReadOnlyFolderAStudyIsReadAndWritingItFails) {
     return 0;
   });
   chmod(folder_.path().c_str(), 0755);
-  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
 }
 
@@ -227,7 +227,7 @@ TEST_F(StudyTest, InAReadOnlyFolderWorkThatIsOnlyInTheLogIsNotPassedOver) {
     return error_of([&] { Study study(folder / "ram.db"); }).code() == Code::kMissing ? 0 : 2;
   });
   chmod(folder.c_str(), 0755);
-  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
   EXPECT_EQ(rows_in(folder / "ram.db", 0, 10), 10);
 }
@@ -238,7 +238,7 @@ TEST_F(StudyTest, AnUnreadableStudyIsMissing) {
   chmod(folder_.path().c_str(), 0755);
   const std::optional<int> status = testing::as_ordinary_user(
       [&] { return error_of([&] { Study study(path_); }).code() == Code::kMissing ? 0 : 1; });
-  if (!status) GTEST_SKIP() << "cannot become a user whom permissions bind";
+  if (!status) GTEST_SKIP() << "skipped: root cannot become another user";
   EXPECT_EQ(status, 0);
 }
 
