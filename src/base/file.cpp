@@ -22,6 +22,7 @@
 
 #include "ram/error.h"
 #include "ram/file_fault.h"
+#include "ram/scoped.h"
 #include "ram/size.h"
 
 namespace ram {
@@ -399,16 +400,17 @@ void remove_tree(const fs::path& path) noexcept {
 
 void need_descriptors(int count) {
   std::vector<int> opened;
+  const AtScopeExit close_all([&opened] {
+    for (const int fd : opened) close(fd);
+  });
   int error_number = 0;
   while (static_cast<int>(opened.size()) < count && error_number == 0) {
-    const int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-      error_number = errno;
-    } else {
-      opened.push_back(fd);
-    }
+    opened.push_back(-1);
+    opened.back() = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened.back() >= 0) continue;
+    error_number = errno;
+    opened.pop_back();
   }
-  for (const int fd : opened) close(fd);
   if (error_number == EMFILE || error_number == ENFILE) {
     const auto allowed = opened.size();
     fail_errno(false, "cannot open files",

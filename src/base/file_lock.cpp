@@ -144,12 +144,13 @@ FileLock::FileLock(const fs::path& path, std::string_view busy) : path_(path) {
 void FileLock::take_softly(std::string_view busy) {
   const fs::path held = held_path(path_);
   const fs::path guard = guard_path(path_);
-  const Holder own = {.machine = this_machine(), .process = getpid(), .start = start_of(getpid())};
+  // Before the file exists: what cannot be written for want of memory would stay there empty.
+  const std::string text =
+      render({.machine = this_machine(), .process = getpid(), .start = start_of(getpid())});
   constexpr int kAttempts = 3;
   for (int i = 0; i < kAttempts; ++i) {
     const int fd = create_new(held, O_WRONLY);
     if (fd >= 0) {
-      const std::string text = render(own);
       const ssize_t written = write(fd, text.data(), text.size());
       const int error_number = written < 0 ? errno : ENOSPC;
       close(fd);
