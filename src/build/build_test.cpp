@@ -293,8 +293,8 @@ TEST(Build, ProgressEndsAtItsTotal) {
     before = progress.done;
     last = progress;
   });
-  EXPECT_EQ(last.done, last.total_bytes);
-  EXPECT_EQ(last.total_bytes, made.checkpoint->bytes());
+  EXPECT_EQ(last.done, last.total);
+  EXPECT_EQ(last.total, made.checkpoint->bytes());
 }
 
 }  // namespace
