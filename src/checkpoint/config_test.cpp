@@ -57,7 +57,7 @@ TEST(Config, text_that_is_no_config_is_refused) {
   expect_refused("[]", Code::kCorrupt, "a list where a JSON object");
   expect_refused("null", Code::kCorrupt, "null where a JSON object");
   expect_refused("{}", Code::kCorrupt, "model_type is missing");
-  expect_refused(R"({"model_type": 7})", Code::kCorrupt, "model_type is missing or no string");
+  expect_refused(R"({"model_type": 7})", Code::kCorrupt, "model_type is missing or not a string");
   expect_refused(R"({"model_type": "gpt2\n"})", Code::kUnsupported,
                  "'gpt2\xEF\xBF\xBD' is not supported: llama, mistral, qwen2");
   expect_refused("{\"a\":" + std::string(1'000'000, '['), Code::kCorrupt, "nested deeper than 64");

@@ -333,7 +333,7 @@ class Written(OutputTest):
                 self.assertGreater((self.folder / target).stat().st_size, 10)
         os.symlink("b", self.folder / "a")
         os.symlink("a", self.folder / "b")
-        self.refused("plan", "model", "--budget", "80%", "-o", "a", says=("circle",))
+        self.refused("plan", "model", "--budget", "80%", "-o", "a", says=("loop",))
 
     def test_a_file_of_any_other_kind_is_replaced_and_nothing_is_left_beside_it(self):
         for command in self.report_commands("file").values():
