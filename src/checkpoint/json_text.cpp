@@ -1,6 +1,8 @@
 // Writes the tree recursively; parse_json limits the depth.
 #include "json_text.h"
 
+#include "ram/json_text.h"
+
 namespace ram {
 namespace {
 
@@ -13,6 +15,8 @@ void write(const Json& value, int depth, std::string& out) {
   };
   if (value.is_binary()) {
     out.append(value.get_binary().begin(), value.get_binary().end());
+  } else if (value.is_string()) {
+    out += json_quoted(value.get_ref<const std::string&>());
   } else if (!value.is_structured() || value.empty()) {
     out += value.dump();
   } else if (value.is_object()) {
@@ -20,7 +24,7 @@ void write(const Json& value, int depth, std::string& out) {
     for (const auto& [name, child] : value.items()) {
       out += separator;
       line(depth + 1);
-      out += Json(name).dump() + ": ";
+      out += json_quoted(name) + ": ";
       write(child, depth + 1, out);
       separator = ',';
     }

@@ -7,6 +7,7 @@
 
 #include "ram/error.h"
 #include "ram/json.h"
+#include "ram/json_text.h"
 #include "ram/json_tree.h"
 #include "ram/plan.h"
 #include "ram/size.h"
@@ -21,10 +22,6 @@ using Json = nlohmann::json;
 
 constexpr int kPlanVersion = 1;
 
-std::string json_text(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 // The shortest text that reads back as the same double. JSON has no infinity and no NaN: null,
 // which the reader rejects (expect_readable).
 std::string number(double value) {
@@ -34,7 +31,7 @@ std::string number(double value) {
 std::string format_list(std::span<const AffineFormat> formats) {
   std::string text;
   for (const AffineFormat format : formats) {
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", json_text(format_name(format)));
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", json_quoted(format_name(format)));
   }
   return "[" + text + "]";
 }
@@ -42,26 +39,26 @@ std::string format_list(std::span<const AffineFormat> formats) {
 std::string render_request(const PlanRequest& request) {
   std::string keep;
   for (const Role role : request.keep) {
-    keep += fmt::format("{}{}", keep.empty() ? "" : ", ", json_text(role_name(role)));
+    keep += fmt::format("{}{}", keep.empty() ? "" : ", ", json_quoted(role_name(role)));
   }
   std::string priors;
   for (const auto& [role, prior] : request.role_priors) {
-    priors += fmt::format("{}: {}, ", json_text(role_name(role)), number(prior));
+    priors += fmt::format("{}: {}, ", json_quoted(role_name(role)), number(prior));
   }
   priors += fmt::format("\"first_layer\": {}, \"last_layer\": {}",
                         number(request.first_layer_prior), number(request.last_layer_prior));
   std::string pins;
   for (const Pin& pin : request.pins) {
     pins += (pins.empty() ? "" : ", ") +
-            fmt::format("[{}, {}]", json_text(pin.pattern),
-                        json_text(unit_format_name(pin.format, request.dtype)));
+            fmt::format("[{}, {}]", json_quoted(pin.pattern),
+                        json_quoted(unit_format_name(pin.format, request.dtype)));
   }
   std::string target;
   if (request.budget_bytes) target = fmt::format("\"budget\": {:<19}", *request.budget_bytes);
   if (request.bits_per_weight)
     target = fmt::format("\"bpw\": {}", number(*request.bits_per_weight));
   if (request.uniform)
-    target = fmt::format("\"uniform\": {}", json_text(format_name(*request.uniform)));
+    target = fmt::format("\"uniform\": {}", json_quoted(format_name(*request.uniform)));
   std::string gains;
   for (const double gain : request.gains.formats) {
     gains += (gains.empty() ? "" : ", ") + number(gain);
@@ -80,7 +77,7 @@ std::string render_request(const PlanRequest& request) {
       request.allow_unsafe, pins, limits,
       request.calibration.empty()
           ? ""
-          : fmt::format(", \"calibration\": {}", json_text(request.calibration)),
+          : fmt::format(", \"calibration\": {}", json_quoted(request.calibration)),
       gains.empty() ? "" : fmt::format(", \"format_gains\": [{}]", gains));
 }
 
@@ -91,8 +88,8 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
       "    {{\"name\": {:<{}} \"format\": {:<8} \"bytes\": {:<13} \"weights\": {:<13} \"prior\": "
       "{:<5} "
       "{}\"nrmse\": {:<23}}}",
-      json_text(unit.name) + ",", name_width + 3,
-      json_text(unit_format_name(unit.format, dtype)) + ",", fmt::format("{},", unit.bytes),
+      json_quoted(unit.name) + ",", name_width + 3,
+      json_quoted(unit_format_name(unit.format, dtype)) + ",", fmt::format("{},", unit.bytes),
       fmt::format("{},", unit.weights), prior + ",",
       unit.gain ? fmt::format("\"gain\": {}, ", number(*unit.gain)) : "", number(unit.nrmse));
 }
@@ -100,7 +97,7 @@ std::string render_unit(const PlannedUnit& unit, DType dtype, size_t name_width)
 std::string render_hashes(const std::map<std::string, std::string>& hashes) {
   std::string text;
   for (const auto& [name, hash] : hashes) {
-    text += fmt::format("{}    {}: \"{}\"", text.empty() ? "" : ",\n", json_text(name), hash);
+    text += fmt::format("{}    {}: \"{}\"", text.empty() ? "" : ",\n", json_quoted(name), hash);
   }
   return text.empty() ? "" : ",\n  \"files\": {\n" + text + "\n  }";
 }
@@ -333,9 +330,9 @@ std::string render_plan(const Plan& plan) {
       "{}}},\n"
       "  \"method\": {},\n  \"encoder\": {},\n  \"dtype\": {},\n  \"menu\": {},\n  \"request\": "
       "{},\n",
-      kPlanVersion, json_text(plan.model_name), json_text(plan.model_type),
-      json_text(plan.fingerprint), json_text(method_name(plan.method)),
-      json_text(encoder_name(plan.encoder)), json_text(weight_dtype_name(plan.dtype)),
+      kPlanVersion, json_quoted(plan.model_name), json_quoted(plan.model_type),
+      json_quoted(plan.fingerprint), json_quoted(method_name(plan.method)),
+      json_quoted(encoder_name(plan.encoder)), json_quoted(weight_dtype_name(plan.dtype)),
       format_list(plan.menu), render_request(plan.request));
   text += fmt::format(
       "  \"budget_bytes\": {:<19},\n  \"total_bytes\": {},\n  \"unit_budget_bytes\": {:<19},\n"

@@ -6,16 +6,12 @@
 #include <fmt/ranges.h>
 
 #include "ram/error.h"
-#include "ram/json.h"
+#include "ram/json_text.h"
 #include "ram/safetensors.h"
 #include "ram/size.h"
 
 namespace ram {
 namespace {
-
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump();
-}
 
 std::string sizes_text(std::span<const int64_t> sizes) {
   return fmt::format("[{}]", fmt::join(sizes.begin(), sizes.end(), ","));
@@ -30,7 +26,7 @@ std::string render_safetensors_header(std::span<const TensorSpec> tensors,
     json += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
       if (json.back() != '{') json += ',';
-      json += quoted(key) + ":" + quoted(value);
+      json += json_quoted(key) + ":" + json_quoted(value);
     }
     json += '}';
   }
@@ -40,8 +36,8 @@ std::string render_safetensors_header(std::span<const TensorSpec> tensors,
     RAM_CHECK(end.has_value());
     if (json.size() > 1) json += ',';
     json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
-                        quoted(tensor.name), dtype_name(tensor.dtype), sizes_text(tensor.shape),
-                        begin, *end);
+                        json_quoted(tensor.name), dtype_name(tensor.dtype),
+                        sizes_text(tensor.shape), begin, *end);
     begin = *end;
   }
   json += '}';
