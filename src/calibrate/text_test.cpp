@@ -91,9 +91,10 @@ TEST_F(OwnText, IsTheSameHoweverManyRowsAreWrittenSideBySide) {
     options_.rows_at_once = at_once;
     Study study(folder_ / fmt::format("{}.db", at_once));
     EXPECT_EQ(own_text(model_, tokenizer_, "f", options_, study).rows, text.rows) << at_once;
-    Study again(folder_ / fmt::format("again-{}.db", at_once));
-    EXPECT_EQ(own_text(little, tokenizer_, "f", options_, again).rows, text.rows) << at_once;
   }
+  options_.rows_at_once = 5;
+  Study again(folder_ / "again.db");
+  EXPECT_EQ(own_text(little, tokenizer_, "f", options_, again).rows, text.rows);
 }
 
 TEST_F(OwnText, StartsAnywhereWhereAskedTo) {
