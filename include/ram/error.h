@@ -1,4 +1,4 @@
-// The only way to report failure. Libraries throw Error; only src/cli/ prints and exits.
+// The only way to report failure. Modules throw Error; only command_line and cli print and exit.
 //
 // A message says what was found, what is allowed, where, and the next step, in one line:
 // "group_size 48: use 32, 64 or 128 (plan.json, unit model.layers.3.mlp.down_proj)".
