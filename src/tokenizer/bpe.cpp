@@ -164,9 +164,9 @@ void Bpe::parse_merges(const Node& node) {
   }
 }
 
-// Two adjacent characters that are adjacent in no token are never merged, so a piece may be split
-// between them. This does not hold where characters are spelled differently from the tokens they
-// end up in (prefixes, suffixes, bytes).
+// Two neighboring characters that are adjacent in no token made by a merge are never merged, so a
+// piece may be split between them. This does not hold where characters are spelled differently from
+// the tokens they end up in (prefixes, suffixes, bytes).
 void Bpe::find_borders() {
   cut_ = prefix_.empty() && suffix_.empty();
   for (TokenId id = 0; id < id_end() && cut_; ++id) {
