@@ -41,7 +41,7 @@ struct Knapsack {
 };
 
 struct Allocation {
-  std::vector<int> choice;  ///< per unit: the option's number; empty if not feasible
+  std::vector<int> choice = {};  ///< per unit: the option's number; empty if not feasible
   int64_t bytes = 0;
   OtherCosts other = {};  ///< sums over the units
   double loss = 0;        ///< sum over the units, rounded once (as audit_choice adds it)

@@ -363,7 +363,8 @@ void sync_folder(const fs::path& folder) {
 }
 
 WorkFolders work_folders(const fs::path& out) {
-  const std::string hidden = "." + out.filename().string();
+  std::string hidden = ".";  // not by +, of which GCC 12 warns wrongly
+  hidden += out.filename().string();
   return {.partial = out.parent_path() / (hidden + kPartial),
           .encoded = out.parent_path() / (hidden + kEncoded)};
 }

@@ -138,7 +138,9 @@ TEST_F(VerdictSimulation, OfModelsAMarginWorseHardlyOneIsSurelyBelowIt) {
                 static_cast<long>(models), 100 * claimed, 100.0 * uncorrected / kTrials);
     EXPECT_LE(claimed, 0.034);
     EXPECT_GE(claimed, 0.012);
-    if (models == 12) EXPECT_GT(uncorrected, 0.15 * kTrials) << "what it is corrected for";
+    if (models == 12) {
+      EXPECT_GT(uncorrected, 0.15 * kTrials) << "what it is corrected for";
+    }
   }
 }
 
