@@ -21,7 +21,7 @@ bool fit_once(const std::string& model, const std::string& out, long long bytes,
   events.note = [](const std::string& text) { std::printf("note: %s\n", text.c_str()); };
   events.progress = [&](const ram::Progress& at) {
     std::printf("  %s: %lld of %lld\n", std::string(at.phase).c_str(),
-                static_cast<long long>(at.done), static_cast<long long>(at.total_bytes));
+                static_cast<long long>(at.done), static_cast<long long>(at.total));
     if (--reports == 0) std::thread([cancellation] { cancellation.request(); }).join();
   };
   try {
