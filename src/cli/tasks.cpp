@@ -216,6 +216,7 @@ int tasks_command(const Common& common, const Options& options) {
     run = run_tasks(options.models, std::move(tasks), common.seed, engine, study, line.function());
   }
   std::vector<std::string> names;
+  names.reserve(run.models.size());
   for (const AskedModel& model : run.models) names.push_back(model.model.name);
   const std::vector<std::string> labels = labels_of(std::move(names), options.models);
   print_result(common, common.json ? json_text(tasks_json(run, labels)) : run_text(run, labels));
