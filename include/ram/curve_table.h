@@ -113,6 +113,8 @@ class ModelTable {
 
   /// By name, then fingerprint.
   std::vector<ModelRecord> all();
+  /// @return where the model of that fingerprint was last seen; empty if it is unknown.
+  std::string folder_of(const std::string& fingerprint);
   /// Replaces the record of that fingerprint; writes nothing if it is the same.
   /// @throws Error{kWriteFailed} as Study::Transaction.
   void put(const ModelRecord& model);

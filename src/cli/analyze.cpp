@@ -1,7 +1,6 @@
 // ram analyze: measures curves into the study, and exports them as CSV.
 #include <fmt/format.h>
 
-#include "ram/error.h"
 #include "ram/file.h"
 #include "ram/machine.h"
 #include "ram/mlx_layout.h"

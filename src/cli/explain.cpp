@@ -6,7 +6,6 @@
 
 #include "ram/curve_table.h"
 #include "ram/error.h"
-#include "ram/size.h"
 #include "ram/study_place.h"
 #include "ram/table.h"
 #include "ram/text.h"
@@ -31,11 +30,8 @@ struct Options {
 std::string find_model(const Common& common, const Options& options, const Plan& plan) {
   if (!options.model.empty()) return options.model;
   std::optional<Study> study = open_existing_study(common);
-  if (study) {
-    for (const ModelRecord& model : ModelTable(*study).all()) {
-      if (model.fingerprint == plan.fingerprint) return model.folder;
-    }
-  }
+  std::string folder = study ? ModelTable(*study).folder_of(plan.fingerprint) : "";
+  if (!folder.empty()) return folder;
   fail(Code::kMissing, "{}: the study {} does not know its model {}: give its place with --model",
        options.plan, common.study.empty() ? "(nowhere)" : common.study, plan.model_name);
 }

@@ -1,5 +1,4 @@
 // ram sweep: the whole curve of predicted loss against size, with its knee.
-#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>

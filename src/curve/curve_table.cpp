@@ -274,6 +274,13 @@ std::vector<ModelRecord> ModelTable::all() {
   return models;
 }
 
+std::string ModelTable::folder_of(const std::string& fingerprint) {
+  for (const ModelRecord& model : all()) {
+    if (model.fingerprint == fingerprint) return model.folder;
+  }
+  return {};
+}
+
 void ModelTable::remove(Study::Transaction& transaction, const std::string& fingerprint) {
   Study::Statement(transaction, "DELETE FROM model WHERE fingerprint = ?").bind(fingerprint).run();
 }

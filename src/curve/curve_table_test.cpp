@@ -146,6 +146,8 @@ TEST_F(CurveTableTest, ModelsAreReplacedByTheirKey) {
   ASSERT_EQ(models.all().size(), 2U);
   EXPECT_EQ(models.all()[0].name, "A");
   EXPECT_EQ(models.all()[1], model);
+  EXPECT_EQ(models.folder_of("f1"), "/m");
+  EXPECT_EQ(models.folder_of("f2"), "");
 }
 
 TEST_F(CurveTableTest, ADamagedRowIsCorrupt) {
