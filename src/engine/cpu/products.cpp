@@ -56,7 +56,7 @@ auto made_with_memory(const Make& make) {
 /// As use_one_openmp_thread; the OpenMP library also ends the program if a thread's first call
 /// finds no memory.
 void prepare_thread() {
-  thread_local const bool prepared = made_with_memory([] {
+  thread_local bool prepared = made_with_memory([] {
     use_one_openmp_thread();
     return true;
   });
