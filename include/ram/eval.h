@@ -286,4 +286,16 @@ void check_token_ids(std::span<const TokenRow> rows, const Checkpoint& checkpoin
 EvaluatedModel evaluated_model(const Checkpoint& checkpoint, Study& study,
                                const ProgressFn& progress = {});
 
+/// A model folder and its tokenizer, with its identity in the study.
+struct OpenedModel {
+  std::string name;  ///< as requested
+  Checkpoint checkpoint;
+  Tokenizer tokenizer;
+  EvaluatedModel record;
+};
+
+/// Opens a model that is run, quantized or not, and records it in the study.
+/// @throws as Checkpoint::open, Tokenizer::open and evaluated_model
+OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& progress = {});
+
 }  // namespace ram

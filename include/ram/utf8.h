@@ -14,6 +14,11 @@ inline size_t utf8_length(char first) {
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
+/// @return whether a byte is of a character that began before it.
+constexpr bool continues_utf8(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U;
+}
+
 /// @param at the first byte of a whole character. @return its code point.
 inline char32_t utf8_code_point(const char* at) {
   const auto byte = [at](int i) {
@@ -36,7 +41,7 @@ inline char32_t utf8_code_point(const char* at) {
 inline size_t utf8_previous(std::string_view text, size_t end) {
   do {
     --end;
-  } while ((static_cast<unsigned char>(text[end]) & 0xC0) == 0x80);
+  } while (continues_utf8(text[end]));
   return end;
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ram/error.h"
+#include "ram/utf8.h"
 
 namespace ram::cli {
 namespace {
@@ -13,15 +14,11 @@ namespace {
 constexpr size_t kGap = 2;
 constexpr size_t kNarrowest = 12;  // of a shortened column
 
-bool continues_character(char c) {
-  return (static_cast<unsigned char>(c) & 0xc0U) == 0x80U;
-}
-
 // Bytes of the first `characters` characters.
 size_t prefix_bytes(std::string_view text, size_t characters) {
   size_t at = 0;
   while (at < text.size()) {
-    if (!continues_character(text[at]) && characters-- == 0) break;
+    if (!continues_utf8(text[at]) && characters-- == 0) break;
     ++at;
   }
   return at;
@@ -31,7 +28,7 @@ size_t prefix_bytes(std::string_view text, size_t characters) {
 
 size_t text_width(std::string_view text) {
   return text.size() -
-         static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_character));
+         static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_utf8));
 }
 
 std::string shorten(std::string_view text, size_t width) {

@@ -14,17 +14,6 @@
 
 namespace ram {
 
-/// A model folder and its tokenizer, with its identity in the study.
-struct OpenedModel {
-  std::string name;  ///< as requested
-  Checkpoint checkpoint;
-  Tokenizer tokenizer;
-  EvaluatedModel record;
-};
-
-/// @throws as evaluate_perplexity
-OpenedModel open_model(const std::string& name, Study& study, const ProgressFn& progress);
-
 /// One model to score in one precision.
 struct Scored {
   const OpenedModel* model = nullptr;

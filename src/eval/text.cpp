@@ -5,6 +5,7 @@
 
 #include "ram/error.h"
 #include "ram/eval.h"
+#include "ram/utf8.h"
 
 #include "blank.h"
 
@@ -12,10 +13,6 @@ namespace ram {
 namespace {
 
 constexpr size_t kLinesLookedAt = 1000;
-
-bool is_continuation(char c) {
-  return (static_cast<unsigned char>(c) & 0xc0U) == 0x80;
-}
 
 std::string join_lines(std::string_view content) {
   std::string joined;
@@ -149,7 +146,7 @@ std::string excerpt(const Tokenizer& tokenizer, std::span<const TokenId> row, si
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
     size_t bytes = 1;
-    while (at + bytes < text.size() && is_continuation(text[at + bytes])) ++bytes;
+    while (at + bytes < text.size() && continues_utf8(text[at + bytes])) ++bytes;
     std::string piece = text.substr(at, bytes);
     if (byte == '\n') piece = "\\n";
     if (byte == '\t') piece = "\\t";

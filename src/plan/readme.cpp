@@ -7,28 +7,22 @@
 
 #include "ram/size.h"
 #include "ram/text.h"
+#include "ram/what_if.h"
 
 #include "assemble.h"
 
 namespace ram {
 namespace {
 
-struct RoleRow {
-  int64_t units = 0;
-  int64_t weights = 0;
-  int64_t bytes = 0;
-  std::map<int, int> formats;  // position in kAffineFormats (kFormatCount: unquantized) -> units
-};
-
-std::string formats_text(const RoleRow& row, DType dtype) {
-  std::string text;
-  for (const auto& [index, units] : row.formats) {
-    const UnitFormat format = index == kFormatCount
-                                  ? UnitFormat{}
-                                  : UnitFormat{kAffineFormats[static_cast<size_t>(index)]};
-    text +=
-        fmt::format("{}{} ({})", text.empty() ? "" : ", ", unit_format_name(format, dtype), units);
+// "4:64 (3), bf16 (1)", by kAffineFormats; unquantized last.
+std::string formats_text(const RoleShare& share) {
+  std::map<int, std::string> texts;
+  for (const auto& [name, units] : share.formats) {
+    const std::optional<AffineFormat> format = parse_format(name);
+    texts[format ? format_index(*format) : kFormatCount] = fmt::format("{} ({})", name, units);
   }
+  std::string text;
+  for (const auto& [index, one] : texts) text += (text.empty() ? "" : ", ") + one;
   return text;
 }
 
@@ -159,23 +153,12 @@ std::string loss_text(const Plan& plan) {
 }  // namespace
 
 std::string render_readme(const Checkpoint& checkpoint, const Plan& plan) {
-  std::map<Role, RoleRow> rows;
-  for (size_t u = 0; u < plan.units.size(); ++u) {
-    RoleRow& row = rows[checkpoint.units[u].role];
-    ++row.units;
-    row.weights += plan.units[u].weights;
-    row.bytes += plan.units[u].bytes;
-    ++row.formats[plan.units[u].format ? format_index(*plan.units[u].format) : kFormatCount];
-  }
   std::string table =
       "| role | units | weights | bits per weight | bytes | formats (units) "
       "|\n|---|---|---|---|---|---|\n";
-  for (const auto& [role, row] : rows) {
-    const double bits =
-        row.weights > 0 ? 8.0 * static_cast<double>(row.bytes) / static_cast<double>(row.weights)
-                        : 0;
-    table += fmt::format("| {} | {} | {} | {:.2f} | {} | {} |\n", role_name(role), row.units,
-                         row.weights, bits, row.bytes, formats_text(row, plan.dtype));
+  for (const auto& [role, share] : role_shares(checkpoint, plan)) {
+    table += fmt::format("| {} | {} | {} | {:.2f} | {} | {} |\n", role_name(role), share.units,
+                         share.weights, share.bits_per_weight(), share.bytes, formats_text(share));
   }
   const std::string name = markdown_text(plan.model_name);
   return front_matter(checkpoint.card, plan.model_name) +

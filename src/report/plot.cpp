@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/utf8.h"
 
 #include "html.h"
 
@@ -77,9 +78,8 @@ std::string title_of(const std::string& tip) {
 }
 
 size_t letters(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U;
-  }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return !continues_utf8(c); }));
 }
 
 }  // namespace

@@ -10,10 +10,6 @@
 namespace ram {
 namespace {
 
-bool is_continuation(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80U;
-}
-
 // str.isspace of one character.
 bool is_space(char32_t c) {
   return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
@@ -55,7 +51,7 @@ std::string python_capitalize(std::string_view text) {
 }
 
 int64_t python_length(std::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char byte) { return !is_continuation(byte); });
+  return std::count_if(text.begin(), text.end(), [](char byte) { return !continues_utf8(byte); });
 }
 
 std::string python_replace(std::string_view text, std::string_view from, std::string_view to) {

@@ -40,20 +40,6 @@ int64_t choose(const TaskData& task, const TaskQuestion& question,
   return std::max_element(scores.begin(), scores.end()) - scores.begin();
 }
 
-/// A model to be asked, opened.
-struct Asked {
-  Checkpoint checkpoint;
-  Tokenizer tokenizer;
-  EvaluatedModel record;
-};
-
-Asked open_asked(const std::string& name, Study& study, const ProgressFn& progress) {
-  Checkpoint checkpoint = Checkpoint::open(name, Quantized::kAccept);
-  Tokenizer tokenizer = Tokenizer::open(checkpoint.folder);
-  EvaluatedModel record = evaluated_model(checkpoint, study, progress);
-  return {std::move(checkpoint), std::move(tokenizer), std::move(record)};
-}
-
 /// Counts questions of all models and tasks for the single progress line.
 class Counter {
  public:
@@ -79,7 +65,8 @@ struct Missing {
   std::vector<const TaskQuestion*> questions;
 };
 
-Missing find_missing(const TaskData& task, const Asked& model, Precision precision, Study& study) {
+Missing find_missing(const TaskData& task, const OpenedModel& model, Precision precision,
+                     Study& study) {
   Missing missing{.record = {.key = task_key(model.record, precision, task,
                                              model.checkpoint.config.max_positions),
                              .metric = std::string(task.info.metric),
@@ -206,11 +193,11 @@ TaskKey task_key(const EvaluatedModel& model, Precision precision, const TaskDat
 TaskRun run_tasks(std::span<const std::string> names, std::vector<TaskData> tasks, uint64_t seed,
                   const EngineOptions& options, Study& study, const ProgressFn& progress) {
   TaskRun run{.tasks = std::move(tasks), .models = {}, .pairs = {}, .verdicts = {}};
-  std::vector<Asked> models;
+  std::vector<OpenedModel> models;
   std::vector<std::vector<Missing>> missing;
   int64_t total = 0;
   for (const std::string& name : names) {
-    models.push_back(open_asked(name, study, progress));
+    models.push_back(open_model(name, study, progress));
     std::vector<Missing>& own = missing.emplace_back();
     for (const TaskData& task : run.tasks) {
       own.push_back(find_missing(task, models.back(), options.precision, study));
