@@ -27,8 +27,7 @@ size_t prefix_bytes(std::string_view text, size_t characters) {
 }  // namespace
 
 size_t text_width(std::string_view text) {
-  return text.size() -
-         static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_utf8));
+  return text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), continues_utf8));
 }
 
 std::string shorten(std::string_view text, size_t width) {
