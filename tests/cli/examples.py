@@ -21,7 +21,8 @@ class Examples(harness.ProgramTest):
     def test_fit_is_stopped_from_another_thread_and_goes_on_twice_in_one_process(self):
         build = pathlib.Path(harness.PROGRAM).parent
         self.call("cmake", "--install", build, "--prefix", self.folder / "installed")
-        self.call("cmake", "-S", ROOT / "examples", "-B", "build", f"-DCMAKE_PREFIX_PATH={self.folder / 'installed'}")
+        self.call("cmake", "-G", "Ninja", "-S", ROOT / "examples", "-B", "build",
+                  f"-DCMAKE_PREFIX_PATH={self.folder / 'installed'}")
         self.call("cmake", "--build", "build")
         demo = ROOT / "models/demo"
         out = self.call(self.folder / "build/fit", demo, self.folder / "out", 4_000_000)
