@@ -188,8 +188,8 @@ void Staging::publish() {
   }
   const uint64_t finished = file_identity(folder_).inode;
   try {
-    // After an exchange the work folder contains the former OUT: no state may describe it as
-    // finished.
+    // After an exchange the work folder contains the former OUT. state.json goes first: it would
+    // call that folder finished.
     remove_tree(work_ / "state.json");
     if (fs::exists(work_ / "state.json")) {
       fail(Code::kWriteFailed, "cannot remove {}", (work_ / "state.json").string());

@@ -1,5 +1,5 @@
-// Reads a safetensors header: JSON events become tensors directly, and checks make every later use
-// of shapes and offsets safe. No number of the file is trusted.
+// Reads a safetensors header: JSON events become tensors directly. Every number is checked, so that
+// later uses of shapes and offsets are safe.
 #include "ram/safetensors.h"
 
 #include <algorithm>
