@@ -6,6 +6,11 @@
 
 namespace ram {
 
+/// Whether a byte is an ASCII digit, whatever the locale.
+constexpr bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
 /// Parses all of `text` as a decimal number: digits with at most one point, an optional sign and an
 /// optional exponent ("4", "-0.5", ".5", "1.23e+01").
 ///

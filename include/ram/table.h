@@ -11,6 +11,9 @@
 
 namespace ram::cli {
 
+/// Width of text for a terminal, in columns.
+inline constexpr size_t kTextWidth = 80;
+
 enum class Align : uint8_t { kLeft, kRight };
 
 struct Column {

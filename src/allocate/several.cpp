@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 using Prices = std::array<double, kOtherCosts>;
 
 /// The exact solver's minimum is exact to 1e-12 of its value; rounding adds less than that.
-constexpr double kTolerance = 2e-12;
+constexpr double kBoundTolerance = 2e-12;
 
 constexpr int kLineSteps = 60;   ///< prices tried for one cost while the others are fixed
 constexpr int kRounds = 4;       ///< over several limited costs
@@ -48,9 +48,9 @@ void add(Option& sum, const Option& option) {
   for (size_t c = 0; c < kOtherCosts; ++c) sum.other[c] += option.other[c];
 }
 
-class Search {
+class SeveralSearch {
  public:
-  Search(const Knapsack& problem, const Limits& limits, Clock::time_point deadline)
+  SeveralSearch(const Knapsack& problem, const Limits& limits, Clock::time_point deadline)
       : problem_(problem), limits_(limits), deadline_(deadline) {}
 
   Allocation run();
@@ -78,14 +78,14 @@ class Search {
   std::vector<Found> starts_;  ///< those that fit, least loss first
 };
 
-bool Search::fits(const Option& total) const {
+bool SeveralSearch::fits(const Option& total) const {
   for (size_t c = 0; c < kOtherCosts; ++c) {
     if (total.other[c] > limits_.other[c]) return false;
   }
   return total.bytes <= limits_.bytes;
 }
 
-double Search::priced(const Option& option, const Prices& prices) const {
+double SeveralSearch::priced(const Option& option, const Prices& prices) const {
   double loss = option.loss;
   for (size_t c = 0; c < kOtherCosts; ++c) {
     if (prices[c] > 0) loss += prices[c] * static_cast<double>(option.other[c]);
@@ -93,7 +93,7 @@ double Search::priced(const Option& option, const Prices& prices) const {
   return loss;
 }
 
-Knapsack Search::price(const Prices& prices) const {
+Knapsack SeveralSearch::price(const Prices& prices) const {
   Knapsack result = problem_;
   for (std::vector<Option>& unit : result.units) {
     for (Option& option : unit) option.loss = priced(option, prices);
@@ -102,7 +102,7 @@ Knapsack Search::price(const Prices& prices) const {
 }
 
 /// Adds a choice that fits to the best ones.
-void Search::keep(std::vector<int> choice, const Option& total) {
+void SeveralSearch::keep(std::vector<int> choice, const Option& total) {
   if (!fits(total)) return;
   const auto less = [](const Option& a, const Option& b) {
     return a.loss != b.loss ? a.loss < b.loss : a.bytes < b.bytes;
@@ -117,14 +117,14 @@ void Search::keep(std::vector<int> choice, const Option& total) {
 /// Finds the best choice at these prices within the bytes: it gives a bound, and a start if it
 /// fits.
 /// @return its sums.
-Option Search::solve_at(const Prices& prices) {
+Option SeveralSearch::solve_at(const Prices& prices) {
   Allocation answer = solve_bytes(price(prices), limits_.bytes, deadline_);
   RAM_CHECK(answer.feasible);
   double spent = 0;
   for (size_t c = 0; c < kOtherCosts; ++c) {
     if (limited(c)) spent += prices[c] * static_cast<double>(limits_.other[c]);
   }
-  const double margin = spent > 0 ? kTolerance * (answer.lower_bound + spent) : 0;
+  const double margin = spent > 0 ? kBoundTolerance * (answer.lower_bound + spent) : 0;
   bound_ = std::max(bound_, answer.lower_bound - spent - margin);
   const Option total = audit_choice(problem_, answer.choice);
   keep(std::move(answer.choice), total);
@@ -132,7 +132,7 @@ Option Search::solve_at(const Prices& prices) {
 }
 
 /// Finds the least of one cost within the bytes. @return whether it may be within its limit.
-bool Search::find_least(size_t cost, Allocation& answer) {
+bool SeveralSearch::find_least(size_t cost, Allocation& answer) {
   Knapsack problem = problem_;
   for (std::vector<Option>& unit : problem.units) {
     for (Option& option : unit) option.loss = static_cast<double>(option.other[cost]);
@@ -141,13 +141,13 @@ bool Search::find_least(size_t cost, Allocation& answer) {
   const Option total = audit_choice(problem_, least.choice);
   answer.least_other[cost] = total.other[cost];
   keep(std::move(least.choice), total);
-  return least.lower_bound * (1 - kTolerance) <= static_cast<double>(limits_.other[cost]);
+  return least.lower_bound * (1 - kBoundTolerance) <= static_cast<double>(limits_.other[cost]);
 }
 
 /// Sets the price of one cost to where its limit is just met, with the other prices fixed: where
 /// the lines of loss over price of the best choice that meets it and the best one that does not
 /// intersect.
-void Search::search_price(size_t cost) {
+void SeveralSearch::search_price(size_t cost) {
   const auto limit = limits_.other[cost];
   const auto at = [&](double price) {
     prices_[cost] = price;
@@ -174,7 +174,7 @@ void Search::search_price(size_t cost) {
     if (!(price > low && price < high)) break;
     const auto [loss, taken] = at(price);
     const double line = loss_over + price * static_cast<double>(cost_over);
-    if (loss + price * static_cast<double>(taken) >= line * (1 - kTolerance)) break;
+    if (loss + price * static_cast<double>(taken) >= line * (1 - kBoundTolerance)) break;
     if (taken > limit) {
       low = price;
       loss_over = loss;
@@ -187,7 +187,7 @@ void Search::search_price(size_t cost) {
   }
 }
 
-void Search::change(Found& found, size_t unit, int option) const {
+void SeveralSearch::change(Found& found, size_t unit, int option) const {
   const std::vector<Option>& options = problem_.units[unit];
   add(found.total, difference(options[static_cast<size_t>(found.choice[unit])],
                               options[static_cast<size_t>(option)]));
@@ -195,7 +195,7 @@ void Search::change(Found& found, size_t unit, int option) const {
 }
 
 /// Makes the single change that lowers the loss most and fits. @return whether there was one.
-bool Search::take_upgrade(Found& found) const {
+bool SeveralSearch::take_upgrade(Found& found) const {
   double most = 0;
   size_t best_unit = 0;
   int best = -1;
@@ -219,7 +219,7 @@ bool Search::take_upgrade(Found& found) const {
 
 /// Makes the pair of changes, in two units, that lowers the loss most and fits, among the changes
 /// of least reduced cost. @return whether there was one.
-bool Search::take_exchange(Found& found, double byte_price) const {
+bool SeveralSearch::take_exchange(Found& found, double byte_price) const {
   struct Move {
     double reduced;
     size_t unit;
@@ -274,7 +274,7 @@ bool Search::take_exchange(Found& found, double byte_price) const {
   return true;
 }
 
-Found Search::improve(Found found) const {
+Found SeveralSearch::improve(Found found) const {
   const Instance instance = make_instance(price(prices_));
   const Relaxation relaxed = relax(instance, instance.capacity(limits_.bytes));
   const double byte_price = relaxed.price / static_cast<double>(instance.step);
@@ -287,7 +287,7 @@ Found Search::improve(Found found) const {
   return found;
 }
 
-Allocation Search::run() {
+Allocation SeveralSearch::run() {
   Allocation answer = solve_bytes(problem_, limits_.bytes, deadline_);
   if (!answer.feasible || fits(audit_choice(problem_, answer.choice))) {
     if (answer.feasible) {
@@ -333,7 +333,7 @@ Allocation Search::run() {
   answer.other = best.total.other;
   answer.loss = best.total.loss;
   answer.feasible = true;
-  answer.optimal = bound_ >= answer.loss * (1 - kTolerance);
+  answer.optimal = bound_ >= answer.loss * (1 - kBoundTolerance);
   answer.lower_bound =
       answer.optimal ? answer.loss : std::min(bound_, std::nextafter(answer.loss, 0.0));
   return answer;
@@ -343,7 +343,7 @@ Allocation Search::run() {
 
 Allocation solve_several(const Knapsack& problem, const Limits& limits,
                          std::chrono::steady_clock::time_point deadline) {
-  return Search(problem, limits, deadline).run();
+  return SeveralSearch(problem, limits, deadline).run();
 }
 
 }  // namespace ram

@@ -12,10 +12,6 @@
 namespace ram {
 namespace {
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 size_t digits_at(std::string_view text, size_t from) {
   size_t end = from;
   while (end < text.size() && is_digit(text[end])) ++end;

@@ -33,10 +33,6 @@ constexpr int64_t kLargestSize = int64_t{1} << 62;  // so that the sum of two fi
        text, why);
 }
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 // Digits with at most one point, as typed.
 struct Decimal {
   std::string_view whole;

@@ -75,8 +75,8 @@ TEST(Size, WhatIsUnclearIsRefusedWithOneLine) {
       FAIL() << text << " was accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Code::kUsage);
-      EXPECT_THAT(error.what(), testing::HasSubstr(fmt::format("'{}'", text)));
-      EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("\n")));
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(fmt::format("'{}'", text)));
+      EXPECT_THAT(error.what(), ::testing::Not(::testing::HasSubstr("\n")));
     }
   }
 }

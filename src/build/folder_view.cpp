@@ -52,7 +52,7 @@ void noting(Problems& problems, const Action& action) {
   }
 }
 
-void read_plan(FolderView& view, Problems& problems) {
+void read_plan_file(FolderView& view, Problems& problems) {
   if (!view.files.contains("plan.json")) {
     problems.add("plan.json: missing; without it a folder cannot be checked");
     return;
@@ -213,7 +213,7 @@ FolderView read_folder(const fs::path& out, Problems& problems) {
   FolderView view;
   view.out = out;
   list_files(view, problems);
-  read_plan(view, problems);
+  read_plan_file(view, problems);
   for (const auto& [name, size] : view.files) {
     if (name.ends_with(".safetensors") && name.find('/') == std::string::npos) {
       read_shard(view, name, problems);

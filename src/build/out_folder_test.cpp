@@ -31,7 +31,7 @@ std::string text_of(const fs::path& file) {
   return read_text_file(file, int64_t{1} << 30);
 }
 
-void write(const fs::path& file, const std::string& text) {
+void write_text(const fs::path& file, const std::string& text) {
   std::ofstream(file, std::ios::binary | std::ios::trunc) << text;
 }
 
@@ -39,7 +39,7 @@ void write(const fs::path& file, const std::string& text) {
 void flip(const fs::path& file, size_t at) {
   std::string text = text_of(file);
   text[at] = static_cast<char>(text[at] ^ 1);
-  write(file, text);
+  write_text(file, text);
 }
 
 /// Runs a test as a user for whom permissions apply, in the test's folder.
@@ -94,7 +94,7 @@ class Place : public ::testing::Test {
 TEST_F(Place, AModelWithAPlanOfItsOwnIsNotReplaced) {
   const fs::path theirs = made.root / "theirs";
   fs::copy(made.source, theirs);
-  write(theirs / "plan.json", render_plan(unlisted()));
+  write_text(theirs / "plan.json", render_plan(unlisted()));
   EXPECT_THAT(refused(theirs), HasSubstr("not replaced even with --force"));
 }
 
@@ -103,9 +103,9 @@ TEST_F(Place, AFolderOfARamThatListedNoFilesIsReplacedIfItHasTheSizeThatItSays) 
   Plan old = unlisted();
   do {
     old.total_bytes = bytes_in(out);
-    write(out / "plan.json", render_plan(old));
+    write_text(out / "plan.json", render_plan(old));
   } while (bytes_in(out) != old.total_bytes);
-  write(out / "README.md", text_of(out / "README.md") + "mine");
+  write_text(out / "README.md", text_of(out / "README.md") + "mine");
   EXPECT_THAT(refused(out), HasSubstr("ram did not write it; not replaced"));
   fs::resize_file(out / "README.md", fs::file_size(out / "README.md") - 4);
   made.options.force = true;
@@ -140,7 +140,7 @@ TEST_F(Place, ASourceWhoseFilesAreLinksIntoAFolderThatARunEmptiesIsNotTouched) {
 }
 
 TEST_F(Place, AnEditedTextIsNotLostWhateverItIs) {
-  write(made.source / "chat_template.jinja", "{{ messages }}");
+  write_text(made.source / "chat_template.jinja", "{{ messages }}");
   made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));
   plan = made.plan();
   other = made.plan(3);
@@ -149,20 +149,20 @@ TEST_F(Place, AnEditedTextIsNotLostWhateverItIs) {
                            "model.safetensors.index.json", "README.md"}) {
     const std::string text = text_of(out / name);
     for (const std::string& edited : {text + " ", text.substr(1)}) {
-      write(out / name, edited);
+      write_text(out / name, edited);
       EXPECT_THAT(refused(out), HasSubstr(fmt::format("{}, which was edited", name)));
     }
-    write(out / name, text);
+    write_text(out / name, text);
   }
   Plan edited = parse_plan(text_of(out / "plan.json"), "plan.json");
   edited.request.veto_db = 8;
-  write(out / "plan.json", render_plan(edited));
+  write_text(out / "plan.json", render_plan(edited));
   EXPECT_THAT(refused(out), HasSubstr("plan.json, which was edited"));
 }
 
 TEST_F(Place, APlanThatCannotBeReadIsSaidToBeThatAndStays) {
   made.build(plan, out);
-  write(out / "plan.json", "{");
+  write_text(out / "plan.json", "{");
   EXPECT_THAT(refused(out), HasSubstr("plan.json that cannot be read"));
   fs::remove(out / "plan.json");
   EXPECT_THAT(refused(out), HasSubstr("no plan.json"));
@@ -176,7 +176,7 @@ TEST_F(Place, AFolderWithADamagedByteIsNotThereAlready) {
     flip(out / name, text.size() - 2);
     made.options.force = false;
     EXPECT_THAT(error_of([&] { made.build(plan, out); }).what(), HasSubstr(name));
-    write(out / name, text);
+    write_text(out / name, text);
   }
   flip(out / "model.safetensors", good.at("model.safetensors").size() - 1);
   made.options.force = true;
@@ -307,7 +307,7 @@ TEST_F(Place, ClutterThatCannotBeReadIsNotRead) {
   made.build(plan, out);
   for (const char* folder : {".Trashes", ".cache"}) {
     fs::create_directories(out / folder / "deep");
-    write(out / folder / "deep" / "model.safetensors", "x");
+    write_text(out / folder / "deep" / "model.safetensors", "x");
   }
   const AsNobody nobody(made.root.path());
   made.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(made.source.string()));

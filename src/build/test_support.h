@@ -19,6 +19,7 @@
 #include "ram/progress.h"
 
 #include "folder_job.h"
+#include "support/error_of.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -103,18 +104,6 @@ inline std::vector<std::string> names_in(const fs::path& folder) {
   }
   std::sort(names.begin(), names.end());
   return names;
-}
-
-/// The code and text of the error that an action must end with.
-template <typename Action>
-Error error_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error was thrown";
-  return Error(Code::kInternal, "");
 }
 
 }  // namespace ram::testing

@@ -51,7 +51,7 @@ std::string render(const Head& head) {
   return text;
 }
 
-Head parse(const std::string& text) {
+Head parse_head(const std::string& text) {
   Head head;
   head.key = text.substr(0, kKeyBytes);
   head.digest = text.substr(kKeyBytes, kKeyBytes);
@@ -147,7 +147,7 @@ void EncodedStore::State::check(int index, const InputFile& file) const {
   if (whole) {
     std::string text(kHeadBytes, ' ');
     file.read(0, std::as_writable_bytes(std::span(text)));
-    const Head head = parse(text);
+    const Head head = parse_head(text);
     Hasher hasher;
     std::vector<std::byte> piece(static_cast<size_t>(std::min(kPiece, file.size())));
     for (auto at = static_cast<int64_t>(kHeadBytes); at < file.size();) {
@@ -261,7 +261,7 @@ std::optional<CompressedUnit> EncodedStore::find(int unit) const {
   const InputFile file(state_->path(unit));
   std::string text(kHeadBytes, ' ');
   file.read(0, std::as_writable_bytes(std::span(text)));
-  const Head head = parse(text);
+  const Head head = parse_head(text);
   if (head.key != state_->key(unit)) return std::nullopt;
   CompressedUnit found;
   found.unit = unit;

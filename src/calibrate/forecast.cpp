@@ -34,11 +34,8 @@ double seconds_of(const Work& work) {
 constexpr int64_t kFirstRows = 8;
 constexpr double kMoreRows = 2.5;
 constexpr int kSeeds = 2;
-constexpr int64_t kLeastRows = 2;
-// For measure_gains: rows of a matrix, formats, parts of a unit.
-constexpr int64_t kSampledRows = 128;
+// Formats that measure_gains encodes.
 constexpr int64_t kSampledFormats = 6;
-constexpr int64_t kSampledParts = 4;
 // Rows of an encoder tile; each thread works on one.
 constexpr int64_t kTile = 128;
 

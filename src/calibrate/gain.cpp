@@ -24,9 +24,6 @@
 namespace ram {
 namespace {
 
-// One encoder tile: fewer rows would take as long.
-constexpr int64_t kSampledRows = 128;
-constexpr int64_t kSampledParts = 4;
 constexpr std::array<int, 6> kBits = {2, 3, 4, 5, 6, 8};
 constexpr std::array<int, 3> kGroups = {32, 64, 128};
 

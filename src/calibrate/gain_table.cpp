@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kKind = "gains";
 
-std::map<std::string, GainRatios> parse(const std::string& text) {
+std::map<std::string, GainRatios> parse_gains(const std::string& text) {
   std::map<std::string, GainRatios> found;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
@@ -48,14 +48,14 @@ std::string render(const std::map<std::string, GainRatios>& gains) {
 
 std::map<std::string, GainRatios> GainTable::find() {
   for (const StudyDocument& document : study_.documents(kKind)) {
-    if (document.key == key_) return parse(document.text);
+    if (document.key == key_) return parse_gains(document.text);
   }
   return {};
 }
 
 void GainTable::put(const std::map<std::string, GainRatios>& gains) {
   study_.change_document(kKind, key_, [&](const std::string& kept) {
-    std::map<std::string, GainRatios> all = parse(kept);
+    std::map<std::string, GainRatios> all = parse_gains(kept);
     for (const auto& [name, ratios] : gains) all[name] = ratios;
     return render(all);
   });

@@ -32,8 +32,6 @@ constexpr int kProbeRule = 2;
 // A unit must stay a little below the requested error: the estimate of the seeds' share, which uses
 // all units, still changes.
 constexpr double kMargin = 0.9;
-// With fewer rows, one half of them says nothing about the other.
-constexpr int64_t kLeastRows = 2;
 
 struct Variant {
   int unit = 0;

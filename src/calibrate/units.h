@@ -50,6 +50,14 @@ int64_t recorded_row_bytes(const Checkpoint& checkpoint, int unit, int64_t lengt
 /// 1/8 of the memory for moments is for recorded inputs.
 inline constexpr int64_t kRecordedPart = 8;
 
+/// Rows of text for coefficients, at least: with fewer, one half says nothing about the other.
+inline constexpr int64_t kLeastRows = 2;
+
+/// What measure_gains samples of a unit: rows of a matrix (one encoder tile: fewer would take as
+/// long), and parts.
+inline constexpr int64_t kSampledRows = 128;
+inline constexpr int64_t kSampledParts = 4;
+
 HiddenRows copy_rows(std::span<const Matrix> rows);
 
 /// The second moment of the head's inputs. @param end hidden states after the last layer.

@@ -13,6 +13,7 @@
 
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
+#include "test_support.h"
 
 namespace ram {
 namespace {
@@ -23,6 +24,7 @@ using ::testing::HasSubstr;
 using testing::Spelling;
 using testing::TempFolder;
 using testing::TinyModel;
+using testing::unit_of;
 
 const std::vector<std::string> kAllFamilies = {"llama",     "mistral",   "qwen2",  "qwen3",
                                                "qwen3_moe", "qwen2_moe", "mixtral"};
@@ -30,13 +32,6 @@ const std::vector<std::string> kAllFamilies = {"llama",     "mistral",   "qwen2"
 Checkpoint open_tiny(const TempFolder& folder, const TinyModel& model) {
   testing::write_tiny_model(folder / "tiny", model);
   return Checkpoint::open((folder / "tiny").string());
-}
-
-const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
-  for (const Unit& unit : checkpoint.units) {
-    if (unit.name == name) return unit;
-  }
-  throw std::runtime_error("no unit " + name);
 }
 
 std::vector<float> read_part(const Checkpoint& checkpoint, const Unit& unit, int part) {

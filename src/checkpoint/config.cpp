@@ -109,15 +109,15 @@ void refuse_partial_rope(const Json& config, const Json& parameters, const std::
   }
 }
 
-struct Rope {
+struct RopeSource {
   Json parameters = Json::object();
   std::vector<Json> thetas;  ///< all values given, the one used first
 };
 
 /// @source transformers 5.24, modeling_rope_utils.py, `convert_rope_params_to_dict`: rope_scaling
 /// wins, with its theta; then the theta at the top
-Rope read_rope(const Json& config, const std::string& file) {
-  Rope rope;
+RopeSource rope_source(const Json& config, const std::string& file) {
+  RopeSource rope;
   const Json at_the_top = config.value("rope_theta", Json());
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto at = config.find(key);
@@ -190,7 +190,7 @@ Json choose_theta(const std::vector<Json>& thetas, const Family& family,
 }
 
 /// @source mlx_lm 0.32, models/rope_utils.py, `initialize_rope`
-Json rope_type(const Json& parameters, const Family& family, const std::string& file) {
+Json checked_rope_type(const Json& parameters, const Family& family, const std::string& file) {
   Json type = parameters.value("rope_type", parameters.value("type", Json("default")));
   if (type.is_null()) type = "default";
   static constexpr std::array<std::string_view, 6> kTypes = {"default", "linear", "dynamic",
@@ -211,11 +211,11 @@ Json rope_type(const Json& parameters, const Family& family, const std::string& 
 /// rope_theta and rope_scaling at the top, and rope_parameters with both, from whichever exists.
 void spell_rope(Json& config, const Family& family, const std::string& file,
                 std::vector<std::string>& notes) {
-  auto [parameters, thetas] = read_rope(config, file);
+  auto [parameters, thetas] = rope_source(config, file);
   note_other_rope(config, notes);
   const Json theta = choose_theta(thetas, family, notes);
   Keys(config, file).positive_number("rope_theta", theta);
-  const Json type = rope_type(parameters, family, file);
+  const Json type = checked_rope_type(parameters, family, file);
   parameters.erase("type");
   parameters["rope_type"] = type;
   parameters["rope_theta"] = theta;

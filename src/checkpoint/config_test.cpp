@@ -25,7 +25,7 @@ using testing::Spelling;
 using testing::TempFolder;
 using testing::TinyModel;
 
-void expect_refused(const std::string& text, Code code, const std::string& reason) {
+void expect_text_refused(const std::string& text, Code code, const std::string& reason) {
   SCOPED_TRACE(reason);
   const auto start = std::chrono::steady_clock::now();
   try {
@@ -52,91 +52,99 @@ Json spelled(const std::string& family, const Json& changes) {
 }
 
 TEST(Config, text_that_is_no_config_is_refused) {
-  expect_refused("", Code::kCorrupt, "not valid JSON");
-  expect_refused("{\"model_type\": \"llama\"", Code::kCorrupt, "not valid JSON");
-  expect_refused("[]", Code::kCorrupt, "a list where a JSON object");
-  expect_refused("null", Code::kCorrupt, "null where a JSON object");
-  expect_refused("{}", Code::kCorrupt, "model_type is missing");
-  expect_refused(R"({"model_type": 7})", Code::kCorrupt, "model_type is missing or not a string");
-  expect_refused(R"({"model_type": "gpt2\n"})", Code::kUnsupported,
-                 "'gpt2\xEF\xBF\xBD' is not supported: llama, mistral, qwen2");
-  expect_refused("{\"a\":" + std::string(1'000'000, '['), Code::kCorrupt, "nested deeper than 64");
-  expect_refused(R"({"model_type": "llama", "x": 1e})", Code::kCorrupt, "not valid JSON");
-  expect_refused(R"({"model_type": "llama", "x": nan})", Code::kCorrupt, "not valid JSON");
+  expect_text_refused("", Code::kCorrupt, "not valid JSON");
+  expect_text_refused("{\"model_type\": \"llama\"", Code::kCorrupt, "not valid JSON");
+  expect_text_refused("[]", Code::kCorrupt, "a list where a JSON object");
+  expect_text_refused("null", Code::kCorrupt, "null where a JSON object");
+  expect_text_refused("{}", Code::kCorrupt, "model_type is missing");
+  expect_text_refused(R"({"model_type": 7})", Code::kCorrupt,
+                      "model_type is missing or not a string");
+  expect_text_refused(R"({"model_type": "gpt2\n"})", Code::kUnsupported,
+                      "'gpt2\xEF\xBF\xBD' is not supported: llama, mistral, qwen2");
+  expect_text_refused("{\"a\":" + std::string(1'000'000, '['), Code::kCorrupt,
+                      "nested deeper than 64");
+  expect_text_refused(R"({"model_type": "llama", "x": 1e})", Code::kCorrupt, "not valid JSON");
+  expect_text_refused(R"({"model_type": "llama", "x": nan})", Code::kCorrupt, "not valid JSON");
 }
 
 TEST(Config, a_long_value_is_cut_between_characters) {
   std::string text;
   for (int i = 0; i < 50; ++i) text += "\xC3\xBC";
-  expect_refused(changed("llama", {{"num_hidden_layers", text}}), Code::kCorrupt, "\xC3\xBC...");
+  expect_text_refused(changed("llama", {{"num_hidden_layers", text}}), Code::kCorrupt,
+                      "\xC3\xBC...");
 }
 
 TEST(Config, absurd_numbers_are_refused_at_once) {
   for (const Json& bad : {Json(-1), Json(0), Json(1'000'000'000), Json("2"), Json(2.5), Json(true),
                           Json::array({2}), Json(18446744073709551615ULL)}) {
-    expect_refused(changed("llama", {{"num_hidden_layers", bad}}), Code::kCorrupt,
-                   "num_hidden_layers is ");
-    expect_refused(changed("llama", {{"hidden_size", bad}}), Code::kCorrupt, "hidden_size is ");
-    expect_refused(changed("llama", {{"vocab_size", bad}}), Code::kCorrupt, "vocab_size is ");
-    expect_refused(changed("qwen3_moe", {{"num_experts", bad}}), Code::kCorrupt, "num_experts is ");
-    expect_refused(changed("qwen2", {{"num_key_value_heads", bad}}), Code::kCorrupt,
-                   "num_key_value_heads is ");
-    expect_refused(changed("qwen3", {{"head_dim", bad}}), Code::kCorrupt, "head_dim is ");
+    expect_text_refused(changed("llama", {{"num_hidden_layers", bad}}), Code::kCorrupt,
+                        "num_hidden_layers is ");
+    expect_text_refused(changed("llama", {{"hidden_size", bad}}), Code::kCorrupt,
+                        "hidden_size is ");
+    expect_text_refused(changed("llama", {{"vocab_size", bad}}), Code::kCorrupt, "vocab_size is ");
+    expect_text_refused(changed("qwen3_moe", {{"num_experts", bad}}), Code::kCorrupt,
+                        "num_experts is ");
+    expect_text_refused(changed("qwen2", {{"num_key_value_heads", bad}}), Code::kCorrupt,
+                        "num_key_value_heads is ");
+    expect_text_refused(changed("qwen3", {{"head_dim", bad}}), Code::kCorrupt, "head_dim is ");
   }
-  expect_refused(changed("llama", {{"hidden_size", Json()}}), Code::kCorrupt,
-                 "hidden_size is missing");
-  expect_refused(changed("llama", {{"hidden_size", 65}}), Code::kCorrupt,
-                 "not a multiple of num_attention_heads");
-  expect_refused(changed("qwen3_moe", {{"mlp_only_layers", {2}}}), Code::kCorrupt,
-                 "mlp_only_layers is 2");
-  expect_refused(changed("qwen3_moe", {{"mlp_only_layers", "all"}}), Code::kCorrupt,
-                 "mlp_only_layers is \"all\"");
-  expect_refused(changed("qwen3_moe", {{"decoder_sparse_step", 0}}), Code::kCorrupt,
-                 "decoder_sparse_step is 0");
-  expect_refused(changed("qwen3_moe", {{"num_local_experts", 5}}), Code::kCorrupt, "must agree");
-  expect_refused(changed("llama", {{"tie_word_embeddings", "yes"}}), Code::kCorrupt,
-                 "tie_word_embeddings is \"yes\"");
-  expect_refused(changed("llama", {{"rope_theta", -1}}), Code::kCorrupt, "rope_theta is -1");
-  expect_refused(changed("llama", {{"rope_scaling", 4}}), Code::kCorrupt, "rope_scaling is 4");
+  expect_text_refused(changed("llama", {{"hidden_size", Json()}}), Code::kCorrupt,
+                      "hidden_size is missing");
+  expect_text_refused(changed("llama", {{"hidden_size", 65}}), Code::kCorrupt,
+                      "not a multiple of num_attention_heads");
+  expect_text_refused(changed("qwen3_moe", {{"mlp_only_layers", {2}}}), Code::kCorrupt,
+                      "mlp_only_layers is 2");
+  expect_text_refused(changed("qwen3_moe", {{"mlp_only_layers", "all"}}), Code::kCorrupt,
+                      "mlp_only_layers is \"all\"");
+  expect_text_refused(changed("qwen3_moe", {{"decoder_sparse_step", 0}}), Code::kCorrupt,
+                      "decoder_sparse_step is 0");
+  expect_text_refused(changed("qwen3_moe", {{"num_local_experts", 5}}), Code::kCorrupt,
+                      "must agree");
+  expect_text_refused(changed("llama", {{"tie_word_embeddings", "yes"}}), Code::kCorrupt,
+                      "tie_word_embeddings is \"yes\"");
+  expect_text_refused(changed("llama", {{"rope_theta", -1}}), Code::kCorrupt, "rope_theta is -1");
+  expect_text_refused(changed("llama", {{"rope_scaling", 4}}), Code::kCorrupt, "rope_scaling is 4");
   std::string big = changed("llama", Json::object());
   big.insert(1, R"("num_hidden_layers_": 1, "head_dim": 123456789012345678901234567890,)");
-  expect_refused(big, Code::kCorrupt, "head_dim is an integer beyond 64 bits");
+  expect_text_refused(big, Code::kCorrupt, "head_dim is an integer beyond 64 bits");
 }
 
 TEST(Config, sources_that_are_already_quantized_are_refused) {
-  expect_refused(changed("llama", {{"quantization", {{"bits", 4}}}}), Code::kUnsupported,
-                 "already quantized (key quantization)");
-  expect_refused(changed("llama", {{"quantization_config", {{"quant_method", "fp8"}}}}),
-                 Code::kUnsupported, "already quantized with fp8");
+  expect_text_refused(changed("llama", {{"quantization", {{"bits", 4}}}}), Code::kUnsupported,
+                      "already quantized (key quantization)");
+  expect_text_refused(changed("llama", {{"quantization_config", {{"quant_method", "fp8"}}}}),
+                      Code::kUnsupported, "already quantized with fp8");
   EXPECT_EQ(
       parse_config(changed("llama", {{"quantization_config", Json()}}), "f").model.layers.size(),
       2U);
 }
 
 TEST(Config, what_mlx_lm_would_compute_otherwise_is_refused) {
-  expect_refused(changed("llama", {{"hidden_act", "gelu"}}), Code::kUnsupported,
-                 "hidden_act is \"gelu\"");
-  expect_refused(changed("qwen3", {{"attention_bias", true}}), Code::kUnsupported,
-                 "attention_bias is true");
-  expect_refused(changed("qwen2_moe", {{"norm_topk_prob", true}}), Code::kUnsupported,
-                 "norm_topk_prob is true");
-  expect_refused(changed("qwen2_moe", {{"mlp_only_layers", {0}}}), Code::kUnsupported,
-                 "some layers dense");
-  expect_refused(changed("qwen2_moe", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}}),
-                 Code::kUnsupported, "rope_type is \"yarn\"");
-  expect_refused(changed("llama", {{"rope_traditional", true}}), Code::kUnsupported,
-                 "rope_traditional is true");
+  expect_text_refused(changed("llama", {{"hidden_act", "gelu"}}), Code::kUnsupported,
+                      "hidden_act is \"gelu\"");
+  expect_text_refused(changed("qwen3", {{"attention_bias", true}}), Code::kUnsupported,
+                      "attention_bias is true");
+  expect_text_refused(changed("qwen2_moe", {{"norm_topk_prob", true}}), Code::kUnsupported,
+                      "norm_topk_prob is true");
+  expect_text_refused(changed("qwen2_moe", {{"mlp_only_layers", {0}}}), Code::kUnsupported,
+                      "some layers dense");
+  expect_text_refused(
+      changed("qwen2_moe", {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}}),
+      Code::kUnsupported, "rope_type is \"yarn\"");
+  expect_text_refused(changed("llama", {{"rope_traditional", true}}), Code::kUnsupported,
+                      "rope_traditional is true");
   EXPECT_NO_THROW(parse_config(changed("llama", {{"hidden_act", "swish"}}), "m/config.json"));
-  expect_refused(changed("qwen2", {{"partial_rotary_factor", 0.5}}), Code::kUnsupported,
-                 "partial_rotary_factor is 0.5");
-  expect_refused(changed("llama", {{"rope_parameters", {{"partial_rotary_factor", 0.25}}}}),
-                 Code::kUnsupported, "partial_rotary_factor is 0.25");
-  expect_refused(changed("mixtral", {{"head_dim", 128}}), Code::kUnsupported,
-                 "head_dim 128 with 2 heads");
-  expect_refused(changed("llama", {{"rope_scaling", {{"rope_type", "new"}}}}), Code::kUnsupported,
-                 "rope_type is \"new\"");
-  expect_refused(changed("llama", {{"rope_parameters", {{"full_attention", {{"rope_theta", 1}}}}}}),
-                 Code::kUnsupported, "by kind of layer ('full_attention')");
+  expect_text_refused(changed("qwen2", {{"partial_rotary_factor", 0.5}}), Code::kUnsupported,
+                      "partial_rotary_factor is 0.5");
+  expect_text_refused(changed("llama", {{"rope_parameters", {{"partial_rotary_factor", 0.25}}}}),
+                      Code::kUnsupported, "partial_rotary_factor is 0.25");
+  expect_text_refused(changed("mixtral", {{"head_dim", 128}}), Code::kUnsupported,
+                      "head_dim 128 with 2 heads");
+  expect_text_refused(changed("llama", {{"rope_scaling", {{"rope_type", "new"}}}}),
+                      Code::kUnsupported, "rope_type is \"new\"");
+  expect_text_refused(
+      changed("llama", {{"rope_parameters", {{"full_attention", {{"rope_theta", 1}}}}}}),
+      Code::kUnsupported, "by kind of layer ('full_attention')");
 }
 
 TEST(Config, both_spellings_become_the_same_union) {
@@ -175,8 +183,8 @@ TEST(Config, numbers_without_end_are_read_as_python_reads_them) {
   for (const char* key : {"rope_theta", "rms_norm_eps", "hidden_size", "num_hidden_layers"}) {
     for (const char* value : {"NaN", "Infinity", "1e999"}) {
       const std::string bad = fmt::format(R"(, "{}": {}}})", key, value);
-      expect_refused(text + bad, Code::kCorrupt,
-                     fmt::format("{} is {}", key, *value == 'N' ? "NaN" : "Infinity"));
+      expect_text_refused(text + bad, Code::kCorrupt,
+                          fmt::format("{} is {}", key, *value == 'N' ? "NaN" : "Infinity"));
     }
   }
 }

@@ -29,7 +29,7 @@ Checkpoint open(const fs::path& folder) {
   return Checkpoint::open(folder.string());
 }
 
-void expect_refused(const fs::path& folder, Code code, const std::string& reason) {
+void expect_disagreement_refused(const fs::path& folder, Code code, const std::string& reason) {
   SCOPED_TRACE(reason);
   try {
     open(folder);
@@ -125,7 +125,7 @@ TEST(Disagree, a_family_that_cannot_be_tied_takes_the_head_of_the_files) {
   tied.tied = true;
   const TempFolder without;
   testing::write_tiny_model(without.path(), tied);
-  expect_refused(without.path(), Code::kUnsupported, "needs a separate head");
+  expect_disagreement_refused(without.path(), Code::kUnsupported, "needs a separate head");
 }
 
 TEST(Disagree, the_dtype_of_two_keys_is_that_of_the_files) {
@@ -208,9 +208,10 @@ TEST(Disagree, a_tensor_that_the_index_names_and_the_model_needs_is_fetched_agai
   testing::write_tensors(
       folder / "model-00002-of-00002.safetensors", specs,
       [&](const TensorSpec& spec) { return testing::tiny_model_values(model, spec); });
-  expect_refused(folder.path(), Code::kMissing, "tensor " + lost + " is missing");
-  expect_refused(folder.path(), Code::kMissing,
-                 "the index says that model-00002-of-00002.safetensors has it: fetch the files");
+  expect_disagreement_refused(folder.path(), Code::kMissing, "tensor " + lost + " is missing");
+  expect_disagreement_refused(
+      folder.path(), Code::kMissing,
+      "the index says that model-00002-of-00002.safetensors has it: fetch the files");
 }
 
 TEST(Disagree, an_index_beside_the_whole_file_is_not_needed) {
@@ -269,7 +270,7 @@ TEST(Disagree, a_tensor_in_two_files_must_be_one) {
     EXPECT_EQ(checkpoint.tensors.size(), specs.size());
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("with the same values; so are 1 more")));
     extra(1);
-    expect_refused(
+    expect_disagreement_refused(
         folder.path(), Code::kCorrupt,
         "tensor model.embed_tokens.weight is in both model-00001-of-00002.safetensors and "
         "model-extra.safetensors, with different values");
@@ -370,11 +371,11 @@ TEST(Disagree, keys_that_only_mlx_lm_obeys_are_left_out_with_a_note) {
   config = plain;
   config["rope_traditional"] = true;
   write_json(folder / "config.json", config);
-  expect_refused(folder.path(), Code::kUnsupported, "rope_traditional is true");
+  expect_disagreement_refused(folder.path(), Code::kUnsupported, "rope_traditional is true");
   config = plain;
   config["text_config"] = {{"quantization_config", {{"quant_method", "awq"}}}};
   write_json(folder / "config.json", config);
-  expect_refused(folder.path(), Code::kUnsupported, "already quantized with awq");
+  expect_disagreement_refused(folder.path(), Code::kUnsupported, "already quantized with awq");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ using testing::TempFolder;
 using testing::TinyModel;
 using testing::write_tiny_model;
 
-void expect_refused(const fs::path& folder, Code code, const std::string& reason) {
+void expect_folder_refused(const fs::path& folder, Code code, const std::string& reason) {
   SCOPED_TRACE(reason);
   try {
     Checkpoint::open(folder.string());
@@ -81,7 +81,7 @@ TEST(Folder, a_missing_shard_is_named) {
     const TempFolder folder;
     write_tiny_model(folder.path(), {.shards = 3, .index = index});
     fs::remove(folder / "model-00002-of-00003.safetensors");
-    expect_refused(folder.path(), Code::kMissing, "shard model-00002-of-00003.safetensors");
+    expect_folder_refused(folder.path(), Code::kMissing, "shard model-00002-of-00003.safetensors");
   }
 }
 
@@ -95,14 +95,15 @@ TEST(Folder, an_index_that_is_none_is_refused) {
   auto index = nlohmann::json::parse(read_text_file(path, 1 << 20));
   index["weight_map"]["model.embed_tokens.weight"] = "../x.safetensors";
   write_file_atomic(path, index.dump());
-  expect_refused(folder.path(), Code::kCorrupt, "'../x.safetensors' is not a file of this folder");
+  expect_folder_refused(folder.path(), Code::kCorrupt,
+                        "'../x.safetensors' is not a file of this folder");
   index["weight_map"]["model.embed_tokens.weight"] = 7;
   write_file_atomic(path, index.dump());
-  expect_refused(folder.path(), Code::kCorrupt, "is not a file of this folder");
+  expect_folder_refused(folder.path(), Code::kCorrupt, "is not a file of this folder");
   write_file_atomic(path, "[]");
-  expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
+  expect_folder_refused(folder.path(), Code::kCorrupt, "no weight_map");
   write_file_atomic(path, "{\"weight_map\": ");
-  expect_refused(folder.path(), Code::kCorrupt, "not valid JSON");
+  expect_folder_refused(folder.path(), Code::kCorrupt, "not valid JSON");
 }
 
 TEST(Folder, numbered_shards_serve_without_a_damaged_index) {
@@ -115,7 +116,7 @@ TEST(Folder, numbered_shards_serve_without_a_damaged_index) {
     EXPECT_THAT(checkpoint.notes, ElementsAre(HasSubstr("since every numbered shard is there")));
   }
   fs::remove(folder / "model-00001-of-00002.safetensors");
-  expect_refused(folder.path(), Code::kCorrupt, "no weight_map");
+  expect_folder_refused(folder.path(), Code::kCorrupt, "no weight_map");
 }
 
 TEST(Folder, cached_models_are_listed_as_they_are_found) {
@@ -149,7 +150,7 @@ TEST(Folder, a_missing_tensor_is_named) {
     const TinyModel model = {.model_type = family};
     write_tiny_model(folder.path(), model);
     rewrite(folder.path(), model, [&](auto& specs) { remove_named(specs, name); });
-    expect_refused(folder.path(), Code::kMissing, "tensor " + name + " is missing");
+    expect_folder_refused(folder.path(), Code::kMissing, "tensor " + name + " is missing");
   }
 }
 
@@ -165,7 +166,7 @@ TEST(Folder, a_tensor_of_another_shape_is_refused) {
         if (spec.name == name) spec.shape.back() += 1;
       }
     });
-    expect_refused(folder.path(), Code::kCorrupt, "tensor " + name + " has shape");
+    expect_folder_refused(folder.path(), Code::kCorrupt, "tensor " + name + " has shape");
   }
 }
 
@@ -175,8 +176,8 @@ TEST(Folder, a_tensor_without_a_place_is_refused) {
                                  "model.layers.0.self_attn.q_proj.bias", "vision.weight"}) {
     write_tiny_model(folder.path(), {});
     rewrite(folder.path(), {}, [&](auto& specs) { specs.push_back({name, DType::kBF16, {2, 2}}); });
-    expect_refused(folder.path(), Code::kUnsupported,
-                   "tensor " + name + " has no place in a llama of 2 layers");
+    expect_folder_refused(folder.path(), Code::kUnsupported,
+                          "tensor " + name + " has no place in a llama of 2 layers");
   }
 }
 
@@ -186,7 +187,7 @@ TEST(Folder, quantized_weights_and_other_dtypes_are_refused) {
                                  "model.layers.0.mlp.up_proj.weight_scale_inv"}) {
     write_tiny_model(folder.path(), {});
     rewrite(folder.path(), {}, [&](auto& specs) { specs.push_back({name, DType::kF32, {2}}); });
-    expect_refused(folder.path(), Code::kUnsupported, "already quantized");
+    expect_folder_refused(folder.path(), Code::kUnsupported, "already quantized");
   }
   auto specs = testing::tiny_model_tensors({});
   for (const DType dtype : {DType::kF8E4M3, DType::kU32, DType::kF64}) {
@@ -196,8 +197,8 @@ TEST(Folder, quantized_weights_and_other_dtypes_are_refused) {
     for (const TensorSpec& spec : specs) data += spec.bytes();
     write_file_atomic(folder / "model.safetensors",
                       header + std::string(static_cast<size_t>(data), '\0'));
-    expect_refused(folder.path(), Code::kUnsupported,
-                   "tensor lm_head.weight is " + std::string(dtype_name(dtype)));
+    expect_folder_refused(folder.path(), Code::kUnsupported,
+                          "tensor lm_head.weight is " + std::string(dtype_name(dtype)));
   }
 }
 
@@ -211,7 +212,7 @@ TEST(Folder, experts_of_several_dtypes_are_refused) {
         spec.dtype = DType::kF32;
     }
   });
-  expect_refused(folder.path(), Code::kUnsupported, "must share one dtype");
+  expect_folder_refused(folder.path(), Code::kUnsupported, "must share one dtype");
 }
 
 TEST(Folder, a_config_of_a_billion_layers_costs_nothing) {
@@ -220,8 +221,8 @@ TEST(Folder, a_config_of_a_billion_layers_costs_nothing) {
   auto config = testing::tiny_model_config({});
   config["num_hidden_layers"] = 4000;
   write_file_atomic(folder / "config.json", config.dump());
-  expect_refused(folder.path(), Code::kMissing,
-                 "tensor model.layers.2.input_layernorm.weight is missing");
+  expect_folder_refused(folder.path(), Code::kMissing,
+                        "tensor model.layers.2.input_layernorm.weight is missing");
 }
 
 TEST(Folder, an_id_resolves_through_the_local_cache) {
@@ -254,9 +255,10 @@ TEST(Folder, an_id_resolves_through_the_local_cache) {
   fs::remove_all(repository / "refs");
   EXPECT_EQ(Checkpoint::open("Org/tiny-model").folder, repository / "snapshots" / "bbb");
 
-  expect_refused("Org/other", Code::kMissing, "fetch it with `hf download Org/other`");
+  expect_folder_refused("Org/other", Code::kMissing, "fetch it with `hf download Org/other`");
   fs::remove(repository / "snapshots" / "bbb" / "model.safetensors");
-  expect_refused("Org/tiny-model", Code::kMissing, "fetch it with `hf download Org/tiny-model`");
+  expect_folder_refused("Org/tiny-model", Code::kMissing,
+                        "fetch it with `hf download Org/tiny-model`");
 }
 
 TEST(Folder, the_cache_is_where_the_environment_says) {
@@ -269,7 +271,7 @@ TEST(Folder, the_cache_is_where_the_environment_says) {
   const Environment no_hf_home("HF_HOME", "");
   const Environment no_xdg("XDG_CACHE_HOME", "");
   const Environment user("HOME", home.path().string());
-  expect_refused("a/b", Code::kMissing, (home / ".cache/huggingface/hub").string());
+  expect_folder_refused("a/b", Code::kMissing, (home / ".cache/huggingface/hub").string());
   write_tiny_model(home.path() / ".cache/huggingface/hub/models--a--b/snapshots/1", {});
   EXPECT_EQ(Checkpoint::open("a/b").layers, 2);
 }

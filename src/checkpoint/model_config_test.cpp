@@ -33,8 +33,8 @@ ModelConfig parsed(const std::string& family, const Json& changes = Json::object
   return parse_config(config.dump(), "m/config.json").model;
 }
 
-void expect_refused(const std::string& family, const Json& changes, Code code,
-                    const std::string& reason) {
+void expect_config_refused(const std::string& family, const Json& changes, Code code,
+                           const std::string& reason) {
   SCOPED_TRACE(reason);
   try {
     parsed(family, changes);
@@ -65,8 +65,8 @@ TEST(ModelConfig, sizes_are_the_configs) {
   EXPECT_EQ(llama.max_positions, 512);
   EXPECT_EQ(llama.rms_norm_eps, 1e-6);
   EXPECT_EQ(parsed("qwen3", {{"head_dim", 48}}).layer(0).attention.key_dim, 48);
-  expect_refused("llama", {{"num_attention_heads", 4}, {"num_key_value_heads", 3}}, Code::kCorrupt,
-                 "not a multiple of num_key_value_heads 3");
+  expect_config_refused("llama", {{"num_attention_heads", 4}, {"num_key_value_heads", 3}},
+                        Code::kCorrupt, "not a multiple of num_key_value_heads 3");
 }
 
 TEST(ModelConfig, experts_are_weighed_as_the_family_weighs_them) {
@@ -101,10 +101,10 @@ TEST(ModelConfig, experts_are_weighed_as_the_family_weighs_them) {
   EXPECT_EQ(mixtral.experts->routing, ExpertRouting::kTopKThenSoftmax);
   EXPECT_TRUE(mixtral.experts->renormalise);
   EXPECT_EQ(mixtral.experts->per_token, 2);
-  expect_refused("mixtral", {{"num_experts_per_tok", 5}}, Code::kCorrupt,
-                 "num_experts_per_tok is 5");
-  expect_refused("qwen3_moe", {{"num_experts_per_tok", 0}}, Code::kCorrupt,
-                 "num_experts_per_tok is 0");
+  expect_config_refused("mixtral", {{"num_experts_per_tok", 5}}, Code::kCorrupt,
+                        "num_experts_per_tok is 5");
+  expect_config_refused("qwen3_moe", {{"num_experts_per_tok", 0}}, Code::kCorrupt,
+                        "num_experts_per_tok is 0");
 }
 
 TEST(ModelConfig, windows_are_those_of_transformers) {
@@ -147,16 +147,17 @@ TEST(ModelConfig, windows_are_those_of_transformers) {
 
 TEST(ModelConfig, windows_that_make_no_sense_are_refused) {
   const Json slides = {"sliding_attention", "full_attention", "full_attention", "full_attention"};
-  expect_refused("mistral", {{"sliding_window", 0}}, Code::kCorrupt, "sliding_window is 0");
-  expect_refused("qwen2", {{"layer_types", slides}}, Code::kCorrupt, "give no window");
-  expect_refused("qwen2", {{"layer_types", {"full_attention"}}}, Code::kCorrupt,
-                 "not a list of 4 layers");
-  expect_refused("qwen3", {{"use_sliding_window", 1}}, Code::kCorrupt, "use_sliding_window is 1");
+  expect_config_refused("mistral", {{"sliding_window", 0}}, Code::kCorrupt, "sliding_window is 0");
+  expect_config_refused("qwen2", {{"layer_types", slides}}, Code::kCorrupt, "give no window");
+  expect_config_refused("qwen2", {{"layer_types", {"full_attention"}}}, Code::kCorrupt,
+                        "not a list of 4 layers");
+  expect_config_refused("qwen3", {{"use_sliding_window", 1}}, Code::kCorrupt,
+                        "use_sliding_window is 1");
   Json chunked = slides;
   chunked[1] = "chunked_attention";
-  expect_refused("qwen2",
-                 {{"layer_types", chunked}, {"use_sliding_window", true}, {"sliding_window", 8}},
-                 Code::kUnsupported, "layer_types has \"chunked_attention\"");
+  expect_config_refused(
+      "qwen2", {{"layer_types", chunked}, {"use_sliding_window", true}, {"sliding_window", 8}},
+      Code::kUnsupported, "layer_types has \"chunked_attention\"");
 }
 
 TEST(ModelConfig, heads_are_normed_where_the_family_norms_them) {
@@ -254,10 +255,10 @@ TEST(ModelConfig, each_rope_type_has_its_parameters) {
           .original_max_positions,
       64);
   for (const std::string type : {"linear", "llama3", "dynamic"}) {
-    expect_refused("llama", {{"rope_scaling", {{"rope_type", type}}}}, Code::kCorrupt,
-                   "factor is missing");
-    expect_refused("llama", {{"rope_scaling", {{"rope_type", type}, {"factor", 0}}}},
-                   Code::kCorrupt, "factor is 0");
+    expect_config_refused("llama", {{"rope_scaling", {{"rope_type", type}}}}, Code::kCorrupt,
+                          "factor is missing");
+    expect_config_refused("llama", {{"rope_scaling", {{"rope_type", type}, {"factor", 0}}}},
+                          Code::kCorrupt, "factor is 0");
   }
 }
 
@@ -269,8 +270,9 @@ TEST(ModelConfig, what_is_not_said_is_transformers_default) {
   EXPECT_EQ(eps("qwen3_moe"), 1e-6);
   EXPECT_EQ(eps("mixtral"), 1e-5);
   EXPECT_EQ(parsed("qwen2", {{"max_position_embeddings", "absent"}}).max_positions, 32768);
-  expect_refused("llama", {{"rms_norm_eps", "small"}}, Code::kCorrupt, "rms_norm_eps is \"small\"");
-  expect_refused("llama", {{"rms_norm_eps", -1}}, Code::kCorrupt, "rms_norm_eps is -1");
+  expect_config_refused("llama", {{"rms_norm_eps", "small"}}, Code::kCorrupt,
+                        "rms_norm_eps is \"small\"");
+  expect_config_refused("llama", {{"rms_norm_eps", -1}}, Code::kCorrupt, "rms_norm_eps is -1");
 }
 
 TEST(ModelConfig, special_ids_are_one_many_or_none) {
@@ -287,8 +289,10 @@ TEST(ModelConfig, special_ids_are_one_many_or_none) {
   EXPECT_EQ(parsed("llama", {{"bos_token_id", nullptr}}).bos_id, std::nullopt);
   EXPECT_EQ(parsed("qwen3", {{"bos_token_id", "absent"}}).bos_id, std::nullopt);
   EXPECT_EQ(parsed("qwen3", {{"bos_token_id", 5}}).bos_id, 5);
-  expect_refused("llama", {{"eos_token_id", {{"id", 2}}}}, Code::kCorrupt, "eos_token_id is ");
-  expect_refused("llama", {{"eos_token_id", {1, "2"}}}, Code::kCorrupt, "eos_token_id is \"2\"");
+  expect_config_refused("llama", {{"eos_token_id", {{"id", 2}}}}, Code::kCorrupt,
+                        "eos_token_id is ");
+  expect_config_refused("llama", {{"eos_token_id", {1, "2"}}}, Code::kCorrupt,
+                        "eos_token_id is \"2\"");
 }
 
 TEST(ModelConfig, the_files_decide_what_the_config_leaves_to_them) {

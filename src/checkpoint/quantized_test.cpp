@@ -14,6 +14,7 @@
 #include "support/mlx_model.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
+#include "test_support.h"
 
 namespace ram {
 namespace {
@@ -27,6 +28,7 @@ using ::testing::Not;
 using testing::StoredTensors;
 using testing::TempFolder;
 using testing::TinyModel;
+using testing::unit_of;
 
 constexpr AffineFormat kFour = {.bits = 4, .group_size = 64};
 constexpr AffineFormat kSix = {.bits = 6, .group_size = 32};
@@ -62,13 +64,6 @@ void expect_refused(const Json& config, const StoredTensors& tensors, Code code,
     EXPECT_THAT(error.what(), HasSubstr(reason));
     EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
   }
-}
-
-const Unit& unit_of(const Checkpoint& checkpoint, const std::string& name) {
-  for (const Unit& unit : checkpoint.units) {
-    if (unit.name == name) return unit;
-  }
-  throw std::runtime_error("no unit " + name);
 }
 
 /// All parts of a unit, decoded row by row, so that row offsets are tested too.

@@ -18,7 +18,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct AnalyzeArguments {
   std::string model;
   std::string csv;
   std::string encoder = "mlx";
@@ -70,7 +70,7 @@ void print_summary(const Common& common, const Checkpoint& checkpoint, const Mod
   print_result(common, text);
 }
 
-int analyze_command(const Common& common, const Options& options) {
+int analyze_command(const Common& common, const AnalyzeArguments& options) {
   const Encoder encoder = parse_encoder_option(options.encoder);
   const std::optional<DType> dtype = parse_dtype_option(options.dtype);
   const int workers = threads(common);
@@ -96,7 +96,7 @@ int analyze_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_analyze(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AnalyzeArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("--csv", options->csv, "all curves as a table; - is stdout")
       .type_name("FILE")

@@ -17,7 +17,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct CompareArguments {
   std::vector<std::string> models;  // the reference first
   TextArguments text;
   std::string margin;
@@ -37,7 +37,7 @@ double parse_margin(const std::string& text) {
   return percent / 100;
 }
 
-int compare_command(const Common& common, const Options& options) {
+int compare_command(const Common& common, const CompareArguments& options) {
   const double margin = parse_margin(options.margin);
   const RowOptions rows = row_options(common, options.text);
   const EngineOptions engine = engine_options(common, "f32");
@@ -68,7 +68,7 @@ int compare_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_compare(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareArguments>();
   app.add_option("MODELS", options->models, "the reference, then the models to compare with it")
       .type_name("REFERENCE MODEL...")
       .expected(2, 1000)

@@ -14,7 +14,6 @@
 namespace ram::cli {
 namespace {
 
-constexpr size_t kWidth = 80;
 constexpr size_t kLabelWidth = 28;
 
 std::string ratio_text(const PairTest& test) {
@@ -32,7 +31,7 @@ std::string pairs_text(const Comparison& comparison, const std::vector<std::stri
                     labels[static_cast<size_t>(test.b)], pair_verdict(comparison, test, labels),
                     test.p_holm, is_inverted(comparison, test.a, test.b) ? " *" : "",
                     ratio_text(test)),
-        kWidth, 2);
+        kTextWidth, 2);
   }
   return text.empty() ? text : "\n" + text;
 }
@@ -44,7 +43,7 @@ std::string inversion_text(const InversionReport& report, const std::vector<std:
   const std::string& median = labels[static_cast<size_t>(report.better_by_median)];
   const std::string& other = labels[static_cast<size_t>(report.other)];
   std::string text = "\n";
-  const auto say = [&text](const std::string& line) { text += wrapped(line, kWidth, 2); };
+  const auto say = [&text](const std::string& line) { text += wrapped(line, kTextWidth, 2); };
   if (report.better_by_mean != report.better_by_median) {
     say(fmt::format("INVERSION: the mean says {} is better, the median says {}", mean, median));
   } else {
@@ -95,11 +94,11 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
         fmt::format("{:.1f} %", 100 * model.divergence.same_top1));
     widest = std::max(widest, text_width(shorten(labels[m + 1], kLabelWidth)));
   }
-  std::string text = table.render(kWidth);
+  std::string text = table.render(kTextWidth);
   text += "\n";
   text += wrapped(
       fmt::format("Mean perplexity against {} (± is half of the 95 % interval):", labels.front()),
-      kWidth, 0);
+      kTextWidth, 0);
   for (size_t m = 0; m < comparison.models.size(); ++m) {
     const std::string label = shorten(labels[m + 1], kLabelWidth);
     const bool inverted = is_inverted(comparison, static_cast<int>(m) + 1, 0);
@@ -109,7 +108,7 @@ std::string comparison_table(const Comparison& comparison, const std::vector<std
     line.append(widest - text_width(label) + 2, ' ');
     line += star;
     line += pair_verdict(comparison, comparison.models[m].against_reference, labels);
-    text += wrapped(line, kWidth, widest + 2 + star.size());
+    text += wrapped(line, kTextWidth, widest + 2 + star.size());
   }
   if (comparison.inversions.empty()) return text;
   return text + "* mean and median disagree, or the model scores better than its original\n";
@@ -125,8 +124,8 @@ std::string comparison_text(const TextArguments& arguments, const Comparison& co
                               "the mean perplexity, tied within {:.3g} % of it (--margin).",
                               comparison.pairs.size(), comparison.pairs.size() == 1 ? "" : "s",
                               100 * comparison.margin),
-                  kWidth, 0);
-  text += wrapped(noise_text(comparison), kWidth, 0);
+                  kTextWidth, 0);
+  text += wrapped(noise_text(comparison), kTextWidth, 0);
   std::set<int64_t> shown;
   for (const InversionReport& report : comparison.inversions) {
     text += inversion_text(report, labels, shown);

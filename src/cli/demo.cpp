@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Options {
+struct DemoArguments {
   std::string model;
   std::string out = "./ram-demo";
 };
@@ -65,7 +65,7 @@ fs::path write_report(const Common& common, const Checkpoint& checkpoint, Study&
 }
 
 // --model, the environment, then near the program.
-std::string model_of(const Common& common, const Options& options) {
+std::string model_of(const Common& common, const DemoArguments& options) {
   if (!options.model.empty()) return options.model;
   const char* const named = std::getenv("RAM_DEMO_MODEL");
   if (named != nullptr && *named != '\0') return named;
@@ -96,13 +96,13 @@ std::string demo_text(const Checkpoint& checkpoint, const Demo& demo, const fs::
       wrapped(fmt::format("{} ({}, {} of weights), fitted to three budgets; at the middle one the "
                           "default has the bytes of the published method:",
                           checkpoint.name, checkpoint.model_type, format_bytes(checkpoint.bytes())),
-              80, 0) +
+              kTextWidth, 0) +
       "\n" + fits_table(checkpoint, demo.folders);
   if (demo.comparison) {
     text += "\nQuality on text that the model was not trained on:\n\n" +
             text_line(text_of(demo), demo.comparison->text) + "\n" +
             comparison_table(*demo.comparison, demo.labels) + "\n" +
-            wrapped(noise_text(*demo.comparison), 80, 0);
+            wrapped(noise_text(*demo.comparison), kTextWidth, 0);
   }
   if (demo.answers)
     text += "\nAnswers to questions:\n\n" + task_text(*demo.answers, 0, demo.labels);
@@ -114,7 +114,7 @@ std::string demo_text(const Checkpoint& checkpoint, const Demo& demo, const fs::
                     shell_word(demo.folders[demo.middle].folder.string()), report.string());
 }
 
-int demo_command(const Common& common, const Options& options) {
+int demo_command(const Common& common, const DemoArguments& options) {
   threads(common);
   const Checkpoint checkpoint = Checkpoint::open(model_of(common, options));
   PlanRequest plan;
@@ -150,7 +150,7 @@ int demo_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_demo(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DemoArguments>();
   app.add_option("--model", options->model, "another model than the bundled one")
       .type_name("MODEL");
   app.add_option("-o,--out,--output", options->out, "where the folders go (default ./ram-demo)")

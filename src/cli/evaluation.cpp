@@ -110,11 +110,10 @@ void note_text(const Common& common, const TextRows& text, const Perplexity& per
 }
 
 std::string text_line(const TextArguments& arguments, const TextRows& text) {
-  constexpr size_t kWidth = 80;
   return wrapped(fmt::format("{}: {} of {} rows of {} tokens ({}, {})", arguments.text,
                              text.rows.size(), text.rows_total, text.length,
                              text_format_name(text.format), special_tokens(text)),
-                 kWidth, 2);
+                 kTextWidth, 2);
 }
 
 std::string worst_table(std::span<const WorstRow> rows, const std::string& title) {
@@ -122,8 +121,7 @@ std::string worst_table(std::span<const WorstRow> rows, const std::string& title
   for (const WorstRow& row : rows) {
     table.add({std::to_string(row.row), four_digits(row.perplexity), row.excerpt});
   }
-  constexpr size_t kWidth = 80;
-  return table.render(kWidth);
+  return table.render(kTextWidth);
 }
 
 std::string four_digits(double value) {

@@ -20,14 +20,14 @@ namespace {
 
 constexpr size_t kUnitsShown = 15;
 
-struct Options {
+struct ExplainArguments {
   std::string plan;
   std::string unit;
   std::string model;
 };
 
 // The model that a plan was made for: from --model, else where the study last saw it.
-std::string find_model(const Common& common, const Options& options, const Plan& plan) {
+std::string find_model(const Common& common, const ExplainArguments& options, const Plan& plan) {
   if (!options.model.empty()) return options.model;
   std::optional<Study> study = open_existing_study(common);
   std::string folder = study ? ModelTable(*study).folder_of(plan.fingerprint) : "";
@@ -172,7 +172,7 @@ Curves curves_of(const Common& common, const Checkpoint& checkpoint, const Plan&
   return curves;
 }
 
-int explain(const Common& common, const Options& options) {
+int explain(const Common& common, const ExplainArguments& options) {
   threads(common);
   const Plan edited = read_plan(options.plan);
   const Checkpoint checkpoint = Checkpoint::open(find_model(common, options, edited));
@@ -189,7 +189,7 @@ int explain(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_explain(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExplainArguments>();
   app.add_option("PLAN", options->plan, "plan.json, or a folder with one").type_name("").required();
   app.add_option("UNIT", options->unit, "name of a unit, a part of one, or a pattern with *")
       .type_name("");

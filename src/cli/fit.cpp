@@ -18,7 +18,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct FitArguments {
   std::string model;
   std::string out;
   bool force = false;
@@ -94,7 +94,7 @@ int foretell(const Common& common, const Checkpoint& checkpoint, const FitReques
   return kDone;
 }
 
-int fit(const Common& common, const Options& options) {
+int fit(const Common& common, const FitArguments& options) {
   Planning planning = parse_planning(options.planning, true);
   if (options.effort != "fast" && options.effort != "best") {
     fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
@@ -157,7 +157,7 @@ int fit(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_fit(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FitArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->out, "the folder to write")
       .type_name("OUT")

@@ -20,7 +20,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct GenerateArguments {
   std::string model;
   std::string prompt;
   std::string precision;
@@ -59,7 +59,7 @@ void note_length(const Common& common, const Checkpoint& checkpoint, int64_t pro
   }
 }
 
-int generate_command(const Common& common, const Options& options) {
+int generate_command(const Common& common, const GenerateArguments& options) {
   if (options.prompt.empty() == (options.from_nothing == 0)) {
     fail(Code::kUsage, "give either --prompt TEXT or --from-nothing N (ram generate --help)");
   }
@@ -130,7 +130,7 @@ int generate_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_generate(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateArguments>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
       .type_name("")
       .required();

@@ -16,7 +16,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct GptqArguments {
   std::string model;
   std::string out = "./ram-gptq";
   std::string real_text;
@@ -38,7 +38,7 @@ std::string feedback_text(const FeedbackRecord& found) {
          text;
 }
 
-int gptq(const Common& common, const Options& options) {
+int gptq(const Common& common, const GptqArguments& options) {
   threads(common);
   FeedbackRequest request{.model = options.model,
                           .calibration = calibration_request(common, options.calibration),
@@ -81,7 +81,7 @@ int gptq(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_gptq(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GptqArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->out, "where the folders go (default ./ram-gptq)")
       .type_name("FOLDER")

@@ -21,7 +21,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct InspectArguments {
   std::string model;
 };
 
@@ -85,7 +85,8 @@ std::string head_line(const Checkpoint& checkpoint, bool finished) {
                      finished ? fmt::format(", {:.2f} bits per weight", bits) : "");
 }
 
-int inspect_finished(const Common& common, const Checkpoint& checkpoint, const Options& options) {
+int inspect_finished(const Common& common, const Checkpoint& checkpoint,
+                     const InspectArguments& options) {
   if (common.json) {
     print_document(common, model_json(checkpoint, {}));
     return kDone;
@@ -105,7 +106,7 @@ int inspect_finished(const Common& common, const Checkpoint& checkpoint, const O
   return kDone;
 }
 
-int inspect(const Common& common, const Options& options) {
+int inspect(const Common& common, const InspectArguments& options) {
   const Checkpoint checkpoint = open_source(common, options.model, Quantized::kAccept);
   if (checkpoint.is_quantized()) return inspect_finished(common, checkpoint, options);
   const std::set<Role> keep = PlanRequest().keep;
@@ -138,7 +139,7 @@ int inspect(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_inspect(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   return [options, &common] { return inspect(common, *options); };
 }

@@ -18,7 +18,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct LogitsArguments {
   std::string model;
   std::string ids;
   std::string out;
@@ -40,7 +40,7 @@ std::vector<TokenRow> read_rows(const std::string& file, int64_t memory_bytes) {
   return parse_id_rows(read_text_file(file, kMostIdBytes), file);
 }
 
-int logits_command(const Common& common, const Options& options) {
+int logits_command(const Common& common, const LogitsArguments& options) {
   const EngineOptions engine = engine_options(common, options.precision);
   const std::vector<TokenRow> rows = read_rows(options.ids, engine.memory_bytes);
   LanguageModel model = open_language_model(options.model, engine);
@@ -64,7 +64,7 @@ int logits_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_logits(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogitsArguments>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
       .type_name("")
       .required();

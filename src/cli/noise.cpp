@@ -18,14 +18,14 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct NoiseArguments {
   std::string model;
   std::string folder;
   int seeds = 5;
   TextArguments text;
 };
 
-std::string noise_text(const Options& options, const NoiseExperiment& found) {
+std::string noise_text(const NoiseArguments& options, const NoiseExperiment& found) {
   const NoiseRecord& record = found.record;
   Table table({{"", Align::kLeft}, {"KL"}, {"mean NLL"}, {"mean"}, {"median"}});
   const auto add = [&](const std::string& what, const auto& value) {
@@ -51,7 +51,7 @@ std::string noise_text(const Options& options, const NoiseExperiment& found) {
                      record.verdict);
 }
 
-int noise(const Common& common, const Options& options) {
+int noise(const Common& common, const NoiseArguments& options) {
   if (options.seeds < 2 || options.seeds > 1000) {
     fail(Code::kUsage, "--seeds {}: use 2 to 1000", options.seeds);
   }
@@ -78,7 +78,7 @@ int noise(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_noise(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<NoiseArguments>();
   app.add_option("MODEL", options->model, "the original").type_name("").required();
   app.add_option("OUT", options->folder, "a folder that was made from it").type_name("").required();
   app.add_option("--seeds", options->seeds, "how many draws (default 5)").type_name("N");

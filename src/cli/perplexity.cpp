@@ -13,7 +13,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct PerplexityArguments {
   std::string model;
   std::string precision;
   TextArguments text;
@@ -44,7 +44,7 @@ std::string perplexity_text(const TextArguments& arguments, const PerplexityResu
   return text + "\nworst rows\n" + worst_table(found.worst, "perplexity");
 }
 
-int perplexity_command(const Common& common, const Options& options) {
+int perplexity_command(const Common& common, const PerplexityArguments& options) {
   const RowOptions rows = row_options(common, options.text);
   const EngineOptions engine = engine_options(common, options.precision);
   Study study = open_study(
@@ -69,7 +69,7 @@ int perplexity_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_perplexity(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PerplexityArguments>();
   app.add_option("MODEL", options->model, "a model folder or id, quantized or not")
       .type_name("")
       .required();

@@ -11,14 +11,14 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct PlanArguments {
   std::string model;
   std::string output;
   PlanningArguments planning;
   CalibrationArguments calibration;
 };
 
-int plan_command(const Common& common, const Options& options) {
+int plan_command(const Common& common, const PlanArguments& options) {
   const Planning planning = parse_planning(options.planning, true);
   threads(common);
   const CalibrationRequest calibration = calibration_request(common, options.calibration);
@@ -55,7 +55,7 @@ int plan_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_plan(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("-o,--output", options->output, "where plan.json goes; - is stdout")
       .type_name("FILE")

@@ -16,7 +16,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct QuantizeArguments {
   std::string model;
   std::string plan;
   std::string out;
@@ -26,7 +26,7 @@ struct Options {
   std::string calibration_file;
 };
 
-int quantize(const Common& common, const Options& options) {
+int quantize(const Common& common, const QuantizeArguments& options) {
   threads(common);
   std::optional<Size> budget;
   if (!options.budget.empty()) budget = parse_size(options.budget);
@@ -99,7 +99,7 @@ int quantize(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_quantize(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("--plan", options->plan, "plan.json, or a folder with one")
       .type_name("FILE")

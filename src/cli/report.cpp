@@ -14,13 +14,13 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct ReportArguments {
   std::string model;
   std::string text;
   std::string out;
 };
 
-int report_command(const Common& common, const Options& options) {
+int report_command(const Common& common, const ReportArguments& options) {
   std::optional<Study> study = open_existing_study(common);
   if (!study) {
     fail(Code::kMissing,
@@ -45,7 +45,7 @@ int report_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_report(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportArguments>();
   app.add_option("--model", options->model,
                  "name of the original (default: the one that most folders were compared with)")
       .type_name("NAME");

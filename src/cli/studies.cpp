@@ -15,7 +15,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct StudiesArguments {
   std::string action;
   std::vector<std::string> models;
   bool unused = false;
@@ -44,7 +44,7 @@ std::string list_text(const Common& common, const std::vector<ModelUse>& uses) {
          "MODEL\n";
 }
 
-int remove_models(const Common& common, const Options& options) {
+int remove_models(const Common& common, const StudiesArguments& options) {
   if (options.models.empty() != options.unused) {
     fail(Code::kUsage,
          "ram studies rm: give models by name, or --unused for those whose folder is "
@@ -81,7 +81,7 @@ int remove_models(const Common& common, const Options& options) {
   return kDone;
 }
 
-int studies(const Common& common, const Options& options) {
+int studies(const Common& common, const StudiesArguments& options) {
   if (options.action == "rm") return remove_models(common, options);
   if (!options.action.empty()) {
     fail(Code::kUsage, "ram studies {}: use ram studies, or ram studies rm MODEL|--unused",
@@ -106,7 +106,7 @@ int studies(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_studies(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StudiesArguments>();
   app.add_option("ACTION", options->action,
                  "rm: remove what is kept of models; without it: list them")
       .type_name("rm")

@@ -28,7 +28,7 @@ namespace {
 constexpr int kMostPoints = 1000;
 constexpr int kMostSizes = 100;
 
-struct Options {
+struct SweepArguments {
   std::string model;
   int points = 24;
   PlanningArguments planning;
@@ -38,7 +38,7 @@ struct Options {
   TextArguments text;
 };
 
-void check_measured(const Options& options) {
+void check_measured(const SweepArguments& options) {
   if (options.measured == 0 && options.text.text.empty()) return;
   if (options.measured < 2 || options.measured > kMostSizes) {
     fail(Code::kUsage, "--measure {}: use a number from 2 to {}", options.measured, kMostSizes);
@@ -100,7 +100,7 @@ std::string measured_text(const TextArguments& text, const MeasuredSweep& measur
              found.first_step, found.average);
 }
 
-int sweep_command(const Common& common, const Options& options) {
+int sweep_command(const Common& common, const SweepArguments& options) {
   const Planning planning = parse_planning(options.planning, false);
   if (options.points < 2 || options.points > kMostPoints) {
     fail(Code::kUsage, "--points {}: use a number from 2 to {}", options.points, kMostPoints);
@@ -159,7 +159,7 @@ int sweep_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_sweep(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SweepArguments>();
   app.add_option("MODEL", options->model, "folder or repository id").type_name("").required();
   app.add_option("--points", options->points, "how many sizes (default 24)").type_name("N");
   add_planning_options(app, options->planning, false);

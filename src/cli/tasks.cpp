@@ -26,10 +26,9 @@
 namespace ram::cli {
 namespace {
 
-constexpr size_t kWidth = 80;
-constexpr size_t kLabelWidth = 24;
+constexpr size_t kTaskLabelWidth = 24;
 
-struct Options {
+struct TasksArguments {
   std::vector<std::string> models;  // the reference first
   std::string tasks;
   std::string data;
@@ -46,7 +45,7 @@ std::vector<std::string> split_tasks(const std::string& text) {
   return names;
 }
 
-TaskOptions task_options(const Common& common, const Options& options) {
+TaskOptions task_options(const Common& common, const TasksArguments& options) {
   TaskOptions result;
   result.seed = check_seed(common, "questions");
   if (!options.limit.empty()) result.limit = number_or_all("--limit", options.limit);
@@ -78,7 +77,7 @@ std::string task_heading(const TaskRun& run, size_t t) {
       text += " (no training split there: other questions of the split that is asked)";
     }
   }
-  return wrapped(text, kWidth, 2);
+  return wrapped(text, kTextWidth, 2);
 }
 
 std::string accuracy_table(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
@@ -88,17 +87,17 @@ std::string accuracy_table(const TaskRun& run, size_t t, const std::vector<std::
     const AskedModel& model = run.models[m];
     const AnswerSummary& summary = model.tasks[t].summary;
     table.add(
-        {shorten(labels[m], kLabelWidth), format_bytes(model.model.bytes),
+        {shorten(labels[m], kTaskLabelWidth), format_bytes(model.model.bytes),
          fmt::format("{:.2f}", model.model.bits_per_weight), group_digits(summary.right),
          fmt::format("{:.1f} %", points(summary.accuracy)),
          fmt::format("{:.1f} to {:.1f} %", points(summary.ci95.low), points(summary.ci95.high))});
   }
-  return table.render(kWidth);
+  return table.render(kTextWidth);
 }
 
 std::string differences_table(const TaskRun& run, size_t t,
                               const std::vector<std::string>& labels) {
-  Table table({{"against " + shorten(labels.front(), kLabelWidth - 8), Align::kLeft},
+  Table table({{"against " + shorten(labels.front(), kTaskLabelWidth - 8), Align::kLeft},
                {"points"},
                {"95 % interval"},
                {"gained"},
@@ -110,20 +109,20 @@ std::string differences_table(const TaskRun& run, size_t t,
     const TaskPair* pair = against_reference(run, t, m);
     if (pair == nullptr) continue;
     any = true;
-    table.add({shorten(labels[m], kLabelWidth), fmt::format("{:+.2f}", points(pair->difference)),
-               fmt::format("{:+.2f} to {:+.2f}", points(pair->ci95.low), points(pair->ci95.high)),
-               group_digits(pair->flips.gained), group_digits(pair->flips.lost),
-               fmt::format("{:.2g}", pair->p_holm),
-               fmt::format("{:.2f}", points(pair->detectable))});
+    table.add(
+        {shorten(labels[m], kTaskLabelWidth), fmt::format("{:+.2f}", points(pair->difference)),
+         fmt::format("{:+.2f} to {:+.2f}", points(pair->ci95.low), points(pair->ci95.high)),
+         group_digits(pair->flips.gained), group_digits(pair->flips.lost),
+         fmt::format("{:.2g}", pair->p_holm), fmt::format("{:.2f}", points(pair->detectable))});
   }
   if (!any) return "";
   std::string text = "\n";
-  return text += table.render(kWidth);
+  return text += table.render(kTextWidth);
 }
 
 std::string verdict_lines(const TaskRun& run, size_t t, const std::vector<std::string>& labels) {
   const std::string text = task_verdict(run, t, labels);
-  return text.empty() ? "" : wrapped(text, kWidth, 2);
+  return text.empty() ? "" : wrapped(text, kTextWidth, 2);
 }
 
 std::string cost_text(const TaskRun& run, size_t t) {
@@ -146,7 +145,7 @@ std::string cost_text(const TaskRun& run, size_t t) {
         fmt::format(
             "{} questions were longer than a model's context and were truncated on the left",
             group_digits(cut)),
-        kWidth, 2);
+        kTextWidth, 2);
   }
   if (asked == 0) return text + "all answers were in the study\n";
   return text +
@@ -156,7 +155,7 @@ std::string cost_text(const TaskRun& run, size_t t) {
                      group_digits(asked), static_cast<double>(asked) / std::max(seconds, 1e-9),
                      group_digits(tokens), static_cast<double>(naive) / static_cast<double>(tokens),
                      group_digits(naive)),
-                 kWidth, 2);
+                 kTextWidth, 2);
 }
 
 }  // namespace
@@ -185,12 +184,12 @@ std::string run_text(const TaskRun& run, const std::vector<std::string>& labels)
                     "this corrected test finds in 4 of 5 trials, with as many flipped answers.",
                     subjects ? ", and at least that of Student's test over subjects" : "",
                     run.pairs.size(), run.pairs.size() == 1 ? "" : "s"),
-        kWidth, 0);
+        kTextWidth, 0);
   }
   return text;
 }
 
-int tasks_command(const Common& common, const Options& options) {
+int tasks_command(const Common& common, const TasksArguments& options) {
   TaskOptions wanted = task_options(common, options);
   EngineOptions engine = engine_options(common, options.precision);
   // The questions may use a quarter of the memory; the model gets the rest.
@@ -226,7 +225,7 @@ int tasks_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_tasks(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TasksArguments>();
   app.add_option("MODELS", options->models, "the reference, then the models to compare with it")
       .type_name("REFERENCE [MODEL...]")
       .expected(1, 1000)

@@ -16,7 +16,7 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct TokenizeArguments {
   std::string model;
   bool decode = false;
   bool special = false;
@@ -70,7 +70,7 @@ void print_ids(const Common& common, const std::vector<TokenId>& ids) {
   print_data(common, std::string_view(line.data(), line.size()));
 }
 
-int tokenize(const Common& common, const Options& options) {
+int tokenize(const Common& common, const TokenizeArguments& options) {
   const Tokenizer tokenizer = Tokenizer::open(find_model(options.model));
   const int64_t memory = memory_for_input(common);
   const std::string input = read_input(common, memory / (options.decode ? kOfIds : kOfText));
@@ -89,7 +89,7 @@ int tokenize(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_tokenize(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokenizeArguments>();
   app.add_option("MODEL", options->model, "folder or repository id; only tokenizer.json is read")
       .type_name("")
       .required();

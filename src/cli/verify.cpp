@@ -14,12 +14,12 @@
 namespace ram::cli {
 namespace {
 
-struct Options {
+struct VerifyArguments {
   std::string folder;
   std::string source;
 };
 
-int verify_command(const Common& common, const Options& options) {
+int verify_command(const Common& common, const VerifyArguments& options) {
   const int workers = threads(common);
   std::optional<Checkpoint> source;
   if (!options.source.empty()) source.emplace(Checkpoint::open(options.source));
@@ -67,7 +67,7 @@ int verify_command(const Common& common, const Options& options) {
 }  // namespace
 
 Action setup_verify(Arguments app, const Common& common) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyArguments>();
   app.add_option("OUT", options->folder, "a folder that ram made").type_name("").required();
   app.add_option("--source", options->source, "decode every unit and compare it with this model")
       .type_name("MODEL");

@@ -20,6 +20,7 @@ namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
 
 // Overwrites one element of a tensor in its file, as an in-place editor would.
 void set_element(const Checkpoint& checkpoint, const std::string& name, int64_t element,

@@ -8,6 +8,8 @@
 namespace ram {
 namespace {
 
+using testing::error_of;
+
 class KeeperTest : public CurveTest {
  protected:
   void SetUp() override { write(small_model()); }

@@ -21,6 +21,7 @@ namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
 
 std::string ask(const fs::path& path, const char* sql) {
   sqlite3* db = nullptr;

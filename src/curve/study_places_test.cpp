@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr FileIdentity kIdentity{
+constexpr FileIdentity kFirstFile{
     .size = 10, .mtime_ns = 20, .ctime_ns = 30, .inode = 40, .device = 50};
 
 using Curve = std::pair<CurveKey, PartCurve>;
@@ -37,7 +37,7 @@ Curve curve_by(Encoder encoder, double sum_squares) {
 
 void put(const fs::path& path, const std::vector<Curve>& curves) {
   Study study(path);
-  CurveTable(study).put("m.safetensors", kIdentity, {}, curves);
+  CurveTable(study).put("m.safetensors", kFirstFile, {}, curves);
 }
 
 class StudyPlaces : public ::testing::Test {
@@ -93,7 +93,7 @@ TEST_F(StudyPlaces, AnEmptyNameIsAStudyThatIsKeptNowhere) {
   fs::current_path(folder_.path());
   {
     Study study{fs::path()};
-    CurveTable(study).put("m.safetensors", kIdentity, {}, curves);
+    CurveTable(study).put("m.safetensors", kFirstFile, {}, curves);
     EXPECT_EQ(CurveTable(study).curves(keys).size(), 1U);
   }
   EXPECT_TRUE(fs::is_empty(folder_.path()));

@@ -12,6 +12,7 @@
 #include "ram/error.h"
 
 #include "support/cold_file.h"
+#include "support/error_of.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
@@ -59,15 +60,6 @@ inline void expect_same(const ModelCurves& a, const ModelCurves& b) {
     }
     EXPECT_TRUE(same(x.pooled, y.pooled)) << "unit " << u;
   }
-}
-
-inline Error error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return {Code{}, "no error"};
 }
 
 /// Runs an action in a child process; its exit status is the action's result, 99 if it threw.

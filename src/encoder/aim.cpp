@@ -15,7 +15,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kDriftTile = 256;
-constexpr int64_t kTokenBlock = 512;
+constexpr int64_t kMovedTokens = 512;
 
 /// to -= share * from, for one row of a tile each.
 void subtract(float share, const float* from, float* to) {
@@ -35,9 +35,9 @@ void Drift::add(const float* original, const float* compressed, int64_t tokens, 
   pool.run(tiles, [&](int64_t tile, int) {
     const int64_t top = tile * kDriftTile;
     const int64_t height = std::min(kDriftTile, cols_ - top);
-    std::vector<float> moved(static_cast<size_t>(kTokenBlock * height));
-    for (int64_t first = 0; first < tokens; first += kTokenBlock) {
-      const int64_t here = std::min(kTokenBlock, tokens - first);
+    std::vector<float> moved(static_cast<size_t>(kMovedTokens * height));
+    for (int64_t first = 0; first < tokens; first += kMovedTokens) {
+      const int64_t here = std::min(kMovedTokens, tokens - first);
       for (int64_t t = 0; t < here; ++t) {
         const int64_t at = (first + t) * cols_ + top;
         for (int64_t i = 0; i < height; ++i) {

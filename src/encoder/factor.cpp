@@ -15,7 +15,7 @@ namespace ram {
 namespace {
 
 constexpr int64_t kBlockCols = 128;
-constexpr int64_t kTile = 256;
+constexpr int64_t kFactorTile = 256;
 
 using Square = Eigen::MatrixXd;
 
@@ -59,10 +59,10 @@ void eliminate(Job& job, int64_t first, int64_t size, const Square& inverse) {
       right[static_cast<size_t>(i * size + j)] = static_cast<float>(inverse(i, j));
     }
   }
-  const int64_t tiles = (first + kTile - 1) / kTile;
+  const int64_t tiles = (first + kFactorTile - 1) / kFactorTile;
   job.pool.run(tiles, [&](int64_t tile, int) {
-    const int64_t top = tile * kTile;
-    const int64_t height = std::min(kTile, first - top);
+    const int64_t top = tile * kFactorTile;
+    const int64_t height = std::min(kFactorTile, first - top);
     std::vector<float> panel(static_cast<size_t>(height * size));
     float* at = job.v.data() + top * n + first;
     multiply({.m = height,
@@ -80,11 +80,11 @@ void eliminate(Job& job, int64_t first, int64_t size, const Square& inverse) {
   job.pool.run(tiles * (tiles + 1) / 2, [&](int64_t index, int) {
     int64_t column = 0;
     while ((column + 1) * (column + 2) / 2 <= index) ++column;
-    const int64_t left = column * kTile;
-    const int64_t top = (index - column * (column + 1) / 2) * kTile;
+    const int64_t left = column * kFactorTile;
+    const int64_t top = (index - column * (column + 1) / 2) * kFactorTile;
     multiply({.transpose_b = true,
-              .m = std::min(kTile, first - top),
-              .n = std::min(kTile, first - left),
+              .m = std::min(kFactorTile, first - top),
+              .n = std::min(kFactorTile, first - left),
               .k = size,
               .alpha = -1,
               .a = job.v.data() + top * n + first,

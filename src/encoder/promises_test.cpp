@@ -10,8 +10,8 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kRows = 4;
-constexpr int64_t kCols = 256;
+constexpr int64_t kPromiseRows = 4;
+constexpr int64_t kPromiseCols = 256;
 
 std::vector<float> decode(const EncodeRequest& request, const EncodedMatrix& encoded) {
   std::vector<float> out(request.weights.size());
@@ -35,9 +35,9 @@ template <typename Check>
 void on_all(const Check& check) {
   for (const Rows rows : kAllRows) {
     for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-      const std::vector<float> weights = weights_of(rows, kRows * kCols, dtype, 7);
+      const std::vector<float> weights = weights_of(rows, kPromiseRows * kPromiseCols, dtype, 7);
       for (const AffineFormat format : kAffineFormats) {
-        check(rows, EncodeRequest{weights, kRows, kCols, format, dtype});
+        check(rows, EncodeRequest{weights, kPromiseRows, kPromiseCols, format, dtype});
       }
     }
   }
@@ -45,7 +45,7 @@ void on_all(const Check& check) {
 
 TEST(Promises, ASearchNeverLosesMoreThanMlx) {
   ThreadPool pool(1);
-  std::vector<float> importance = correlated_moment(kCols, 300, 5, pool).diagonal();
+  std::vector<float> importance = correlated_moment(kPromiseCols, 300, 5, pool).diagonal();
   on_all([&](Rows rows, const EncodeRequest& request) {
     const EncodedMatrix searched = search_encode(request, importance, pool);
     expect_finite(request, searched, name(rows, request));
@@ -58,7 +58,7 @@ TEST(Promises, ASearchNeverLosesMoreThanMlx) {
 
 TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
   ThreadPool pool(1);
-  const SecondMoment moment = correlated_moment(kCols, 300, 5, pool);
+  const SecondMoment moment = correlated_moment(kPromiseCols, 300, 5, pool);
   int turn = 0;
   for (const GroupGrid grid : {GroupGrid::kMlx, GroupGrid::kSearch}) {
     for (const int sweeps : {0, 2}) {
@@ -83,12 +83,13 @@ TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
 
 TEST(Promises, WhatIsExactStaysExact) {
   ThreadPool pool(1);
-  const SecondMoment moment = correlated_moment(kCols, 300, 5, pool);
+  const SecondMoment moment = correlated_moment(kPromiseCols, 300, 5, pool);
   const FeedbackEncoder encoder(moment, {}, pool);
   for (const Rows rows : {Rows::kZero, Rows::kConstant}) {
-    const std::vector<float> weights = weights_of(rows, kRows * kCols, DType::kBF16, 7);
+    const std::vector<float> weights =
+        weights_of(rows, kPromiseRows * kPromiseCols, DType::kBF16, 7);
     for (const AffineFormat format : kAffineFormats) {
-      const EncodeRequest request = {weights, kRows, kCols, format, DType::kBF16};
+      const EncodeRequest request = {weights, kPromiseRows, kPromiseCols, format, DType::kBF16};
       EXPECT_EQ(decode(request, search_encode(request, {}, pool)), weights);
       EXPECT_EQ(decode(request, encoder.encode(request, pool)), weights);
     }
@@ -115,23 +116,24 @@ TEST(Promises, NothingDependsOnTheNumberOfThreads) {
 
 TEST(Promises, ARowIsEncodedTheSameWhateverItsNeighboursAre) {
   ThreadPool pool(1);
-  const SecondMoment moment = correlated_moment(kCols, 300, 5, pool);
+  const SecondMoment moment = correlated_moment(kPromiseCols, 300, 5, pool);
   const FeedbackEncoder encoder(moment, {}, pool);
-  const std::vector<float> weights = weights_of(Rows::kNormal, 130 * kCols, DType::kBF16, 9);
-  const EncodeRequest all = {weights, 130, kCols, {3, 64}, DType::kBF16};
+  const std::vector<float> weights = weights_of(Rows::kNormal, 130 * kPromiseCols, DType::kBF16, 9);
+  const EncodeRequest all = {weights, 130, kPromiseCols, {3, 64}, DType::kBF16};
   const std::vector<float> together = decode(all, encoder.encode(all, pool));
   const EncodeRequest last = {
-      std::span(weights).subspan(129 * kCols), 1, kCols, {3, 64}, DType::kBF16};
+      std::span(weights).subspan(129 * kPromiseCols), 1, kPromiseCols, {3, 64}, DType::kBF16};
   const std::vector<float> alone = decode(last, encoder.encode(last, pool));
-  EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 129 * kCols));
+  EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 129 * kPromiseCols));
 }
 
 TEST(Promises, AMomentOfFewerTokensThanColumnsIsNoTrouble) {
   ThreadPool pool(1);
-  const std::vector<float> weights = weights_of(Rows::kNormal, kRows * kCols, DType::kBF16, 10);
-  const EncodeRequest request = {weights, kRows, kCols, {3, 64}, DType::kBF16};
+  const std::vector<float> weights =
+      weights_of(Rows::kNormal, kPromiseRows * kPromiseCols, DType::kBF16, 10);
+  const EncodeRequest request = {weights, kPromiseRows, kPromiseCols, {3, 64}, DType::kBF16};
   for (const int64_t tokens : {1, 5, 100}) {
-    const SecondMoment moment = correlated_moment(kCols, tokens, 7, pool);
+    const SecondMoment moment = correlated_moment(kPromiseCols, tokens, 7, pool);
     for (const double damping : {0.0, 0.01}) {
       const FeedbackEncoder encoder(moment, {.damping = damping}, pool);
       const EncodedMatrix feedback = encoder.encode(request, pool);
@@ -150,9 +152,10 @@ TEST(Promises, AMomentOfFewerTokensThanColumnsIsNoTrouble) {
 
 TEST(Promises, AMomentWithoutATokenMakesItASearch) {
   ThreadPool pool(1);
-  const std::vector<float> weights = weights_of(Rows::kHeavyTail, kRows * kCols, DType::kBF16, 11);
-  const EncodeRequest request = {weights, kRows, kCols, {4, 64}, DType::kBF16};
-  const SecondMoment none(kCols);
+  const std::vector<float> weights =
+      weights_of(Rows::kHeavyTail, kPromiseRows * kPromiseCols, DType::kBF16, 11);
+  const EncodeRequest request = {weights, kPromiseRows, kPromiseCols, {4, 64}, DType::kBF16};
+  const SecondMoment none(kPromiseCols);
   EXPECT_TRUE(FeedbackEncoder(none, {}, pool).encode(request, pool) ==
               search_encode(request, {}, pool));
   EXPECT_TRUE(FeedbackEncoder(none, {.grid = GroupGrid::kMlx}, pool).encode(request, pool) ==
@@ -162,9 +165,9 @@ TEST(Promises, AMomentWithoutATokenMakesItASearch) {
 TEST(Promises, AMomentThatIsNotFiniteIsRefused) {
   ThreadPool pool(1);
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30F}) {
-    std::vector<float> inputs(static_cast<size_t>(2 * kCols), 1.0F);
+    std::vector<float> inputs(static_cast<size_t>(2 * kPromiseCols), 1.0F);
     inputs[5] = bad;  // the square of 1e30 overflows
-    SecondMoment moment(kCols);
+    SecondMoment moment(kPromiseCols);
     moment.add(inputs.data(), 2, pool);
     try {
       const FeedbackEncoder encoder(moment, {}, pool);

@@ -7,36 +7,36 @@ namespace ram {
 namespace {
 
 TEST(SecondMoment, IsTheSumOfProductsOverTokens) {
-  constexpr int64_t kCols = 300;
-  constexpr int64_t kTokens = 1100;
-  const std::vector<float> inputs = normal(kTokens * kCols, 1);
+  constexpr int64_t kMomentCols = 300;
+  constexpr int64_t kMomentTokens = 1100;
+  const std::vector<float> inputs = normal(kMomentTokens * kMomentCols, 1);
   ThreadPool pool(2);
-  SecondMoment moment(kCols);
+  SecondMoment moment(kMomentCols);
   moment.add(inputs.data(), 700, pool);
-  moment.add(inputs.data() + 700 * kCols, kTokens - 700, pool);
-  EXPECT_EQ(moment.tokens(), kTokens);
+  moment.add(inputs.data() + 700 * kMomentCols, kMomentTokens - 700, pool);
+  EXPECT_EQ(moment.tokens(), kMomentTokens);
   for (const int64_t i : {0, 17, 255, 256, 299}) {
     for (const int64_t j : {0, 16, 17, 255, 256, 299}) {
       double expected = 0;
-      for (int64_t t = 0; t < kTokens; ++t) {
-        expected += double{inputs[static_cast<size_t>(t * kCols + i)]} *
-                    inputs[static_cast<size_t>(t * kCols + j)];
+      for (int64_t t = 0; t < kMomentTokens; ++t) {
+        expected += double{inputs[static_cast<size_t>(t * kMomentCols + i)]} *
+                    inputs[static_cast<size_t>(t * kMomentCols + j)];
       }
-      const float found = moment.values()[static_cast<size_t>(i * kCols + j)];
+      const float found = moment.values()[static_cast<size_t>(i * kMomentCols + j)];
       EXPECT_NEAR(found, expected, 2e-3) << i << " " << j;
-      EXPECT_EQ(found, moment.values()[static_cast<size_t>(j * kCols + i)]);
+      EXPECT_EQ(found, moment.values()[static_cast<size_t>(j * kMomentCols + i)]);
     }
   }
-  EXPECT_EQ(moment.diagonal()[17], moment.values()[17 * kCols + 17]);
+  EXPECT_EQ(moment.diagonal()[17], moment.values()[17 * kMomentCols + 17]);
 }
 
 TEST(SecondMoment, IsTheSameForAnyNumberOfThreads) {
-  constexpr int64_t kCols = 600;
-  const std::vector<float> inputs = normal(900 * kCols, 2);
+  constexpr int64_t kMomentCols = 600;
+  const std::vector<float> inputs = normal(900 * kMomentCols, 2);
   std::vector<float> expected;
   for (const int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
-    SecondMoment moment(kCols);
+    SecondMoment moment(kMomentCols);
     moment.add(inputs.data(), 900, pool);
     const std::vector<float> found(moment.values().begin(), moment.values().end());
     if (expected.empty()) expected = found;
@@ -54,7 +54,7 @@ TEST(SecondMoment, IsDrawnTowardsAnotherByThatOnesMean) {
   layer.add(four.data(), 4, pool);
   few.shrink_towards(layer, 2);  // 2 tokens' worth of [[10, 0], [0, 4]] / 4
   EXPECT_THAT(std::vector<float>(few.values().begin(), few.values().end()),
-              testing::ElementsAre(6, 2, 2, 6));
+              ::testing::ElementsAre(6, 2, 2, 6));
   EXPECT_EQ(few.tokens(), 1);
   few.shrink_towards(SecondMoment(2), 5);
   EXPECT_EQ(few.values()[0], 6);

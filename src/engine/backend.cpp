@@ -13,18 +13,18 @@
 namespace ram {
 namespace {
 
-struct Row {
+struct NamedBackend {
   std::string_view name;
   std::unique_ptr<Backend> (*make)(const BackendResources& resources);
 };
 
-constexpr std::array kBackends = {Row{"cpu", make_cpu_backend}};
+constexpr std::array kBackends = {NamedBackend{"cpu", make_cpu_backend}};
 
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(std::string_view name, const BackendResources& resources) {
   std::vector<std::string_view> names;
-  for (const Row& row : kBackends) {
+  for (const NamedBackend& row : kBackends) {
     if (row.name == name) return row.make(resources);
     names.push_back(row.name);
   }

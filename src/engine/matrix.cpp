@@ -8,17 +8,17 @@
 namespace ram {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr std::align_val_t kMatrixAlignment{64};
 
 }  // namespace
 
 void Matrix::Free::operator()(float* data) const {
-  ::operator delete(data, kAlignment);
+  ::operator delete(data, kMatrixAlignment);
 }
 
 Matrix::Matrix(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {
   const auto bytes = static_cast<size_t>(padded_rows(rows) * cols * 4 + kSlackBytes);
-  data_.reset(static_cast<float*>(::operator new(bytes, kAlignment)));
+  data_.reset(static_cast<float*>(::operator new(bytes, kMatrixAlignment)));
 }
 
 Matrix Matrix::copy() const {

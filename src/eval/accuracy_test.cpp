@@ -13,13 +13,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-Json vectors() {
+Json accuracy_vectors() {
   std::ifstream file(RAM_SOURCE_DIR "/tests/vectors/statistics/accuracy.json");
   return Json::parse(file);
 }
 
 TEST(Accuracy, ErrorsTestsAndPowerAreScipys) {
-  const Json all = vectors();
+  const Json all = accuracy_vectors();
   ASSERT_GE(all.size(), 8U);
   for (const Json& entry : all) {
     const auto questions = entry.at("questions").get<int64_t>();

@@ -9,7 +9,7 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kVersion = 4;  // of the schema: the first with these tables
+constexpr int64_t kAnswersVersion = 4;  // of the schema: the first with these tables
 
 bool is_sound(const TaskAnswer& answer) {
   const auto choices = static_cast<int64_t>(answer.log_likelihoods.size());
@@ -39,7 +39,7 @@ int64_t find_task(Study& study, const TaskKey& key) {
 
 std::vector<TaskRecord> AnswerTable::tasks() {
   std::vector<TaskRecord> records;
-  if (study_.version() < kVersion) return records;
+  if (study_.version() < kAnswersVersion) return records;
   Study::Statement find(
       study_,
       "SELECT model, precision, task, data, protocol, metric, questions FROM task "
@@ -58,7 +58,7 @@ std::vector<TaskRecord> AnswerTable::tasks() {
 
 std::map<int64_t, TaskAnswer> AnswerTable::answers(const TaskKey& key) {
   std::map<int64_t, TaskAnswer> found;
-  if (study_.version() < kVersion) return found;
+  if (study_.version() < kAnswersVersion) return found;
   Study::Statement find(
       study_,
       "SELECT question, subject, answer, choice, cut, log_likelihoods FROM task_answer "
@@ -81,7 +81,7 @@ std::map<int64_t, TaskAnswer> AnswerTable::answers(const TaskKey& key) {
 }
 
 void AnswerTable::put(const TaskRecord& task, std::span<const TaskAnswer> answers) {
-  study_.require_version(kVersion);
+  study_.require_version(kAnswersVersion);
   Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
   Study::Statement insert_task(transaction,
@@ -105,7 +105,7 @@ void AnswerTable::put(const TaskRecord& task, std::span<const TaskAnswer> answer
 }
 
 int64_t AnswerTable::bytes(const std::string& digest) {
-  if (study_.version() < kVersion) return 0;
+  if (study_.version() < kAnswersVersion) return 0;
   Study::Statement find(study_,
                         "SELECT coalesce(sum(length(log_likelihoods) + 40), 0) FROM task_answer AS "
                         "a JOIN task ON task.id = a.task WHERE task.model = ?");

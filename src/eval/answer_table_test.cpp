@@ -5,17 +5,18 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 
 #include "ram/error.h"
 #include "ram/score_table.h"
 
+#include "support/run_sql.h"
 #include "support/temp_folder.h"
 
 namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::run_sql;
 
 const TaskRecord kTask{.key = {.model = "aa",
                                .precision = "f32",
@@ -36,13 +37,6 @@ std::vector<TaskAnswer> some_answers(int64_t first, int64_t count) {
                        .log_likelihoods = {-1.0 / 3, -2, -1e-300, static_cast<double>(-i)}});
   }
   return answers;
-}
-
-void run_sql(const fs::path& path, const char* sql) {
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(db);
 }
 
 class AnswerTableTest : public ::testing::Test {

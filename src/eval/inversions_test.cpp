@@ -19,8 +19,8 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-constexpr int64_t kTokens = 255;
-constexpr size_t kRows = 100;
+constexpr int64_t kReferenceTokens = 255;
+constexpr size_t kReferenceRows = 100;
 
 const Tokenizer& tokenizer() {
   static const Tokenizer kDemo = Tokenizer::open(RAM_SOURCE_DIR "/models/demo");
@@ -30,7 +30,7 @@ const Tokenizer& tokenizer() {
 std::vector<double> perplexities(double about, unsigned seed) {
   std::mt19937 generator(seed);
   std::normal_distribution<double> normal(0, 0.1);
-  std::vector<double> values(kRows);
+  std::vector<double> values(kReferenceRows);
   for (double& value : values) value = about * std::exp(normal(generator));
   return values;
 }
@@ -45,9 +45,10 @@ std::vector<double> times(std::vector<double> values, double factor, double jitt
 Perplexity perplexity_with(const std::vector<double>& values) {
   Perplexity perplexity;
   for (size_t i = 0; i < values.size(); ++i) {
-    perplexity.rows.push_back({.row = static_cast<int64_t>(3 * i),
-                               .tokens = kTokens,
-                               .nll_sum = static_cast<double>(kTokens) * std::log(values[i])});
+    perplexity.rows.push_back(
+        {.row = static_cast<int64_t>(3 * i),
+         .tokens = kReferenceTokens,
+         .nll_sum = static_cast<double>(kReferenceTokens) * std::log(values[i])});
   }
   std::vector<double> sums;
   std::vector<int64_t> tokens;
@@ -65,13 +66,13 @@ Comparison compared(const std::vector<std::vector<double>>& models, double kl = 
     model.divergence.mean = kl;
     for (size_t row = 0; row < values.size(); ++row) {
       const double spread = row % 2 == 0 ? 1.2 : 0.8;
-      model.divergence.row_sums.push_back(kl * spread * static_cast<double>(kTokens));
+      model.divergence.row_sums.push_back(kl * spread * static_cast<double>(kReferenceTokens));
     }
     comparison.models.push_back(std::move(model));
   }
   comparison.noise_floor.mean = floor;
   comparison.noise_floor.row_sums.assign(models.front().size(),
-                                         floor * static_cast<double>(kTokens));
+                                         floor * static_cast<double>(kReferenceTokens));
   comparison.text.rows.assign(models.front().size(), TokenRow{1, 2, 3});
   test_pairs(comparison, 42, 1);
   comparison.inversions = find_inversions(comparison, tokenizer());
@@ -165,9 +166,9 @@ TEST(Inversions, ManyRowsOfGarbageAreStillGarbage) {
 
 TEST(Inversions, MediansOfDifferentRowsDoNotOutweighTheRowsThemselves) {
   // b is better in every row except the middle ones, which are swapped.
-  std::vector<double> a(kRows, 10.0);
-  std::vector<double> b(kRows, 10.0);
-  for (size_t row = 0; row < kRows; ++row) {
+  std::vector<double> a(kReferenceRows, 10.0);
+  std::vector<double> b(kReferenceRows, 10.0);
+  for (size_t row = 0; row < kReferenceRows; ++row) {
     const double level = row < 50 ? 5 : 20;
     a[row] = level + static_cast<double>(row) / 100;
     b[row] = a[row] * 0.99;
@@ -190,7 +191,7 @@ TEST(Inversions, RowByRowAModelIsBetterByItsRanksNotInMostRows) {
   std::vector<double> reference = perplexities(8, 1);
   std::sort(reference.begin(), reference.end());
   std::vector<double> model = reference;
-  for (size_t row = 0; row < kRows; ++row) {
+  for (size_t row = 0; row < kReferenceRows; ++row) {
     const double step = 1e-5 * static_cast<double>(row);
     model[row] *= row >= 20 && row < 80 ? 0.998 - step : 1.02 + step;
   }

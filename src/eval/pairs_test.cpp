@@ -16,14 +16,14 @@ struct Made {
   std::vector<double> kl;
 };
 
-constexpr int64_t kTokens = 100;
+constexpr int64_t kRowTokens = 100;
 
 Perplexity scored(const std::vector<double>& losses) {
   Perplexity found;
   for (size_t i = 0; i < losses.size(); ++i) {
     found.rows.push_back({.row = static_cast<int64_t>(i),
-                          .tokens = kTokens,
-                          .nll_sum = static_cast<double>(kTokens) * losses[i]});
+                          .tokens = kRowTokens,
+                          .nll_sum = static_cast<double>(kRowTokens) * losses[i]});
   }
   std::vector<double> sums;
   std::vector<int64_t> tokens;
@@ -34,7 +34,7 @@ Perplexity scored(const std::vector<double>& losses) {
 Divergence divergence(const std::vector<double>& kl) {
   Divergence found;
   for (const double row : kl) {
-    found.row_sums.push_back(static_cast<double>(kTokens) * row);
+    found.row_sums.push_back(static_cast<double>(kRowTokens) * row);
     found.mean += row / static_cast<double>(kl.size());
   }
   return found;
@@ -64,14 +64,14 @@ std::vector<double> wave(double base, double height, double step) {
   return values;
 }
 
-std::vector<double> times(const std::vector<double>& values, double factor) {
+std::vector<double> scaled(const std::vector<double>& values, double factor) {
   std::vector<double> scaled;
   scaled.reserve(values.size());
   for (const double value : values) scaled.push_back(factor * value);
   return scaled;
 }
 
-const std::vector<double> kReference = wave(2, 0.3, 1);
+const std::vector<double> kBaseline = wave(2, 0.3, 1);
 const std::vector<double> kFloor = wave(5e-4, 2e-4, 3);
 
 std::vector<double> plus(const std::vector<double>& values, const std::vector<double>& more) {
@@ -82,10 +82,10 @@ std::vector<double> plus(const std::vector<double>& values, const std::vector<do
 
 TEST(PairVerdicts, TiedOnlyWhereTheIntervalLiesWithinTheMargin) {
   // Waves with a mean of zero: intervals of about +-0.3 and +-3 %.
-  const std::vector<double> near = plus(kReference, wave(0, 0.013, 5));
-  const std::vector<double> far = plus(kReference, wave(0, 0.13, 5));
-  const std::vector<double> kl = times(kFloor, 100);
-  Comparison comparison = compare(kReference, kFloor, {{near, kl}, {far, kl}});
+  const std::vector<double> near = plus(kBaseline, wave(0, 0.013, 5));
+  const std::vector<double> far = plus(kBaseline, wave(0, 0.13, 5));
+  const std::vector<double> kl = scaled(kFloor, 100);
+  Comparison comparison = compare(kBaseline, kFloor, {{near, kl}, {far, kl}});
   const PairTest& close = comparison.models[0].against_reference;
   EXPECT_EQ(close.verdict, Verdict::kTied);
   EXPECT_TRUE(close.kl_tells()) << "perplexity is the same, the model is not";
@@ -128,7 +128,7 @@ TEST(PairVerdicts, KlTellsNothingWithinRounding) {
   above[7] = 5e-3;
   EXPECT_LT(p_above_floor(above, floor, kNoiseFactor), 1e-6);
   const Comparison comparison =
-      compare(kReference, floor, {{kReference, above}, {kReference, times(above, 1.01)}});
+      compare(kBaseline, floor, {{kBaseline, above}, {kBaseline, scaled(above, 1.01)}});
   for (const PairTest& test : comparison.pairs) {
     EXPECT_EQ(test.verdict, Verdict::kWithinNoise);
     EXPECT_FALSE(test.kl_tells());
@@ -145,8 +145,8 @@ TEST(PairVerdicts, OneRowHasNoErrorAndOnlyAFarDivergenceSpeaks) {
 }
 
 TEST(PairVerdicts, ADifferenceBeyondChanceIsOneHoweverSmall) {
-  const std::vector<double> worse = plus(kReference, wave(0.002, 0.001, 5));
-  const Comparison comparison = compare(kReference, kFloor, {{worse, times(kFloor, 100)}});
+  const std::vector<double> worse = plus(kBaseline, wave(0.002, 0.001, 5));
+  const Comparison comparison = compare(kBaseline, kFloor, {{worse, scaled(kFloor, 100)}});
   EXPECT_EQ(comparison.models[0].against_reference.verdict, Verdict::kWorse);
   EXPECT_TRUE(within_margin(comparison.models[0].against_reference.difference, 0.005));
 }
@@ -166,10 +166,10 @@ TEST(PairVerdicts, OneRowIsSurelyBelowNothingAndAMarginMayBePassedBySome) {
 }
 
 TEST(PairVerdicts, OfTwoModelsKlSaysWhichIsNearer) {
-  const std::vector<double> noisy = plus(kReference, wave(0, 0.13, 5));
-  const std::vector<double> noisier = plus(kReference, wave(0, 0.2, 7));
+  const std::vector<double> noisy = plus(kBaseline, wave(0, 0.13, 5));
+  const std::vector<double> noisier = plus(kBaseline, wave(0, 0.2, 7));
   const Comparison comparison =
-      compare(kReference, kFloor, {{noisy, times(kFloor, 100)}, {noisier, times(kFloor, 200)}});
+      compare(kBaseline, kFloor, {{noisy, scaled(kFloor, 100)}, {noisier, scaled(kFloor, 200)}});
   for (const PairTest& test : comparison.pairs) {
     if (test.b == 0) continue;
     EXPECT_EQ(test.a, 2);
@@ -182,7 +182,7 @@ TEST(PairVerdicts, OfTwoModelsKlSaysWhichIsNearer) {
 
 TEST(PairVerdicts, WhatIsTheReferenceItselfIsTiedAndNeedsNoRows) {
   const std::vector<double> zero(40, 0);
-  const Comparison comparison = compare(kReference, kFloor, {{kReference, zero}});
+  const Comparison comparison = compare(kBaseline, kFloor, {{kBaseline, zero}});
   const PairTest& test = comparison.models[0].against_reference;
   EXPECT_EQ(test.verdict, Verdict::kWithinNoise);
   EXPECT_FALSE(test.kl_tells());

@@ -9,6 +9,7 @@
 #include "ram/eval.h"
 #include "ram/hash.h"
 
+#include "support/error_of.h"
 #include "support/temp_folder.h"
 
 namespace ram {
@@ -16,17 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-Error error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return {Code{}, "no error"};
-}
 
 class ReadTextTest : public ::testing::Test {
  protected:

@@ -12,8 +12,8 @@
 namespace ram {
 namespace {
 
-constexpr int64_t kVersion = 2;       // of the schema: the first with these tables
-constexpr int64_t kPlansVersion = 4;  // the first that stores plans of folders as documents
+constexpr int64_t kScoresVersion = 2;  // of the schema: the first with these tables
+constexpr int64_t kPlansVersion = 4;   // the first that stores plans of folders as documents
 
 Study::Statement& bind_key(Study::Statement& statement, const EvaluationKey& key) {
   return statement.bind(key.model, key.precision, key.text, key.protocol);
@@ -50,7 +50,7 @@ void EvaluatedModelTable::put(const EvaluatedModel& model) {
   for (const EvaluatedModel& known : all()) {
     if (known == model) return;
   }
-  study_.require_version(kVersion);
+  study_.require_version(kScoresVersion);
   Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
   Study::Statement insert(transaction,
@@ -66,7 +66,7 @@ void EvaluatedModelTable::put(const EvaluatedModel& model) {
 
 std::vector<EvaluatedModel> EvaluatedModelTable::all() {
   std::vector<EvaluatedModel> models;
-  if (study_.version() < kVersion) return models;
+  if (study_.version() < kScoresVersion) return models;
   Study::Statement find(study_,
                         "SELECT digest, name, model_type, folder, bytes, bits_per_weight "
                         "FROM evaluated_model ORDER BY name, digest");
@@ -101,7 +101,7 @@ void EvaluatedModelTable::remove(Study::Transaction& transaction, const std::str
 
 std::map<int64_t, RowScore> ScoreTable::scores(const EvaluationKey& key) {
   std::map<int64_t, RowScore> found;
-  if (study_.version() < kVersion) return found;
+  if (study_.version() < kScoresVersion) return found;
   Study::Statement find(study_,
                         "SELECT row, tokens, nll_sum FROM evaluation_row WHERE evaluation = ?");
   find.bind(find_evaluation(study_, key));
@@ -118,7 +118,7 @@ std::map<int64_t, RowScore> ScoreTable::scores(const EvaluationKey& key) {
 std::map<int64_t, RowDivergence> ScoreTable::divergences(const EvaluationKey& reference,
                                                          const EvaluationKey& model) {
   std::map<int64_t, RowDivergence> found;
-  if (study_.version() < kVersion) return found;
+  if (study_.version() < kScoresVersion) return found;
   Study::Statement find(study_,
                         "SELECT row, same_top1, change_sum, change_squares, kl FROM divergence_row "
                         "WHERE reference = ? AND model = ?");
@@ -144,7 +144,7 @@ std::map<int64_t, RowDivergence> ScoreTable::divergences(const EvaluationKey& re
 
 void ScoreTable::put(std::span<const EvaluatedRows> scores,
                      std::span<const DivergentRows> divergences) {
-  study_.require_version(kVersion);
+  study_.require_version(kScoresVersion);
   Study::Transaction transaction(study_);
   const int64_t run = transaction.run();
   Study::Statement insert(
@@ -179,7 +179,7 @@ void ScoreTable::put(std::span<const EvaluatedRows> scores,
 
 std::vector<EvaluationKey> ScoreTable::evaluations() {
   std::vector<EvaluationKey> keys;
-  if (study_.version() < kVersion) return keys;
+  if (study_.version() < kScoresVersion) return keys;
   Study::Statement find(
       study_,
       "SELECT model, precision, text, protocol FROM evaluation WHERE EXISTS (SELECT 1 "
@@ -196,7 +196,7 @@ std::vector<EvaluationKey> ScoreTable::evaluations() {
 
 std::vector<DivergencePair> ScoreTable::pairs() {
   std::vector<DivergencePair> pairs;
-  if (study_.version() < kVersion) return pairs;
+  if (study_.version() < kScoresVersion) return pairs;
   Study::Statement find(
       study_,
       "SELECT r.model, r.precision, r.text, r.protocol, m.model, m.precision, m.text, "
@@ -216,7 +216,7 @@ std::vector<DivergencePair> ScoreTable::pairs() {
 }
 
 int64_t ScoreTable::bytes(const std::string& digest) {
-  if (study_.version() < kVersion) return 0;
+  if (study_.version() < kScoresVersion) return 0;
   Study::Statement find(study_,
                         "SELECT coalesce(sum(length(kl) + 40), 0) FROM divergence_row AS d JOIN "
                         "evaluation AS e ON e.id = d.model WHERE e.model = ?");

@@ -2,10 +2,7 @@
 // studies are upgraded.
 #include "ram/score_table.h"
 
-#include <functional>
-
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,13 +11,17 @@
 #include "ram/error.h"
 #include "ram/file.h"
 
+#include "support/error_of.h"
 #include "support/ordinary_user.h"
+#include "support/run_sql.h"
 #include "support/temp_folder.h"
 
 namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
+using testing::run_sql;
 
 const EvaluationKey kReference{
     .model = "aa", .precision = "f32", .text = "t1", .protocol = "length 256"};
@@ -43,24 +44,6 @@ RowDivergence divergence_of(int64_t row) {
           .change_sum = -1.0 / 3,
           .change_squares = 1.0 / 7,
           .kl = {0.0F, 1e-30F, static_cast<float>(row) / 3}};
-}
-
-void run_sql(const fs::path& path, const char* sql) {
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
-  char* message = nullptr;
-  EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, &message), SQLITE_OK) << message;
-  sqlite3_free(message);
-  sqlite3_close(db);
-}
-
-Error error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return {Code{}, "no error"};
 }
 
 // The schema of version 1.

@@ -18,21 +18,10 @@
 namespace ram {
 namespace {
 
-constexpr int kTrials = 2000;
-constexpr size_t kRows = 150;
+constexpr int kSimulatedTrials = 2000;
+constexpr size_t kSimulatedRows = 150;
 
 // The difference of two models' losses per token in one row, symmetric about zero.
-using Draw = std::function<double(std::mt19937_64&)>;
-
-// Three degrees of freedom: the fourth moment is infinite.
-double heavy(std::mt19937_64& generator) {
-  return std::student_t_distribution<double>(3)(generator);
-}
-// One row in thirty is twenty times as wide, like a garbage row.
-double garbage(std::mt19937_64& generator) {
-  const bool is_garbage = std::uniform_int_distribution<int>(0, 29)(generator) == 0;
-  return (is_garbage ? 20 : 1) * normal(generator);
-}
 
 struct Shares {
   double covered = 0;
@@ -44,13 +33,13 @@ struct Shares {
 
 Shares simulate(const Draw& draw, bool rows_of_one_length) {
   std::array<std::vector<int>, 5> hits;
-  for (std::vector<int>& hit : hits) hit.assign(kTrials, 0);
-  parallel_for(default_threads(), kTrials, [&](int64_t trial, int) {
-    std::mt19937_64 generator(static_cast<uint64_t>(trial) + 1);
-    std::vector<double> means(kRows);
-    std::vector<double> sums(kRows);
-    std::vector<int64_t> tokens(kRows);
-    for (size_t i = 0; i < kRows; ++i) {
+  for (std::vector<int>& hit : hits) hit.assign(kSimulatedTrials, 0);
+  parallel_for(default_threads(), kSimulatedTrials, [&](int64_t trial, int) {
+    Generator generator(static_cast<uint64_t>(trial) + 1);
+    std::vector<double> means(kSimulatedRows);
+    std::vector<double> sums(kSimulatedRows);
+    std::vector<int64_t> tokens(kSimulatedRows);
+    for (size_t i = 0; i < kSimulatedRows; ++i) {
       tokens[i] = rows_of_one_length ? 2047 : 1024 + static_cast<int64_t>(generator() % 1024);
       means[i] = draw(generator);
       sums[i] = means[i] * static_cast<double>(tokens[i]);
@@ -66,7 +55,7 @@ Shares simulate(const Draw& draw, bool rows_of_one_length) {
   const auto share = [&](size_t which) {
     double sum = 0;
     for (const int hit : hits[which]) sum += hit;
-    return sum / kTrials;
+    return sum / kSimulatedTrials;
   };
   return {share(0), share(1), share(2), share(3), share(4)};
 }
@@ -121,9 +110,9 @@ struct AnswerShares {
 AnswerShares simulate_answers(int64_t subjects, int64_t of_each, double flip_rate, double shift,
                               double subject_spread, int64_t resamples = 2000) {
   std::array<std::vector<int>, 2> hits;
-  for (std::vector<int>& hit : hits) hit.assign(kTrials, 0);
-  parallel_for(default_threads(), kTrials, [&](int64_t trial, int) {
-    std::mt19937_64 generator(static_cast<uint64_t>(trial) + 7);
+  for (std::vector<int>& hit : hits) hit.assign(kSimulatedTrials, 0);
+  parallel_for(default_threads(), kSimulatedTrials, [&](int64_t trial, int) {
+    Generator generator(static_cast<uint64_t>(trial) + 7);
     std::uniform_real_distribution<double> uniform;
     std::vector<double> sums;
     std::vector<int64_t> counts;
@@ -148,7 +137,7 @@ AnswerShares simulate_answers(int64_t subjects, int64_t of_each, double flip_rat
   const auto share = [&](size_t which) {
     double sum = 0;
     for (const int hit : hits[which]) sum += hit;
-    return sum / kTrials;
+    return sum / kSimulatedTrials;
   };
   return {share(0), share(1)};
 }

@@ -20,6 +20,19 @@
 namespace ram {
 
 using Generator = std::mt19937_64;
+using Draw = double (*)(Generator&);
+
+inline double normal(Generator& generator) {
+  return std::normal_distribution<double>()(generator);
+}
+inline double heavy(Generator& generator) {
+  return std::student_t_distribution<double>(3)(generator);
+}
+/// One row in thirty is twenty times as wide, like a garbage row.
+inline double garbage(Generator& generator) {
+  const bool is_garbage = std::uniform_int_distribution<int>(0, 29)(generator) == 0;
+  return (is_garbage ? 20 : 1) * normal(generator);
+}
 
 /// Skipped in a build without optimization.
 class Simulation : public ::testing::Test {
@@ -41,10 +54,6 @@ inline double share_of(int trials, const std::function<bool(Generator&)>& happen
   double sum = 0;
   for (const char hit : hits) sum += hit;
   return sum / trials;
-}
-
-inline double normal(Generator& generator) {
-  return std::normal_distribution<double>()(generator);
 }
 
 }  // namespace ram

@@ -1,6 +1,5 @@
 // Rows of a text: how lines are joined, and what a row contains.
 #include <fstream>
-#include <functional>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,21 +8,15 @@
 #include "ram/eval.h"
 #include "ram/json.h"
 
+#include "support/error_of.h"
+
 namespace ram {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::error_of;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
-
-Error error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return {Code{}, "no error"};
-}
 
 // The demo model's tokenizer, with token 0 before each text if `with_prefix`.
 Tokenizer demo_tokenizer(bool with_prefix = false) {

@@ -18,15 +18,6 @@ namespace {
 
 class VerdictSimulation : public Simulation {};
 
-double heavy(Generator& generator) {
-  return std::student_t_distribution<double>(3)(generator);
-}
-double garbage(Generator& generator) {
-  const bool is_garbage = std::uniform_int_distribution<int>(0, 29)(generator) == 0;
-  return (is_garbage ? 20 : 1) * normal(generator);
-}
-using Draw = double (*)(Generator&);
-
 // Rows whose losses per token differ by `delta` plus a random amount of size `spread`.
 PairedDifference draw_difference(Generator& generator, int64_t rows, double delta, double spread,
                                  Draw draw) {

@@ -84,9 +84,9 @@ TEST(Encode, EveryKindOfWeightGivesTheBitsOfTheReference) {
 }
 
 TEST(Encode, EveryShapeGivesTheBitsOfTheReference) {
-  using Shape = std::pair<int64_t, int64_t>;
+  using RowsAndCols = std::pair<int64_t, int64_t>;
   for (const auto& [rows, cols] :
-       {Shape{1, 32}, {3, 32}, {17, 96}, {3, 160}, {17, 192}, {9, 256}}) {
+       {RowsAndCols{1, 32}, {3, 32}, {17, 96}, {3, 160}, {17, 192}, {9, 256}}) {
     const std::vector<std::byte> weights =
         as_dtype(matrix(Kind::kHeavyTail, rows * cols, 12), DType::kBF16);
     expect_reference_bits(weights, DType::kBF16, rows, cols, DType::kBF16,

@@ -54,7 +54,7 @@ TEST(Format, RowsAllowTheGroupSizesThatDivideThem) {
     }
     return out;
   };
-  using testing::ElementsAre;
+  using ::testing::ElementsAre;
   EXPECT_THAT(sizes(32), ElementsAre(32));
   EXPECT_THAT(sizes(96), ElementsAre(32));
   EXPECT_THAT(sizes(192), ElementsAre(32, 64));

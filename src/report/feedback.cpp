@@ -31,7 +31,7 @@ std::string what_of(const Variant& variant) {
   return variant.text == "own" ? "feedback on its own text" : "feedback on real text";
 }
 
-Series series_of(const Variant& variant) {
+Series series_of_variant(const Variant& variant) {
   return variant.formats == "plan" ? Series::kOwn : Series::kUniform;
 }
 
@@ -76,7 +76,7 @@ std::string feedback_plot(const std::vector<Variant>& variants) {
     }
     PlotMark mark{.x = sizes[i],
                   .y = variant.kl,
-                  .series = series_of(variant),
+                  .series = series_of_variant(variant),
                   .label = variant.text.empty() ? variant.formats : "",
                   .tip = tip,
                   .hollow = variant.text.empty(),

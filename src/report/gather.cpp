@@ -174,7 +174,7 @@ void list_left_out(Study& study, const Subject& subject,
   }
 }
 
-Series series_of(const std::optional<ReportPlan>& plan) {
+Series series_of_plan(const std::optional<ReportPlan>& plan) {
   if (!plan) return Series::kOther;
   if (plan->method == method_name(Method::kUniform)) return Series::kUniform;
   return plan->method == method_name(Method::kPublished) ? Series::kPublished : Series::kOwn;
@@ -199,7 +199,7 @@ std::vector<ReportModel> gather_models(Study& study, Subject& subject,
     model.record = record;
     const auto plan = plans.find(record.digest);
     if (plan != plans.end()) model.plan = plan->second;
-    model.series = series_of(model.plan);
+    model.series = series_of_plan(model.plan);
   }
   // Without comparisons, the largest folder without a plan is taken as the original.
   if (subject.original.empty() && models.size() > 1) {

@@ -42,7 +42,8 @@ std::string tip_of(const Point& point) {
   return tip;
 }
 
-std::string divergence_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
+std::string sweep_divergence_plot(const MeasuredSweepRecord& sweep,
+                                  const std::vector<Point>& points) {
   std::vector<double> x;
   std::vector<double> y;
   for (const Point& point : points) {
@@ -69,7 +70,8 @@ std::string divergence_plot(const MeasuredSweepRecord& sweep, const std::vector<
       sweep.kl_per_loss, std::exp(sweep.kl_rms_log)));
 }
 
-std::string perplexity_plot(const MeasuredSweepRecord& sweep, const std::vector<Point>& points) {
+std::string sweep_perplexity_plot(const MeasuredSweepRecord& sweep,
+                                  const std::vector<Point>& points) {
   const auto fit = [&](double loss) { return sweep.a + sweep.b * std::log1p(loss); };
   std::vector<double> x;
   std::vector<double> y;
@@ -154,8 +156,8 @@ std::string measured_section(const ReportData& data) {
     const std::vector<Point> points = predicted(sweep);
     if (data.measured_sweeps.size() > 1) html += paragraph("Method: " + sweep.method, "sub");
     if (points.size() > 1) {
-      html += "<div class=\"grid\">" + divergence_plot(sweep, points) +
-              perplexity_plot(sweep, points) + steps_plot(sweep, points) + "</div>\n";
+      html += "<div class=\"grid\">" + sweep_divergence_plot(sweep, points) +
+              sweep_perplexity_plot(sweep, points) + steps_plot(sweep, points) + "</div>\n";
     }
     html += points_table(sweep);
   }

@@ -69,7 +69,7 @@ double share(const Axis& axis, double value) {
   return std::log(std::max(value, axis.low * 1e-3) / axis.low) / std::log(axis.high / axis.low);
 }
 
-std::string tip_of(const std::string& tip) {
+std::string tip_attribute(const std::string& tip) {
   return tip.empty() ? "" : fmt::format(" data-tip=\"{}\"", escape_html(tip));
 }
 
@@ -278,7 +278,7 @@ std::string Plot::guides(std::vector<Box>& taken) const {
         "<rect class=\"band\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"{}>{}"
         "</rect>",
         kLeft, top, kWidth - kLeft - kRight, std::max(1.0, at_y(range.low) - top),
-        tip_of(range.tip), title_of(range.tip));
+        tip_attribute(range.tip), title_of(range.tip));
   }
   // Lines first, so that none crosses a label.
   for (const Guide& guide : across_) {
@@ -334,7 +334,7 @@ std::string Plot::marks(std::vector<Box>& taken) const {
     const double y = at_y(mark.y);
     const double radius = mark.small ? 2.5 : kRadius;
     svg += fmt::format("<g class=\"{}{}\"{}>{}", series_class(mark.series),
-                       mark.faded ? " faded" : "", tip_of(mark.tip), title_of(mark.tip));
+                       mark.faded ? " faded" : "", tip_attribute(mark.tip), title_of(mark.tip));
     if (mark.interval) {
       const double low = at_y(mark.interval->first);
       const double high = at_y(mark.interval->second);
@@ -376,7 +376,7 @@ std::string Plot::render(const std::string& caption) const {
       path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", at_x(x), at_y(y));
     }
     svg += fmt::format("<g class=\"{}\"{}>{}<path class=\"path{}\" d=\"{}\"/></g>\n",
-                       line.style.substr(0, line.style.find(' ')), tip_of(line.tip),
+                       line.style.substr(0, line.style.find(' ')), tip_attribute(line.tip),
                        title_of(line.tip),
                        line.style.find("dash") != std::string::npos ? " dash" : "", path);
   }

@@ -7,9 +7,12 @@
 #include "read.h"
 
 namespace ram {
+namespace {
 
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
+
+}  // namespace
 
 OrderedJson SweepRecord::json() const {
   OrderedJson list = OrderedJson::array();

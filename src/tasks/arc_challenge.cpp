@@ -7,7 +7,7 @@
 namespace ram {
 namespace {
 
-TaskItem read(const Document& document) {
+TaskItem read_arc_challenge(const Document& document) {
   const Document choices = document.inner("choices");
   const std::vector<std::string> labels = choices.texts("label");
   TaskItem item{.id = document.text_or("id", std::to_string(document.index())),
@@ -37,6 +37,6 @@ const TaskSpec kArcChallenge = {
     .examples = "arc_challenge_train",
     .asked_data = "'allenai/ai2_arc', 'ARC-Challenge', split='test'",
     .examples_data = "'allenai/ai2_arc', 'ARC-Challenge', split='train'",
-    .read = read};
+    .read = read_arc_challenge};
 
 }  // namespace ram

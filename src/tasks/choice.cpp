@@ -15,7 +15,7 @@ bool begins_with_space(const std::string& text) {
   return python_lstrip(text).size() != text.size();
 }
 
-TaskItem read(const Document& document) {
+TaskItem read_choice(const Document& document) {
   TaskItem item{.id = document.text_or("id", std::to_string(document.index())),
                 .group = document.text_or("subject", ""),
                 .contexts = {document.text("question")},
@@ -50,6 +50,6 @@ const TaskSpec kChoice = {.info = {.name = "choice",
                                    .examples = 0,
                                    .own_file = true},
                           .draw = Draw::kNone,
-                          .read = read};
+                          .read = read_choice};
 
 }  // namespace ram

@@ -14,7 +14,7 @@ std::string clean(std::string_view text) {
   return python_replace(without_brackets(titled), "  ", " ");
 }
 
-TaskItem read(const Document& document) {
+TaskItem read_hellaswag(const Document& document) {
   const std::string context =
       document.text("ctx_a") + " " + python_capitalize(document.text("ctx_b"));
   TaskItem item{.id = document.text_or("ind", std::to_string(document.index())),
@@ -42,6 +42,6 @@ const TaskSpec kHellaswag = {
     .examples = "hellaswag_train",
     .asked_data = "'Rowan/hellaswag', split='validation'",
     .examples_data = "'Rowan/hellaswag', split='train'",
-    .read = read};
+    .read = read_hellaswag};
 
 }  // namespace ram

@@ -25,7 +25,7 @@ using Json = nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const fs::path kVectors = RAM_SOURCE_DIR "/tests/vectors/tasks";
+const fs::path kTaskVectors = RAM_SOURCE_DIR "/tests/vectors/tasks";
 
 Json read_json(const fs::path& path) {
   std::ifstream file(path);
@@ -53,30 +53,30 @@ void expect_prompts(const TaskData& data, const Json& expected) {
 }
 
 TEST(LoadTask, AsksAsTheHarnessDoes) {
-  const Json expected = read_json(kVectors / "prompts.json").at("with training split");
+  const Json expected = read_json(kTaskVectors / "prompts.json").at("with training split");
   ASSERT_EQ(expected.size(), 4U);
   for (const auto& [name, prompts] : expected.items()) {
-    expect_prompts(load_task(name, kVectors, {}), prompts);
+    expect_prompts(load_task(name, kTaskVectors, {}), prompts);
   }
 }
 
 TEST(LoadTask, TakesExamplesFromTheAskedSplitWhereThereIsNoOther) {
   testing::TempFolder folder;
-  fs::copy_file(kVectors / "arc_challenge_train.jsonl", folder / "arc_challenge_test.jsonl");
-  fs::copy_file(kVectors / "hellaswag_validation.jsonl", folder / "hellaswag_validation.jsonl");
-  const Json expected = read_json(kVectors / "prompts.json").at("without");
+  fs::copy_file(kTaskVectors / "arc_challenge_train.jsonl", folder / "arc_challenge_test.jsonl");
+  fs::copy_file(kTaskVectors / "hellaswag_validation.jsonl", folder / "hellaswag_validation.jsonl");
+  const Json expected = read_json(kTaskVectors / "prompts.json").at("without");
   for (const auto& [name, prompts] : expected.items()) {
     const TaskData data = load_task(name, folder.path(), {});
     EXPECT_TRUE(data.examples_from_asked);
     expect_prompts(data, prompts);
   }
-  EXPECT_FALSE(load_task("hellaswag", kVectors, {}).examples_from_asked);
+  EXPECT_FALSE(load_task("hellaswag", kTaskVectors, {}).examples_from_asked);
 }
 
 TEST(LoadTask, GivesASampleOfQuestionsTheExamplesOfTheFullRun) {
   for (const char* name : {"arc_challenge", "winogrande", "hellaswag", "mmlu"}) {
-    const TaskData all = load_task(name, kVectors, {});
-    const TaskData some = load_task(name, kVectors, {.limit = 5, .seed = 3});
+    const TaskData all = load_task(name, kTaskVectors, {});
+    const TaskData some = load_task(name, kTaskVectors, {.limit = 5, .seed = 3});
     EXPECT_EQ(some.questions.size(), 5U);
     EXPECT_EQ(some.total, all.total);
     EXPECT_EQ(some.digest, all.digest);
@@ -85,20 +85,21 @@ TEST(LoadTask, GivesASampleOfQuestionsTheExamplesOfTheFullRun) {
       EXPECT_EQ(question.shared, same.shared);
       EXPECT_EQ(question.contexts, same.contexts);
     }
-    EXPECT_EQ(load_task(name, kVectors, {.limit = 1000}).questions.size(), all.questions.size());
+    EXPECT_EQ(load_task(name, kTaskVectors, {.limit = 1000}).questions.size(),
+              all.questions.size());
   }
 }
 
 TEST(LoadTask, ReadsGzipAsItsContent) {
   testing::TempFolder folder;
-  std::ifstream file(kVectors / "winogrande_validation.jsonl");
+  std::ifstream file(kTaskVectors / "winogrande_validation.jsonl");
   const std::string content{std::istreambuf_iterator<char>(file), {}};
   const fs::path path = folder / "winogrande_validation.jsonl.gz";
   gzFile out = gzopen(path.c_str(), "wb");
   ASSERT_EQ(gzwrite(out, content.data(), static_cast<unsigned>(content.size())),
             static_cast<int>(content.size()));
   gzclose(out);
-  const TaskData plain = load_task("winogrande", kVectors, {});
+  const TaskData plain = load_task("winogrande", kTaskVectors, {});
   const TaskData packed = load_task("winogrande", folder.path(), {});
   EXPECT_EQ(packed.digest, plain.digest);
   // A folder of the first name is not a readable file.
@@ -111,7 +112,7 @@ TEST(LoadTask, ReadsGzipAsItsContent) {
 }
 
 TEST(PythonRandom, DrawsAsPython) {
-  const Json all = read_json(kVectors / "random.json");
+  const Json all = read_json(kTaskVectors / "random.json");
   ASSERT_EQ(all.size(), 4U);
   for (const Json& entry : all) {
     PythonRandom random(entry.at("seed").get<uint32_t>());

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array kLetters = {"A", "B", "C", "D"};
 
-TaskItem read(const Document& document) {
+TaskItem read_mmlu(const Document& document) {
   const std::string subject = document.text("subject");
   const std::vector<std::string> choices = document.texts("choices");
   if (choices.size() != kLetters.size()) {
@@ -47,6 +47,6 @@ const TaskSpec kMmlu = {.info = {.name = "mmlu", .title = "MMLU", .metric = "acc
                         .examples = "mmlu_dev",
                         .asked_data = "'cais/mmlu', 'all', split='test'",
                         .examples_data = "'cais/mmlu', 'all', split='dev'",
-                        .read = read};
+                        .read = read_mmlu};
 
 }  // namespace ram

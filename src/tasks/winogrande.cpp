@@ -7,7 +7,7 @@
 namespace ram {
 namespace {
 
-TaskItem read(const Document& document) {
+TaskItem read_winogrande(const Document& document) {
   const std::string sentence = document.text("sentence");
   const size_t blank = sentence.find('_');
   if (blank == std::string::npos) document.reject("the sentence has no blank '_'");
@@ -35,6 +35,6 @@ const TaskSpec kWinogrande = {
     .examples = "winogrande_train",
     .asked_data = "'allenai/winogrande', 'winogrande_xl', split='validation'",
     .examples_data = "'allenai/winogrande', 'winogrande_xl', split='train'",
-    .read = read};
+    .read = read_winogrande};
 
 }  // namespace ram

@@ -15,7 +15,7 @@
 namespace ram {
 namespace {
 
-const Json& vectors() {
+const Json& component_vectors() {
   static const Json kVectors =
       Json::parse(read_text_file(std::filesystem::path(RAM_SOURCE_DIR) / "tests" / "vectors" /
                                      "tokenizer" / "components" / "components.json",
@@ -24,7 +24,7 @@ const Json& vectors() {
 }
 
 TEST(Components, NormalizersWriteWhatTheirsDo) {
-  for (const Json& kind : vectors()["normalizer"]) {
+  for (const Json& kind : component_vectors()["normalizer"]) {
     SCOPED_TRACE(kind["json"].dump());
     const Normalizer mine = Normalizer::parse(Node(kind["json"], "t.json"));
     for (const Json& one : kind["cases"]) {
@@ -38,7 +38,7 @@ TEST(Components, NormalizersWriteWhatTheirsDo) {
 }
 
 TEST(Components, PreTokenizersCutWhereTheirsDo) {
-  for (const Json& kind : vectors()["pre_tokenizer"]) {
+  for (const Json& kind : component_vectors()["pre_tokenizer"]) {
     SCOPED_TRACE(kind["json"].dump());
     const PreTokenizer mine = PreTokenizer::parse(Node(kind["json"], "t.json"));
     for (const Json& one : kind["cases"]) {
@@ -54,7 +54,7 @@ TEST(Components, PreTokenizersCutWhereTheirsDo) {
 }
 
 TEST(Components, DecodersWriteWhatTheirsDo) {
-  for (const Json& kind : vectors()["decoder"]) {
+  for (const Json& kind : component_vectors()["decoder"]) {
     SCOPED_TRACE(kind["json"].dump());
     const TokenDecoder mine = TokenDecoder::parse(Node(kind["json"], "t.json"));
     for (const Json& one : kind["cases"]) {
@@ -65,7 +65,7 @@ TEST(Components, DecodersWriteWhatTheirsDo) {
 }
 
 TEST(Components, PostProcessorsAddTheIdsThatTheirsAdd) {
-  for (const Json& kind : vectors()["post_processor"]) {
+  for (const Json& kind : component_vectors()["post_processor"]) {
     SCOPED_TRACE(kind["json"].dump());
     const Surroundings mine = parse_post_processor(Node(kind["json"], "t.json"));
     EXPECT_EQ(mine.prefix, kind["prefix"].get<std::vector<TokenId>>());
@@ -75,7 +75,7 @@ TEST(Components, PostProcessorsAddTheIdsThatTheirsAdd) {
 
 TEST(Components, ModelsAndAddedTokensGiveTheIdsThatTheirsGive) {
   int refused = 0;
-  for (const Json& kind : vectors()["tokenizer"]) {
+  for (const Json& kind : component_vectors()["tokenizer"]) {
     const auto json = kind["json"].get<std::string>();
     SCOPED_TRACE(json.substr(0, 2000));
     const Tokenizer mine = Tokenizer::parse(json, "t.json");

@@ -10,7 +10,7 @@
 namespace ram {
 namespace {
 
-constexpr std::string_view kHandled =
+constexpr std::string_view kHandledDecoders =
     "supported: Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder";
 
 using Tokens = std::vector<std::string>;
@@ -166,7 +166,7 @@ void TokenDecoder::add(Node node) {
       }
     });
   } else {
-    node.unsupported("decoder " + shown(type), kHandled);
+    node.unsupported("decoder " + shown(type), kHandledDecoders);
   }
 }
 

@@ -9,7 +9,7 @@
 namespace ram {
 namespace {
 
-constexpr std::string_view kHandled =
+constexpr std::string_view kHandledNormalizers =
     "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, "
     "Nmt, ByteLevel";
 
@@ -28,7 +28,7 @@ void replace(const Pattern& pattern, const std::string& content, std::string& te
   text = std::move(out);
 }
 
-void strip(bool left, bool right, std::string& text, bool& at_start) {
+void strip_text(bool left, bool right, std::string& text, bool& at_start) {
   size_t start = 0;
   size_t end = text.size();
   while (left && start < end && is_whitespace(utf8_code_point(text.data() + start))) {
@@ -105,9 +105,10 @@ void Normalizer::add(Node node) {
     steps_.emplace_back(
         [](std::string& in, MatchScratch&, bool& at_start) { filter(in, at_start, append_lower); });
   } else if (type == "Strip") {
-    steps_.emplace_back(
-        [left = node.flag("strip_left"), right = node.flag("strip_right")](
-            std::string& in, MatchScratch&, bool& at_start) { strip(left, right, in, at_start); });
+    steps_.emplace_back([left = node.flag("strip_left"), right = node.flag("strip_right")](
+                            std::string& in, MatchScratch&, bool& at_start) {
+      strip_text(left, right, in, at_start);
+    });
   } else if (type == "StripAccents") {
     steps_.emplace_back([](std::string& in, MatchScratch&, bool& at_start) {
       filter(in, at_start, [](char32_t c, std::string& out) {
@@ -124,7 +125,7 @@ void Normalizer::add(Node node) {
       in = std::move(out);
     });
   } else {
-    node.unsupported("normalizer " + shown(type), kHandled);
+    node.unsupported("normalizer " + shown(type), kHandledNormalizers);
   }
 }
 

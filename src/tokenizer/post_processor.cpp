@@ -8,7 +8,7 @@
 namespace ram {
 namespace {
 
-constexpr std::string_view kHandled =
+constexpr std::string_view kHandledPostProcessors =
     "supported: Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing";
 
 constexpr size_t kMostAround = 1024;  ///< ids before a text, and after it; real files have 4
@@ -77,7 +77,7 @@ void add(Node node, Surroundings& out, bool& found) {
   } else if (type == "RobertaProcessing" || type == "BertProcessing") {
     one = parse_pair(node);
   } else {
-    node.unsupported("post_processor " + shown(type), kHandled);
+    node.unsupported("post_processor " + shown(type), kHandledPostProcessors);
   }
   if (found) node.unsupported("a second post-processor that adds ids", "only one is supported");
   found = true;

@@ -12,7 +12,7 @@
 namespace ram {
 namespace {
 
-constexpr std::string_view kHandled =
+constexpr std::string_view kHandledPreTokenizers =
     "supported: Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, "
     "WhitespaceSplit, CharDelimiterSplit, BertPreTokenizer, FixedLength";
 
@@ -160,7 +160,7 @@ void PreTokenizer::add(Node node) {
           });
         });
   } else {
-    node.unsupported("pre_tokenizer " + shown(type), kHandled);
+    node.unsupported("pre_tokenizer " + shown(type), kHandledPreTokenizers);
   }
 }
 

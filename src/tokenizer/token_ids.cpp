@@ -12,12 +12,12 @@ namespace ram {
 namespace {
 
 // A list of lists of numbers; it may be long.
-constexpr JsonLimits kLimits = {.bytes = kMostIdBytes, .depth = 2, .values = int64_t{1} << 26};
+constexpr JsonLimits kIdLimits = {.bytes = kMostIdBytes, .depth = 2, .values = int64_t{1} << 26};
 
 }  // namespace
 
 std::vector<std::vector<TokenId>> parse_id_rows(std::string_view json, const std::string& file) {
-  const JsonTree tree(parse_json(json, file, kLimits));
+  const JsonTree tree(parse_json(json, file, kIdLimits));
   const nlohmann::json& document = *tree;
   if (!document.is_array() || document.empty()) {
     fail(Code::kCorrupt, "{}: a JSON list of lists of token ids is expected, as [[1, 2, 3]]", file);

@@ -27,7 +27,7 @@ namespace {
 // Two and four times the largest known values: a file that is not a tokenizer is not read to its
 // end.
 // @source Gemma 3's tokenizer.json: 33 MB, 2.1 million values
-constexpr JsonLimits kLimits = {.bytes = int64_t{64} << 20, .values = int64_t{1} << 23};
+constexpr JsonLimits kTokenizerLimits = {.bytes = int64_t{64} << 20, .values = int64_t{1} << 23};
 // A character has at most four bytes; more ids are held back only where U+FFFD follows U+FFFD.
 constexpr size_t kMostHeldIds = 64;
 
@@ -52,12 +52,12 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer.json";
-  return parse(read_text_file(path, kLimits.bytes), path.string());
+  return parse(read_text_file(path, kTokenizerLimits.bytes), path.string());
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& file) {
   // Large: it must be freed without an allocation if the parts below run out of memory.
-  const JsonTree tree(parse_json(json, file, kLimits));
+  const JsonTree tree(parse_json(json, file, kTokenizerLimits));
   const Json& document = *tree;
   const Node root(document, file);
   if (!document.is_object()) root.corrupt("not a JSON object");

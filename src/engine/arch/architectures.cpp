@@ -10,23 +10,24 @@
 namespace ram {
 namespace {
 
-struct Row {
+struct Architecture {
   std::string_view model_type;
   LayerStagesFn stages;
 };
 
 constexpr std::array kArchitectures = {
-    Row{"llama", llama_stages},        Row{"mistral", llama_stages},
-    Row{"qwen2", llama_stages},        Row{"qwen3", llama_stages},
-    Row{"qwen3_moe", qwen_moe_stages}, Row{"qwen2_moe", qwen_moe_stages},
-    Row{"mixtral", mixtral_stages},
+    Architecture{"llama", llama_stages},        Architecture{"mistral", llama_stages},
+    Architecture{"qwen2", llama_stages},        Architecture{"qwen3", llama_stages},
+    Architecture{"qwen3_moe", qwen_moe_stages}, Architecture{"qwen2_moe", qwen_moe_stages},
+    Architecture{"mixtral", mixtral_stages},
 };
 
 }  // namespace
 
 LayerStagesFn layer_stages_of(std::string_view model_type) {
-  const auto row = std::find_if(kArchitectures.begin(), kArchitectures.end(),
-                                [model_type](const Row& r) { return r.model_type == model_type; });
+  const auto row =
+      std::find_if(kArchitectures.begin(), kArchitectures.end(),
+                   [model_type](const Architecture& r) { return r.model_type == model_type; });
   RAM_CHECK(row != kArchitectures.end());
   return row->stages;
 }

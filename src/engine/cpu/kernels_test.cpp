@@ -17,7 +17,7 @@
 namespace ram {
 namespace {
 
-std::vector<float> values_of(int64_t count, uint64_t seed) {
+std::vector<float> kernel_values(int64_t count, uint64_t seed) {
   return testing::random_values(seed, "values", count, 0, 3);
 }
 
@@ -41,8 +41,8 @@ void expect_near(const std::vector<float>& found, const std::vector<double>& exp
 
 TEST(Kernels, NormIsByTheRootOfTheMeanSquare) {
   at_each_length([](int64_t count, const std::string& target) {
-    const auto x = values_of(count, 1);
-    const auto weight = values_of(count, 2);
+    const auto x = kernel_values(count, 1);
+    const auto weight = kernel_values(count, 2);
     double squares = 0;
     for (const float v : x) squares += double{v} * double{v};
     const double root = std::sqrt(squares / static_cast<double>(count) + 1e-5);
@@ -59,7 +59,7 @@ TEST(Kernels, NormIsByTheRootOfTheMeanSquare) {
 
 TEST(Kernels, RotationTurnsTheFirstHalfWithTheSecond) {
   at_each_length([](int64_t half, const std::string& target) {
-    const auto x = values_of(2 * half, 3);
+    const auto x = kernel_values(2 * half, 3);
     std::vector<float> cosines;
     std::vector<float> sines;
     std::vector<double> expected(x.size());
@@ -82,8 +82,8 @@ TEST(Kernels, RotationTurnsTheFirstHalfWithTheSecond) {
 
 TEST(Kernels, GateIsSiluTimesUpAndKeepsItsEnds) {
   at_each_length([](int64_t count, const std::string& target) {
-    auto gate = values_of(count, 4);
-    const auto up = values_of(count, 5);
+    auto gate = kernel_values(count, 4);
+    const auto up = kernel_values(count, 5);
     gate[0] = -100;  // exp does not overflow
     std::vector<double> expected;
     for (size_t i = 0; i < gate.size(); ++i) {
@@ -96,7 +96,7 @@ TEST(Kernels, GateIsSiluTimesUpAndKeepsItsEnds) {
 
 TEST(Kernels, SoftmaxSumsToOneAndTakesLargeAndMaskedScores) {
   at_each_length([](int64_t count, const std::string& target) {
-    auto x = values_of(count, 6);
+    auto x = kernel_values(count, 6);
     for (float& v : x) v += 1e4F;
     if (count > 3) x[2] = -std::numeric_limits<float>::infinity();
     constexpr float kScale = 0.625F;
@@ -116,8 +116,8 @@ TEST(Kernels, SoftmaxSumsToOneAndTakesLargeAndMaskedScores) {
 
 TEST(Kernels, SumsAndScalings) {
   at_each_length([](int64_t count, const std::string& target) {
-    const auto x = values_of(count, 7);
-    const auto y = values_of(count, 8);
+    const auto x = kernel_values(count, 7);
+    const auto y = kernel_values(count, 8);
     double product = 0;
     std::vector<double> added;
     std::vector<float> scaled;
@@ -141,7 +141,7 @@ TEST(Kernels, SumsAndScalings) {
 
 TEST(Kernels, RoundingToBf16IsThatOfTheStoredFormat) {
   at_each_length([](int64_t count, const std::string& target) {
-    auto x = values_of(count, 9);
+    auto x = kernel_values(count, 9);
     x[0] = 1.00390625F;  // a tie, rounded to even
     std::vector<uint16_t> expected(x.size());
     from_f32(x.data(), DType::kBF16, count, reinterpret_cast<std::byte*>(expected.data()));
@@ -158,7 +158,7 @@ TEST(Kernels, RoundingToBf16IsThatOfTheStoredFormat) {
 
 TEST(Kernels, TheFirstValueThatIsNoNumberIsFound) {
   at_each_length([](int64_t count, const std::string& target) {
-    const auto x = values_of(count, 10);
+    const auto x = kernel_values(count, 10);
     EXPECT_EQ(find_non_finite_float(x.data(), count), -1) << target;
     for (const float bad :
          {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),

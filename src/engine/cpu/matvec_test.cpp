@@ -13,10 +13,6 @@
 namespace ram {
 namespace {
 
-std::vector<float> random_values(int64_t count, uint64_t seed) {
-  return testing::random_values(seed, "values", count, 0, 1);
-}
-
 std::vector<double> products_of(const std::vector<float>& w, const std::vector<float>& x,
                                 int64_t rows, int64_t cols) {
   std::vector<double> y;
@@ -36,7 +32,7 @@ std::vector<std::byte> with_slack(int64_t bytes) {
 void expect_products_of_decoded(AffineFormat format, DType dtype, int64_t cols,
                                 const std::string& target) {
   const int64_t rows = 11;
-  const auto w = random_values(rows * cols, 1);
+  const auto w = testing::random_values(rows * cols, 1);
   const int64_t scales_size = scale_bytes(rows * cols, format, dtype);
   std::vector<std::byte> source(static_cast<size_t>(rows * cols * 4));
   from_f32(w.data(), DType::kF32, rows * cols, source.data());
@@ -48,7 +44,7 @@ void expect_products_of_decoded(AffineFormat format, DType dtype, int64_t cols,
                 biases.data());
   std::vector<float> decoded(static_cast<size_t>(rows * cols));
   affine_decode(codes, scales.data(), biases.data(), dtype, rows, cols, format, decoded.data());
-  const auto x = random_values(cols, 2);
+  const auto x = testing::random_values(cols, 2);
   std::vector<float> arranged(static_cast<size_t>(arranged_floats(format, cols)));
   arrange_input(format, cols, x.data(), arranged.data());
   const StoredMatrix matrix{.format = format,
@@ -85,8 +81,8 @@ TEST(StoredMatvec, OfARowIsTheSameInEveryCut) {
   const int64_t cols = 160;
   auto codes = with_slack(rows * cols * format.bits / 8);
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::byte>(i * 37);
-  const auto scales = random_values(rows * cols / format.group_size + kSlackBytes, 5);
-  const auto x = random_values(cols, 6);
+  const auto scales = testing::random_values(rows * cols / format.group_size + kSlackBytes, 5);
+  const auto x = testing::random_values(cols, 6);
   std::vector<float> arranged(static_cast<size_t>(arranged_floats(format, cols)));
   arrange_input(format, cols, x.data(), arranged.data());
   const auto* stored_scales = reinterpret_cast<const std::byte*>(scales.data());
@@ -110,12 +106,12 @@ TEST(StoredMatvec, OfDenseWeightsTakesAnyNumberOfColumns) {
   const int64_t rows = 6;
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     for (const int64_t cols : {1, 7, 64, 129, 300}) {
-      const auto w = random_values(rows * cols, 3);
+      const auto w = testing::random_values(rows * cols, 3);
       std::vector<std::byte> stored(static_cast<size_t>(rows * cols * 4 + kSlackBytes));
       from_f32(w.data(), dtype, rows * cols, stored.data());
       std::vector<float> rounded(w.size());
       to_f32(stored.data(), dtype, rows * cols, rounded.data());
-      const auto x = random_values(cols, 4);
+      const auto x = testing::random_values(cols, 4);
       const StoredMatrix matrix{
           .format = {}, .dtype = dtype, .rows = rows, .cols = cols, .weights = stored.data()};
       std::vector<float> y(static_cast<size_t>(rows));

@@ -21,10 +21,6 @@
 namespace ram {
 namespace {
 
-std::vector<float> random_values(int64_t count, uint64_t seed) {
-  return testing::random_values(seed, "values", count, 0, 1);
-}
-
 struct Packed {
   Packed(Products& products, const std::vector<float>& weights, int64_t n, int64_t k)
       : buffers(std::make_shared<BufferPool>()), bytes(buffers->take(products.packed_bytes(n, k))) {
@@ -59,10 +55,10 @@ std::vector<float> multiply(Products& products, const Packed& packed, const std:
 TEST(Products, AgreeWithSumsInDoublePrecision) {
   Products products(Precision::kF32);
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{64, 32}, {96, 64}, {33, 130}, {1, 7}}) {
-    const auto w = random_values(n * k, 1);
+    const auto w = testing::random_values(n * k, 1);
     const Packed packed(products, w, n, k);
     for (const int64_t rows : {5, 16, 100, 256}) {
-      const auto x = random_values(rows * k, 2);
+      const auto x = testing::random_values(rows * k, 2);
       const auto y = multiply(products, packed, x, rows, n, k, 5);
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < n; ++j) {
@@ -81,9 +77,9 @@ TEST(Products, GiveARowTheSameBitsWhateverRowsComeWithItInItsBlock) {
   Products products(Precision::kF32);
   const int64_t n = 192;
   const int64_t k = 320;
-  const Packed packed(products, random_values(n * k, 3), n, k);
-  const auto x = random_values(kRowBlock * k, 4);
-  auto other = random_values(kRowBlock * k, 5);
+  const Packed packed(products, testing::random_values(n * k, 3), n, k);
+  const auto x = testing::random_values(kRowBlock * k, 4);
+  auto other = testing::random_values(kRowBlock * k, 5);
   const int64_t row = 37;
   std::copy_n(&x[row * k], k, &other[row * k]);
   const auto a = multiply(products, packed, x, kRowBlock, n, k);
@@ -95,8 +91,8 @@ TEST(Products, AreTheSameOnAnyThread) {
   Products products(Precision::kF32);
   const int64_t n = 128;
   const int64_t k = 256;
-  const Packed packed(products, random_values(n * k, 6), n, k);
-  const auto x = random_values(kRowBlock * k, 7);
+  const Packed packed(products, testing::random_values(n * k, 6), n, k);
+  const auto x = testing::random_values(kRowBlock * k, 7);
   const auto expected = multiply(products, packed, x, kRowBlock, n, k);
   ThreadPool pool(3);
   pool.run(12, [&](int64_t, int) {
@@ -109,8 +105,8 @@ TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
   Products products(Precision::kBF16);
   const int64_t n = 64;
   const int64_t k = 96;
-  auto w = random_values(n * k, 8);
-  auto x = random_values(100 * k, 9);
+  auto w = testing::random_values(n * k, 8);
+  auto x = testing::random_values(100 * k, 9);
   round_row_to_bf16(w.data(), std::ssize(w));
   round_row_to_bf16(x.data(), std::ssize(x));
   const auto a = multiply(products, Packed(products, w, n, k), x, 100, n, k);
@@ -124,7 +120,7 @@ TEST(Products, OfBf16AreThoseOfRoundedNumbers) {
 int pack_within(rlim_t room) {
   const int64_t sizes[] = {64, 96, 160, 256, 320, 33, 130, 72};
   constexpr int64_t kMost = 320 * 320;
-  const auto weights = random_values(kMost, 1);
+  const auto weights = testing::random_values(kMost, 1);
   const int64_t count = std::ssize(sizes) * std::ssize(sizes);
   std::vector<std::vector<float>> packed(static_cast<size_t>(count),
                                          std::vector<float>(static_cast<size_t>(2 * kMost)));
