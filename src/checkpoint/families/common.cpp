@@ -63,8 +63,9 @@ std::vector<int64_t> windows_by_layer(const Keys& keys, int64_t layers, const st
     bool slides = window != nullptr && slides_by_default(layer, max_window_layers);
     if (types != nullptr) {
       const Json& type = (*types)[static_cast<size_t>(layer)];
-      slides = type == "sliding_attention";
-      if (!slides && type != "full_attention") {
+      const auto* name = type.get_ptr<const std::string*>();
+      slides = name != nullptr && *name == "sliding_attention";
+      if (!slides && (name == nullptr || *name != "full_attention")) {
         fail(Code::kUnsupported,
              "layer_types has {}: full_attention and sliding_attention are supported ({})",
              Keys::text_of(type), file);
