@@ -86,6 +86,24 @@ using UnitRows = std::function<void(int part, int64_t first, int64_t count, floa
 /// workers.
 using InputObserver = std::function<void(const LinearInput& input)>;
 
+/// A matrix product's inputs X [tokens, cols] and the gradients G [tokens, rows] of its results.
+/// The gradient of these rows of the part's weights is G^T X.
+struct LinearGradient {
+  int unit = 0;
+  int part = 0;
+  int64_t first_row = 0;  ///< of the part: the head comes in several pieces
+  int64_t row = 0;        ///< which row of the block
+  const float* inputs = nullptr;
+  const float* gradients = nullptr;
+  int64_t tokens = 0;
+  int64_t cols = 0;
+  int64_t rows = 0;
+};
+
+/// Sees the products of a backward pass, each after those that used its result. Called from one
+/// thread at a time, in an order that does not depend on the number of threads.
+using GradientObserver = std::function<void(const LinearGradient& gradient)>;
+
 struct LogitPiece;
 struct LogitSource;
 
@@ -148,6 +166,34 @@ class LanguageModel {
   /// @param units matrices of the layer. @throws as run_layers, except for hidden states
   void run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
                      const InputObserver& observe);
+
+  /// Takes gradients of a number back through one layer, in place: from those with respect to the
+  /// layer's output to those with respect to its input. Which experts a token goes to counts as
+  /// fixed.
+  /// @param gradients one [tokens, hidden] matrix per row. @param inputs the rows' hidden states
+  ///        before the layer; what the layer computes is computed again from them.
+  /// @pre Precision::kF32.
+  /// @throws Error{kCorrupt} a gradient that is not finite; {kInterrupted}; and what `observe`
+  ///         throws. The gradients are then empty.
+  /// @cost about three forward passes through the layer; weights are loaded twice. What the layer
+  ///       computes of every row is in memory until the end.
+  void run_back(HiddenRows& gradients, const HiddenRows& inputs, int layer,
+                const GradientObserver& observe = {});
+
+  /// The gradient of each row's log-likelihood of its labels, the sum over tokens of log p(label),
+  /// with respect to its hidden states of layer layers().
+  /// @param labels an id per token of each row; -1: the token has none. @param observe sees the
+  /// head
+  ///        in pieces of its rows, as run_back does.
+  /// @pre Precision::kF32. @throws as visit_logits and run_back.
+  /// @cost that of the logits twice and of a product as large; the head is loaded three times.
+  HiddenRows likelihood_gradients(const HiddenRows& hidden, std::span<const TokenRow> labels,
+                                  const GradientObserver& observe = {});
+
+  /// The squared Frobenius norm of a gradient of weights, ||G^T X||^2, in double sums.
+  /// @cost a product of the inputs with themselves and one of the gradients with themselves:
+  ///       tokens^2 (rows + cols) / 2 multiplications.
+  double gradient_square(const LinearGradient& gradient);
 
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);

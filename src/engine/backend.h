@@ -3,9 +3,8 @@
 // the backend. The CPU backend is always available (cpu/); each operation also exists in MLX
 // (quantized_matmul, gather_qmm, fast.rms_norm, fast.rope, fast.sdpa, ...).
 //
-// An operation's derivative belongs beside it in this class (for linear: the product with the
-// transposed weights). A backward pass recomputes a stage from its saved input, then takes the
-// derivatives of its operations in reverse order.
+// Each operation has its derivative (Backend, "Derivatives"). Stages say nothing of it: a Tape
+// (model/tape.h) records what they do to a sequence, then takes the derivatives in reverse order.
 #pragma once
 
 #include <cstdint>
@@ -90,30 +89,14 @@ struct PassRows {
 inline constexpr int64_t kLogitTokens = 256;
 inline constexpr int64_t kLogitIds = 4096;
 
-/// Units are indices into Checkpoint::units. Results do not depend on the number of threads.
-class Backend {
+/// What the stages of a layer are written with. A backend computes these; a Tape records them too.
+/// Sequences may run concurrently, each on one thread, as tasks of the backend's thread pool.
+/// @pre the weights of each `unit` are loaded.
+class Operations {
  public:
-  virtual ~Backend() = default;
+  virtual ~Operations() = default;
 
-  // Arrays. Each of these works on the calling thread, whichever that is.
-
-  /// A tensor with the matrix's values; the CPU takes its memory.
-  virtual Tensor upload(Matrix values) = 0;
-  /// The tensor's values; the CPU returns the memory that upload took, unless it is shared.
-  virtual Matrix to_matrix(Tensor x) = 0;
-  /// The values in host memory, [rows, cols], valid as long as the tensor exists.
-  virtual std::span<const float> host(const Tensor& x) = 0;
-  /// A copy of rows [first, first + count).
-  virtual Tensor copy_rows(const Tensor& x, int64_t first, int64_t count) = 0;
   virtual Tensor zeros(int64_t rows, int64_t cols) = 0;
-  /// The index of the first element that is NaN or infinite, or -1.
-  virtual int64_t find_non_finite(const Tensor& x) = 0;
-
-  // Operations. Sequences may run concurrently, each on one thread, as tasks of the backend's
-  // thread pool. @pre the weights of each `unit` are loaded.
-
-  /// Rows `ids` of an embedding unit, which need not be loaded.
-  virtual Tensor embed(int unit, std::span<const int32_t> ids) = 0;
 
   /// x W^T, plus the unit's own bias where it has one. x [tokens, cols of the unit].
   virtual Tensor linear(const Tensor& x, int unit) = 0;
@@ -166,6 +149,80 @@ class Backend {
   /// sum[token] += weight * y over the token's experts of the range, in increasing order: gathered
   /// rows return to their tokens, and each token adds its own. Nothing is rounded.
   virtual void combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) = 0;
+};
+
+/// Gradients with respect to the inputs of an operation that has several.
+struct AttentionGradients {
+  Tensor q, k, v;
+};
+struct GateGradients {
+  Tensor gate, up;
+};
+
+/// Rows [begin, begin + count) of a gathered array belong to one expert.
+struct ExpertRows {
+  int expert = 0;
+  int64_t begin = 0;
+  int64_t count = 0;
+  std::span<const int32_t> positions;  ///< the tokens' positions in the sequence, increasing
+};
+
+/// Units are indices into Checkpoint::units. Results do not depend on the number of threads.
+class Backend : public Operations {
+ public:
+  // Arrays. Each of these works on the calling thread, whichever that is.
+
+  /// A tensor with the matrix's values; the CPU takes its memory.
+  virtual Tensor upload(Matrix values) = 0;
+  /// The tensor's values; the CPU returns the memory that upload took, unless it is shared.
+  virtual Matrix to_matrix(Tensor x) = 0;
+  /// The values in host memory, [rows, cols], valid as long as the tensor exists.
+  virtual std::span<const float> host(const Tensor& x) = 0;
+  /// A copy of rows [first, first + count).
+  virtual Tensor copy_rows(const Tensor& x, int64_t first, int64_t count) = 0;
+  /// The index of the first element that is NaN or infinite, or -1.
+  virtual int64_t find_non_finite(const Tensor& x) = 0;
+
+  /// Rows `ids` of an embedding unit, which need not be loaded.
+  virtual Tensor embed(int unit, std::span<const int32_t> ids) = 0;
+
+  // Derivatives, of Precision::kF32. Every operation above has one, those in which a gradient
+  // only passes through excepted (add: to both). `dy` is the gradient of a number with respect to
+  // the operation's result, and has the result's shape. @pre acquire_back loaded `unit`.
+
+  /// Of linear: dy W, without the bias. [tokens, cols of the unit]
+  virtual Tensor linear_back(const Tensor& dy, int unit) = 0;
+  /// Of logits_of for the ids from `first_id` on, which acquire_rows_back loaded.
+  virtual Tensor logits_back(const Tensor& dy, int unit, int64_t first_id) = 0;
+  /// Of rms_norm at its input x.
+  virtual Tensor rms_norm_back(const Tensor& x, const Tensor& dy, int unit, double epsilon) = 0;
+  /// Of rope with step 1: dy becomes the gradient of its input.
+  virtual void rope_back(Tensor& dy, int layer, int64_t heads, int64_t position) = 0;
+  /// Of attention at position 0 without a state.
+  virtual AttentionGradients attention_back(const Tensor& q, const Tensor& k, const Tensor& v,
+                                            const Tensor& dy, const AttentionSpec& spec) = 0;
+  /// silu(gate) * up: gated_linear is this of two linears.
+  virtual Tensor gate(const Tensor& gate, const Tensor& up) = 0;
+  virtual GateGradients gate_back(const Tensor& gate, const Tensor& up, const Tensor& dy) = 0;
+  /// Of scale_by_sigmoid at its input x: dy becomes the gradient of x. @return that of the gate.
+  virtual Tensor scale_by_sigmoid_back(const Tensor& x, const Tensor& gate, Tensor& dy) = 0;
+  /// Of route: which experts were chosen does not change. @param dweights [tokens, experts], of the
+  /// weights that combine uses; others are ignored.
+  virtual Tensor route_back(const Tensor& dweights, const Routing& routing, const Tensor& logits,
+                            const RouteSpec& spec) = 0;
+  /// Of gather: adds to the gradient of its input.
+  virtual void gather_back(Tensor& dx, const Tensor& dy, const Routing& routing,
+                           ExpertRange range) = 0;
+  virtual Tensor grouped_linear_back(const Tensor& dy, int unit, const Routing& routing,
+                                     ExpertRange range) = 0;
+  /// Of combine: the gradient of y, from that of the sum, which passes on unchanged. Adds those of
+  /// the weights to `dweights` [tokens, experts].
+  virtual Tensor combine_back(const Tensor& dsum, const Tensor& y, const Routing& routing,
+                              ExpertRange range, Tensor& dweights) = 0;
+  /// As LanguageModel::gradient_square.
+  virtual double gradient_square(const LinearGradient& gradient) = 0;
+  /// The rows that gather made for each expert of the range that has any.
+  virtual std::vector<ExpertRows> expert_rows(const Routing& routing, ExpertRange range) = 0;
 
   // The head: its products stay float32 at any precision.
 
@@ -216,6 +273,10 @@ class Backend {
   virtual void acquire(std::span<const WeightSlice> slices, const PassRows& rows) = 0;
   /// The same for rows [first, last) of a head, multiples of kLogitIds or the end.
   virtual void acquire_rows(int unit, int64_t first, int64_t last) = 0;
+  /// Loads what the derivatives of products with these need. Never kept.
+  virtual void acquire_back(std::span<const WeightSlice> slices) = 0;
+  /// The same for rows [first, last) of a head, multiples of kLogitIds or the end.
+  virtual void acquire_rows_back(int unit, int64_t first, int64_t last) = 0;
   /// Frees everything that is not kept.
   virtual void release() = 0;
   /// Hints to the system that these will be read soon, unless they are kept.

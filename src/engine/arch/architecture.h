@@ -32,7 +32,7 @@ struct Sequence {
 /// Stages of one layer run in order; within a stage, sequences run in any order or concurrently.
 struct Stage {
   std::vector<WeightSlice> weights;
-  std::function<void(Backend& backend, Sequence& sequence)> run;
+  std::function<void(Operations& operations, Sequence& sequence)> run;
 };
 
 /// What stages are built from.

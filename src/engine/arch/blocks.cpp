@@ -37,24 +37,24 @@ Stage attention_stage(const LayerContext& context) {
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   for (const int unit : {q_proj, k_proj, v_proj, o_proj}) stage.weights.push_back({.unit = unit});
-  stage.run = [=](Backend& backend, Sequence& sequence) {
-    Tensor normed = backend.rms_norm(sequence.hidden, norm, epsilon);
-    Tensor q = backend.linear(normed, q_proj);
-    Tensor k = backend.linear(normed, k_proj);
-    const Tensor v = backend.linear(normed, v_proj);
+  stage.run = [=](Operations& operations, Sequence& sequence) {
+    Tensor normed = operations.rms_norm(sequence.hidden, norm, epsilon);
+    Tensor q = operations.linear(normed, q_proj);
+    Tensor k = operations.linear(normed, k_proj);
+    const Tensor v = operations.linear(normed, v_proj);
     normed = {};
     if (q_norm >= 0) {
-      q = backend.rms_norm(q, q_norm, epsilon);
-      k = backend.rms_norm(k, k_norm, epsilon);
+      q = operations.rms_norm(q, q_norm, epsilon);
+      k = operations.rms_norm(k, k_norm, epsilon);
     }
     const int64_t step = sequence.abreast.empty() ? 1 : 0;
-    backend.rope(q, spec.layer, spec.heads, sequence.position, step);
-    backend.rope(k, spec.layer, spec.kv_heads, sequence.position, step);
+    operations.rope(q, spec.layer, spec.heads, sequence.position, step);
+    operations.rope(k, spec.layer, spec.kv_heads, sequence.position, step);
     const Tensor mixed =
         sequence.abreast.empty()
-            ? backend.attention(q, k, v, spec, sequence.state, sequence.position)
-            : backend.attention_abreast(q, k, v, spec, sequence.abreast, sequence.position);
-    backend.add(sequence.hidden, backend.linear(mixed, o_proj));
+            ? operations.attention(q, k, v, spec, sequence.state, sequence.position)
+            : operations.attention_abreast(q, k, v, spec, sequence.abreast, sequence.position);
+    operations.add(sequence.hidden, operations.linear(mixed, o_proj));
   };
   return stage;
 }
@@ -67,10 +67,10 @@ Stage dense_mlp_stage(const LayerContext& context) {
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   for (const int unit : {gate_proj, up_proj, down_proj}) stage.weights.push_back({.unit = unit});
-  stage.run = [=](Backend& backend, Sequence& sequence) {
-    const Tensor normed = backend.rms_norm(sequence.hidden, norm, epsilon);
-    const Tensor inner = backend.gated_linear(normed, gate_proj, up_proj);
-    backend.add(sequence.hidden, backend.linear(inner, down_proj));
+  stage.run = [=](Operations& operations, Sequence& sequence) {
+    const Tensor normed = operations.rms_norm(sequence.hidden, norm, epsilon);
+    const Tensor inner = operations.gated_linear(normed, gate_proj, up_proj);
+    operations.add(sequence.hidden, operations.linear(inner, down_proj));
   };
   return stage;
 }
@@ -85,10 +85,10 @@ Stage route_stage(const LayerContext& context, const std::string& block) {
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   stage.weights = {{.unit = router}};
-  stage.run = [=](Backend& backend, Sequence& sequence) {
-    sequence.normed = backend.rms_norm(sequence.hidden, norm, epsilon);
-    sequence.routing = backend.route(backend.linear(sequence.normed, router), spec);
-    sequence.sum = backend.zeros(sequence.hidden.rows, sequence.hidden.cols);
+  stage.run = [=](Operations& operations, Sequence& sequence) {
+    sequence.normed = operations.rms_norm(sequence.hidden, norm, epsilon);
+    sequence.routing = operations.route(operations.linear(sequence.normed, router), spec);
+    sequence.sum = operations.zeros(sequence.hidden.rows, sequence.hidden.cols);
   };
   return stage;
 }
@@ -101,12 +101,12 @@ Stage expert_range_stage(const LayerContext& context, const std::string& block, 
   for (const int unit : {gate_proj, up_proj, down_proj}) {
     stage.weights.push_back({.unit = unit, .first_part = range.first, .last_part = range.last});
   }
-  stage.run = [=](Backend& backend, Sequence& sequence) {
+  stage.run = [=](Operations& operations, Sequence& sequence) {
     const Routing& routing = sequence.routing;
-    const Tensor x = backend.gather(sequence.normed, routing, range);
-    const Tensor inner = backend.grouped_gated_linear(x, gate_proj, up_proj, routing, range);
-    backend.combine(sequence.sum, backend.grouped_linear(inner, down_proj, routing, range), routing,
-                    range);
+    const Tensor x = operations.gather(sequence.normed, routing, range);
+    const Tensor inner = operations.grouped_gated_linear(x, gate_proj, up_proj, routing, range);
+    operations.combine(sequence.sum, operations.grouped_linear(inner, down_proj, routing, range),
+                       routing, range);
   };
   return stage;
 }
@@ -120,11 +120,11 @@ Stage shared_expert_stage(const LayerContext& context, const std::string& block)
   for (const int unit : {gate_proj, up_proj, down_proj, gate}) {
     stage.weights.push_back({.unit = unit});
   }
-  stage.run = [=](Backend& backend, Sequence& sequence) {
-    const Tensor inner = backend.gated_linear(sequence.normed, gate_proj, up_proj);
-    Tensor shared = backend.linear(inner, down_proj);
-    backend.scale_by_sigmoid(shared, backend.linear(sequence.normed, gate));
-    backend.add(sequence.sum, shared);
+  stage.run = [=](Operations& operations, Sequence& sequence) {
+    const Tensor inner = operations.gated_linear(sequence.normed, gate_proj, up_proj);
+    Tensor shared = operations.linear(inner, down_proj);
+    operations.scale_by_sigmoid(shared, operations.linear(sequence.normed, gate));
+    operations.add(sequence.sum, shared);
   };
   return stage;
 }
@@ -141,8 +141,8 @@ std::vector<Stage> expert_stages(const LayerContext& context, const char* block)
   if (context.own().experts->shared_width > 0)
     stages.push_back(shared_expert_stage(context, block));
   Stage end;
-  end.run = [](Backend& backend, Sequence& sequence) {
-    backend.add(sequence.hidden, sequence.sum);
+  end.run = [](Operations& operations, Sequence& sequence) {
+    operations.add(sequence.hidden, sequence.sum);
     sequence.normed = {};
     sequence.sum = {};
     sequence.routing = {};

@@ -57,6 +57,26 @@ class CpuBackend : public Backend {
                               ExpertRange range) override;
   void combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) override;
 
+  Tensor linear_back(const Tensor& dy, int unit) override;
+  Tensor logits_back(const Tensor& dy, int unit, int64_t first_id) override;
+  Tensor rms_norm_back(const Tensor& x, const Tensor& dy, int unit, double epsilon) override;
+  void rope_back(Tensor& dy, int layer, int64_t heads, int64_t position) override;
+  AttentionGradients attention_back(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const Tensor& dy, const AttentionSpec& spec) override;
+  Tensor gate(const Tensor& gate, const Tensor& up) override;
+  GateGradients gate_back(const Tensor& gate, const Tensor& up, const Tensor& dy) override;
+  Tensor scale_by_sigmoid_back(const Tensor& x, const Tensor& gate, Tensor& dy) override;
+  Tensor route_back(const Tensor& dweights, const Routing& routing, const Tensor& logits,
+                    const RouteSpec& spec) override;
+  void gather_back(Tensor& dx, const Tensor& dy, const Routing& routing,
+                   ExpertRange range) override;
+  Tensor grouped_linear_back(const Tensor& dy, int unit, const Routing& routing,
+                             ExpertRange range) override;
+  Tensor combine_back(const Tensor& dsum, const Tensor& y, const Routing& routing,
+                      ExpertRange range, Tensor& dweights) override;
+  double gradient_square(const LinearGradient& gradient) override;
+  std::vector<ExpertRows> expert_rows(const Routing& routing, ExpertRange range) override;
+
   Tensor logits(const Tensor& x, int unit) override;
   Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                    double epsilon) override;
@@ -78,6 +98,12 @@ class CpuBackend : public Backend {
   void acquire(std::span<const WeightSlice> slices, const PassRows& rows) override;
   void acquire_rows(int unit, int64_t first, int64_t last) override {
     weights_.acquire_rows(unit, first, last);
+  }
+  void acquire_back(std::span<const WeightSlice> slices) override {
+    weights_.acquire_transposed(slices);
+  }
+  void acquire_rows_back(int unit, int64_t first, int64_t last) override {
+    weights_.acquire_transposed_rows(unit, first, last);
   }
   void release() override { weights_.release(); }
   void prefetch(std::span<const WeightSlice> slices, const PassRows& rows) const override;
@@ -124,6 +150,9 @@ class CpuBackend : public Backend {
                       const Tensor& y);
   std::vector<Product> packed_products(const Tensor& x, const std::byte* narrowed, int unit,
                                        std::span<const Block> blocks, const Tensor& y) const;
+  /// y = x W of each block, for the x.cols rows of W from `first_row` on, which begins a panel.
+  void multiply_transposed(const Tensor& x, int unit, int64_t first_row,
+                           std::span<const Block> blocks, const Tensor& y);
   /// x as bf16 where products use it, else null.
   std::shared_ptr<std::byte> narrow(const Tensor& x);
   /// @return whether the product is needed.

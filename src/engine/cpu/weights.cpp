@@ -10,6 +10,7 @@
 #include "ram/thread.h"
 
 #include "cpu/kernels.h"
+#include "cpu/tiles.h"
 
 namespace ram {
 namespace {
@@ -200,6 +201,60 @@ void WeightStore::acquire_rows(int unit, int64_t first, int64_t last) {
   read(wanted);
 }
 
+const TransposedMatrix& WeightStore::transposed(int unit, int part) const {
+  return transposed_.at({unit, part});
+}
+
+void WeightStore::want_transposed(int unit_index, int part, int64_t first_panel, int64_t last_panel,
+                                  std::vector<Wanted>& wanted) {
+  const auto [at, fresh] = transposed_.try_emplace({unit_index, part});
+  TransposedMatrix& matrix = at->second;
+  if (fresh) {
+    const Unit& unit = checkpoint_.units.at(static_cast<size_t>(unit_index));
+    matrix.rows = unit.rows;
+    matrix.cols = unit.cols;
+    matrix.panel_rows = panel_rows_for(unit.cols);
+    matrix.panels.resize(static_cast<size_t>(ceil_div(unit.rows, matrix.panel_rows)));
+  }
+  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+    if (matrix.panels.at(static_cast<size_t>(panel))) continue;
+    wanted.push_back({.unit = unit_index, .part = part, .panel = panel});
+  }
+}
+
+void WeightStore::acquire_transposed(std::span<const WeightSlice> slices) {
+  std::vector<Wanted> wanted;
+  for (const WeightSlice& slice : slices) {
+    const auto panels = std::ssize(packed(slice.unit, slice.first_part).panels);
+    for (int part = slice.first_part; part < slice.last_part; ++part) {
+      want_transposed(slice.unit, part, 0, panels, wanted);
+    }
+  }
+  read_transposed(wanted);
+}
+
+void WeightStore::acquire_transposed_rows(int unit, int64_t first, int64_t last) {
+  std::vector<Wanted> wanted;
+  const int64_t panel_rows = packed(unit, 0).panel_rows;
+  want_transposed(unit, 0, first / panel_rows, ceil_div(last, panel_rows), wanted);
+  read_transposed(wanted);
+}
+
+void WeightStore::read_transposed(const std::vector<Wanted>& wanted) {
+  threads_.run(std::ssize(wanted), [&](int64_t i, int) {
+    check_interrupted();
+    const Wanted& at = wanted[static_cast<size_t>(i)];
+    TransposedMatrix& matrix = transposed_.at({at.unit, at.part});
+    const int64_t rows = matrix.rows_of(at.panel);
+    const auto values = buffers_->take(rows * matrix.cols * 4);
+    auto* floats = reinterpret_cast<float*>(values.get());
+    read_rows(at.unit, at.part, at.panel * matrix.panel_rows, rows, floats);
+    auto tiled = buffers_->take(tiled_floats(matrix.cols, rows) * 4);
+    tile_weights(floats, 1, matrix.cols, matrix.cols, rows, reinterpret_cast<float*>(tiled.get()));
+    matrix.panels[static_cast<size_t>(at.panel)] = std::move(tiled);
+  });
+}
+
 void WeightStore::drop(Entry& entry, Form form) const {
   if (form == Form::kPacked) {
     std::fill(entry.packed.panels.begin(), entry.packed.panels.end(), nullptr);
@@ -215,6 +270,7 @@ void WeightStore::release() {
     }
   }
   at_hand_.clear();
+  transposed_.clear();
 }
 
 void WeightStore::keep_none(Form form) {

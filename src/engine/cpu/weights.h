@@ -39,6 +39,16 @@ struct PackedMatrix {
   int64_t rows_of(int64_t panel) const { return std::min(panel_rows, rows - panel * panel_rows); }
 };
 
+/// A matrix W [rows, cols] in panels of some rows each, the transpose of each tiled (tiles.h).
+struct TransposedMatrix {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t panel_rows = 0;                          ///< of all but the last
+  std::vector<std::shared_ptr<std::byte>> panels;  ///< null: not loaded
+
+  int64_t rows_of(int64_t panel) const { return std::min(panel_rows, rows - panel * panel_rows); }
+};
+
 class WeightStore {
  public:
   /// @param memory_bytes how much may be kept in total; weights beyond it are read again for each
@@ -52,6 +62,11 @@ class WeightStore {
   /// The same for the packed rows [first, last) of a unit's only part, multiples of kLogitIds or
   /// the end.
   void acquire_rows(int unit, int64_t first, int64_t last);
+  /// Loads transposed matrices, for derivatives. Never kept.
+  /// @throws as acquire.
+  void acquire_transposed(std::span<const WeightSlice> slices);
+  /// The same for rows [first, last) of a unit's only part, multiples of kLogitIds or the end.
+  void acquire_transposed_rows(int unit, int64_t first, int64_t last);
   /// Frees everything that is not kept.
   void release();
   /// Hints to the system that these will be read soon.
@@ -59,6 +74,7 @@ class WeightStore {
 
   const PackedMatrix& packed(int unit, int part) const;
   const StoredMatrix& stored(int unit, int part) const;
+  const TransposedMatrix& transposed(int unit, int part) const;
 
   /// A norm's weight, always loaded. @pre the unit is a vector.
   std::span<const float> vector(int unit) const;
@@ -97,7 +113,10 @@ class WeightStore {
   Entry& entry(int unit, int part);
   void want_packed(int unit, int part, int64_t first_panel, int64_t last_panel,
                    std::vector<Wanted>& wanted);
+  void want_transposed(int unit, int part, int64_t first_panel, int64_t last_panel,
+                       std::vector<Wanted>& wanted);
   void read(const std::vector<Wanted>& wanted);
+  void read_transposed(const std::vector<Wanted>& wanted);
   void read_panel(const Wanted& wanted);
   void read_stored(int unit, int part);
   void drop(Entry& entry, Form form) const;
@@ -113,7 +132,8 @@ class WeightStore {
   std::vector<std::vector<float>> vectors_;  // [unit]: weights of norms
   std::vector<std::vector<float>> biases_;   // [unit]
   std::map<int, Override> overrides_;
-  std::vector<std::pair<int, int>> at_hand_;  // freed by release
+  std::vector<std::pair<int, int>> at_hand_;                    // freed by release
+  std::map<std::pair<int, int>, TransposedMatrix> transposed_;  // [unit, part]; freed by release
 };
 
 }  // namespace ram
