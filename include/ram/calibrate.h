@@ -193,6 +193,30 @@ Coefficients measure_coefficients(LanguageModel& model, const std::string& finge
                                   const ProbeOptions& options, Study& study,
                                   const ProgressFn& progress = {});
 
+struct GradientOptions {
+  int64_t rows = 8;  ///< of the text, at least; units that are uncertain get more, up to all
+  double aimed_error = 0.3;  ///< one standard error of the coefficient's logarithm
+  /// Memory for what is kept of rows that go back through the layers together, at least one row's;
+  /// 0: an eighth of the machine's.
+  int64_t memory_bytes = 0;
+};
+
+/// The same coefficients from backward passes: to second order, independent noise of relative size
+/// r in a unit's weights W costs r^2 mean(W^2) tr F / 2, where tr F, the trace of the Fisher
+/// information per token, is the expected squared norm of the gradient of the log-likelihood of
+/// labels that the model draws itself. In text that it wrote, each token is such a draw. Which
+/// experts a token goes to counts as fixed, so that a mixture's coefficients are too small.
+///
+/// @param text rows of at least two tokens, written by the model (own_text).
+/// @param progress phase "gradient", in rows times layers.
+/// @throws as LanguageModel and Study; {kInterrupted}. @pre Precision::kF32.
+/// @cost about four forward passes of the rows for all units together.
+/// @source Martens, "New insights and perspectives on the natural gradient method" (2020), 5 and 9
+Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,
+                                   std::span<const int> units, const CalibrationText& text,
+                                   const GradientOptions& options, Study& study,
+                                   const ProgressFn& progress = {});
+
 struct CompressOptions {
   Encoder encoder = Encoder::kFeedback;
   DType dtype = DType::kBF16;

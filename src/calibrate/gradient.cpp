@@ -1,0 +1,277 @@
+// Coefficients from backward passes. Rows go forward through the layers, and what enters each layer
+// is kept; then the gradients of their likelihood go back, layer by layer. The squared norm of each
+// matrix's gradient is taken from its inputs and the gradients of its results, without the matrix.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ram/calibrate.h"
+#include "ram/calibration_table.h"
+#include "ram/dtype.h"
+#include "ram/error.h"
+#include "ram/machine.h"
+#include "ram/size.h"
+#include "ram/thread.h"
+
+#include "units.h"
+
+namespace ram {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The study's name of what was measured; a new rule invalidates what older versions stored.
+constexpr const char* kDisturbance = "gradient rule 1";
+
+/// mean(W^2) of a unit.
+double mean_square(const Checkpoint& checkpoint, int index, ThreadPool& pool) {
+  constexpr int64_t kRows = 256;
+  const Unit& unit = checkpoint.units[static_cast<size_t>(index)];
+  const int64_t blocks = ceil_div(unit.rows, kRows);
+  std::vector<double> sums(static_cast<size_t>(blocks * std::ssize(unit.parts)));
+  pool.run(std::ssize(sums), [&](int64_t i, int) {
+    const int64_t first = i % blocks * kRows;
+    const int64_t count = std::min(kRows, unit.rows - first);
+    std::vector<float> values(static_cast<size_t>(count * unit.cols));
+    read_rows(checkpoint, index, static_cast<int>(i / blocks), first, count, {}, values.data());
+    for (const float value : values) sums[static_cast<size_t>(i)] += double{value} * double{value};
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum / static_cast<double>(unit.weights());
+}
+
+/// One squared gradient norm per unit and row of the text.
+using Squares = std::map<std::pair<int, int64_t>, double>;
+
+/// The gradient of an embedding's rows, of which a text uses few: the sums of the hidden states'
+/// gradients by id. A tied head adds its own to them.
+class EmbeddingGradient {
+ public:
+  EmbeddingGradient(const TokenRow& ids, int64_t cols) : ids_(ids), cols_(cols) {
+    for (const int32_t id : ids) rows_.try_emplace(id, static_cast<size_t>(cols), 0.0);
+  }
+
+  /// Adds the head's gradient of the ids that the text uses. @return its square over these alone.
+  double add_head(const LinearGradient& head) {
+    double square = 0;
+    const auto from = rows_.lower_bound(static_cast<int32_t>(head.first_row));
+    const auto to = rows_.lower_bound(static_cast<int32_t>(head.first_row + head.rows));
+    for (auto at = from; at != to; ++at) {
+      const int64_t id = at->first - head.first_row;
+      std::vector<double>& sum = at->second;
+      for (int64_t t = 0; t < head.tokens; ++t) {
+        const double factor = head.gradients[t * head.rows + id];
+        for (int64_t j = 0; j < cols_; ++j) {
+          sum[static_cast<size_t>(j)] += factor * double{head.inputs[t * cols_ + j]};
+        }
+      }
+      square += square_of(sum);
+    }
+    return square;
+  }
+
+  /// Adds the gradients of the embedded tokens. @return the square of everything added.
+  double add_tokens(const Matrix& gradients) {
+    for (int64_t t = 0; t < gradients.rows(); ++t) {
+      std::vector<double>& sum = rows_.at(ids_[static_cast<size_t>(t)]);
+      for (int64_t j = 0; j < cols_; ++j) sum[static_cast<size_t>(j)] += gradients.row(t)[j];
+    }
+    double square = 0;
+    for (const auto& [id, sum] : rows_) square += square_of(sum);
+    return square;
+  }
+
+ private:
+  static double square_of(const std::vector<double>& values) {
+    double sum = 0;
+    for (const double value : values) sum += value * value;
+    return sum;
+  }
+
+  const TokenRow& ids_;
+  int64_t cols_;
+  std::map<int32_t, std::vector<double>> rows_;
+};
+
+/// Each token's label is the one that follows; the last has none.
+std::vector<TokenRow> labels_of(std::span<const TokenRow> rows) {
+  std::vector<TokenRow> labels;
+  for (const TokenRow& row : rows) {
+    TokenRow& next = labels.emplace_back(row.begin() + 1, row.end());
+    next.push_back(-1);
+  }
+  return labels;
+}
+
+class GradientPass {
+ public:
+  GradientPass(LanguageModel& model, const ProgressFn& progress, int64_t total)
+      : model_(model), checkpoint_(model.checkpoint()), progress_(progress), total_(total) {}
+
+  /// The squares of all matrices for these rows of the text, numbered from `first`.
+  Squares run(std::span<const TokenRow> rows, int64_t first) {
+    const int layers = model_.layers();
+    std::vector<HiddenRows> borders;  // what enters each layer
+    HiddenRows hidden = model_.embed(rows);
+    for (int layer = 0; layer < layers; ++layer) {
+      borders.push_back(copy_rows(hidden));
+      model_.run_layers(hidden, layer, layer + 1);
+    }
+    Squares squares;
+    const bool tied = checkpoint_.head == checkpoint_.embedding;
+    std::vector<EmbeddingGradient> embedding;
+    embedding.reserve(rows.size());
+    for (const TokenRow& row : rows) embedding.emplace_back(row, hidden.front().cols());
+    const auto add = [&](const LinearGradient& gradient) {
+      double& square = squares[{gradient.unit, first + gradient.row}];
+      square += model_.gradient_square(gradient);
+      if (tied && gradient.unit == checkpoint_.head) {
+        square -= embedding[static_cast<size_t>(gradient.row)].add_head(gradient);
+      }
+    };
+    HiddenRows gradients = model_.likelihood_gradients(hidden, labels_of(rows), add);
+    for (int layer = layers; layer-- > 0;) {
+      model_.run_back(gradients, borders.back(), layer, add);
+      borders.pop_back();
+      done_ += std::ssize(rows);
+      if (progress_) {
+        progress_({.phase = "gradient", .done = done_, .total = total_, .counted = "rows"});
+      }
+    }
+    for (size_t r = 0; r < rows.size(); ++r) {
+      squares[{checkpoint_.embedding, first + static_cast<int64_t>(r)}] +=
+          embedding[r].add_tokens(gradients[r]);
+    }
+    return squares;
+  }
+
+ private:
+  LanguageModel& model_;
+  const Checkpoint& checkpoint_;
+  const ProgressFn& progress_;
+  int64_t done_ = 0;
+  int64_t total_;
+};
+
+/// Upper bound on what is kept of a row that goes back: what entered each layer, and everything
+/// that one layer computes, with its gradients.
+int64_t kept_bytes(const LanguageModel& model, int64_t length) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  const ModelConfig& config = checkpoint.config;
+  std::vector<int64_t> widths(static_cast<size_t>(checkpoint.layers));
+  for (const Unit& unit : checkpoint.units) {
+    if (unit.layer < 0 || unit.shape.size() == 1) continue;
+    const auto& experts = config.layer(unit.layer).experts;
+    const int64_t times = unit.parts.size() > 1 && experts ? experts->per_token : 1;
+    widths[static_cast<size_t>(unit.layer)] += 3 * times * (unit.rows + unit.cols);
+  }
+  const int64_t layer = widths.empty() ? 0 : *std::max_element(widths.begin(), widths.end());
+  return 4 * length * (layer + config.hidden * (checkpoint.layers + 4));
+}
+
+Coefficient coefficient_of(const std::vector<double>& values) {
+  const auto mean_of = [&](size_t first, size_t step) {
+    double sum = 0;
+    int64_t count = 0;
+    for (size_t i = first; i < values.size(); i += step, ++count) sum += values[i];
+    return count == 0 ? 0.0 : sum / static_cast<double>(count);
+  };
+  Coefficient result{.value = mean_of(0, 1),
+                     .rows = std::ssize(values),
+                     .seeds = 1,
+                     .even = mean_of(0, 2),
+                     .odd = mean_of(1, 2)};
+  if (values.size() < 2 || result.value <= 0) return result;
+  double squares = 0;
+  for (const double value : values) squares += (value - result.value) * (value - result.value);
+  const auto count = static_cast<double>(values.size());
+  result.log_error = std::sqrt(squares / (count - 1) / count) / result.value;
+  return result;
+}
+
+}  // namespace
+
+Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,
+                                   std::span<const int> units, const CalibrationText& text,
+                                   const GradientOptions& options, Study& study,
+                                   const ProgressFn& progress) {
+  RAM_CHECK(options.rows >= 1 && !text.rows.empty());
+  const auto start = Clock::now();
+  const Checkpoint& checkpoint = model.checkpoint();
+  const ProbeKey key{.fingerprint = fingerprint, .text = text.digest, .disturbance = kDisturbance};
+  std::map<std::string, int> names;
+  for (const int unit : units) names[checkpoint.units[static_cast<size_t>(unit)].name] = unit;
+  std::map<int, std::map<int64_t, double>> known;  // [unit][row]: the loss per token
+  for (const ProbeRow& row : ProbeTable(study).find(key)) {
+    const auto unit = names.find(row.unit);
+    if (unit == names.end() || row.row >= std::ssize(text.rows)) continue;
+    known[unit->second][row.row] = row.kl_sum / static_cast<double>(row.tokens);
+  }
+  const auto is_known = [&](int64_t row) {
+    return std::all_of(units.begin(), units.end(),
+                       [&](int unit) { return known[unit].contains(row); });
+  };
+
+  ThreadPool pool(model.options().threads);
+  std::map<int, double> mean_squares;
+  const auto mean_square_of = [&](int unit) {
+    const auto [at, fresh] = mean_squares.try_emplace(unit);
+    if (fresh) at->second = mean_square(checkpoint, unit, pool);
+    return at->second;
+  };
+  const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
+  const int64_t most =
+      std::max<int64_t>(1, memory / kept_bytes(model, std::ssize(text.rows.front())));
+  Coefficients result;
+  result.units.resize(checkpoint.units.size());
+  int64_t first = 0;
+  int64_t last = std::min(std::ssize(text.rows), options.rows);
+  while (true) {
+    GradientPass pass(model, progress, (last - first) * model.layers());
+    while (first < last) {
+      if (is_known(first)) {
+        ++first;
+        continue;
+      }
+      int64_t end = first + 1;
+      while (end < last && end - first < most && !is_known(end)) ++end;
+      const Squares squares =
+          pass.run(std::span(text.rows).subspan(static_cast<size_t>(first),
+                                                static_cast<size_t>(end - first)),
+                   first);
+      checkpoint.check_unchanged();
+      std::vector<ProbeRow> fresh;
+      for (const auto& [at, square] : squares) {
+        const auto [unit, row] = at;
+        const std::string& name = checkpoint.units[static_cast<size_t>(unit)].name;
+        if (!names.contains(name)) continue;
+        const int64_t tokens = std::ssize(text.rows[static_cast<size_t>(row)]) - 1;
+        const double loss = 0.5 * mean_square_of(unit) * square;
+        known[unit][row] = loss / static_cast<double>(tokens);
+        fresh.push_back({.unit = name, .row = row, .tokens = tokens, .kl_sum = loss});
+      }
+      ProbeTable(study).put(key, fresh);
+      result.layers_run += 4.0 * static_cast<double>((end - first) * model.layers());
+      first = end;
+    }
+    bool certain = true;
+    for (const int unit : units) {
+      std::vector<double> values;
+      for (int64_t row = 0; row < last; ++row) values.push_back(known[unit].at(row));
+      const Coefficient found = coefficient_of(values);
+      certain = certain && found.log_error <= options.aimed_error;
+      result.units[static_cast<size_t>(unit)] = found;
+    }
+    if (certain || last == std::ssize(text.rows)) break;
+    last = std::min(std::ssize(text.rows), 2 * last);
+  }
+  result.layers_naive = result.layers_run;
+  result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return result;
+}
+
+}  // namespace ram

@@ -1,0 +1,95 @@
+// Coefficients from backward passes, against what noise does.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "ram/calibrate.h"
+#include "ram/calibration_table.h"
+
+#include "support/temp_folder.h"
+#include "support/tiny_model.h"
+
+namespace ram {
+namespace {
+
+using testing::TempFolder;
+using testing::TinyModel;
+
+/// Rows that the model draws itself, after a token that differs from row to row.
+CalibrationText drawn_text(LanguageModel& model, int64_t rows, int64_t length) {
+  CalibrationText text{.spec = "drawn", .digest = "drawn"};
+  for (int64_t row = 0; row < rows; ++row) {
+    Decoder decoder(model, length);
+    const TokenRow prompt = {static_cast<int32_t>(3 + row)};
+    TokenRow ids = sample_tokens(
+        decoder, prompt, {.max_tokens = length - 1, .seed = static_cast<uint64_t>(100 + row)});
+    ids.insert(ids.begin(), prompt.front());
+    text.rows.push_back(std::move(ids));
+  }
+  return text;
+}
+
+std::vector<int> matrices_of(const Checkpoint& checkpoint) {
+  std::vector<int> units;
+  for (size_t u = 0; u < checkpoint.units.size(); ++u) {
+    if (checkpoint.units[u].quantizable) units.push_back(static_cast<int>(u));
+  }
+  return units;
+}
+
+class GradientCoefficients : public ::testing::Test {
+ protected:
+  LanguageModel open(const TinyModel& spec, int threads = 2) const {
+    testing::write_tiny_model(folder_ / "model", spec);
+    return {Checkpoint::open((folder_ / "model").string()), {.threads = threads}};
+  }
+  TempFolder folder_;
+};
+
+TEST_F(GradientCoefficients, AreWhatSmallNoiseCosts) {
+  for (const bool tied : {false, true}) {
+    LanguageModel model = open({.model_type = "llama", .tied = tied});
+    const CalibrationText text = drawn_text(model, 24, 24);
+    const std::vector<int> units = matrices_of(model.checkpoint());
+    Study study(folder_ / (tied ? "tied.db" : "ram.db"));
+    const Coefficients found = gradient_coefficients(model, "f", units, text, {.rows = 24}, study);
+    const Coefficients truth = measure_coefficients(
+        model, "f", units, text,
+        {.relative_noise = 0.01, .seeds = 4, .most_seeds = 4, .first_rows = 24}, study);
+    for (const int unit : units) {
+      const auto u = static_cast<size_t>(unit);
+      const Coefficient& one = found.units[u].value();
+      const Coefficient& other = truth.units[u].value();
+      EXPECT_NEAR(std::log(one.value / other.value), 0,
+                  3 * std::hypot(one.log_error, other.log_error) + 0.1)
+          << model.checkpoint().units[u].name << (tied ? " tied" : "");
+    }
+  }
+}
+
+TEST_F(GradientCoefficients, AreTheSameInAnyBlocksAndAreNotMeasuredAgain) {
+  LanguageModel model = open({.model_type = "qwen3_moe"});
+  const CalibrationText text = drawn_text(model, 6, 16);
+  const std::vector<int> units = matrices_of(model.checkpoint());
+  const auto values = [&](const char* file, int64_t memory) {
+    Study study(folder_ / file);
+    const Coefficients found =
+        gradient_coefficients(model, "f", units, text, {.rows = 6, .memory_bytes = memory}, study);
+    std::vector<double> result;
+    for (const int unit : units) {
+      result.push_back(found.units[static_cast<size_t>(unit)].value().value);
+    }
+    return result;
+  };
+  const std::vector<double> together = values("one.db", int64_t{1} << 30);
+  EXPECT_EQ(values("other.db", 1), together);
+  Study study(folder_ / "one.db");
+  const Coefficients again = gradient_coefficients(model, "f", units, text, {.rows = 6}, study);
+  EXPECT_EQ(again.layers_run, 0);
+  EXPECT_EQ(again.units[static_cast<size_t>(units.front())]->value, together.front());
+}
+
+}  // namespace
+}  // namespace ram
