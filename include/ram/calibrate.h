@@ -58,6 +58,7 @@ struct CalibrationWork {
   bool write_text = true;
   std::vector<int> units = {};           ///< to be measured and compressed
   bool coefficients = true;              ///< measure_coefficients, with its usual options
+  bool gradients = false;                ///< instead: gradient_coefficients, likewise
   bool gains = true;                     ///< measure_gains
   Encoder encoder = Encoder::kFeedback;  ///< for compress_units; kMlx: nothing is compressed
   bool sequential = true;                ///< CompressOptions::sequential
@@ -199,15 +200,17 @@ struct GradientOptions {
   /// Memory for what is kept of rows that go back through the layers together, at least one row's;
   /// 0: an eighth of the machine's.
   int64_t memory_bytes = 0;
+  uint64_t seed = 42;  ///< of labels that are drawn
 };
 
 /// The same coefficients from backward passes: to second order, independent noise of relative size
 /// r in a unit's weights W costs r^2 mean(W^2) tr F / 2, where tr F, the trace of the Fisher
 /// information per token, is the expected squared norm of the gradient of the log-likelihood of
-/// labels that the model draws itself. In text that it wrote, each token is such a draw. Which
+/// labels that the model draws itself. In text that it wrote, each token is such a draw; for other
+/// text, labels are drawn. Which
 /// experts a token goes to counts as fixed, so that a mixture's coefficients are too small.
 ///
-/// @param text rows of at least two tokens, written by the model (own_text).
+/// @param text rows of at least two tokens.
 /// @param progress phase "gradient", in rows times layers.
 /// @throws as LanguageModel and Study; {kInterrupted}. @pre Precision::kF32.
 /// @cost about four forward passes of the rows for all units together.

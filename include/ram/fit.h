@@ -75,8 +75,9 @@ Curves measure_curves_for(const Checkpoint& checkpoint, Study& study, Method met
 struct CalibrationRequest {
   std::string text = "own";  ///< "own", "random", or a file
   CalibrationTextOptions rows;
-  double probe_seconds = 0;  ///< approximate limit for measuring coefficients; 0: none
-  bool sequential = true;    ///< CompressOptions::sequential
+  double probe_seconds = 0;  ///< approximate limit for measuring coefficients; 0: none. For noise
+  CoefficientSource coefficients = CoefficientSource::kNoise;
+  bool sequential = true;  ///< CompressOptions::sequential
 
   bool own() const { return text == "own"; }
   bool file() const { return text != "own" && text != "random"; }

@@ -64,6 +64,16 @@ struct EncoderGains {
   bool operator==(const EncoderGains&) const = default;
 };
 
+/// How the coefficients of Method::kMeasured were measured.
+enum class CoefficientSource : uint8_t {
+  kNoise,     ///< each unit is disturbed, and the loss measured
+  kGradient,  ///< from the gradients of all units at once
+};
+/// @return "noise" or "gradient", as on the command line.
+const char* coefficient_source_name(CoefficientSource source);
+/// @return nothing for any other name.
+std::optional<CoefficientSource> parse_coefficient_source(std::string_view name);
+
 constexpr double kLargestPrior = 1e30;  ///< of priors, coefficients and gains
 constexpr double kLargestVeto = 1000;   ///< dB, of either sign
 
@@ -90,6 +100,7 @@ struct PlanRequest {
   std::vector<Pin> pins;
   /// kMeasured: loss per squared relative error by unit name; 0 for units that are missing.
   std::map<std::string, double> coefficients = {};
+  CoefficientSource coefficient_source = CoefficientSource::kNoise;
   /// kMeasured: gains of the encoder that writes the folder; factors of the loss.
   EncoderGains gains = {};
   /// The text that coefficients and encoder used (see parse_calibration); empty if the model was

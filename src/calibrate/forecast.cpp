@@ -64,8 +64,12 @@ class Forecaster {
     find_groups();
     CalibrationForecast forecast;
     if (work_.write_text) forecast.text.seconds = text_seconds();
-    if (work_.coefficients) forecast.coefficients.seconds = kMoreRows * probe_seconds(kFirstRows);
-    if (work_.coefficients) forecast.least_coefficients_seconds = probe_seconds(kLeastRows);
+    if (work_.coefficients && work_.gradients) {
+      forecast.coefficients.seconds = gradient_seconds();
+    } else if (work_.coefficients) {
+      forecast.coefficients.seconds = kMoreRows * probe_seconds(kFirstRows);
+      forecast.least_coefficients_seconds = probe_seconds(kLeastRows);
+    }
     if (work_.gains) forecast.gains.seconds = gains_seconds();
     if (work_.encoder != Encoder::kMlx) forecast.compress.seconds = compress_seconds();
     // The first stage packs the weights.
@@ -77,8 +81,11 @@ class Forecaster {
     const int64_t pass = std::min(memory.model, model_.pass_bytes(length_));
     const int64_t states = work_.rows * model_.row_bytes(length_);
     forecast.text.memory_bytes = pass + text_bytes();
+    const int64_t back = gradient_row_bytes(model_, length_);
     forecast.coefficients.memory_bytes =
-        pass + 2 * states + std::min(memory.variants, variants_bytes());
+        pass + 2 * states +
+        (work_.gradients ? std::max(back, std::min(memory.variants, gradient_rows() * back))
+                         : std::min(memory.variants, variants_bytes()));
     forecast.gains.memory_bytes = pass + states + std::min(memory.moments, moments_bytes(1));
     forecast.compress.memory_bytes =
         pass + 3 * states + std::min(memory.moments, moments_bytes(work_.sequential ? 2 : 1));
@@ -251,6 +258,22 @@ class Forecaster {
     const double share = 0.5 * (1 + 1 / static_cast<double>(kLogitsAtOnce));
     return pass_seconds(rows) + kSeeds * layers * rows * row_ +
            variants * (reading_ + rows * 2 * share * logits_);
+  }
+
+  /// Twice the first rows, as many as SmolLM2-135M needed.
+  int64_t gradient_rows() const { return std::min(work_.rows, 2 * kGradientRows); }
+
+  /// Seconds of gradient_coefficients, from one row taken back through one layer.
+  double gradient_seconds() {
+    HiddenRows inputs = model_.embed(some_rows(1, length_));
+    HiddenRows gradients = copy_rows(inputs);
+    const double back = seconds_of([&] {
+      model_.run_back(gradients, inputs, layer_,
+                      [&](const LinearGradient& linear) { model_.gradient_square(linear); });
+    });
+    // The head: its logits twice, a product as large for the gradients, and one for their norm.
+    const auto rows = static_cast<double>(gradient_rows());
+    return rows * (model_.layers() * (row_ + back) + 4 * logits_) + model_.layers() * reading_;
   }
 
   int64_t tokens() const { return work_.rows * length_; }

@@ -4,15 +4,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "ram/calibrate.h"
 #include "ram/calibration_table.h"
 #include "ram/dtype.h"
 #include "ram/error.h"
 #include "ram/machine.h"
+#include "ram/random.h"
 #include "ram/size.h"
 #include "ram/thread.h"
 
@@ -107,10 +111,58 @@ std::vector<TokenRow> labels_of(std::span<const TokenRow> rows) {
   return labels;
 }
 
+/// Labels drawn from the model's predictions: of each token the id with the largest sum of its
+/// logit and Gumbel noise, one visit of the logits. The last token has none, as in labels_of.
+/// @param first the number of the first row. @source Gumbel (1954), the Gumbel-max trick
+std::vector<TokenRow> drawn_labels(LanguageModel& model, const HiddenRows& hidden, int64_t first,
+                                   uint64_t seed) {
+  struct Draw {
+    SplitMix64 random;
+    double most = -std::numeric_limits<double>::infinity();
+    int32_t id = -1;
+  };
+  std::vector<std::vector<Draw>> draws;
+  for (size_t row = 0; row < hidden.size(); ++row) {
+    const uint64_t of_row = derived_seed(seed, static_cast<uint64_t>(first) + row);
+    std::vector<Draw>& of_tokens = draws.emplace_back();
+    for (int64_t t = 0; t < hidden[row].rows(); ++t) {
+      of_tokens.push_back({.random = SplitMix64(derived_seed(of_row, static_cast<uint64_t>(t)))});
+    }
+  }
+  const LogitSource source{.model = &model, .hidden = &hidden};
+  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
+    for (int64_t t = 0; t < piece.tokens; ++t) {
+      Draw& draw =
+          draws[static_cast<size_t>(piece.row)][static_cast<size_t>(piece.first_token + t)];
+      for (int64_t i = 0; i < piece.ids; ++i) {
+        const double noise = -std::log(-std::log(draw.random.uniform()));
+        const double value = double{piece.logits[0][t * piece.ids + i]} + noise;
+        if (value <= draw.most) continue;
+        draw.most = value;
+        draw.id = static_cast<int32_t>(piece.first_id + i);
+      }
+    }
+  });
+  std::vector<TokenRow> labels;
+  for (const std::vector<Draw>& row : draws) {
+    TokenRow& ids = labels.emplace_back();
+    for (const Draw& draw : row) ids.push_back(draw.id);
+    ids.back() = -1;
+  }
+  return labels;
+}
+
 class GradientPass {
  public:
-  GradientPass(LanguageModel& model, const ProgressFn& progress, int64_t total)
-      : model_(model), checkpoint_(model.checkpoint()), progress_(progress), total_(total) {}
+  /// @param own the rows are the model's own text. @param seed of labels for other text.
+  GradientPass(LanguageModel& model, bool own, uint64_t seed, const ProgressFn& progress,
+               int64_t total)
+      : model_(model),
+        checkpoint_(model.checkpoint()),
+        own_(own),
+        seed_(seed),
+        progress_(progress),
+        total_(total) {}
 
   /// The squares of all matrices for these rows of the text, numbered from `first`.
   Squares run(std::span<const TokenRow> rows, int64_t first) {
@@ -133,7 +185,9 @@ class GradientPass {
         square -= embedding[static_cast<size_t>(gradient.row)].add_head(gradient);
       }
     };
-    HiddenRows gradients = model_.likelihood_gradients(hidden, labels_of(rows), add);
+    const std::vector<TokenRow> labels =
+        own_ ? labels_of(rows) : drawn_labels(model_, hidden, first, seed_);
+    HiddenRows gradients = model_.likelihood_gradients(hidden, labels, add);
     for (int layer = layers; layer-- > 0;) {
       model_.run_back(gradients, borders.back(), layer, add);
       borders.pop_back();
@@ -152,26 +206,12 @@ class GradientPass {
  private:
   LanguageModel& model_;
   const Checkpoint& checkpoint_;
+  bool own_;
+  uint64_t seed_;
   const ProgressFn& progress_;
   int64_t done_ = 0;
   int64_t total_;
 };
-
-/// Upper bound on what is kept of a row that goes back: what entered each layer, and everything
-/// that one layer computes, with its gradients.
-int64_t kept_bytes(const LanguageModel& model, int64_t length) {
-  const Checkpoint& checkpoint = model.checkpoint();
-  const ModelConfig& config = checkpoint.config;
-  std::vector<int64_t> widths(static_cast<size_t>(checkpoint.layers));
-  for (const Unit& unit : checkpoint.units) {
-    if (unit.layer < 0 || unit.shape.size() == 1) continue;
-    const auto& experts = config.layer(unit.layer).experts;
-    const int64_t times = unit.parts.size() > 1 && experts ? experts->per_token : 1;
-    widths[static_cast<size_t>(unit.layer)] += 3 * times * (unit.rows + unit.cols);
-  }
-  const int64_t layer = widths.empty() ? 0 : *std::max_element(widths.begin(), widths.end());
-  return 4 * length * (layer + config.hidden * (checkpoint.layers + 4));
-}
 
 Coefficient coefficient_of(const std::vector<double>& values) {
   const auto mean_of = [&](size_t first, size_t step) {
@@ -195,6 +235,20 @@ Coefficient coefficient_of(const std::vector<double>& values) {
 
 }  // namespace
 
+int64_t gradient_row_bytes(const LanguageModel& model, int64_t length) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  const ModelConfig& config = checkpoint.config;
+  std::vector<int64_t> widths(static_cast<size_t>(checkpoint.layers));
+  for (const Unit& unit : checkpoint.units) {
+    if (unit.layer < 0 || unit.shape.size() == 1) continue;
+    const auto& experts = config.layer(unit.layer).experts;
+    const int64_t times = unit.parts.size() > 1 && experts ? experts->per_token : 1;
+    widths[static_cast<size_t>(unit.layer)] += 3 * times * (unit.rows + unit.cols);
+  }
+  const int64_t layer = widths.empty() ? 0 : *std::max_element(widths.begin(), widths.end());
+  return 4 * length * (layer + config.hidden * (checkpoint.layers + 4));
+}
+
 Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,
                                    std::span<const int> units, const CalibrationText& text,
                                    const GradientOptions& options, Study& study,
@@ -202,7 +256,11 @@ Coefficients gradient_coefficients(LanguageModel& model, const std::string& fing
   RAM_CHECK(options.rows >= 1 && !text.rows.empty());
   const auto start = Clock::now();
   const Checkpoint& checkpoint = model.checkpoint();
-  const ProbeKey key{.fingerprint = fingerprint, .text = text.digest, .disturbance = kDisturbance};
+  const bool own = text.spec.starts_with("own ");
+  const ProbeKey key{
+      .fingerprint = fingerprint,
+      .text = text.digest,
+      .disturbance = own ? kDisturbance : fmt::format("{} seed {}", kDisturbance, options.seed)};
   std::map<std::string, int> names;
   for (const int unit : units) names[checkpoint.units[static_cast<size_t>(unit)].name] = unit;
   std::map<int, std::map<int64_t, double>> known;  // [unit][row]: the loss per token
@@ -225,13 +283,13 @@ Coefficients gradient_coefficients(LanguageModel& model, const std::string& fing
   };
   const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
   const int64_t most =
-      std::max<int64_t>(1, memory / kept_bytes(model, std::ssize(text.rows.front())));
+      std::max<int64_t>(1, memory / gradient_row_bytes(model, std::ssize(text.rows.front())));
   Coefficients result;
   result.units.resize(checkpoint.units.size());
   int64_t first = 0;
   int64_t last = std::min(std::ssize(text.rows), options.rows);
   while (true) {
-    GradientPass pass(model, progress, (last - first) * model.layers());
+    GradientPass pass(model, own, options.seed, progress, (last - first) * model.layers());
     while (first < last) {
       if (is_known(first)) {
         ++first;

@@ -19,7 +19,7 @@ using testing::TinyModel;
 
 /// Rows that the model draws itself, after a token that differs from row to row.
 CalibrationText drawn_text(LanguageModel& model, int64_t rows, int64_t length) {
-  CalibrationText text{.spec = "drawn", .digest = "drawn"};
+  CalibrationText text{.spec = "own drawn here", .digest = "drawn"};
   for (int64_t row = 0; row < rows; ++row) {
     Decoder decoder(model, length);
     const TokenRow prompt = {static_cast<int32_t>(3 + row)};
@@ -66,6 +66,26 @@ TEST_F(GradientCoefficients, AreWhatSmallNoiseCosts) {
                   3 * std::hypot(one.log_error, other.log_error) + 0.1)
           << model.checkpoint().units[u].name << (tied ? " tied" : "");
     }
+  }
+}
+
+// Labels are then drawn, so that the gradients of a row are one draw of many.
+TEST_F(GradientCoefficients, AreWhatSmallNoiseCostsOnAnyText) {
+  LanguageModel model = open({.model_type = "llama"});
+  const CalibrationText text = random_text(96, {.rows = 48, .length = 24, .seed = 7});
+  const std::vector<int> units = matrices_of(model.checkpoint());
+  Study study(folder_ / "ram.db");
+  const Coefficients found = gradient_coefficients(model, "f", units, text, {.rows = 48}, study);
+  const Coefficients truth = measure_coefficients(
+      model, "f", units, text,
+      {.relative_noise = 0.01, .seeds = 4, .most_seeds = 4, .first_rows = 48}, study);
+  for (const int unit : units) {
+    const auto u = static_cast<size_t>(unit);
+    const Coefficient& one = found.units[u].value();
+    const Coefficient& other = truth.units[u].value();
+    EXPECT_NEAR(std::log(one.value / other.value), 0,
+                3 * std::hypot(one.log_error, other.log_error) + 0.1)
+        << model.checkpoint().units[u].name;
   }
 }
 

@@ -41,6 +41,9 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
          "text to run the model on (default own: the model writes it)");
   option("--calibration-rows", arguments.rows, "N", "rows of the text (default 64)");
   option("--calibration-length", arguments.length, "N", "tokens per row (default 256)");
+  option("--coefficients", arguments.coefficients, "noise|gradient",
+         "how --method measured measures them: each unit is disturbed (default noise), or all at "
+         "once, by gradients");
   option("--probe-time", arguments.probe_time, "TIME",
          "time limit for measuring coefficients, such as 20min");
   option("--calibration-inputs", arguments.inputs, "compressed|original",
@@ -60,6 +63,13 @@ CalibrationRequest calibration_request(const Common& common,
     fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
   }
   const double probe_seconds = parse_seconds(arguments.probe_time);
+  const auto source = parse_coefficient_source(arguments.coefficients);
+  if (!source) {
+    fail(Code::kUsage, "--coefficients {}: use noise or gradient", arguments.coefficients);
+  }
+  if (*source == CoefficientSource::kGradient && probe_seconds > 0) {
+    fail(Code::kUsage, "--probe-time is for --coefficients noise: omit one of the two");
+  }
   if (arguments.inputs != "compressed" && arguments.inputs != "original") {
     fail(Code::kUsage, "--calibration-inputs {}: use compressed or original", arguments.inputs);
   }
@@ -78,6 +88,7 @@ CalibrationRequest calibration_request(const Common& common,
                    .seed = common.seed,
                    .random_start = arguments.random_start},
           .probe_seconds = probe_seconds,
+          .coefficients = *source,
           .sequential = arguments.inputs == "compressed"};
 }
 

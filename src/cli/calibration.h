@@ -18,6 +18,7 @@ struct CalibrationArguments {
   int64_t rows = 64;
   int64_t length = 256;
   std::string probe_time;
+  std::string coefficients = "noise";
   std::string inputs = "compressed";  ///< or "original": CalibrationRequest::sequential
   bool random_start = false;
 };

@@ -146,7 +146,10 @@ void announce_calibration(const Checkpoint& checkpoint, const CalibrationRequest
       calibration.file() ? "file sha256 " + read_text(calibration.text).sha256 : calibration.text;
   request.calibration = text_spec(source, checkpoint.config, calibration.rows) +
                         (goes_in_turn(calibration, request.encoder) ? " sequential" : "");
-  if (request.method == Method::kMeasured) request.probe_seconds = calibration.probe_seconds;
+  if (request.method == Method::kMeasured) {
+    request.probe_seconds = calibration.probe_seconds;
+    request.coefficient_source = calibration.coefficients;
+  }
 }
 
 CalibrationRequest calibration_of(const Plan& plan, const std::string& file) {
@@ -191,6 +194,7 @@ struct Calibration::State {
         study(kept),
         seed(calibration.rows.seed),
         probe_seconds(calibration.probe_seconds),
+        source(calibration.coefficients),
         sequential(calibration.sequential),
         memory(calibration_memory(of, engine, calibration)),
         model(open_again(of), with_memory(engine, memory)),
@@ -214,6 +218,7 @@ struct Calibration::State {
   Study& study;
   uint64_t seed = 0;
   double probe_seconds = 0;
+  CoefficientSource source = CoefficientSource::kNoise;
   bool sequential = false;
   CalibrationMemory memory;
   LanguageModel model;
@@ -242,6 +247,7 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
   request.calibration = described(request.encoder);
   if (request.method != Method::kMeasured) return;
   request.probe_seconds = probe_seconds;
+  request.coefficient_source = source;
   PlanRequest prior = request;
   prior.method = Method::kSquared;
   constexpr double kUsualBits = 4.5;
@@ -252,11 +258,17 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
   for (size_t u = 0; u < usual.plan->units.size(); ++u) {
     if (usual.plan->units[u].prior) units.push_back(static_cast<int>(u));
   }
-  ProbeOptions options{.seconds = probe_seconds, .memory_bytes = memory.variants, .seed = seed};
-  options.forecast = forecast_note();
   enter_stage(events, "measure coefficients");
-  coefficients =
-      measure_coefficients(model, fingerprint, units, text, options, study, events.progress);
+  if (source == CoefficientSource::kGradient) {
+    coefficients = gradient_coefficients(model, fingerprint, units, text,
+                                         {.memory_bytes = memory.variants, .seed = seed}, study,
+                                         events.progress);
+  } else {
+    ProbeOptions options{.seconds = probe_seconds, .memory_bytes = memory.variants, .seed = seed};
+    options.forecast = forecast_note();
+    coefficients =
+        measure_coefficients(model, fingerprint, units, text, options, study, events.progress);
+  }
   std::map<std::string, double> even;
   std::map<std::string, double> odd;
   for (const int unit : units) {
@@ -282,6 +294,7 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
   request.method = Method::kSquared;
   request.coefficients.clear();
   request.probe_seconds = 0;  // it had no effect
+  request.coefficient_source = PlanRequest().coefficient_source;
 }
 
 CompressOptions Calibration::State::compress_options(Encoder encoder, DType dtype) const {

@@ -99,6 +99,7 @@ void add_calibration(const Checkpoint& checkpoint, Study* study, const FitReques
                        .length = calibration.rows.length,
                        .write_text = calibration.own(),
                        .coefficients = request.method == Method::kMeasured,
+                       .gradients = calibration.coefficients == CoefficientSource::kGradient,
                        .encoder = request.encoder,
                        .sequential = calibration.sequential,
                        .dtype = request.dtype};

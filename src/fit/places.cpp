@@ -97,6 +97,7 @@ PlanRequest as_it_is(PlanRequest request) {
   request.encoder = Encoder::kMlx;
   request.calibration.clear();
   request.probe_seconds = 0;
+  request.coefficient_source = PlanRequest().coefficient_source;
   return request;
 }
 

@@ -109,6 +109,7 @@ TEST(SameRequest, TellsApartWhateverDecidesTheFolder) {
   };
   EXPECT_TRUE(differs([](PlanRequest& r) { r.time_limit_s = 11; }));
   EXPECT_TRUE(differs([](PlanRequest& r) { r.probe_seconds = 20; }));
+  EXPECT_TRUE(differs([](PlanRequest& r) { r.coefficient_source = CoefficientSource::kGradient; }));
   EXPECT_TRUE(differs([](PlanRequest& r) { r.dtype = DType::kF16; }));
   EXPECT_TRUE(differs([](PlanRequest& r) { r.budget_bytes = 1000001; }));
   EXPECT_TRUE(differs([](PlanRequest& r) { r.encoder = Encoder::kSearch; }));
@@ -150,11 +151,13 @@ TEST(PlanJson, KeepsLimitsAndRefusesACalibrationOfAnotherForm) {
   PlanRequest request = model.with_budget(model.min_safe_bytes() + 100000);
   request.time_limit_s = 12.5;
   request.probe_seconds = 90;
+  request.coefficient_source = CoefficientSource::kGradient;
   request.calibration = "own rows 8 length 64 seed 7 rule 1 digest 0123";
   const std::string text = render_plan(*model.plan(request).plan);
   const Plan read = parse_plan(text, "plan.json");
   EXPECT_EQ(read.request.time_limit_s, 12.5);
   EXPECT_EQ(read.request.probe_seconds, 90);
+  EXPECT_EQ(read.request.coefficient_source, CoefficientSource::kGradient);
   EXPECT_EQ(read.request.calibration, request.calibration);
   const auto replaced = [&](const std::string& from, const std::string& to) {
     std::string changed = text;

@@ -70,6 +70,10 @@ std::string render_request(const PlanRequest& request) {
   if (request.probe_seconds > 0) {
     limits += fmt::format(", \"probe_seconds\": {}", number(request.probe_seconds));
   }
+  if (request.coefficient_source != PlanRequest().coefficient_source) {
+    limits += fmt::format(", \"coefficients\": {}",
+                          json_quoted(coefficient_source_name(request.coefficient_source)));
+  }
   return fmt::format(
       "{{{}, \"menu\": {}, \"min_bits\": {}, \"keep\": [{}], \"priors\": {{{}}}, \"veto_db\": {}, "
       "\"allow_unsafe\": {}, \"pins\": [{}]{}{}{}}}",
@@ -242,6 +246,11 @@ class Reader {
     }
     if (json.contains("time_limit_s")) request.time_limit_s = seconds(json, "time_limit_s");
     if (json.contains("probe_seconds")) request.probe_seconds = seconds(json, "probe_seconds");
+    if (json.contains("coefficients")) {
+      const auto source = parse_coefficient_source(text(json, "coefficients"));
+      if (!source) bad("\"coefficients\" is neither \"noise\" nor \"gradient\"");
+      request.coefficient_source = *source;
+    }
     const Json& unsafe = member(json, "allow_unsafe");
     if (!unsafe.is_boolean()) bad("\"allow_unsafe\" is neither true nor false");
     request.allow_unsafe = unsafe.get<bool>();

@@ -62,6 +62,17 @@ std::optional<Encoder> parse_encoder(std::string_view name) {
   return std::nullopt;
 }
 
+const char* coefficient_source_name(CoefficientSource source) {
+  return source == CoefficientSource::kGradient ? "gradient" : "noise";
+}
+
+std::optional<CoefficientSource> parse_coefficient_source(std::string_view name) {
+  for (const auto source : {CoefficientSource::kNoise, CoefficientSource::kGradient}) {
+    if (coefficient_source_name(source) == name) return source;
+  }
+  return std::nullopt;
+}
+
 Encoder planning_encoder(Method method) {
   return method == Method::kPublished ? Encoder::kSimulated : Encoder::kMlx;
 }
@@ -106,6 +117,9 @@ std::string request_options(const PlanRequest& request) {
   if (request.uniform) add("--uniform " + format_name(*request.uniform));
   if (request.method == Method::kPublished) add("--method published");
   if (request.method == Method::kMeasured) add("--method measured");
+  if (request.coefficient_source != defaults.coefficient_source) {
+    add(fmt::format("--coefficients {}", coefficient_source_name(request.coefficient_source)));
+  }
   if (request.encoder != defaults.encoder) {
     add(fmt::format("--encoder {}", encoder_name(request.encoder)));
   }
