@@ -49,6 +49,15 @@ TEST_F(Forecast, WhatIsLeftOutTakesNoTime) {
   EXPECT_GT(forecast.compress.seconds, 0);
 }
 
+TEST_F(Forecast, CountsTheRowsThatGoBack) {
+  work_.coefficients = true;
+  work_.gradients = true;
+  const CalibrationForecast forecast = of_layer(1);
+  EXPECT_GT(forecast.coefficients.seconds, 0);
+  EXPECT_EQ(forecast.least_coefficients_seconds, 0);
+  EXPECT_GT(forecast.coefficients.memory_bytes, forecast.text.memory_bytes);
+}
+
 TEST_F(Forecast, CountsMomentsAlsoWhereTheMiddleLayerIsKept) {
   const CalibrationForecast middle = of_layer(1);
   const CalibrationForecast other = of_layer(0);

@@ -61,6 +61,22 @@ class Calibrate(CalibrationTest):
         self.assertEqual(ran.status, 0, ran)
         self.assertEqual(content(self.folder / "one"), content(self.folder / "three"))
 
+    def test_coefficients_by_gradients_are_recorded_and_repeated(self):
+        options = ("--method", "measured", "--coefficients", "gradient")
+        found = self.fit("one", *options, "--threads", 1, "--study", "one.db")
+        units = found["calibration"]["coefficients"]
+        self.assertTrue(units)
+        for unit in units:
+            self.assertEqual(unit["from"], "gradient")
+            self.assertGreater(unit["coefficient"], 0, unit)
+        self.fit("two", *options, "--threads", 2, "--study", "two.db")
+        self.assertEqual(content(self.folder / "one"), content(self.folder / "two"))
+        plan = json.loads((self.folder / "one/plan.json").read_text())
+        self.assertEqual(plan["request"]["coefficients"], "gradient")
+        self.assertIn("--coefficients gradient", (self.folder / "one/README.md").read_text())
+        ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "one", *LITTLE, "--method", "measured")
+        self.assertNotEqual(ran.status, 0, "it was made with other coefficients")
+
     def test_a_killed_run_continues_and_ends_with_the_same_bytes(self):
         self.fit("whole", "--effort", "best", "--study", "whole.db")
         command = [harness.PROGRAM, "fit", str(self.model), "--budget", str(BUDGET), "-o", "cut",
@@ -183,6 +199,8 @@ class Calibrate(CalibrationTest):
         for options, word in ((("--calibration-rows", 1), "--calibration-rows"),
                               (("--calibration-length", 4), "--calibration-length"),
                               (("--probe-time", "soon"), "--probe-time"),
+                              (("--coefficients", "guess"), "--coefficients"),
+                              (("--coefficients", "gradient", "--probe-time", "9s"), "--probe-time"),
                               (("--calibration-inputs", "both"), "--calibration-inputs"),
                               (("--calibration", "nothing.txt"), "nothing.txt")):
             ran = self.ram("fit", self.model, "--budget", BUDGET, "-o", "out", "--method", "measured",
