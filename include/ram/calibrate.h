@@ -213,7 +213,8 @@ struct GradientOptions {
 /// @param text rows of at least two tokens.
 /// @param progress phase "gradient", in rows times layers.
 /// @throws as LanguageModel and Study; {kInterrupted}. @pre Precision::kF32.
-/// @cost about four forward passes of the rows for all units together.
+/// @cost four forward passes of the rows for all units together would do; some 16 are measured
+///       (docs/notes/gradients.md).
 /// @source Martens, "New insights and perspectives on the natural gradient method" (2020), 5 and 9
 Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,
                                    std::span<const int> units, const CalibrationText& text,
