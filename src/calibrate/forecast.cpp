@@ -261,7 +261,7 @@ class Forecaster {
   }
 
   /// Twice the first rows, as many as SmolLM2-135M needed.
-  int64_t gradient_rows() const { return std::min(work_.rows, 2 * kGradientRows); }
+  int64_t gradient_rows() const { return std::min(work_.rows, 2 * GradientOptions().rows); }
 
   /// Seconds of gradient_coefficients, from one row taken back through one layer.
   double gradient_seconds() {

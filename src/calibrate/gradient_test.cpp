@@ -39,6 +39,19 @@ std::vector<int> matrices_of(const Checkpoint& checkpoint) {
   return units;
 }
 
+/// Expects each unit's coefficients within three standard errors and a tenth.
+void expect_alike(const Checkpoint& checkpoint, const std::vector<int>& units,
+                  const Coefficients& found, const Coefficients& truth) {
+  for (const int unit : units) {
+    const auto u = static_cast<size_t>(unit);
+    const Coefficient& one = found.units[u].value();
+    const Coefficient& other = truth.units[u].value();
+    EXPECT_NEAR(std::log(one.value / other.value), 0,
+                3 * std::hypot(one.log_error, other.log_error) + 0.1)
+        << checkpoint.units[u].name << (checkpoint.tied_embeddings ? " tied" : "");
+  }
+}
+
 class GradientCoefficients : public ::testing::Test {
  protected:
   LanguageModel open(const TinyModel& spec, int threads = 2) const {
@@ -58,14 +71,7 @@ TEST_F(GradientCoefficients, AreWhatSmallNoiseCosts) {
     const Coefficients truth = measure_coefficients(
         model, "f", units, text,
         {.relative_noise = 0.01, .seeds = 4, .most_seeds = 4, .first_rows = 24}, study);
-    for (const int unit : units) {
-      const auto u = static_cast<size_t>(unit);
-      const Coefficient& one = found.units[u].value();
-      const Coefficient& other = truth.units[u].value();
-      EXPECT_NEAR(std::log(one.value / other.value), 0,
-                  3 * std::hypot(one.log_error, other.log_error) + 0.1)
-          << model.checkpoint().units[u].name << (tied ? " tied" : "");
-    }
+    expect_alike(model.checkpoint(), units, found, truth);
   }
 }
 
@@ -79,14 +85,7 @@ TEST_F(GradientCoefficients, AreWhatSmallNoiseCostsOnAnyText) {
   const Coefficients truth = measure_coefficients(
       model, "f", units, text,
       {.relative_noise = 0.01, .seeds = 4, .most_seeds = 4, .first_rows = 48}, study);
-  for (const int unit : units) {
-    const auto u = static_cast<size_t>(unit);
-    const Coefficient& one = found.units[u].value();
-    const Coefficient& other = truth.units[u].value();
-    EXPECT_NEAR(std::log(one.value / other.value), 0,
-                3 * std::hypot(one.log_error, other.log_error) + 0.1)
-        << model.checkpoint().units[u].name;
-  }
+  expect_alike(model.checkpoint(), units, found, truth);
 }
 
 TEST_F(GradientCoefficients, AreTheSameInAnyBlocksAndAreNotMeasuredAgain) {

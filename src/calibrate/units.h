@@ -53,9 +53,6 @@ inline constexpr int64_t kRecordedPart = 8;
 /// Rows of text for coefficients, at least: with fewer, one half says nothing about the other.
 inline constexpr int64_t kLeastRows = 2;
 
-/// Rows of text on which gradient_coefficients starts.
-inline constexpr int64_t kGradientRows = 8;
-
 /// Upper bound on what gradient_coefficients keeps of a row of `length` tokens: what enters each
 /// layer, and everything that one layer computes, with its gradients.
 int64_t gradient_row_bytes(const LanguageModel& model, int64_t length);

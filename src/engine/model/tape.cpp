@@ -139,9 +139,7 @@ void Tape::add(Tensor& x, const Tensor& y) {
   });
 }
 
-Tensor Tape::gated_linear(const Tensor& x, int gate, int up) {
-  const Tensor gates = linear(x, gate);
-  const Tensor ups = linear(x, up);
+Tensor Tape::gated(const Tensor& gates, const Tensor& ups) {
   Tensor y = backend_.gate(gates, ups);
   record(y, [this, gates, ups](const Tensor& dy) {
     const GateGradients gradients = backend_.gate_back(gates, ups, dy);
@@ -149,6 +147,12 @@ Tensor Tape::gated_linear(const Tensor& x, int gate, int up) {
     give(ups, gradients.up);
   });
   return y;
+}
+
+Tensor Tape::gated_linear(const Tensor& x, int gate, int up) {
+  const Tensor gates = linear(x, gate);
+  const Tensor ups = linear(x, up);
+  return gated(gates, ups);
 }
 
 void Tape::scale_by_sigmoid(Tensor& x, const Tensor& gate) {
@@ -198,13 +202,7 @@ Tensor Tape::grouped_gated_linear(const Tensor& x, int gate, int up, const Routi
                                   ExpertRange range) {
   const Tensor gates = grouped_linear(x, gate, routing, range);
   const Tensor ups = grouped_linear(x, up, routing, range);
-  Tensor y = backend_.gate(gates, ups);
-  record(y, [this, gates, ups](const Tensor& dy) {
-    const GateGradients gradients = backend_.gate_back(gates, ups, dy);
-    give(gates, gradients.gate);
-    give(ups, gradients.up);
-  });
-  return y;
+  return gated(gates, ups);
 }
 
 void Tape::combine(Tensor& sum, const Tensor& y, const Routing& routing, ExpertRange range) {

@@ -59,6 +59,7 @@ class Tape final : public Operations {
   /// Adds to the gradient of x.
   void give(const Tensor& x, const Tensor& dx);
   Tensor copy(const Tensor& x);
+  Tensor gated(const Tensor& gates, const Tensor& ups);
   void show(const Tensor& x, const Tensor& dy, int unit);
   void show_experts(const Tensor& x, const Tensor& dy, int unit, const Routing& routing,
                     ExpertRange range);
