@@ -3,7 +3,6 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <functional>
 #include <random>
 #include <tuple>
 
@@ -20,8 +19,6 @@ namespace {
 
 constexpr int kSimulatedTrials = 2000;
 constexpr size_t kSimulatedRows = 150;
-
-// The difference of two models' losses per token in one row, symmetric about zero.
 
 struct Shares {
   double covered = 0;

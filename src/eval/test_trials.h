@@ -20,11 +20,13 @@
 namespace ram {
 
 using Generator = std::mt19937_64;
+/// The difference of two models' losses per token in one row, symmetric about zero.
 using Draw = double (*)(Generator&);
 
 inline double normal(Generator& generator) {
   return std::normal_distribution<double>()(generator);
 }
+/// Three degrees of freedom: the fourth moment is infinite.
 inline double heavy(Generator& generator) {
   return std::student_t_distribution<double>(3)(generator);
 }
