@@ -119,10 +119,10 @@ processors() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2; }
 
 # configure PRESET: quiet unless it fails; uses ccache if it is installed. A new sanitized build is compiled by Clang
 # if it is installed, in a third of GCC's time; the optimized one, which users run, always by the system's compiler. A
-# new build compiles several sources as one (RAM_UNITY), but not for clang-tidy, whose analyzer skips what is included.
+# new build compiles several sources as one (RAM_UNITY).
 configure() {
   local log launcher="" unity="" compiler=${CXX:-}
-  if [ "$1" != tidy ] && [ ! -e "$ROOT/build/$1/CMakeCache.txt" ]; then unity=-DRAM_UNITY=ON; fi
+  if [ ! -e "$ROOT/build/$1/CMakeCache.txt" ]; then unity=-DRAM_UNITY=ON; fi
   if command -v ccache >/dev/null; then launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
   case "$1" in dev | tsan) [ -n "$compiler" ] || compiler=$(command -v clang++-16 || true) ;; esac
   log=$(mktemp)
