@@ -100,8 +100,9 @@ struct LinearGradient {
   int64_t rows = 0;
 };
 
-/// Sees the products of a backward pass, each after those that used its result. Called from one
-/// thread at a time, in an order that does not depend on the number of threads.
+/// Sees the products of a backward pass, each after those that used its result. Called from several
+/// threads at a time, for distinct rows; those of one row come in an order that does not depend on
+/// the number of threads.
 using GradientObserver = std::function<void(const LinearGradient& gradient)>;
 
 struct LogitPiece;
@@ -175,16 +176,15 @@ class LanguageModel {
   /// @pre Precision::kF32.
   /// @throws Error{kCorrupt} a gradient that is not finite; {kInterrupted}; and what `observe`
   ///         throws. The gradients are then empty.
-  /// @cost about three forward passes through the layer; weights are loaded twice. What the layer
+  /// @cost about two forward passes through the layer; weights are loaded twice. What the layer
   ///       computes of every row is in memory until the end.
   void run_back(HiddenRows& gradients, const HiddenRows& inputs, int layer,
                 const GradientObserver& observe = {});
 
   /// The gradient of each row's log-likelihood of its labels, the sum over tokens of log p(label),
   /// with respect to its hidden states of layer layers().
-  /// @param labels an id per token of each row; -1: the token has none. @param observe sees the
-  /// head
-  ///        in pieces of its rows, as run_back does.
+  /// @param labels an id per token of each row; -1: the token has none.
+  /// @param observe sees the head in pieces of its rows, as run_back does.
   /// @pre Precision::kF32. @throws as visit_logits and run_back.
   /// @cost that of the logits twice and of a product as large; the head is loaded three times.
   HiddenRows likelihood_gradients(const HiddenRows& hidden, std::span<const TokenRow> labels,

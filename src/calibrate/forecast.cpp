@@ -263,14 +263,16 @@ class Forecaster {
   /// Twice the first rows, as many as SmolLM2-135M needed.
   int64_t gradient_rows() const { return std::min(work_.rows, 2 * GradientOptions().rows); }
 
-  /// Seconds of gradient_coefficients, from one row taken back through one layer.
+  /// Seconds of gradient_coefficients, from a row per thread taken back through one layer.
   double gradient_seconds() {
-    HiddenRows inputs = model_.embed(some_rows(1, length_));
+    const int64_t threads = pool_.threads();
+    HiddenRows inputs = model_.embed(some_rows(threads, length_));
     HiddenRows gradients = copy_rows(inputs);
-    const double back = seconds_of([&] {
+    const double rows_back = seconds_of([&] {
       model_.run_back(gradients, inputs, layer_,
                       [&](const LinearGradient& linear) { model_.gradient_square(linear); });
     });
+    const double back = rows_back / static_cast<double>(threads);
     // The head: its logits twice, a product as large for the gradients, and one for their norm.
     const auto rows = static_cast<double>(gradient_rows());
     return rows * (model_.layers() * (row_ + back) + 4 * logits_) + model_.layers() * reading_;

@@ -28,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// The study's name of what was measured; a new rule invalidates what older versions stored.
-constexpr const char* kDisturbance = "gradient rule 1";
+constexpr const char* kDisturbance = "gradient rule 2";
 
 /// mean(W^2) of a unit.
 double mean_square(const Checkpoint& checkpoint, int index, ThreadPool& pool) {
@@ -48,15 +48,15 @@ double mean_square(const Checkpoint& checkpoint, int index, ThreadPool& pool) {
   return sum / static_cast<double>(unit.weights());
 }
 
-/// One squared gradient norm per unit and row of the text.
-using Squares = std::map<std::pair<int, int64_t>, double>;
+/// The squared norm of each unit's gradient, of one row of the text.
+using Squares = std::map<int, double>;
 
 /// The gradient of an embedding's rows, of which a text uses few: the sums of the hidden states'
 /// gradients by id. A tied head adds its own to them.
 class EmbeddingGradient {
  public:
   EmbeddingGradient(const TokenRow& ids, int64_t cols) : ids_(ids), cols_(cols) {
-    for (const int32_t id : ids) rows_.try_emplace(id, static_cast<size_t>(cols), 0.0);
+    for (const int32_t id : ids) rows_.try_emplace(id, static_cast<size_t>(cols), 0.0F);
   }
 
   /// Adds the head's gradient of the ids that the text uses. @return its square over these alone.
@@ -66,14 +66,13 @@ class EmbeddingGradient {
     const auto to = rows_.lower_bound(static_cast<int32_t>(head.first_row + head.rows));
     for (auto at = from; at != to; ++at) {
       const int64_t id = at->first - head.first_row;
-      std::vector<double>& sum = at->second;
+      float* sum = at->second.data();
       for (int64_t t = 0; t < head.tokens; ++t) {
-        const double factor = head.gradients[t * head.rows + id];
-        for (int64_t j = 0; j < cols_; ++j) {
-          sum[static_cast<size_t>(j)] += factor * double{head.inputs[t * cols_ + j]};
-        }
+        const float factor = head.gradients[t * head.rows + id];
+        const float* inputs = head.inputs + t * cols_;
+        for (int64_t j = 0; j < cols_; ++j) sum[j] += factor * inputs[j];
       }
-      square += square_of(sum);
+      square += square_of(at->second);
     }
     return square;
   }
@@ -81,7 +80,7 @@ class EmbeddingGradient {
   /// Adds the gradients of the embedded tokens. @return the square of everything added.
   double add_tokens(const Matrix& gradients) {
     for (int64_t t = 0; t < gradients.rows(); ++t) {
-      std::vector<double>& sum = rows_.at(ids_[static_cast<size_t>(t)]);
+      std::vector<float>& sum = rows_.at(ids_[static_cast<size_t>(t)]);
       for (int64_t j = 0; j < cols_; ++j) sum[static_cast<size_t>(j)] += gradients.row(t)[j];
     }
     double square = 0;
@@ -90,15 +89,15 @@ class EmbeddingGradient {
   }
 
  private:
-  static double square_of(const std::vector<double>& values) {
+  static double square_of(const std::vector<float>& values) {
     double sum = 0;
-    for (const double value : values) sum += value * value;
+    for (const float value : values) sum += double{value} * double{value};
     return sum;
   }
 
   const TokenRow& ids_;
   int64_t cols_;
-  std::map<int32_t, std::vector<double>> rows_;
+  std::map<int32_t, std::vector<float>> rows_;
 };
 
 /// Each token's label is the one that follows; the last has none.
@@ -164,8 +163,8 @@ class GradientPass {
         progress_(progress),
         total_(total) {}
 
-  /// The squares of all matrices for these rows of the text, numbered from `first`.
-  Squares run(std::span<const TokenRow> rows, int64_t first) {
+  /// The squares of all matrices for each of these rows of the text, numbered from `first`.
+  std::vector<Squares> run(std::span<const TokenRow> rows, int64_t first) {
     const int layers = model_.layers();
     std::vector<HiddenRows> borders;  // what enters each layer
     HiddenRows hidden = model_.embed(rows);
@@ -173,17 +172,16 @@ class GradientPass {
       borders.push_back(copy_rows(hidden));
       model_.run_layers(hidden, layer, layer + 1);
     }
-    Squares squares;
+    std::vector<Squares> squares(rows.size());
     const bool tied = checkpoint_.head == checkpoint_.embedding;
     std::vector<EmbeddingGradient> embedding;
     embedding.reserve(rows.size());
     for (const TokenRow& row : rows) embedding.emplace_back(row, hidden.front().cols());
     const auto add = [&](const LinearGradient& gradient) {
-      double& square = squares[{gradient.unit, first + gradient.row}];
+      const auto row = static_cast<size_t>(gradient.row);
+      double& square = squares[row][gradient.unit];
       square += model_.gradient_square(gradient);
-      if (tied && gradient.unit == checkpoint_.head) {
-        square -= embedding[static_cast<size_t>(gradient.row)].add_head(gradient);
-      }
+      if (tied && gradient.unit == checkpoint_.head) square -= embedding[row].add_head(gradient);
     };
     const std::vector<TokenRow> labels =
         own_ ? labels_of(rows) : drawn_labels(model_, hidden, first, seed_);
@@ -197,8 +195,7 @@ class GradientPass {
       }
     }
     for (size_t r = 0; r < rows.size(); ++r) {
-      squares[{checkpoint_.embedding, first + static_cast<int64_t>(r)}] +=
-          embedding[r].add_tokens(gradients[r]);
+      squares[r][checkpoint_.embedding] += embedding[r].add_tokens(gradients[r]);
     }
     return squares;
   }
@@ -297,20 +294,21 @@ Coefficients gradient_coefficients(LanguageModel& model, const std::string& fing
       }
       int64_t end = first + 1;
       while (end < last && end - first < most && !is_known(end)) ++end;
-      const Squares squares =
+      const std::vector<Squares> squares =
           pass.run(std::span(text.rows).subspan(static_cast<size_t>(first),
                                                 static_cast<size_t>(end - first)),
                    first);
       checkpoint.check_unchanged();
       std::vector<ProbeRow> fresh;
-      for (const auto& [at, square] : squares) {
-        const auto [unit, row] = at;
-        const std::string& name = checkpoint.units[static_cast<size_t>(unit)].name;
-        if (!names.contains(name)) continue;
+      for (int64_t row = first; row < end; ++row) {
         const int64_t tokens = std::ssize(text.rows[static_cast<size_t>(row)]) - 1;
-        const double loss = 0.5 * mean_square_of(unit) * square;
-        known[unit][row] = loss / static_cast<double>(tokens);
-        fresh.push_back({.unit = name, .row = row, .tokens = tokens, .kl_sum = loss});
+        for (const auto& [unit, square] : squares[static_cast<size_t>(row - first)]) {
+          const std::string& name = checkpoint.units[static_cast<size_t>(unit)].name;
+          if (!names.contains(name)) continue;
+          const double loss = 0.5 * mean_square_of(unit) * square;
+          known[unit][row] = loss / static_cast<double>(tokens);
+          fresh.push_back({.unit = name, .row = row, .tokens = tokens, .kl_sum = loss});
+        }
       }
       ProbeTable(study).put(key, fresh);
       result.layers_run += 4.0 * static_cast<double>((end - first) * model.layers());

@@ -159,6 +159,12 @@ struct GateGradients {
   Tensor gate, up;
 };
 
+/// Of numbers x: the largest, and the sum of exp(x - largest).
+struct ExpSum {
+  float largest = 0;
+  double sum = 0;
+};
+
 /// Rows [begin, begin + count) of a gathered array belong to one expert.
 struct ExpertRows {
   int expert = 0;
@@ -219,6 +225,11 @@ class Backend : public Operations {
   /// the weights to `dweights` [tokens, experts].
   virtual Tensor combine_back(const Tensor& dsum, const Tensor& y, const Routing& routing,
                               ExpertRange range, Tensor& dweights) = 0;
+  /// Of each token's log p(label) at its logits [tokens, ids from first_id on]: 1 for the label,
+  /// less the probabilities. Zeros for tokens whose label is -1.
+  /// @param log_sums log(sum of exp) of each token's logits, of the whole vocabulary
+  virtual void likelihood_back(Tensor& logits, std::span<const int32_t> labels,
+                               std::span<const double> log_sums, int64_t first_id) = 0;
   /// As LanguageModel::gradient_square.
   virtual double gradient_square(const LinearGradient& gradient) = 0;
   /// The rows that gather made for each expert of the range that has any.
@@ -235,6 +246,8 @@ class Backend : public Operations {
   virtual Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                            double epsilon) = 0;
   virtual Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) = 0;
+  /// Of each row. On the calling thread.
+  virtual std::vector<ExpSum> exp_sums(const Tensor& logits) = 0;
   /// How many ids' logits one thread should compute at a time; divides kLogitIds.
   virtual int64_t ids_at_once(int unit) const = 0;
 

@@ -1,8 +1,11 @@
 // Causal attention over blocks of queries: scores by a product, softmax, and the weighted sum of
-// values by another product; a task is one head and one block of queries.
+// values by another product; a task is one head and one block of queries. Its derivative is made of
+// products in the same way; a task is one head of keys.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "cpu/cpu_backend.h"
 #include "cpu/kernels.h"
@@ -109,6 +112,150 @@ void attend(const Attention& attention, const TiledHeads& heads, int64_t head, i
                   .y_stride = attention.out_stride()});
 }
 
+/// out [cols, rows] = the transposed x [rows, cols], rows `stride` apart.
+void transpose(const float* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) out[j * rows + i] = x[i * stride + j];
+  }
+}
+
+/// The gradients of one head of keys and values, and of the heads of queries that share it.
+///
+/// With S = scale q k^T, P = softmax(S) and y = P v: dv = P^T dy, dP = dy v^T,
+/// dS = scale P (dP - rowsum(P dP)), dq = dS k and dk = dS^T q. Those of keys and values are summed
+/// over blocks of queries, in order, transposed: the products' tiles of P^T are copies of P.
+class HeadGradients {
+ public:
+  HeadGradients(const Attention& attention, int64_t tokens, BufferPool& buffers)
+      : attention_(attention), tokens_(tokens), buffers_(buffers) {
+    const AttentionSpec& spec = attention.spec;
+    tiled_keys_ = floats(tiled_floats(tokens, spec.key_dim));
+    keys_across_ = floats(tiled_floats(spec.key_dim, tokens));
+    tiled_values_ = floats(tiled_floats(tokens, spec.value_dim));
+    p_ = floats(kQueryBlock * tokens);
+    ds_ = floats(kQueryBlock * tokens);
+    across_ = floats(tiled_floats(tokens, kQueryBlock));
+    const int64_t dim = std::max(spec.key_dim, spec.value_dim);
+    block_ = floats(dim * kQueryBlock);
+    product_ = floats(dim * tokens);
+    dkeys_ = floats(spec.key_dim * tokens);
+    dvalues_ = floats(spec.value_dim * tokens);
+  }
+
+  /// @param dy of attention's result. @param dq, dk, dv rows of all heads side by side.
+  void run(int64_t kv_head, const float* dy, float* dq, float* dk, float* dv) {
+    const AttentionSpec& spec = attention_.spec;
+    const int64_t key_stride = attention_.key_stride();
+    const int64_t value_stride = attention_.value_stride();
+    const float* keys = attention_.keys + kv_head * spec.key_dim;
+    tile_weights(keys, key_stride, 1, tokens_, spec.key_dim, tiled_keys_);
+    tile_weights(keys, 1, key_stride, spec.key_dim, tokens_, keys_across_);
+    tile_weights(attention_.values + kv_head * spec.value_dim, value_stride, 1, tokens_,
+                 spec.value_dim, tiled_values_);
+    std::fill_n(dkeys_, spec.key_dim * tokens_, 0.0F);
+    std::fill_n(dvalues_, spec.value_dim * tokens_, 0.0F);
+    const int64_t group = spec.heads / spec.kv_heads;
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      for (int64_t first = 0; first < tokens_; first += kQueryBlock) {
+        add_block(head, first, std::min(kQueryBlock, tokens_ - first), dy, dq);
+      }
+    }
+    for (int64_t i = 0; i < tokens_; ++i) {
+      float* key = dk + i * key_stride + kv_head * spec.key_dim;
+      float* value = dv + i * value_stride + kv_head * spec.value_dim;
+      for (int64_t j = 0; j < spec.key_dim; ++j) key[j] = dkeys_[j * tokens_ + i];
+      for (int64_t j = 0; j < spec.value_dim; ++j) value[j] = dvalues_[j * tokens_ + i];
+    }
+  }
+
+ private:
+  float* floats(int64_t count) {
+    return reinterpret_cast<float*>(taken_.emplace_back(buffers_.take(count * 4)).get());
+  }
+
+  /// Queries [first, first + count) of one head.
+  void add_block(int64_t head, int64_t first, int64_t count, const float* dy, float* dq) {
+    const AttentionSpec& spec = attention_.spec;
+    const int64_t base = attention_.first_key(first) / kTileDepth * kTileDepth;
+    const int64_t keys = first + count - base;
+    const int64_t query_stride = attention_.query_stride();
+    const int64_t out_stride = attention_.out_stride();
+    const float* queries = attention_.queries + first * query_stride + head * spec.key_dim;
+    const float* outs = dy + first * out_stride + head * spec.value_dim;
+    const auto over_keys = [&](const float* x, int64_t stride, const float* tiled, int64_t dim,
+                               float* y) {
+      multiply_tiled({.x = x,
+                      .x_stride = stride,
+                      .rows = count,
+                      .tiled = tiled,
+                      .tiled_n = tokens_,
+                      .tiled_k = dim,
+                      .first_row = base,
+                      .n = keys,
+                      .k = dim,
+                      .y = y,
+                      .y_stride = keys});
+    };
+    over_keys(queries, query_stride, tiled_keys_, spec.key_dim, p_);
+    over_keys(outs, out_stride, tiled_values_, spec.value_dim, ds_);
+    for (int64_t i = 0; i < count; ++i) {
+      float* p = p_ + i * keys;
+      float* ds = ds_ + i * keys;
+      soften(attention_, first + i, base, p, keys);
+      const auto mean = static_cast<float>(dot_in_double(p, ds, keys));
+      for (int64_t j = 0; j < keys; ++j) ds[j] = attention_.scale * p[j] * (ds[j] - mean);
+    }
+    multiply_tiled({.x = ds_,
+                    .x_stride = keys,
+                    .rows = count,
+                    .tiled = keys_across_,
+                    .tiled_n = spec.key_dim,
+                    .tiled_k = tokens_,
+                    .n = spec.key_dim,
+                    .first_col = base,
+                    .k = keys,
+                    .y = dq + first * query_stride + head * spec.key_dim,
+                    .y_stride = query_stride});
+    add_over_queries(outs, out_stride, spec.value_dim, p_, count, keys, dvalues_ + base);
+    add_over_queries(queries, query_stride, spec.key_dim, ds_, count, keys, dkeys_ + base);
+  }
+
+  /// sum [dim, keys] += x^T w, with x [count, dim] and w [count, keys].
+  void add_over_queries(const float* x, int64_t stride, int64_t dim, const float* w, int64_t count,
+                        int64_t keys, float* sum) {
+    transpose(x, stride, count, dim, block_);
+    tile_weights(w, 1, keys, keys, count, across_);
+    multiply_tiled({.x = block_,
+                    .x_stride = count,
+                    .rows = dim,
+                    .tiled = across_,
+                    .tiled_n = keys,
+                    .tiled_k = count,
+                    .n = keys,
+                    .k = count,
+                    .y = product_,
+                    .y_stride = keys});
+    for (int64_t j = 0; j < dim; ++j) {
+      add_scaled_row(sum + j * tokens_, product_ + j * keys, 1.0F, keys);
+    }
+  }
+
+  const Attention& attention_;
+  int64_t tokens_;
+  BufferPool& buffers_;
+  std::vector<std::shared_ptr<std::byte>> taken_;
+  float* tiled_keys_;
+  float* keys_across_;  // tiles of the transposed keys
+  float* tiled_values_;
+  float* p_;        // [queries of a block, keys]
+  float* ds_;       // the same
+  float* across_;   // tiles of either, transposed
+  float* block_;    // a block of queries or of dy, transposed
+  float* product_;  // [dim, keys]
+  float* dkeys_;    // [key_dim, tokens]
+  float* dvalues_;  // [value_dim, tokens]
+};
+
 /// One query: the heads that share keys are the rows of the products.
 void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const AttentionSpec& spec = attention.spec;
@@ -212,6 +359,25 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
   });
   round(out);
   return out;
+}
+
+AttentionGradients CpuBackend::attention_back(const Tensor& q, const Tensor& k, const Tensor& v,
+                                              const Tensor& dy, const AttentionSpec& spec) {
+  AttentionGradients gradients{
+      .q = make(q.rows, q.cols), .k = make(k.rows, k.cols), .v = make(v.rows, v.cols)};
+  const Attention attention{.spec = spec,
+                            .queries = cpu_data(q),
+                            .keys = cpu_data(k),
+                            .values = cpu_data(v),
+                            .out = nullptr,
+                            .position = 0,
+                            .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
+  threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
+    HeadGradients(attention, q.rows, *buffers_)
+        .run(kv_head, cpu_data(dy), cpu_data(gradients.q), cpu_data(gradients.k),
+             cpu_data(gradients.v));
+  });
+  return gradients;
 }
 
 }  // namespace ram

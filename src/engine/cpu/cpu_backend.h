@@ -74,6 +74,8 @@ class CpuBackend : public Backend {
                              ExpertRange range) override;
   Tensor combine_back(const Tensor& dsum, const Tensor& y, const Routing& routing,
                       ExpertRange range, Tensor& dweights) override;
+  void likelihood_back(Tensor& logits, std::span<const int32_t> labels,
+                       std::span<const double> log_sums, int64_t first_id) override;
   double gradient_square(const LinearGradient& gradient) override;
   std::vector<ExpertRows> expert_rows(const Routing& routing, ExpertRange range) override;
 
@@ -81,6 +83,7 @@ class CpuBackend : public Backend {
   Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                    double epsilon) override;
   Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) override;
+  std::vector<ExpSum> exp_sums(const Tensor& logits) override;
   int64_t ids_at_once(int unit) const override { return weights_.packed(unit, 0).panel_rows; }
 
   std::unique_ptr<SequenceState> make_state() override;

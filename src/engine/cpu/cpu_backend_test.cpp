@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,40 +11,18 @@
 
 #include "ram/error.h"
 
-#include "support/random_values.h"
+#include "cpu/test_support.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
 namespace ram {
 namespace {
 
+using testing::Opened;
+using testing::opened_with;
+using testing::random_matrix;
 using testing::TempFolder;
 using testing::TinyModel;
-
-/// A backend for a tiny model, with everything that must outlive it.
-struct Opened {
-  /// @param change edits the model's config after it is read.
-  explicit Opened(const TinyModel& spec = {},
-                  const std::function<void(ModelConfig& config)>& change = {}) {
-    testing::write_tiny_model(folder.path(), spec);
-    checkpoint = Checkpoint::open(folder.path().string());
-    if (change) change(checkpoint->config);
-    backend.emplace(
-        BackendResources{.checkpoint = *checkpoint, .options = options, .threads = threads});
-  }
-  TempFolder folder;
-  std::optional<Checkpoint> checkpoint;
-  EngineOptions options{.threads = 2, .memory_bytes = int64_t{1} << 30};
-  ThreadPool threads{2};
-  std::optional<CpuBackend> backend;
-};
-
-Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed) {
-  Matrix x(rows, cols);
-  const auto values = testing::random_values(seed, "x", rows * cols, 0, 1);
-  std::copy(values.begin(), values.end(), x.data());
-  return x;
-}
 
 std::vector<float> values_of(const Tensor& x) {
   return {cpu_data(x), cpu_data(x) + x.rows * x.cols};
@@ -172,35 +148,11 @@ struct Attending {
         k(random_matrix(tokens, spec.kv_heads * spec.key_dim, 5)),
         v(random_matrix(tokens, spec.kv_heads * spec.value_dim, 6)) {}
 
-  /// In double, one query and head after another.
   std::vector<double> plain() const {
-    const int64_t tokens = q.rows();
-    std::vector<double> out(static_cast<size_t>(tokens * spec.heads * spec.value_dim));
-    for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t from = spec.window == 0 ? 0 : std::max<int64_t>(0, t - spec.window + 1);
-      for (int64_t head = 0; head < spec.heads; ++head) {
-        const int64_t kv_head = head / (spec.heads / spec.kv_heads);
-        std::vector<double> shares;
-        double sum = 0;
-        for (int64_t j = from; j <= t; ++j) {
-          double score = 0;
-          for (int64_t i = 0; i < spec.key_dim; ++i) {
-            score += double{q.row(t)[head * spec.key_dim + i]} *
-                     double{k.row(j)[kv_head * spec.key_dim + i]};
-          }
-          shares.push_back(std::exp(score / std::sqrt(static_cast<double>(spec.key_dim))));
-          sum += shares.back();
-        }
-        for (int64_t j = from; j <= t; ++j) {
-          for (int64_t i = 0; i < spec.value_dim; ++i) {
-            out[static_cast<size_t>((t * spec.heads + head) * spec.value_dim + i)] +=
-                shares[static_cast<size_t>(j - from)] / sum *
-                double{v.row(j)[kv_head * spec.value_dim + i]};
-          }
-        }
-      }
-    }
-    return out;
+    const auto doubles = [](const Matrix& x) {
+      return std::vector<double>(x.data(), x.data() + x.rows() * x.cols());
+    };
+    return testing::plain_attention(spec, doubles(q), doubles(k), doubles(v));
   }
 };
 
@@ -210,19 +162,6 @@ void expect_row(const Tensor& found, int64_t row, std::span<const double> expect
                 expected[static_cast<size_t>(at * found.cols + i)], 1e-5)
         << at << " " << i;
   }
-}
-
-/// A model whose layers have these heads.
-Opened opened_with(const AttentionSpec& spec) {
-  TinyModel model;
-  model.heads = spec.heads;
-  model.kv_heads = spec.kv_heads;
-  return Opened(model, [&spec](ModelConfig& config) {
-    for (LayerConfig& layer : config.layers) {
-      layer.attention.key_dim = spec.key_dim;
-      layer.attention.value_dim = spec.value_dim;
-    }
-  });
 }
 
 class CpuAttention : public ::testing::TestWithParam<AttentionSpec> {};

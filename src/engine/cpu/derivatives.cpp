@@ -1,4 +1,4 @@
-// The operations' derivatives on the CPU, in float32; sums over a row or over keys in double.
+// The operations' derivatives on the CPU, in float32; that of attention is beside it.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -18,12 +18,6 @@ namespace {
 
 /// Columns of a result that one thread computes at a time: a whole number of tiles.
 constexpr int64_t kBackCols = 512;
-
-double dot_in_double(const float* x, const float* y, int64_t count) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += double{x[i]} * double{y[i]};
-  return sum;
-}
 
 }  // namespace
 
@@ -136,49 +130,6 @@ void CpuBackend::rope_back(Tensor& dy, int layer, int64_t heads, int64_t positio
   });
 }
 
-// With S = scale q k^T, P = softmax(S) and y = P v: dv = P^T dy, dP = dy v^T,
-// dS = P (dP - rowsum(P dP)), dq = scale dS k, dk = scale dS^T q. A task is a head of keys, so that
-// the heads of queries that share it are added in order.
-AttentionGradients CpuBackend::attention_back(const Tensor& q, const Tensor& k, const Tensor& v,
-                                              const Tensor& dy, const AttentionSpec& spec) {
-  const AttentionGradients gradients{
-      .q = zeros(q.rows, q.cols), .k = zeros(k.rows, k.cols), .v = zeros(v.rows, v.cols)};
-  const int64_t tokens = q.rows;
-  const int64_t group = spec.heads / spec.kv_heads;
-  const float scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim));
-  threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
-    const auto buffer = buffers_->take(2 * tokens * 4);
-    auto* p = reinterpret_cast<float*>(buffer.get());
-    float* ds = p + tokens;
-    const auto key = [&](int64_t j) { return j * k.cols + kv_head * spec.key_dim; };
-    const auto value = [&](int64_t j) { return j * v.cols + kv_head * spec.value_dim; };
-    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      for (int64_t i = 0; i < tokens; ++i) {
-        const int64_t from = spec.window == 0 ? 0 : std::max<int64_t>(0, i - spec.window + 1);
-        const int64_t keys = i + 1 - from;
-        const float* query = cpu_data(q) + i * q.cols + head * spec.key_dim;
-        const float* out = cpu_data(dy) + i * dy.cols + head * spec.value_dim;
-        for (int64_t j = 0; j < keys; ++j) {
-          p[j] = dot(query, cpu_data(k) + key(from + j), spec.key_dim);
-        }
-        softmax_row(p, keys, scale);
-        for (int64_t j = 0; j < keys; ++j) {
-          ds[j] = dot(out, cpu_data(v) + value(from + j), spec.value_dim);
-          add_scaled_row(cpu_data(gradients.v) + value(from + j), out, p[j], spec.value_dim);
-        }
-        const auto mean = static_cast<float>(dot_in_double(p, ds, keys));
-        float* dquery = cpu_data(gradients.q) + i * q.cols + head * spec.key_dim;
-        for (int64_t j = 0; j < keys; ++j) {
-          const float d = scale * p[j] * (ds[j] - mean);
-          add_scaled_row(dquery, cpu_data(k) + key(from + j), d, spec.key_dim);
-          add_scaled_row(cpu_data(gradients.k) + key(from + j), query, d, spec.key_dim);
-        }
-      }
-    }
-  });
-  return gradients;
-}
-
 Tensor CpuBackend::gate(const Tensor& gate, const Tensor& up) {
   Tensor y = copy_rows(gate, 0, gate.rows);
   for_rows(y.rows, y.cols, [&](int64_t first, int64_t count, int) {
@@ -187,16 +138,12 @@ Tensor CpuBackend::gate(const Tensor& gate, const Tensor& up) {
   return y;
 }
 
-// silu(g) = g s with s = sigmoid(g); its derivative is s + g s (1 - s).
 GateGradients CpuBackend::gate_back(const Tensor& gate, const Tensor& up, const Tensor& dy) {
   const GateGradients gradients{.gate = make(gate.rows, gate.cols), .up = make(up.rows, up.cols)};
   for_rows(gate.rows, gate.cols, [&](int64_t first, int64_t count, int) {
-    for (int64_t i = first * gate.cols; i < (first + count) * gate.cols; ++i) {
-      const float g = cpu_data(gate)[i];
-      const float s = 1.0F / (1.0F + std::exp(-g));
-      cpu_data(gradients.up)[i] = cpu_data(dy)[i] * g * s;
-      cpu_data(gradients.gate)[i] = cpu_data(dy)[i] * cpu_data(up)[i] * (s + g * s * (1 - s));
-    }
+    const int64_t at = first * gate.cols;
+    gate_back_row(cpu_data(gate) + at, cpu_data(up) + at, cpu_data(dy) + at, count * gate.cols,
+                  cpu_data(gradients.gate) + at, cpu_data(gradients.up) + at);
   });
   return gradients;
 }
@@ -245,6 +192,33 @@ Tensor CpuBackend::route_back(const Tensor& dweights, const Routing& routing, co
   return dlogits;
 }
 
+std::vector<ExpSum> CpuBackend::exp_sums(const Tensor& logits) {
+  std::vector<ExpSum> sums;
+  for (int64_t i = 0; i < logits.rows; ++i) {
+    const float* row = cpu_data(logits) + i * logits.cols;
+    const float largest = largest_of_row(row, logits.cols);
+    sums.push_back({.largest = largest, .sum = sum_exp_row(row, logits.cols, largest)});
+  }
+  return sums;
+}
+
+void CpuBackend::likelihood_back(Tensor& logits, std::span<const int32_t> labels,
+                                 std::span<const double> log_sums, int64_t first_id) {
+  RAM_CHECK(std::ssize(labels) == logits.rows && labels.size() == log_sums.size());
+  for_rows(logits.rows, logits.cols, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      float* row = cpu_data(logits) + i * logits.cols;
+      const int64_t label = labels[static_cast<size_t>(i)];
+      if (label < 0) {
+        std::fill_n(row, logits.cols, 0.0F);
+        continue;
+      }
+      negative_exp_row(row, logits.cols, static_cast<float>(log_sums[static_cast<size_t>(i)]));
+      if (label >= first_id && label < first_id + logits.cols) row[label - first_id] += 1;
+    }
+  });
+}
+
 // ||G^T X||^2 is the sum over pairs of tokens of (G G^T) (X X^T): no matrix of the weights' size.
 double CpuBackend::gradient_square(const LinearGradient& gradient) {
   const int64_t tokens = gradient.tokens;
@@ -262,7 +236,7 @@ double CpuBackend::gradient_square(const LinearGradient& gradient) {
                  reinterpret_cast<float*>(side.tiled.get()));
   });
   // Blocks of tokens with all tokens before their end; those before the block count twice.
-  constexpr int64_t kBlock = 64;
+  constexpr int64_t kBlock = 96;  // a whole number of tiles
   const int64_t blocks = ceil_div(tokens, kBlock);
   std::vector<double> sums(static_cast<size_t>(blocks));
   threads_.run(blocks, [&](int64_t block, int) {

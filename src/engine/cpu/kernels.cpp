@@ -1,6 +1,8 @@
 #include "cpu/kernels.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "ram/simd_targets.h"
 
@@ -120,7 +122,28 @@ void gate_vector(float* gate, const float* up, int64_t count) {
   });
 }
 
-void softmax_vector(float* x, int64_t count, float scale) {
+// silu(g) = g s with s = sigmoid(g); its derivative is s + g s (1 - s).
+void gate_back_vector(const float* gate, const float* up, const float* dy, int64_t count,
+                      float* dgate, float* dup) {
+  const F f;
+  const Padded gates{gate, count};
+  const Padded ups{up, count};
+  const VF one = hn::Set(f, 1.0F);
+  std::memcpy(dgate, dy, static_cast<size_t>(count) * 4);
+  std::memcpy(dup, dy, static_cast<size_t>(count) * 4);
+  for_each_vector(dup, count, [&](VF gradient, int64_t i) HWY_ATTR {
+    const VF g = gates.load(i);
+    return hn::Mul(gradient, hn::Div(g, hn::Add(one, hn::CallExp(f, hn::Neg(g)))));
+  });
+  for_each_vector(dgate, count, [&](VF gradient, int64_t i) HWY_ATTR {
+    const VF g = gates.load(i);
+    const VF s = hn::Div(one, hn::Add(one, hn::CallExp(f, hn::Neg(g))));
+    const VF slope = hn::MulAdd(hn::Mul(g, s), hn::Sub(one, s), s);
+    return hn::Mul(hn::Mul(gradient, ups.load(i)), slope);
+  });
+}
+
+float largest_vector(const float* x, int64_t count) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   VF most = hn::Set(f, -HUGE_VALF);
@@ -128,10 +151,39 @@ void softmax_vector(float* x, int64_t count, float scale) {
   for (; i + lanes <= count; i += lanes) most = hn::Max(most, hn::LoadU(f, x + i));
   float largest = hn::GetLane(hn::MaxOfLanes(f, most));
   for (; i < count; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
+float sum_exp_vector(const float* x, int64_t count, float shift) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  const VF by = hn::Set(f, shift);
+  VF sum = hn::Zero(f);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    sum = hn::Add(sum, hn::CallExp(f, hn::Sub(hn::LoadU(f, x + i), by)));
+  }
+  float total = hn::GetLane(hn::SumOfLanes(f, sum));
+  for (; i < count; ++i) total += hn::GetLane(hn::CallExp(f, hn::Set(f, x[i] - shift)));
+  return total;
+}
+
+void negative_exp_vector(float* x, int64_t count, float shift) {
+  const VF by = hn::Set(F(), shift);
+  for_each_vector(x, count, [&](VF value, int64_t) HWY_ATTR {
+    return hn::Neg(hn::CallExp(F(), hn::Sub(value, by)));
+  });
+}
+
+void softmax_vector(float* x, int64_t count, float scale) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  const float largest = largest_vector(x, count);
   const VF shift = hn::Set(f, largest);
   const VF by = hn::Set(f, scale);
   VF sum = hn::Zero(f);
-  for (i = 0; i + lanes <= count; i += lanes) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
     const VF value = hn::CallExp(f, hn::Mul(by, hn::Sub(hn::LoadU(f, x + i), shift)));
     hn::StoreU(value, f, x + i);
     sum = hn::Add(sum, value);
@@ -210,7 +262,11 @@ namespace ram {
 HWY_EXPORT(rms_norm_vector);
 HWY_EXPORT(rotate_vector);
 HWY_EXPORT(gate_vector);
+HWY_EXPORT(gate_back_vector);
 HWY_EXPORT(softmax_vector);
+HWY_EXPORT(largest_vector);
+HWY_EXPORT(sum_exp_vector);
+HWY_EXPORT(negative_exp_vector);
 HWY_EXPORT(add_scaled_vector);
 HWY_EXPORT(scale_vector);
 HWY_EXPORT(round_vector);
@@ -228,6 +284,23 @@ void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim
 
 void gate_row(float* gate, const float* up, int64_t count) {
   HWY_DYNAMIC_DISPATCH(gate_vector)(gate, up, count);
+}
+
+void gate_back_row(const float* gate, const float* up, const float* dy, int64_t count, float* dgate,
+                   float* dup) {
+  HWY_DYNAMIC_DISPATCH(gate_back_vector)(gate, up, dy, count, dgate, dup);
+}
+
+float largest_of_row(const float* x, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(largest_vector)(x, count);
+}
+
+float sum_exp_row(const float* x, int64_t count, float shift) {
+  return HWY_DYNAMIC_DISPATCH(sum_exp_vector)(x, count, shift);
+}
+
+void negative_exp_row(float* x, int64_t count, float shift) {
+  HWY_DYNAMIC_DISPATCH(negative_exp_vector)(x, count, shift);
 }
 
 void softmax_row(float* x, int64_t count, float scale) {
@@ -256,6 +329,14 @@ int64_t find_non_finite_float(const float* x, int64_t count) {
 
 float dot(const float* x, const float* y, int64_t count) {
   return HWY_DYNAMIC_DISPATCH(dot_vector)(x, y, count);
+}
+
+double dot_in_double(const float* x, const float* y, int64_t count) {
+  constexpr int64_t kAtOnce = 256;
+  double sum = 0;
+  for (int64_t i = 0; i < count; i += kAtOnce)
+    sum += dot(x + i, y + i, std::min(kAtOnce, count - i));
+  return sum;
 }
 
 }  // namespace ram

@@ -16,8 +16,21 @@ void rotate_head(float* x, const float* cosines, const float* sines, int64_t dim
 /// gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
 void gate_row(float* gate, const float* up, int64_t count);
 
+/// With y = silu(gate) * up: the gradients of gate and up from that of y.
+void gate_back_row(const float* gate, const float* up, const float* dy, int64_t count, float* dgate,
+                   float* dup);
+
 /// x = exp(scale (x - max x)) / sum of it. @param scale > 0
 void softmax_row(float* x, int64_t count, float scale);
+
+/// @return the largest of x. @pre count > 0
+float largest_of_row(const float* x, int64_t count);
+
+/// @return sum of exp(x - shift). @param shift at least about the largest x
+float sum_exp_row(const float* x, int64_t count, float shift);
+
+/// x = -exp(x - shift).
+void negative_exp_row(float* x, int64_t count, float shift);
 
 /// x += scale * y.
 void add_scaled_row(float* x, const float* y, float scale, int64_t count);
@@ -36,5 +49,8 @@ int64_t find_non_finite_float(const float* x, int64_t count);
 
 /// @return sum of x * y.
 float dot(const float* x, const float* y, int64_t count);
+
+/// @return the same; every 256 products are added in double.
+double dot_in_double(const float* x, const float* y, int64_t count);
 
 }  // namespace ram

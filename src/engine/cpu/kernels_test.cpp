@@ -94,6 +94,46 @@ TEST(Kernels, GateIsSiluTimesUpAndKeepsItsEnds) {
   });
 }
 
+TEST(Kernels, GateHasItsSlopes) {
+  at_each_length([](int64_t count, const std::string& target) {
+    auto gate = kernel_values(count, 4);
+    const auto up = kernel_values(count, 5);
+    const auto dy = kernel_values(count, 11);
+    gate[0] = -100;
+    std::vector<double> of_gate;
+    std::vector<double> of_up;
+    for (size_t i = 0; i < gate.size(); ++i) {
+      const double g = gate[i];
+      const double sigmoid = 1 / (1 + std::exp(-g));
+      of_up.push_back(dy[i] * g * sigmoid);
+      of_gate.push_back(double{dy[i]} * up[i] * (sigmoid + g * sigmoid * (1 - sigmoid)));
+    }
+    std::vector<float> dgate(gate.size());
+    std::vector<float> dup(gate.size());
+    gate_back_row(gate.data(), up.data(), dy.data(), count, dgate.data(), dup.data());
+    expect_near(dgate, of_gate, 2e-5, target);
+    expect_near(dup, of_up, 1e-5, target);
+  });
+}
+
+TEST(Kernels, ExponentialsAndTheirSum) {
+  at_each_length([](int64_t count, const std::string& target) {
+    auto x = kernel_values(count, 12);
+    const float largest = *std::max_element(x.begin(), x.end());
+    EXPECT_EQ(largest_of_row(x.data(), count), largest) << target;
+    const float shift = largest + 0.5F;
+    double sum = 0;
+    std::vector<double> expected;
+    for (const float v : x) {
+      expected.push_back(-std::exp(double{v} - double{shift}));
+      sum -= expected.back();
+    }
+    EXPECT_NEAR(sum_exp_row(x.data(), count, shift), sum, 1e-5 * sum) << target;
+    negative_exp_row(x.data(), count, shift);
+    expect_near(x, expected, 1e-5, target);
+  });
+}
+
 TEST(Kernels, SoftmaxSumsToOneAndTakesLargeAndMaskedScores) {
   at_each_length([](int64_t count, const std::string& target) {
     auto x = kernel_values(count, 6);
@@ -127,6 +167,9 @@ TEST(Kernels, SumsAndScalings) {
       scaled.push_back(x[i] * 0.3F);
     }
     EXPECT_NEAR(dot(x.data(), y.data(), count), product, 2e-5 * static_cast<double>(count))
+        << target;
+    EXPECT_NEAR(dot_in_double(x.data(), y.data(), count), product,
+                2e-5 * static_cast<double>(std::min<int64_t>(count, 256)))
         << target;
     auto found = x;
     scale_row(found.data(), 0.3F, count);

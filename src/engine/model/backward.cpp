@@ -30,12 +30,9 @@ struct Recorded {
 
 /// log(sum of exp) of a token's logits, of which one piece comes after another.
 struct LogSum {
-  void add(const float* logits, int64_t count) {
-    const double largest = *std::max_element(logits, logits + count);
-    double piece = 0;
-    for (int64_t i = 0; i < count; ++i) piece += std::exp(logits[i] - largest);
-    const double top = std::max(most, largest);
-    sum = sum * std::exp(most - top) + piece * std::exp(largest - top);
+  void add(const ExpSum& piece) {
+    const double top = std::max(most, double{piece.largest});
+    sum = sum * std::exp(most - top) + piece.sum * std::exp(piece.largest - top);
     most = top;
   }
   double value() const { return most + std::log(sum); }
@@ -44,23 +41,18 @@ struct LogSum {
   double sum = 0;
 };
 
-std::vector<std::vector<LogSum>> log_sums(LanguageModel& model, const HiddenRows& hidden) {
-  std::vector<std::vector<LogSum>> sums;
-  for (const Matrix& row : hidden) sums.emplace_back(static_cast<size_t>(row.rows()));
-  const LogitSource source{.model = &model, .hidden = &hidden};
-  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
-    for (int64_t t = 0; t < piece.tokens; ++t) {
-      sums[static_cast<size_t>(piece.row)][static_cast<size_t>(piece.first_token + t)].add(
-          piece.logits[0] + t * piece.ids, piece.ids);
-    }
-  });
-  return sums;
-}
-
 }  // namespace
 
 double LanguageModel::gradient_square(const LinearGradient& gradient) {
   return state_->backend->gradient_square(gradient);
+}
+
+void LanguageModel::State::for_each_row(int64_t rows, const std::function<void(int64_t)>& task) {
+  if (rows >= threads.threads()) {
+    threads.run(rows, [&](int64_t row, int) { task(row); });
+  } else {
+    for (int64_t row = 0; row < rows; ++row) task(row);
+  }
 }
 
 HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
@@ -72,57 +64,66 @@ HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
   const int head = state.checkpoint.head;
   const int norm = state.checkpoint.final_norm;
   const double epsilon = state.config().rms_norm_eps;
-  const std::vector<std::vector<LogSum>> sums = log_sums(*this, hidden);
-  std::vector<Tensor> normed;
-  std::vector<Tensor> back;  // the gradients of `normed`
-  for (const Matrix& row : hidden) {
-    normed.push_back(backend.norm_rows(row, 0, row.rows(), norm, epsilon));
-    back.push_back(backend.zeros(row.rows(), row.cols()));
+  const int64_t rows = std::ssize(hidden);
+  std::vector<Tensor> normed(hidden.size());
+  std::vector<Tensor> back(hidden.size());  // the gradients of `normed`
+  std::vector<std::vector<LogSum>> sums(hidden.size());
+  state.for_each_row(rows, [&](int64_t i) {
+    const auto r = static_cast<size_t>(i);
+    normed[r] = backend.norm_rows(hidden[r], 0, hidden[r].rows(), norm, epsilon);
+    back[r] = backend.zeros(hidden[r].rows(), hidden[r].cols());
+    sums[r].resize(static_cast<size_t>(hidden[r].rows()));
+  });
+
+  for (int64_t first = 0; first < state.vocabulary(); first += kLogitIds) {
+    const int64_t last = std::min(state.vocabulary(), first + kLogitIds);
+    const AtScopeExit release([&] { backend.release(); });
+    backend.acquire_rows(head, first, last);
+    state.for_each_row(rows, [&](int64_t i) {
+      check_interrupted();
+      const auto r = static_cast<size_t>(i);
+      const Tensor logits = backend.logits_of(normed[r], head, first, last);
+      if (const int64_t at = backend.find_non_finite(logits); at >= 0) {
+        fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
+             state.checkpoint.name, i, at / logits.cols);
+      }
+      const std::vector<ExpSum> pieces = backend.exp_sums(logits);
+      for (size_t t = 0; t < pieces.size(); ++t) sums[r][t].add(pieces[t]);
+    });
   }
+
   for (int64_t first = 0; first < state.vocabulary(); first += kLogitIds) {
     const int64_t last = std::min(state.vocabulary(), first + kLogitIds);
     const AtScopeExit release([&] { backend.release(); });
     backend.acquire_rows(head, first, last);
     backend.acquire_rows_back(head, first, last);
-    for (size_t r = 0; r < hidden.size(); ++r) {
+    state.for_each_row(rows, [&](int64_t i) {
       check_interrupted();
-      const int64_t tokens = hidden[r].rows();
-      Matrix gradients(tokens, last - first);
-      const int64_t ids = backend.ids_at_once(head);
-      state.threads.run(ceil_div(last - first, ids), [&](int64_t i, int) {
-        const int64_t from = first + i * ids;
-        const int64_t to = std::min(last, from + ids);
-        const Tensor logits = backend.logits_of(normed[r], head, from, to);
-        const float* values = backend.host(logits).data();
-        for (int64_t t = 0; t < tokens; ++t) {
-          const int32_t label = labels[r].at(static_cast<size_t>(t));
-          const double sum = sums[r][static_cast<size_t>(t)].value();
-          float* out = gradients.row(t) + (from - first);
-          for (int64_t id = from; id < to; ++id) {
-            const double p = std::exp(values[t * (to - from) + id - from] - sum);
-            out[id - from] = label < 0 ? 0 : static_cast<float>((id == label ? 1 : 0) - p);
-          }
-        }
-      });
-      const Tensor dy = backend.upload(std::move(gradients));
+      const auto r = static_cast<size_t>(i);
+      Tensor dy = backend.logits_of(normed[r], head, first, last);
+      std::vector<double> log_sums;
+      for (const LogSum& sum : sums[r]) log_sums.push_back(sum.value());
+      backend.likelihood_back(dy, labels[r], log_sums, first);
       if (observe) {
         observe({.unit = head,
                  .first_row = first,
-                 .row = static_cast<int64_t>(r),
+                 .row = i,
                  .inputs = backend.host(normed[r]).data(),
                  .gradients = backend.host(dy).data(),
-                 .tokens = tokens,
+                 .tokens = dy.rows,
                  .cols = normed[r].cols,
                  .rows = last - first});
       }
       backend.add(back[r], backend.logits_back(dy, head, first));
-    }
+    });
   }
-  HiddenRows result;
-  for (size_t r = 0; r < hidden.size(); ++r) {
+
+  HiddenRows result(hidden.size());
+  state.for_each_row(rows, [&](int64_t i) {
+    const auto r = static_cast<size_t>(i);
     const Tensor x = backend.upload(hidden[r].copy());
-    result.push_back(backend.to_matrix(backend.rms_norm_back(x, back[r], norm, epsilon)));
-  }
+    result[r] = backend.to_matrix(backend.rms_norm_back(x, back[r], norm, epsilon));
+  });
   return result;
 }
 
@@ -148,10 +149,11 @@ void LanguageModel::run_back(HiddenRows& gradients, const HiddenRows& inputs, in
     check_interrupted();
     const AtScopeExit release([&] { state.backend->release(); });
     state.backend->acquire(stage.weights, rows);
-    for (Recorded& row : recorded) {
+    state.for_each_row(std::ssize(inputs), [&](int64_t i) {
+      Recorded& row = recorded[static_cast<size_t>(i)];
       row.tape.begin_stage();
       stage.run(row.tape, row.sequence);
-    }
+    });
   }
   for (size_t i = 0; i < recorded.size(); ++i) {
     recorded[i].tape.seed(recorded[i].sequence.hidden, state.backend->upload(std::move(taken[i])));
@@ -160,7 +162,8 @@ void LanguageModel::run_back(HiddenRows& gradients, const HiddenRows& inputs, in
     check_interrupted();
     const AtScopeExit release([&] { state.backend->release(); });
     state.backend->acquire_back(stages[s].weights);
-    for (Recorded& row : recorded) row.tape.back();
+    state.for_each_row(std::ssize(inputs),
+                       [&](int64_t i) { recorded[static_cast<size_t>(i)].tape.back(); });
   }
   HiddenRows back;
   for (size_t i = 0; i < recorded.size(); ++i) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -137,8 +138,10 @@ TEST_P(Backward, GivesTheGradientOfEveryMatrix) {
   for (int layer = 0; layer < model.layers(); ++layer) {
     const HiddenRows factors = random_rows(model, 10);
     HiddenRows gradients = copies(factors);
+    std::mutex one_row;
     std::map<int, std::vector<double>> weights;  // the gradient of each unit, all parts
     model.run_back(gradients, inputs, layer, [&](const LinearGradient& linear) {
+      const std::lock_guard lock(one_row);
       const Unit& unit = units[static_cast<size_t>(linear.unit)];
       auto& sum = weights[linear.unit];
       sum.resize(static_cast<size_t>(unit.weights()));
@@ -229,9 +232,11 @@ TEST_P(Backward, GivesTheGradientOfTheLabelsLikelihood) {
     }
     return sum;
   };
+  std::mutex one_row;
   double head_size = 0;  // of the head's gradient, squared
   const HiddenRows gradients =
       model.likelihood_gradients(hidden, labels, [&](const LinearGradient& head) {
+        const std::lock_guard lock(one_row);
         EXPECT_EQ(head.unit, model.checkpoint().head);
         for (int64_t i = 0; i < head.rows * head.tokens; ++i) {
           head_size += double{head.gradients[i]} * head.gradients[i];

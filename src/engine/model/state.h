@@ -1,6 +1,7 @@
 // Members of a LanguageModel, for the files that implement it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -36,6 +37,9 @@ struct LanguageModel::State {
   void run(std::vector<Sequence>& sequences, int first, int last, const InputObserver& observe,
            bool in_turn = false, std::span<const int> until = {});
   void check_finite(const std::vector<Sequence>& sequences, int layer);
+  /// Calls task(row) for each row: one thread per row where rows are enough, else one row after
+  /// another on all threads.
+  void for_each_row(int64_t rows, const std::function<void(int64_t row)>& task);
 
   /// Memory of a decoder that has taken `capacity` tokens: its state and a row of logits.
   int64_t decoder_bytes(int64_t capacity) const;
