@@ -114,9 +114,10 @@ void check_calibration_inputs(const Checkpoint& checkpoint, const EngineOptions&
 /// The results of running the model so far.
 struct CalibrationFindings {
   CalibrationText text;
-  std::optional<Coefficients> coefficients;  ///< for Method::kMeasured
-  bool trusted = false;                      ///< the plan used the coefficients
-  std::optional<CompressResult> compressed;  ///< of the last plan that was compressed
+  std::optional<Coefficients> coefficients;              ///< for Method::kMeasured
+  CoefficientSource source = CoefficientSource::kNoise;  ///< of them
+  bool trusted = false;                                  ///< the plan used the coefficients
+  std::optional<CompressResult> compressed;              ///< of the last plan that was compressed
   double predicted_kl = 0;  ///< of it: its units' errors times coefficients; 0: there are none
   bool adds_up = true;      ///< its KL is within a factor of two of predicted_kl
 };

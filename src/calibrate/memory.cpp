@@ -23,11 +23,13 @@ struct Needs {
   int64_t states = 0;    ///< one copy, of all rows
   int64_t passing = 0;   ///< extra while they pass through a layer
   int64_t logits = 0;    ///< of kLogitsAtOnce models and the original, and the twin's head
+  int64_t back = 0;      ///< a row that goes back through the layers
   int64_t stored = 0;    ///< stored units, at most
   int64_t encoding = 0;  ///< blocks of rows, factors, the moments of parts
   int64_t moments = 0;   ///< minimum of a pass, with drifts and recorded inputs
 
   int64_t to_probe() const { return 2 * states + passing + std::max(passing, logits) + stored; }
+  int64_t to_go_back() const { return back + logits; }
   int64_t to_compress() const {
     return 2 * states + std::max(passing + encoding + moments, logits) + stored;
   }
@@ -61,6 +63,7 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
   needs.passing = rows * model.row_bytes(length);
   constexpr int64_t kModels = kLogitsAtOnce + 1;
   needs.logits = model.logits_bytes(kModels) + rows * length * kModels * kSumBytes;
+  needs.back = gradient_row_bytes(model, length);
   needs.stored = stored_bytes(checkpoint);
   std::set<int64_t> shared;  // columns of units with several parts: sums over all of these
   int64_t recorded = 0;
@@ -96,7 +99,8 @@ CalibrationMemory share_memory(const Checkpoint& checkpoint, int64_t total, int 
   const Needs needs = needs_of(model, rows, length);
   // In addition to a pass: the weights that noise or encoding put in place of kept ones.
   const int64_t pass = memory_bytes_for(model.pass_bytes(length) + model.row_bytes(length)) + 1;
-  const int64_t beside = std::max(needs.to_probe(), needs.to_compress()) + model.step_bytes();
+  const int64_t beside =
+      std::max({needs.to_probe(), needs.to_go_back(), needs.to_compress()}) + model.step_bytes();
   // Before that, a row of own text is written, with nothing else in memory.
   const int64_t needed = memory_bytes_for(std::max(pass + beside, model.decoding_bytes(length)));
   if (total < needed) {

@@ -431,6 +431,7 @@ const std::optional<CompressResult>& Calibration::compressed() const {
 CalibrationFindings Calibration::findings(const Plan& plan) const {
   return {.text = state_->text,
           .coefficients = state_->coefficients,
+          .source = state_->source,
           .trusted = state_->trusted,
           .compressed = state_->compressed,
           .predicted_kl = state_->compressed ? state_->predicted_kl(plan) : 0,

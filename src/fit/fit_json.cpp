@@ -33,7 +33,7 @@ Json calibration_json(const Checkpoint& checkpoint, const CalibrationFindings& f
                        {"log_error", unit->log_error},
                        {"seeds", unit->seeds},
                        {"rows", unit->rows},
-                       {"from", coefficient_source_name(plan.request.coefficient_source)}});
+                       {"from", coefficient_source_name(found.source)}});
     }
     document["coefficients"] = std::move(units);
     document["trusted"] = found.trusted;
