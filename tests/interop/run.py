@@ -27,7 +27,7 @@ MODULES = (
     "check_published",
     "check_logits_mlx",
 )
-PEERS = ("check_transformers", "check_logits", "check_perplexity")
+PEERS = ("check_transformers", "check_logits", "check_perplexity", "check_gradients")
 
 
 class TimedResult(unittest.TextTestResult):
