@@ -22,7 +22,7 @@ namespace ram {
 namespace {
 
 /// Version of the way own text is drawn: a new one invalidates what older versions stored.
-constexpr int kTextRule = 3;
+constexpr int kTextRule = 4;
 // Own text uses a different random stream than everything else drawn from the same seed, such as
 // the texts of `ram generate`.
 constexpr uint64_t kOwnText = uint64_t{1} << 32;

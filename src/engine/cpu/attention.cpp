@@ -256,7 +256,7 @@ class HeadGradients {
   float* dvalues_;  // [value_dim, tokens]
 };
 
-/// One query: the heads that share keys are the rows of the products.
+/// One query, all heads that share a head of keys.
 void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const AttentionSpec& spec = attention.spec;
   const int64_t group = spec.heads / spec.kv_heads;
@@ -267,20 +267,11 @@ void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
   const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.key_dim;
   const float* value =
       attention.values + base * attention.value_stride() + kv_head * spec.value_dim;
-  for (int64_t j = 0; j < keys; ++j) {
-    for (int64_t i = 0; i < group; ++i) {
-      scores[i * keys + j] =
-          dot(queries + i * spec.key_dim, key + j * attention.key_stride(), spec.key_dim);
-    }
-  }
   for (int64_t i = 0; i < group; ++i) {
-    softmax_row(scores + i * keys, keys, attention.scale);
-    float* out = outs + i * spec.value_dim;
-    std::fill(out, out + spec.value_dim, 0.0F);
-    for (int64_t j = 0; j < keys; ++j) {
-      add_scaled_row(out, value + j * attention.value_stride(), scores[i * keys + j],
-                     spec.value_dim);
-    }
+    dot_rows(queries + i * spec.key_dim, key, attention.key_stride(), keys, spec.key_dim, scores);
+    softmax_row(scores, keys, attention.scale);
+    weighted_sum_of_rows(scores, value, attention.value_stride(), keys, spec.value_dim,
+                         outs + i * spec.value_dim);
   }
 }
 
@@ -311,9 +302,8 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
                             .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
-    const int64_t scores = spec.heads / spec.kv_heads * most_keys;
     threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
-      const auto buffer = buffers_->take(scores * 4);
+      const auto buffer = buffers_->take(most_keys * 4);
       attend_one(attention, kv_head, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
@@ -338,7 +328,6 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
                                      const AttentionSpec& spec,
                                      std::span<SequenceState* const> states, int64_t position) {
   Tensor out = make(q.rows, spec.heads * spec.value_dim);
-  const int64_t scores = spec.heads / spec.kv_heads * (position + 1);
   threads_.run(q.rows, [&](int64_t row, int) {
     const KvCache& cache = cpu_state(*states[static_cast<size_t>(row)]).layer(spec.layer);
     std::memcpy(cpu_data(cache.keys) + position * k.cols, cpu_data(k) + row * k.cols,
@@ -352,7 +341,7 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
                               .out = cpu_data(out) + row * out.cols,
                               .position = position,
                               .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
-    const auto buffer = buffers_->take(scores * 4);
+    const auto buffer = buffers_->take((position + 1) * 4);
     for (int64_t head = 0; head < spec.kv_heads; ++head) {
       attend_one(attention, head, reinterpret_cast<float*>(buffer.get()));
     }

@@ -76,6 +76,68 @@ float dot_vector(const float* x, const float* y, int64_t count) {
   return dot_product(x, y, count);
 }
 
+void dot_rows_vector(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
+                     float* out) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  const int64_t whole = count / lanes * lanes;
+  int64_t j = 0;
+  for (; j + 4 <= rows && whole == count; j += 4) {
+    const float* from = y + j * stride;
+    VF a = hn::Zero(f);
+    VF b = hn::Zero(f);
+    VF c = hn::Zero(f);
+    VF d = hn::Zero(f);
+    for (int64_t i = 0; i < count; i += lanes) {
+      const VF value = hn::LoadU(f, x + i);
+      a = hn::MulAdd(value, hn::LoadU(f, from + i), a);
+      b = hn::MulAdd(value, hn::LoadU(f, from + stride + i), b);
+      c = hn::MulAdd(value, hn::LoadU(f, from + 2 * stride + i), c);
+      d = hn::MulAdd(value, hn::LoadU(f, from + 3 * stride + i), d);
+    }
+    out[j] = hn::GetLane(hn::SumOfLanes(f, a));
+    out[j + 1] = hn::GetLane(hn::SumOfLanes(f, b));
+    out[j + 2] = hn::GetLane(hn::SumOfLanes(f, c));
+    out[j + 3] = hn::GetLane(hn::SumOfLanes(f, d));
+  }
+  for (; j < rows; ++j) out[j] = dot_product(x, y + j * stride, count);
+}
+
+void weighted_sum_vector(const float* scales, const float* y, int64_t stride, int64_t rows,
+                         int64_t count, float* out) {
+  const F f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  int64_t i = 0;
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    VF a = hn::Zero(f);
+    VF b = hn::Zero(f);
+    VF c = hn::Zero(f);
+    VF d = hn::Zero(f);
+    for (int64_t j = 0; j < rows; ++j) {
+      const VF scale = hn::Set(f, scales[j]);
+      const float* from = y + j * stride + i;
+      a = hn::MulAdd(scale, hn::LoadU(f, from), a);
+      b = hn::MulAdd(scale, hn::LoadU(f, from + lanes), b);
+      c = hn::MulAdd(scale, hn::LoadU(f, from + 2 * lanes), c);
+      d = hn::MulAdd(scale, hn::LoadU(f, from + 3 * lanes), d);
+    }
+    hn::StoreU(a, f, out + i);
+    hn::StoreU(b, f, out + i + lanes);
+    hn::StoreU(c, f, out + i + 2 * lanes);
+    hn::StoreU(d, f, out + i + 3 * lanes);
+  }
+  for (; i < count; i += lanes) {
+    const int64_t left = std::min(lanes, count - i);
+    VF sum = hn::Zero(f);
+    for (int64_t j = 0; j < rows; ++j) {
+      sum = hn::MulAdd(hn::Set(f, scales[j]), Padded{y + j * stride, count}.load(i), sum);
+    }
+    HWY_ALIGN float rest[hn::MaxLanes(F())];
+    hn::Store(sum, f, rest);
+    std::copy_n(rest, left, out + i);
+  }
+}
+
 void rms_norm_vector(const float* x, const float* weight, int64_t count, float epsilon,
                      float* out) {
   const F f;
@@ -273,6 +335,8 @@ HWY_EXPORT(round_vector);
 HWY_EXPORT(narrow_vector);
 HWY_EXPORT(find_non_finite_vector);
 HWY_EXPORT(dot_vector);
+HWY_EXPORT(dot_rows_vector);
+HWY_EXPORT(weighted_sum_vector);
 
 void rms_norm_row(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
   HWY_DYNAMIC_DISPATCH(rms_norm_vector)(x, weight, count, epsilon, out);
@@ -329,6 +393,16 @@ int64_t find_non_finite_float(const float* x, int64_t count) {
 
 float dot(const float* x, const float* y, int64_t count) {
   return HWY_DYNAMIC_DISPATCH(dot_vector)(x, y, count);
+}
+
+void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
+              float* out) {
+  HWY_DYNAMIC_DISPATCH(dot_rows_vector)(x, y, stride, rows, count, out);
+}
+
+void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
+                          int64_t count, float* out) {
+  HWY_DYNAMIC_DISPATCH(weighted_sum_vector)(scales, y, stride, rows, count, out);
 }
 
 double dot_in_double(const float* x, const float* y, int64_t count) {

@@ -50,7 +50,15 @@ int64_t find_non_finite_float(const float* x, int64_t count);
 /// @return sum of x * y.
 float dot(const float* x, const float* y, int64_t count);
 
-/// @return the same; every 256 products are added in double.
+/// The products of one query with keys: out[j] = x . y_j, y_j at y + j * stride, j in [0, rows).
+void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
+              float* out);
+
+/// out = sum over j of scales[j] y_j, in order.
+void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
+                          int64_t count, float* out);
+
+/// @return the same as dot; every 256 products are added in double.
 double dot_in_double(const float* x, const float* y, int64_t count);
 
 }  // namespace ram

@@ -182,6 +182,34 @@ TEST(Kernels, SumsAndScalings) {
   });
 }
 
+TEST(Kernels, ProductsAndSumsOfRows) {
+  at_each_length([](int64_t count, const std::string& target) {
+    constexpr int64_t kRows = 7;
+    const int64_t stride = count + 3;
+    const auto x = kernel_values(count, 13);
+    const auto y = kernel_values(kRows * stride, 14);
+    const auto scales = kernel_values(kRows, 15);
+    std::vector<float> products(kRows);
+    dot_rows(x.data(), y.data(), stride, kRows, count, products.data());
+    std::vector<double> sums(x.size());
+    for (int64_t j = 0; j < kRows; ++j) {
+      double product = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        const double value = y[static_cast<size_t>(j * stride + i)];
+        product += value * double{x[static_cast<size_t>(i)]};
+        sums[static_cast<size_t>(i)] += value * double{scales[static_cast<size_t>(j)]};
+      }
+      EXPECT_NEAR(products[static_cast<size_t>(j)], product, 2e-5 * static_cast<double>(count))
+          << target;
+    }
+    std::vector<float> found(x.size());
+    weighted_sum_of_rows(scales.data(), y.data(), stride, kRows, count, found.data());
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], sums[i], 2e-5) << i << ", " << target;
+    }
+  });
+}
+
 TEST(Kernels, RoundingToBf16IsThatOfTheStoredFormat) {
   at_each_length([](int64_t count, const std::string& target) {
     auto x = kernel_values(count, 9);

@@ -22,9 +22,17 @@ constexpr int64_t kLeastPanelRows = 64;
 // Rows that one thread reads at a time, where all threads read one panel.
 constexpr int64_t kReadRows = 256;
 
-int64_t panel_rows_for(int64_t cols) {
+// The panels of one matrix are multiplied in parallel: products of few rows have nothing else to
+// share out.
+constexpr int64_t kLeastPanels = 4;
+
+/// Of a part of a unit.
+int64_t panel_rows_for(const Unit& unit) {
   int64_t rows = kLogitIds;
-  while (rows > kLeastPanelRows && rows * cols * 4 > kPanelBytes) rows /= 2;
+  while (rows > kLeastPanelRows &&
+         (rows * unit.cols * 4 > kPanelBytes || rows * kLeastPanels > unit.rows)) {
+    rows /= 2;
+  }
   return rows;
 }
 
@@ -96,7 +104,7 @@ std::vector<WeightStore::Entry> WeightStore::new_entries(int unit_index) const {
   for (Entry& entry : entries) {
     entry.packed.rows = unit.rows;
     entry.packed.cols = unit.cols;
-    entry.packed.panel_rows = panel_rows_for(unit.cols);
+    entry.packed.panel_rows = panel_rows_for(unit);
     entry.packed.panels.resize(static_cast<size_t>(ceil_div(unit.rows, entry.packed.panel_rows)));
   }
   return entries;
@@ -213,7 +221,7 @@ void WeightStore::want_transposed(int unit_index, int part, int64_t first_panel,
     const Unit& unit = checkpoint_.units.at(static_cast<size_t>(unit_index));
     matrix.rows = unit.rows;
     matrix.cols = unit.cols;
-    matrix.panel_rows = panel_rows_for(unit.cols);
+    matrix.panel_rows = panel_rows_for(unit);
     matrix.panels.resize(static_cast<size_t>(ceil_div(unit.rows, matrix.panel_rows)));
   }
   for (int64_t panel = first_panel; panel < last_panel; ++panel) {
