@@ -78,6 +78,20 @@ constexpr double kLargestPrior = 1e30;  ///< of priors, coefficients and gains
 constexpr double kLargestVeto = 1000;   ///< dB, of either sign
 
 /// What to plan. Exactly one of budget_bytes, bits_per_weight, uniform is set.
+/// Weights of units in a loss without coefficients, 1 if nothing is said. They are not multiplied:
+/// the first match of role, first layer, last layer counts.
+struct Priors {
+  std::map<Role, double> roles = {};
+  std::optional<double> tied_embedding = {};  ///< also the head; else that of the role embedding
+  std::optional<double> first_layer = {};
+  std::optional<double> last_layer = {};
+  bool operator==(const Priors&) const = default;
+};
+
+/// All values set. Those of the published method are its own; the others' are near the coefficients
+/// of trained models (docs/decisions/0014-priors.md).
+Priors usual_priors(Method method);
+
 struct PlanRequest {
   std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
   std::optional<double>
@@ -89,12 +103,7 @@ struct PlanRequest {
   std::vector<AffineFormat> menu;  ///< empty: the method's own
   int min_bits = 0;                ///< 0: the method's own (kPublished: 4)
   std::set<Role> keep = {Role::kRouter, Role::kNorm};
-  /// Priors by role, if not 1. Priors are not multiplied: the first match of role, first layer,
-  /// last layer counts. @source reference-method.md, "Priors"
-  std::map<Role, double> role_priors = {
-      {Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}};
-  double first_layer_prior = 3;
-  double last_layer_prior = 2;
+  Priors priors;              ///< those given; the method's usual ones elsewhere
   double veto_db = 9;         ///< formats below this SQNR are not used
   bool allow_unsafe = false;  ///< lifts the veto
   std::vector<Pin> pins;
@@ -111,6 +120,9 @@ struct PlanRequest {
   double time_limit_s = 10;         ///< of the solver
 };
 
+/// @return all priors of a request: those given, else the usual ones of its method.
+Priors priors_of(const PlanRequest& request);
+
 /// The parsed PlanRequest::calibration: how the text was made, and how it was used.
 struct CalibrationOrigin {
   std::string source;         ///< "own", "random" or "file"
@@ -125,7 +137,7 @@ struct CalibrationOrigin {
   bool operator==(const CalibrationOrigin&) const = default;
 };
 
-/// @param text as "own rows 64 length 256 seed 42 rule 3 sequential digest 0123abcd".
+/// @param text as "own rows 64 length 256 seed 42 rule 4 sequential digest 0123abcd".
 /// @return nothing if it is not of this form, or a number is out of range.
 std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
 

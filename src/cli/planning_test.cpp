@@ -76,7 +76,7 @@ TEST(Planning, ReadsPinsPriorsMenusAndRoles) {
   arguments.method = "ram";  // the published method's former name
   const PlanRequest request = parse_planning(arguments, true).request;
   EXPECT_EQ(request.pins.size(), 2U);
-  EXPECT_EQ(request.role_priors.at(Role::kHead), 2.5);
+  EXPECT_EQ(request.priors.roles.at(Role::kHead), 2.5);
   EXPECT_EQ(request.menu.size(), 2U);
   EXPECT_TRUE(request.keep.empty());
   EXPECT_EQ(request.method, Method::kPublished);

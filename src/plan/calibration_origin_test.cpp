@@ -133,12 +133,16 @@ TEST(ModelCard, SaysHowToMakeTheSameFolderAgain) {
   };
   const std::string size = fmt::format("ram fit model --budget {} ", *request.budget_bytes);
   const std::string own = card("own rows 8 length 64 seed 7 rule 1 sequential digest 0123", 0);
-  EXPECT_THAT(own, HasSubstr(size + "--encoder feedback --time-limit 20 --calibration-rows 8 "
-                                    "--calibration-length 64 --seed 7 --dtype f16 -o OUT"));
+  EXPECT_THAT(
+      own,
+      HasSubstr(size + "--method squared --encoder feedback --time-limit 20 --calibration-rows 8 "
+                       "--calibration-length 64 --seed 7 --dtype f16 -o OUT"));
   const std::string file =
       card("file sha256 " + kHash + " rows 64 length 256 seed 42 rule 1 digest 0123", 0);
-  EXPECT_THAT(file, HasSubstr(size + "--encoder feedback --time-limit 20 --calibration FILE "
-                                     "--calibration-inputs original --dtype f16 -o OUT"));
+  EXPECT_THAT(
+      file,
+      HasSubstr(size + "--method squared --encoder feedback --time-limit 20 --calibration FILE "
+                       "--calibration-inputs original --dtype f16 -o OUT"));
   EXPECT_THAT(file, HasSubstr("FILE is the text whose SHA-256 is " + kHash));
   const std::string timed =
       card("random rows 64 length 256 seed 42 rule 1 sequential digest 0123", 20);

@@ -103,11 +103,10 @@ TEST(MakePlan, KeptRolesStayUnquantizedWithoutAPriorAndPinsOverrideThem) {
       EXPECT_FALSE(unit.prior.has_value()) << unit.name;
     } else if (unit.name == "lm_head") {
       EXPECT_FALSE(unit.format.has_value());
-      EXPECT_EQ(unit.prior, 10);
+      EXPECT_EQ(unit.prior, 100);
     } else {
-      const double expected = unit.name.find("layers.0.") != std::string::npos   ? 3
-                              : unit.name.find("layers.2.") != std::string::npos ? 2
-                                                                                 : 1;
+      const bool between = unit.name.find("layers.1.") != std::string::npos;
+      const double expected = between ? 1 : 1.5;
       EXPECT_EQ(unit.prior, expected) << unit.name;
     }
   }

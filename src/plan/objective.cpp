@@ -131,11 +131,12 @@ void pin_unit(UnitCandidates& candidates, const Unit& unit, const Pin& pin) {
 
 }  // namespace
 
-double unit_prior(const Unit& unit, int layers, const PlanRequest& request) {
-  const auto role = request.role_priors.find(unit.role);
-  if (role != request.role_priors.end()) return role->second;
-  if (unit.layer == 0) return request.first_layer_prior;
-  if (unit.layer >= 0 && unit.layer == layers - 1) return request.last_layer_prior;
+double unit_prior(const Checkpoint& checkpoint, const Unit& unit, const Priors& priors) {
+  if (unit.role == Role::kEmbedding && checkpoint.tied_embeddings) return *priors.tied_embedding;
+  const auto role = priors.roles.find(unit.role);
+  if (role != priors.roles.end()) return role->second;
+  if (unit.layer == 0) return *priors.first_layer;
+  if (unit.layer >= 0 && unit.layer == checkpoint.layers - 1) return *priors.last_layer;
   return 1;
 }
 
@@ -166,6 +167,7 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
             input.stored.units.size() == checkpoint.units.size());
   const std::vector<const Pin*> pins = pins_of_units(checkpoint, request);
   const std::vector<int> order = published_order();
+  const Priors priors = priors_of(request);
 
   Objective objective;
   objective.menu = effective_menu(request);
@@ -177,9 +179,8 @@ Objective make_objective(const PlanInput& input, const PlanRequest& request) {
     result.no_group_divides = unit.quantizable && curve.formats == 0;
     const bool kept_role = request.method != Method::kUniform && request.keep.contains(unit.role);
     result.kept = !unit.quantizable || result.no_group_divides || (kept_role && pins[u] == nullptr);
-    const double prior = request.method == Method::kMeasured
-                             ? coefficient_of(unit, request)
-                             : unit_prior(unit, checkpoint.layers, request);
+    const double prior = request.method == Method::kMeasured ? coefficient_of(unit, request)
+                                                             : unit_prior(checkpoint, unit, priors);
     if (!result.kept) result.prior = prior;
 
     for (const int index : order) {

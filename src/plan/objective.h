@@ -55,7 +55,7 @@ PlanKnapsack make_knapsack(const Objective& objective, bool lift_veto);
 const Candidate* find_candidate(const UnitCandidates& unit, UnitFormat format);
 
 /// @return the unit's prior by role, first layer, last layer; the first match wins.
-double unit_prior(const Unit& unit, int layers, const PlanRequest& request);
+double unit_prior(const Checkpoint& checkpoint, const Unit& unit, const Priors& priors);
 
 /// @param pattern a name in which `*` matches any characters.
 bool matches(std::string_view pattern, std::string_view text);

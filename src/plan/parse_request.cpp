@@ -72,11 +72,11 @@ void parse_prior(const std::string& text, PlanRequest& request) {
          text, kLargestPrior);
   }
   if (name == "first_layer") {
-    request.first_layer_prior = value;
+    request.priors.first_layer = value;
   } else if (name == "last_layer") {
-    request.last_layer_prior = value;
+    request.priors.last_layer = value;
   } else {
-    request.role_priors[parse_role_option("--prior", name)] = value;
+    request.priors.roles[parse_role_option("--prior", name)] = value;
   }
 }
 

@@ -42,11 +42,13 @@ std::string render_request(const PlanRequest& request) {
     keep += fmt::format("{}{}", keep.empty() ? "" : ", ", json_quoted(role_name(role)));
   }
   std::string priors;
-  for (const auto& [role, prior] : request.role_priors) {
+  const Priors all = priors_of(request);
+  for (const auto& [role, prior] : all.roles) {
     priors += fmt::format("{}: {}, ", json_quoted(role_name(role)), number(prior));
   }
-  priors += fmt::format("\"first_layer\": {}, \"last_layer\": {}",
-                        number(request.first_layer_prior), number(request.last_layer_prior));
+  priors +=
+      fmt::format("\"tied_embedding\": {}, \"first_layer\": {}, \"last_layer\": {}",
+                  number(*all.tied_embedding), number(*all.first_layer), number(*all.last_layer));
   std::string pins;
   for (const Pin& pin : request.pins) {
     pins += (pins.empty() ? "" : ", ") +
@@ -256,16 +258,17 @@ class Reader {
     request.allow_unsafe = unsafe.get<bool>();
     request.keep.clear();
     for (const Json& value : list(json, "keep")) request.keep.insert(role(value));
-    request.role_priors.clear();
     const Json& priors = member(json, "priors");
     if (!priors.is_object()) bad("\"priors\" is not an object");
     for (const auto& [key, value] : priors.items()) {
-      if (key == "first_layer") {
-        request.first_layer_prior = prior(value);
+      if (key == "tied_embedding") {
+        request.priors.tied_embedding = prior(value);
+      } else if (key == "first_layer") {
+        request.priors.first_layer = prior(value);
       } else if (key == "last_layer") {
-        request.last_layer_prior = prior(value);
+        request.priors.last_layer = prior(value);
       } else {
-        request.role_priors[role(Json(key))] = prior(value);
+        request.priors.roles[role(Json(key))] = prior(value);
       }
     }
     if (json.contains("format_gains")) {

@@ -36,8 +36,8 @@ TEST(PlanJson, AnUneditedPlanComesBackAsItWas) {
   PlanRequest request = model.with_budget(model.checkpoint.bytes() / 2);
   request.pins = {{"lm_head", AffineFormat{6, 32}}, {"*embed*", std::nullopt}};
   request.keep = {Role::kNorm};
-  request.role_priors[Role::kExpert] = 1.25;
-  request.first_layer_prior = 4;
+  request.priors.roles[Role::kExpert] = 1.25;
+  request.priors.first_layer = 4;
   for (const Method method : {Method::kSquared, Method::kPublished, Method::kUniform}) {
     request.method = method;
     if (method == Method::kUniform) {
@@ -237,7 +237,7 @@ TEST(PlanJson, WhatIsPublishedCanBeReadAgain) {
   // What the reader would reject is rejected before anything is written.
   const PlanningModel model;
   PlanRequest request = model.with_budget(model.checkpoint.bytes());
-  request.role_priors[Role::kHead] = 1e300;
+  request.priors.roles[Role::kHead] = 1e300;
   EXPECT_THROW(model.plan(request), Error);
   request = model.with_budget(model.checkpoint.bytes());
   request.veto_db = -1e9;

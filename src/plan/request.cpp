@@ -77,6 +77,32 @@ Encoder planning_encoder(Method method) {
   return method == Method::kPublished ? Encoder::kSimulated : Encoder::kMlx;
 }
 
+Priors usual_priors(Method method) {
+  if (method == Method::kPublished) {
+    // @source reference-method.md, "Priors"
+    return {.roles = {{Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}},
+            .tied_embedding = 10,
+            .first_layer = 3,
+            .last_layer = 2};
+  }
+  return {.roles = {{Role::kEmbedding, 10}, {Role::kHead, 100}, {Role::kRouter, 8}},
+          .tied_embedding = 100,
+          .first_layer = 1.5,
+          .last_layer = 1.5};
+}
+
+Priors priors_of(const PlanRequest& request) {
+  const Priors& given = request.priors;
+  Priors all = usual_priors(request.method);
+  for (const auto& [role, prior] : given.roles) all.roles[role] = prior;
+  const auto embedding = given.roles.find(Role::kEmbedding);
+  if (embedding != given.roles.end()) all.tied_embedding = embedding->second;
+  if (given.tied_embedding) all.tied_embedding = given.tied_embedding;
+  if (given.first_layer) all.first_layer = given.first_layer;
+  if (given.last_layer) all.last_layer = given.last_layer;
+  return all;
+}
+
 namespace {
 
 // The origin of a plan's text, as calibration options; defaults are omitted.
@@ -115,9 +141,12 @@ std::string request_options(const PlanRequest& request) {
   if (request.budget_bytes) add(fmt::format("--budget {}", *request.budget_bytes));
   if (request.bits_per_weight) add(fmt::format("--bpw {}", *request.bits_per_weight));
   if (request.uniform) add("--uniform " + format_name(*request.uniform));
-  if (request.method == Method::kPublished) add("--method published");
-  if (request.method == Method::kMeasured) add("--method measured");
-  if (request.coefficient_source != defaults.coefficient_source) {
+  if (request.method != Method::kUniform) {
+    add(fmt::format("--method {}", method_name(request.method)));
+  }
+  // The program's own default is gradients.
+  if (request.method == Method::kMeasured &&
+      request.coefficient_source != CoefficientSource::kGradient) {
     add(fmt::format("--coefficients {}", coefficient_source_name(request.coefficient_source)));
   }
   if (request.encoder != defaults.encoder) {
@@ -138,19 +167,19 @@ std::string request_options(const PlanRequest& request) {
     }
     add("--keep " + (names.empty() ? std::string("none") : names));
   }
-  for (int r = 0; r < kRoleCount; ++r) {
-    const auto role = static_cast<Role>(r);
-    const auto found = request.role_priors.find(role);
-    const auto usual = defaults.role_priors.find(role);
-    const double value = found == request.role_priors.end() ? 1 : found->second;
-    const double usual_value = usual == defaults.role_priors.end() ? 1 : usual->second;
-    if (value != usual_value) add(fmt::format("--prior {}={}", role_name(role), value));
+  const Priors priors = priors_of(request);
+  const Priors usual = usual_priors(request.method);
+  for (const auto& [role, value] : priors.roles) {
+    const auto found = usual.roles.find(role);
+    const bool tied = role == Role::kEmbedding && priors.tied_embedding != usual.tied_embedding;
+    if (!tied && found != usual.roles.end() && found->second == value) continue;
+    add(fmt::format("--prior {}={}", role_name(role), value));
   }
-  if (request.first_layer_prior != defaults.first_layer_prior) {
-    add(fmt::format("--prior first_layer={}", request.first_layer_prior));
+  if (priors.first_layer != usual.first_layer) {
+    add(fmt::format("--prior first_layer={}", *priors.first_layer));
   }
-  if (request.last_layer_prior != defaults.last_layer_prior) {
-    add(fmt::format("--prior last_layer={}", request.last_layer_prior));
+  if (priors.last_layer != usual.last_layer) {
+    add(fmt::format("--prior last_layer={}", *priors.last_layer));
   }
   if (request.veto_db != defaults.veto_db) add(fmt::format("--veto {}", request.veto_db));
   if (request.allow_unsafe) add("--allow-unsafe");

@@ -25,9 +25,31 @@ std::string refusal(const std::function<void()>& parse) {
 
 std::string refused_prior(const char* text) {
   PlanRequest request;
-  const std::string message = refusal([&] { parse_prior(text, request); });
+  std::string message = refusal([&] { parse_prior(text, request); });
   EXPECT_EQ(request_options(request), request_options({}));
   return message;
+}
+
+TEST(Request, PriorsAreTheMethodsUnlessGiven) {
+  PlanRequest request;
+  EXPECT_EQ(priors_of(request), usual_priors(Method::kSquared));
+  EXPECT_EQ(priors_of(request).tied_embedding, 100);
+  request.method = Method::kPublished;
+  EXPECT_EQ(priors_of(request).tied_embedding, 10);
+  EXPECT_EQ(priors_of(request).first_layer, 3);
+  EXPECT_EQ(request_options(request), "--method published");
+  parse_prior("embedding=7", request);
+  EXPECT_EQ(priors_of(request).tied_embedding, 7);
+  EXPECT_EQ(request_options(request), "--method published --prior embedding=7");
+  // What a plan of an earlier version says: every prior but the tied embedding's.
+  PlanRequest before;
+  before.priors = {.roles = {{Role::kEmbedding, 10}, {Role::kHead, 10}, {Role::kRouter, 8}},
+                   .first_layer = 3,
+                   .last_layer = 2};
+  EXPECT_EQ(priors_of(before).tied_embedding, 10);
+  EXPECT_EQ(request_options(before),
+            "--method squared --prior embedding=10 --prior head=10 --prior first_layer=3 --prior "
+            "last_layer=2");
 }
 
 TEST(Request, ReadsPinsPriorsMenusAndRoles) {
@@ -40,10 +62,10 @@ TEST(Request, ReadsPinsPriorsMenusAndRoles) {
   EXPECT_EQ(request.pins[1].format, std::nullopt);
   EXPECT_EQ(request.pins[2].pattern, "a=b");
   for (const char* text : {"head=2.5", "first_layer=1", "last_layer=4"}) parse_prior(text, request);
-  EXPECT_EQ(request.role_priors.at(Role::kHead), 2.5);
-  EXPECT_EQ(request.role_priors.at(Role::kEmbedding), 10);
-  EXPECT_EQ(request.first_layer_prior, 1);
-  EXPECT_EQ(request.last_layer_prior, 4);
+  EXPECT_EQ(request.priors.roles.at(Role::kHead), 2.5);
+  EXPECT_FALSE(request.priors.roles.contains(Role::kEmbedding));
+  EXPECT_EQ(request.priors.first_layer, 1);
+  EXPECT_EQ(request.priors.last_layer, 4);
   EXPECT_EQ(parse_menu("4:64,8:128").size(), 2U);
   EXPECT_TRUE(parse_keep("none").empty());
   EXPECT_EQ(parse_keep("head,norm"), (std::set<Role>{Role::kHead, Role::kNorm}));
