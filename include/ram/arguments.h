@@ -110,7 +110,7 @@ class Arguments {
   /// @param names "-o,--output", or the name of a positional argument.
   /// @param value where the value is stored when the command line is read; must still exist then.
   ///              Of type std::string, int, int64_t, uint64_t, double, std::optional<double>,
-  ///              std::optional<uint64_t> or std::vector<std::string>.
+  ///              std::optional<int64_t>, std::optional<uint64_t> or std::vector<std::string>.
   template <typename T>
   Option add_option(const std::string& names, T& value, const std::string& help);
   Option add_flag(const std::string& names, bool& value, const std::string& help);

@@ -28,7 +28,7 @@ namespace ram {
 
 /// A text to calibrate on, in rows of one length.
 struct CalibrationText {
-  std::string spec;    ///< how it was made: "own rows 64 length 256 seed 42 rule 3"
+  std::string spec;    ///< how it was made: "own rows 64 length 256 seed 42 rule 4"
   std::string digest;  ///< Hasher's, of the ids
   std::vector<TokenRow> rows;
 
@@ -207,14 +207,14 @@ struct GradientOptions {
 /// r in a unit's weights W costs r^2 mean(W^2) tr F / 2, where tr F, the trace of the Fisher
 /// information per token, is the expected squared norm of the gradient of the log-likelihood of
 /// labels that the model draws itself. In text that it wrote, each token is such a draw; for other
-/// text, labels are drawn. Which
-/// experts a token goes to counts as fixed, so that a mixture's coefficients are too small.
+/// text, labels are drawn. Which experts a token goes to counts as fixed, so that a mixture's
+/// coefficients are too small.
 ///
 /// @param text rows of at least two tokens.
 /// @param progress phase "gradient", in rows times layers.
 /// @throws as LanguageModel and Study; {kInterrupted}. @pre Precision::kF32.
-/// @cost four forward passes of the rows for all units together would do; some 16 are measured
-///       (docs/notes/gradients.md).
+/// @cost 4.2 to 4.6 forward passes of the rows, for all units together (docs/notes/gradients.md);
+///       weights are loaded three times for each block of rows that fits in memory.
 /// @source Martens, "New insights and perspectives on the natural gradient method" (2020), 5 and 9
 Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,
                                    std::span<const int> units, const CalibrationText& text,

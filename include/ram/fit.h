@@ -252,6 +252,29 @@ struct FitForecast {
 /// @cost a few tenths of a second; a few seconds if the fit runs the model.
 FitForecast forecast_fit(const Checkpoint& checkpoint, Study* study, const FitRequest& request);
 
+/// A step that a fit does without, and why: its time, or what it lacks.
+struct LeftOut {
+  std::string step;
+  std::string why;
+};
+
+/// The time of a fit for which nothing else is said.
+inline constexpr double kUsualFitSeconds = 600;
+
+struct ChosenSteps {
+  FitRequest request;  ///< method, encoder and calibration chosen, and announced
+  FitForecast forecast;
+  std::vector<LeftOut> left_out;
+};
+
+/// Chooses the best way to fit a model whose forecast is within a time: plans by gradients written
+/// with error feedback, plans by gradients written with plain rounding, or weights only. If OUT was
+/// made in one of these ways, that one. The choice is part of plan.json's request.
+/// @param asked plans with weights only. @param rows_given keep the rows of its calibration
+/// @cost as forecast_fit, up to four times. @throws as forecast_fit
+ChosenSteps choose_steps(const Checkpoint& checkpoint, Study* study, const FitRequest& asked,
+                         double seconds, bool rows_given);
+
 /// Refuses at once to calibrate on the text that will be scored.
 /// @param option the command line option that gave `calibration`, which may also be "own", "random"
 ///         or empty.

@@ -43,7 +43,8 @@ TEST(Cancellation, StopsWorkInItsScopeOnly) {
 
 TEST(Cancellation, ACopyIsTheSameRequest) {
   const Cancellation one;
-  const Cancellation other = one;
+  Cancellation other;
+  other = one;
   other.request();
   EXPECT_TRUE(one.requested());
   EXPECT_FALSE(Cancellation().requested());

@@ -92,6 +92,7 @@ TEST_F(FileTest, ManyWritersOfOneNameLeaveOneOfTheirTextsWhole) {
   constexpr int kWriters = 8;
   constexpr int kRounds = 20;
   std::vector<std::thread> writers;
+  writers.reserve(kWriters);
   std::atomic<int> failed{0};
   for (int writer = 0; writer < kWriters; ++writer) {
     writers.emplace_back([&, writer] {

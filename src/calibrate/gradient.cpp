@@ -230,6 +230,108 @@ Coefficient coefficient_of(const std::vector<double>& values) {
   return result;
 }
 
+/// The loss of each unit per token of each row, measured where the study does not have it.
+class RowLosses {
+ public:
+  /// All arguments outlive the object.
+  RowLosses(LanguageModel& model, const std::string& fingerprint, std::span<const int> units,
+            const CalibrationText& text, const GradientOptions& options, Study& study,
+            const ProgressFn& progress)
+      : model_(model),
+        checkpoint_(model.checkpoint()),
+        units_(units),
+        text_(text),
+        seed_(options.seed),
+        table_(study),
+        progress_(progress),
+        own_(text.spec.starts_with("own ")),
+        key_{.fingerprint = fingerprint,
+             .text = text.digest,
+             .disturbance = own_ ? kDisturbance : fmt::format("{} seed {}", kDisturbance, seed_)},
+        pool_(model.options().threads) {
+    const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
+    const int64_t row = gradient_row_bytes(model, std::ssize(text.rows.front()));
+    at_once_ = std::max<int64_t>(1, memory / row);
+    for (const int unit : units) names_[checkpoint_.units[static_cast<size_t>(unit)].name] = unit;
+    for (const ProbeRow& found : table_.find(key_)) {
+      const auto unit = names_.find(found.unit);
+      if (unit == names_.end() || found.row >= std::ssize(text.rows)) continue;
+      known_[unit->second][found.row] = found.kl_sum / static_cast<double>(found.tokens);
+    }
+  }
+
+  /// Measures what is missing of rows [first, last). @return the number of rows measured.
+  int64_t measure(int64_t first, int64_t last) {
+    GradientPass pass(model_, own_, seed_, progress_, (last - first) * model_.layers());
+    int64_t measured = 0;
+    while (first < last) {
+      int64_t end = first;
+      while (end < last && end - first < at_once_ && !is_known(end)) ++end;
+      if (end == first) {
+        ++first;
+        continue;
+      }
+      const auto rows = std::span(text_.rows)
+                            .subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
+      keep(first, pass.run(rows, first));
+      measured += end - first;
+      first = end;
+    }
+    return measured;
+  }
+
+  /// From rows [0, last).
+  Coefficient coefficient(int unit, int64_t last) const {
+    std::vector<double> values;
+    for (int64_t row = 0; row < last; ++row) values.push_back(known_.at(unit).at(row));
+    return coefficient_of(values);
+  }
+
+ private:
+  bool is_known(int64_t row) {
+    return std::all_of(units_.begin(), units_.end(),
+                       [&](int unit) { return known_[unit].contains(row); });
+  }
+
+  void keep(int64_t first, const std::vector<Squares>& squares) {
+    checkpoint_.check_unchanged();
+    std::vector<ProbeRow> fresh;
+    for (size_t r = 0; r < squares.size(); ++r) {
+      const int64_t row = first + static_cast<int64_t>(r);
+      const int64_t tokens = std::ssize(text_.rows[static_cast<size_t>(row)]) - 1;
+      for (const auto& [unit, square] : squares[r]) {
+        const std::string& name = checkpoint_.units[static_cast<size_t>(unit)].name;
+        if (!names_.contains(name)) continue;
+        const double loss = 0.5 * mean_square_of(unit) * square;
+        known_[unit][row] = loss / static_cast<double>(tokens);
+        fresh.push_back({.unit = name, .row = row, .tokens = tokens, .kl_sum = loss});
+      }
+    }
+    table_.put(key_, fresh);
+  }
+
+  double mean_square_of(int unit) {
+    const auto [at, fresh] = mean_squares_.try_emplace(unit);
+    if (fresh) at->second = mean_square(checkpoint_, unit, pool_);
+    return at->second;
+  }
+
+  LanguageModel& model_;
+  const Checkpoint& checkpoint_;
+  std::span<const int> units_;
+  const CalibrationText& text_;
+  uint64_t seed_;
+  ProbeTable table_;
+  const ProgressFn& progress_;
+  bool own_;
+  ProbeKey key_;
+  ThreadPool pool_;
+  int64_t at_once_ = 1;
+  std::map<std::string, int> names_;
+  std::map<int, std::map<int64_t, double>> known_;  // [unit][row]
+  std::map<int, double> mean_squares_;
+};
+
 }  // namespace
 
 int64_t gradient_row_bytes(const LanguageModel& model, int64_t length) {
@@ -252,79 +354,25 @@ Coefficients gradient_coefficients(LanguageModel& model, const std::string& fing
                                    const ProgressFn& progress) {
   RAM_CHECK(options.rows >= 1 && !text.rows.empty());
   const auto start = Clock::now();
-  const Checkpoint& checkpoint = model.checkpoint();
-  const bool own = text.spec.starts_with("own ");
-  const ProbeKey key{
-      .fingerprint = fingerprint,
-      .text = text.digest,
-      .disturbance = own ? kDisturbance : fmt::format("{} seed {}", kDisturbance, options.seed)};
-  std::map<std::string, int> names;
-  for (const int unit : units) names[checkpoint.units[static_cast<size_t>(unit)].name] = unit;
-  std::map<int, std::map<int64_t, double>> known;  // [unit][row]: the loss per token
-  for (const ProbeRow& row : ProbeTable(study).find(key)) {
-    const auto unit = names.find(row.unit);
-    if (unit == names.end() || row.row >= std::ssize(text.rows)) continue;
-    known[unit->second][row.row] = row.kl_sum / static_cast<double>(row.tokens);
-  }
-  const auto is_known = [&](int64_t row) {
-    return std::all_of(units.begin(), units.end(),
-                       [&](int unit) { return known[unit].contains(row); });
-  };
-
-  ThreadPool pool(model.options().threads);
-  std::map<int, double> mean_squares;
-  const auto mean_square_of = [&](int unit) {
-    const auto [at, fresh] = mean_squares.try_emplace(unit);
-    if (fresh) at->second = mean_square(checkpoint, unit, pool);
-    return at->second;
-  };
-  const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
-  const int64_t most =
-      std::max<int64_t>(1, memory / gradient_row_bytes(model, std::ssize(text.rows.front())));
+  RowLosses losses(model, fingerprint, units, text, options, study, progress);
+  const int64_t rows = std::ssize(text.rows);
   Coefficients result;
-  result.units.resize(checkpoint.units.size());
-  int64_t first = 0;
-  int64_t last = std::min(std::ssize(text.rows), options.rows);
-  while (true) {
-    GradientPass pass(model, own, options.seed, progress, (last - first) * model.layers());
-    while (first < last) {
-      if (is_known(first)) {
-        ++first;
-        continue;
-      }
-      int64_t end = first + 1;
-      while (end < last && end - first < most && !is_known(end)) ++end;
-      const std::vector<Squares> squares =
-          pass.run(std::span(text.rows).subspan(static_cast<size_t>(first),
-                                                static_cast<size_t>(end - first)),
-                   first);
-      checkpoint.check_unchanged();
-      std::vector<ProbeRow> fresh;
-      for (int64_t row = first; row < end; ++row) {
-        const int64_t tokens = std::ssize(text.rows[static_cast<size_t>(row)]) - 1;
-        for (const auto& [unit, square] : squares[static_cast<size_t>(row - first)]) {
-          const std::string& name = checkpoint.units[static_cast<size_t>(unit)].name;
-          if (!names.contains(name)) continue;
-          const double loss = 0.5 * mean_square_of(unit) * square;
-          known[unit][row] = loss / static_cast<double>(tokens);
-          fresh.push_back({.unit = name, .row = row, .tokens = tokens, .kl_sum = loss});
-        }
-      }
-      ProbeTable(study).put(key, fresh);
-      result.layers_run += 4.0 * static_cast<double>((end - first) * model.layers());
-      first = end;
-    }
-    bool certain = true;
+  result.units.resize(model.checkpoint().units.size());
+  int64_t measured = 0;
+  bool certain = false;
+  for (int64_t last = 0; !certain && last < rows;) {
+    const int64_t next = std::min(rows, last == 0 ? options.rows : 2 * last);
+    measured += losses.measure(last, next);
+    last = next;
+    certain = true;
     for (const int unit : units) {
-      std::vector<double> values;
-      for (int64_t row = 0; row < last; ++row) values.push_back(known[unit].at(row));
-      const Coefficient found = coefficient_of(values);
+      const Coefficient found = losses.coefficient(unit, last);
       certain = certain && found.log_error <= options.aimed_error;
       result.units[static_cast<size_t>(unit)] = found;
     }
-    if (certain || last == std::ssize(text.rows)) break;
-    last = std::min(std::ssize(text.rows), 2 * last);
   }
+  constexpr double kPasses = 4;  // of a row: forward, forward again and back, and norms
+  result.layers_run = kPasses * static_cast<double>(measured * model.layers());
   result.layers_naive = result.layers_run;
   result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return result;

@@ -97,6 +97,7 @@ TEST_F(GradientCoefficients, AreTheSameInAnyBlocksAndAreNotMeasuredAgain) {
     const Coefficients found =
         gradient_coefficients(model, "f", units, text, {.rows = 6, .memory_bytes = memory}, study);
     std::vector<double> result;
+    result.reserve(units.size());
     for (const int unit : units) {
       result.push_back(found.units[static_cast<size_t>(unit)].value().value);
     }

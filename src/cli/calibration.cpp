@@ -16,21 +16,17 @@ namespace ram::cli {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-double parse_seconds(const std::string& text) {
+double parse_time(const std::string& option, const std::string& text) {
   if (text.empty()) return 0;
   const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
   const double value = parse_number(text.substr(0, digits)).value_or(0);
   const std::string unit = text.substr(digits);
   const double factor = unit == "s" ? 1 : unit == "min" ? 60 : unit == "h" ? 3600 : 0;
   if (factor == 0 || !(value > 0) || !std::isfinite(value * factor)) {
-    fail(Code::kUsage, "--probe-time {}: use a time such as 90s, 20min or 2h", text);
+    fail(Code::kUsage, "{} {}: use a time such as 90s, 20min or 2h", option, text);
   }
   return value * factor;
 }
-
-}  // namespace
 
 void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
   const char* group = "Calibration (--method measured, --encoder search and feedback)";
@@ -41,9 +37,9 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
          "text to run the model on (default own: the model writes it)");
   option("--calibration-rows", arguments.rows, "N", "rows of the text (default 64)");
   option("--calibration-length", arguments.length, "N", "tokens per row (default 256)");
-  option("--coefficients", arguments.coefficients, "noise|gradient",
-         "how --method measured measures them: each unit is disturbed (default noise), or all at "
-         "once, by gradients");
+  option("--coefficients", arguments.coefficients, "gradient|noise|auto",
+         "how --method measured measures them: all at once, by gradients (auto, the default), or "
+         "each unit by disturbing it");
   option("--probe-time", arguments.probe_time, "TIME",
          "time limit for measuring coefficients, such as 20min");
   option("--calibration-inputs", arguments.inputs, "compressed|original",
@@ -56,19 +52,22 @@ void add_calibration_options(Arguments app, CalibrationArguments& arguments) {
 
 CalibrationRequest calibration_request(const Common& common,
                                        const CalibrationArguments& arguments) {
-  if (arguments.rows < 2 || arguments.rows > 65536) {
-    fail(Code::kUsage, "--calibration-rows {}: use 2 to 65536", arguments.rows);
+  const int64_t rows = arguments.rows.value_or(CalibrationTextOptions().rows);
+  if (rows < 2 || rows > 65536) {
+    fail(Code::kUsage, "--calibration-rows {}: use 2 to 65536", rows);
   }
   if (arguments.length < 16 || arguments.length > 8192) {
     fail(Code::kUsage, "--calibration-length {}: use 16 to 8192 tokens", arguments.length);
   }
-  const double probe_seconds = parse_seconds(arguments.probe_time);
-  const auto source = parse_coefficient_source(arguments.coefficients);
+  const double probe_seconds = parse_time("--probe-time", arguments.probe_time);
+  const bool automatic = arguments.coefficients == "auto";
+  const auto source =
+      automatic ? CoefficientSource::kGradient : parse_coefficient_source(arguments.coefficients);
   if (!source) {
-    fail(Code::kUsage, "--coefficients {}: use noise or gradient", arguments.coefficients);
+    fail(Code::kUsage, "--coefficients {}: use gradient, noise or auto", arguments.coefficients);
   }
   if (*source == CoefficientSource::kGradient && probe_seconds > 0) {
-    fail(Code::kUsage, "--probe-time is for --coefficients noise: omit one of the two");
+    fail(Code::kUsage, "--probe-time {}: for --coefficients noise only", arguments.probe_time);
   }
   if (arguments.inputs != "compressed" && arguments.inputs != "original") {
     fail(Code::kUsage, "--calibration-inputs {}: use compressed or original", arguments.inputs);
@@ -83,7 +82,7 @@ CalibrationRequest calibration_request(const Common& common,
          arguments.text);
   }
   return {.text = arguments.text,
-          .rows = {.rows = arguments.rows,
+          .rows = {.rows = rows,
                    .length = arguments.length,
                    .seed = common.seed,
                    .random_start = arguments.random_start},

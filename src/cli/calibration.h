@@ -2,6 +2,7 @@
 // the summary of the findings.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "ram/arguments.h"
@@ -15,13 +16,17 @@ namespace ram::cli {
 /// As typed.
 struct CalibrationArguments {
   std::string text = "own";
-  int64_t rows = 64;
+  std::optional<int64_t> rows;
   int64_t length = 256;
   std::string probe_time;
-  std::string coefficients = "noise";
+  std::string coefficients = "auto";
   std::string inputs = "compressed";  ///< or "original": CalibrationRequest::sequential
   bool random_start = false;
+  bool operator==(const CalibrationArguments&) const = default;
 };
+
+/// @return seconds; 0 for an empty text. @param option named in errors. @throws Error{kUsage}
+double parse_time(const std::string& option, const std::string& text);
 
 void add_calibration_options(Arguments app, CalibrationArguments& arguments);
 

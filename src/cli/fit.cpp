@@ -23,7 +23,9 @@ struct FitArguments {
   std::string out;
   bool force = false;
   bool dry_run = false;
-  std::string effort = "fast";
+  std::string effort;
+  std::string time;
+  std::string as;
   PlanningArguments planning;
   CalibrationArguments calibration;
 };
@@ -48,11 +50,10 @@ std::string fit_text(const Checkpoint& checkpoint, const FitResult& result,
   text += tokenizer_line(checkpoint);
   text +=
       fmt::format("{:<18}every file, size and unit checked against plan and source\n", "verified");
-  const bool better = !result.calibration && !result.planned.plan->request.uniform &&
+  const PlanRequest& request = result.planned.plan->request;
+  const bool better = request.encoder != Encoder::kFeedback && !request.uniform &&
                       !nothing_quantized(*result.planned.plan);
-  if (better) {
-    text += "\nFor less loss at the same size, in more time: --effort best runs the model.\n";
-  }
+  if (better) text += "\nFor less loss at the same size, in more time: --effort best.\n";
   text += "\nnext:\n";
   if (checkpoint.has_tokenizer()) {
     text += fmt::format("  mlx_lm.generate --model {} --prompt \"Hello\"\n", shell_word(out));
@@ -79,56 +80,143 @@ void say_forecast(const Common& common, const FitForecast& forecast) {
   note_probe_time(common, forecast);
 }
 
+std::string left_out_text(const std::vector<LeftOut>& left_out) {
+  std::string text;
+  for (const LeftOut& one : left_out) {
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", one.step, one.why);
+  }
+  return text;
+}
+
+Json left_out_json(const std::vector<LeftOut>& left_out) {
+  Json list = Json::array();
+  for (const LeftOut& one : left_out) list.push_back({{"step", one.step}, {"why", one.why}});
+  return list;
+}
+
 // --dry-run: reports what the fit would take, and writes nothing, no study either.
-int foretell(const Common& common, const Checkpoint& checkpoint, const FitRequest& request) {
+int foretell(const Common& common, const Checkpoint& checkpoint, const FitRequest& request,
+             const std::vector<LeftOut>& left_out) {
   std::optional<Study> study = open_study_if_usable(common);
   const FitForecast forecast = forecast_fit(checkpoint, study ? &*study : nullptr, request);
   if (common.json) {
     Json document = {{"dry_run", true}, {"out", request.out.string()}};
     document.update(forecast_json(forecast));
+    document["left_out"] = left_out_json(left_out);
     print_document(common, document);
   } else {
     print_result(common, forecast_text(forecast));
   }
   note_probe_time(common, forecast);
+  if (!left_out.empty()) note(common, "left out: " + left_out_text(left_out));
   return kDone;
 }
 
-int fit(const Common& common, const FitArguments& options) {
-  Planning planning = parse_planning(options.planning, true);
-  if (options.effort != "fast" && options.effort != "best") {
-    fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
+bool names_steps(const FitArguments& options) {
+  return !options.effort.empty() || !options.planning.method.empty() ||
+         !options.planning.encoder.empty() || !options.planning.uniform.empty();
+}
+
+// --as: the request of another folder's plan, for this model.
+FitRequest request_of_plan(const Common& common, const FitArguments& options) {
+  PlanningArguments planning = options.planning;
+  planning.rehash = false;
+  CalibrationArguments calibration = options.calibration;
+  const bool named = calibration.text != CalibrationArguments().text;
+  const std::string file = named ? calibration.text : "";
+  calibration.text = CalibrationArguments().text;
+  if (planning != PlanningArguments() || calibration != CalibrationArguments() ||
+      !options.effort.empty() || !options.time.empty()) {
+    fail(Code::kUsage,
+         "--as {}: the size and all options are the plan's: omit others, except for --calibration "
+         "FILE, --threads and --memory",
+         options.as);
   }
+  const Plan plan = read_plan(options.as);
+  FitRequest request{.plan = plan.request, .calibration = {}, .out = {}, .resources = {}};
+  request.plan.dtype = plan.dtype;
+  request.plan.method = plan.method;
+  request.plan.encoder = plan.encoder;
+  // Coefficients that were not trusted are measured and refused again.
+  const auto origin = parse_calibration(plan.request.calibration);
+  if (origin && plan.encoder == Encoder::kMlx) request.plan.method = Method::kMeasured;
+  if (needs_calibration(request.plan)) {
+    request.calibration = calibration_of(plan, file);
+    request.calibration.coefficients = plan.request.coefficient_source;
+    request.calibration.probe_seconds = plan.request.probe_seconds;
+    if (request.calibration.file()) check_text_size(common, "--calibration", file);
+  }
+  request.plan.calibration.clear();
+  request.plan.coefficients.clear();
+  request.plan.gains = {};
+  return request;
+}
+
+FitRequest typed_request(const Common& common, const FitArguments& options,
+                         const Checkpoint& checkpoint, Planning planning) {
   if (options.effort == "best") {
     // A method requested by name is kept, and a uniform format is a separate method.
     const bool named = !options.planning.method.empty() || planning.request.uniform.has_value();
     if (!named) planning.request.method = Method::kMeasured;
     if (options.planning.encoder.empty()) planning.request.encoder = Encoder::kFeedback;
   }
-  threads(common);
   const CalibrationRequest calibration = calibration_request(common, options.calibration);
+  return {.plan = resolve(planning, checkpoint),
+          .calibration = calibration,
+          .out = {},
+          .resources = {}};
+}
+
+int fit(const Common& common, const FitArguments& options) {
+  Planning planning = options.as.empty() ? parse_planning(options.planning, true) : Planning();
+  if (!options.effort.empty() && options.effort != "fast" && options.effort != "best") {
+    fail(Code::kUsage, "--effort {}: use fast or best", options.effort);
+  }
+  const double asked_seconds = parse_time("--time", options.time);
+  if (asked_seconds > 0 && names_steps(options)) {
+    fail(Code::kUsage,
+         "--time {}: chooses the method and the encoder: omit --effort, --method, --encoder and "
+         "--uniform, or --time",
+         options.time);
+  }
+  threads(common);
+  if (options.as.empty()) calibration_request(common, options.calibration);
   const Checkpoint checkpoint = open_source(common, options.model);
-  FitRequest request = {.plan = resolve(planning, checkpoint),
-                        .calibration = calibration,
-                        .out = options.out,
-                        .force = options.force,
-                        .rehash = options.planning.rehash,
-                        .resources = {}};
+  FitRequest request = options.as.empty()
+                           ? typed_request(common, options, checkpoint, std::move(planning))
+                           : request_of_plan(common, options);
+  request.out = options.out;
+  request.force = options.force;
+  request.rehash = options.planning.rehash;
+  const bool chooses = options.as.empty() && !names_steps(options);
+  request.resources = fit_resources(common, chooses || needs_calibration(request.plan));
+  std::optional<FitForecast> forecast;
+  std::vector<LeftOut> left_out;
+  if (chooses) {
+    check_out_folder(checkpoint, options.out, options.force);
+    std::optional<Study> known = open_study_if_usable(common);
+    ChosenSteps chosen = choose_steps(checkpoint, known ? &*known : nullptr, request,
+                                      asked_seconds > 0 ? asked_seconds : kUsualFitSeconds,
+                                      options.calibration.rows.has_value());
+    request = std::move(chosen.request);
+    forecast = std::move(chosen.forecast);
+    left_out = std::move(chosen.left_out);
+  }
+  const CalibrationRequest& calibration = request.calibration;
   const bool runs_model = needs_calibration(request.plan);
-  request.resources = fit_resources(common, runs_model);
   if (runs_model && calibration.file()) {
     check_text_size(common, "--calibration", calibration.text);
   }
   announce_calibration(checkpoint, calibration, request.plan);
   check_output_folder(checkpoint, request.plan, options.out, options.force);
   check_calibration(common, checkpoint, calibration, request.plan, request.resources);
-  if (options.dry_run) return foretell(common, checkpoint, request);
+  if (options.dry_run) return foretell(common, checkpoint, request, left_out);
   Study study = open_study(common, "fit " + request_options(request.plan));
-  std::optional<FitForecast> forecast;
   if (runs_model || checkpoint.bytes() > kLongWork) {
-    forecast = forecast_fit(checkpoint, &study, request);
+    if (!forecast) forecast = forecast_fit(checkpoint, &study, request);
     say_forecast(common, *forecast);
   }
+  if (!left_out.empty()) note(common, "left out: " + left_out_text(left_out));
   Common staged = common;
   staged.stages = std::make_shared<Stages>();
   staged.stages->names = fit_stages(request.plan, calibration);
@@ -143,6 +231,7 @@ int fit(const Common& common, const FitArguments& options) {
   if (common.json) {
     Json document = fit_json(checkpoint, result, options.out);
     if (forecast) document["forecast"] = forecast_json(*forecast);
+    if (chooses) document["left_out"] = left_out_json(left_out);
     print_document(common, document);
   } else if (problems.empty()) {
     print_result(common, fit_text(checkpoint, result, options.model, options.out));
@@ -166,9 +255,14 @@ Action setup_fit(Arguments app, const Common& common) {
   app.add_flag("--force", options->force, "replace an existing OUT as a whole, at the end");
   app.add_flag("--dry-run", options->dry_run,
                "say what every stage takes in time, memory and disk, and write nothing");
-  app.add_option("--effort", options->effort,
-                 "fast: weights only (default); best: --method measured --encoder feedback")
+  app.add_option("--time", options->time,
+                 "choose the best steps that take no longer, by their forecasts (default 10min)")
+      .type_name("TIME");
+  app.add_option(
+         "--effort", options->effort,
+         "instead of --time. fast: weights only; best: --method measured --encoder feedback")
       .type_name("fast|best");
+  app.add_option("--as", options->as, "size and all options of this plan.json").type_name("FILE");
   add_planning_options(app, options->planning, true);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return fit(common, *options); };

@@ -31,6 +31,7 @@ struct PlanningArguments {
   std::string dtype;
   double time_limit_s = PlanRequest().time_limit_s;
   bool rehash = false;
+  bool operator==(const PlanningArguments&) const = default;
 };
 
 /// @param with_budget also add --budget, --bpw and --uniform.

@@ -133,6 +133,7 @@ Option Arguments::add_option(const std::string& names, T& value, const std::stri
   // The parser's own messages for these have another form than ours.
   if constexpr (std::is_integral_v<T>) option->check(wrong_number<T>);
   if constexpr (std::is_same_v<T, std::optional<uint64_t>>) option->check(wrong_number<uint64_t>);
+  if constexpr (std::is_same_v<T, std::optional<int64_t>>) option->check(wrong_number<int64_t>);
   if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>) {
     option->check(wrong_real);
   }
@@ -145,6 +146,8 @@ template Option Arguments::add_option(const std::string&, int64_t&, const std::s
 template Option Arguments::add_option(const std::string&, uint64_t&, const std::string&);
 template Option Arguments::add_option(const std::string&, double&, const std::string&);
 template Option Arguments::add_option(const std::string&, std::optional<double>&,
+                                      const std::string&);
+template Option Arguments::add_option(const std::string&, std::optional<int64_t>&,
                                       const std::string&);
 template Option Arguments::add_option(const std::string&, std::optional<uint64_t>&,
                                       const std::string&);

@@ -60,15 +60,15 @@ std::vector<int64_t> budgets_of(int64_t source_bytes, int64_t min_safe) {
 // gets exactly the bytes that it took. A uniform format is built too.
 void fit_all(const Checkpoint& checkpoint, Study& study, const DemoRequest& request,
              const PlanRequest& plan, const FitEvents& events, Demo& demo) {
-  const auto fit_one = [&](const std::string& label, const PlanRequest& one) {
+  const auto fit_one = [&](const std::string& label, const PlanRequest& one, bool chooses) {
     DemoFolder fitted{.label = label, .folder = request.out / label, .result = {}};
-    fitted.result = fit(checkpoint, study,
-                        {.plan = one,
-                         .calibration = {},
-                         .out = fitted.folder,
-                         .force = true,
-                         .resources = request.resources},
-                        events);
+    FitRequest asked{.plan = one,
+                     .calibration = {},
+                     .out = fitted.folder,
+                     .force = true,
+                     .resources = request.resources};
+    if (chooses) asked = choose_steps(checkpoint, &study, asked, kUsualFitSeconds, false).request;
+    fitted.result = fit(checkpoint, study, asked, events);
     RAM_CHECK(fitted.result.planned.plan.has_value());
     demo.folders.push_back(std::move(fitted));
   };
@@ -82,14 +82,14 @@ void fit_all(const Checkpoint& checkpoint, Study& study, const DemoRequest& requ
   PlanRequest uniform = plan;
   uniform.method = Method::kUniform;
   uniform.uniform = AffineFormat{.bits = 4, .group_size = 64};
-  fit_one("uniform-4-64", uniform);
-  fit_one("published", published);
+  fit_one("uniform-4-64", uniform, false);
+  fit_one("published", published, false);
   const int64_t published_bytes = demo.folders.back().plan().total_bytes;
   demo.middle = demo.folders.size() + kMiddle;
   for (size_t i = 0; i < budgets.size(); ++i) {
     PlanRequest own = plan;
     own.budget_bytes = i == kMiddle ? published_bytes : budgets[i];
-    fit_one(fmt::format("{}-percent", kShares[i]), own);
+    fit_one(fmt::format("{}-percent", kShares[i]), own, true);
   }
 }
 

@@ -100,14 +100,6 @@ void make_space(EncodedStore& store, const EncodedFolder& folder, const Plan& pl
   if (room < missing) store.remove_others();
 }
 
-/// Whether a request may leave the model unquantized; the curves then decide.
-bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) {
-  const auto bits = static_cast<double>(dtype_bits(request.dtype));
-  const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
-  return (request.budget_bytes && static_cast<double>(*request.budget_bytes) >= bytes) ||
-         (request.bits_per_weight && *request.bits_per_weight >= bits);
-}
-
 /// Opens a second checkpoint for the engine, and checks that it matches the fingerprint.
 Checkpoint open_again(const Checkpoint& checkpoint) {
   Checkpoint again = Checkpoint::open(checkpoint.folder.string());

@@ -92,6 +92,13 @@ void need_files_for(int64_t folder_bytes, int64_t again, int64_t others) {
   need_descriptors(static_cast<int>(std::max(running, writing) + kSmallFiles + others));
 }
 
+bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) {
+  const auto bits = static_cast<double>(dtype_bits(request.dtype));
+  const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
+  return (request.budget_bytes && static_cast<double>(*request.budget_bytes) >= bytes) ||
+         (request.bits_per_weight && *request.bits_per_weight >= bits);
+}
+
 PlanRequest as_it_is(PlanRequest request) {
   if (request.method == Method::kMeasured) request.method = Method::kSquared;
   request.encoder = Encoder::kMlx;

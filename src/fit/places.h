@@ -1,8 +1,9 @@
-// What fit.cpp and places.cpp share.
+// What the sources of this module share.
 #pragma once
 
 #include <cstdint>
 
+#include "ram/checkpoint.h"
 #include "ram/plan.h"
 
 namespace ram {
@@ -16,6 +17,9 @@ inline constexpr int64_t kStudyFiles = 4;
 /// @param again shards of the source that running the model opens again; 0: it is not run.
 /// @param others files that are not open yet. @throws as need_descriptors
 void need_files_for(int64_t folder_bytes, int64_t again, int64_t others);
+
+/// @return whether a request may leave the model unquantized; the curves then decide.
+bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request);
 
 /// @return a request that leaves all units unquantized, whatever method was requested.
 PlanRequest as_it_is(PlanRequest request);

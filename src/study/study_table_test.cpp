@@ -58,7 +58,7 @@ TEST_F(StudyTable, AStatementThatWasResetCanBeBoundAgain) {
 
 TEST_F(StudyTable, AStatementThatTheStudyCannotRunIsDamage) {
   try {
-    Study::Statement(study_, "SELECT x FROM no_such_table");
+    const Study::Statement refused(study_, "SELECT x FROM no_such_table");
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Code::kCorrupt);

@@ -28,7 +28,7 @@ class BadInput(harness.ProgramTest):
     def expect(self, status, *parts, options=()):
         """fit refuses, leaves the model unchanged, and creates no OUT and no file beside it."""
         before = harness.files_of(self.model)
-        ran = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--quiet", *options)
+        ran = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "out", "--quiet", *options)
         self.assert_refused(ran, status, *parts)
         self.assertLess(ran.seconds, SOON)
         self.assertEqual(harness.files_of(self.model), before)
@@ -213,7 +213,7 @@ class BadInput(harness.ProgramTest):
     def test_rows_that_no_group_divides_are_kept_with_a_note(self):
         shutil.rmtree(self.model)
         harness.write_model(self.model, intermediate=136)
-        ran = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--json")
+        ran = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "out", "--json")
         self.assertEqual(ran.status, 0, ran)
         self.assertIn("ram: note: ", ran.err)
         formats = {unit["name"]: unit["format"] for unit in ran.json["units"]}
@@ -235,7 +235,7 @@ class BadInput(harness.ProgramTest):
 
     def test_ambiguous_sizes(self):
         for size in ("19G", "19M", "1.5", "-1", "1e9", "0", "0%", "120%", "GB", "9999999999999GB"):
-            ran = self.ram("fit", "model", "--budget", size, "-o", "out")
+            ran = self.ram("fit", "model", "--effort", "fast", "--budget", size, "-o", "out")
             self.assert_refused(ran, USAGE, size)
 
     def test_a_plan_for_another_model(self):
@@ -285,24 +285,24 @@ class BadInput(harness.ProgramTest):
     def test_an_output_inside_the_source_or_around_it(self):
         for out in ("model/out", "model", ".", "./model/../model/out"):
             before = harness.files_of(self.model)
-            ran = self.ram("fit", "model", "--budget", "90%", "-o", out, "--force")
+            ran = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", out, "--force")
             self.assert_refused(ran, USAGE)
             self.assertEqual(harness.files_of(self.model), before)
 
     def test_an_output_that_is_something_else_is_not_touched(self):
         (self.folder / "out").mkdir()
         (self.folder / "out" / "letters.txt").write_text("dear")
-        self.assert_refused(self.ram("fit", "model", "--budget", "90%", "-o", "out"), USAGE, "out")
-        forced = self.ram("fit", "model", "--budget", "90%", "-o", "out", "--force")
+        self.assert_refused(self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "out"), USAGE, "out")
+        forced = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "out", "--force")
         self.assert_refused(forced, USAGE, "out")
         self.assertEqual(harness.files_of(self.folder / "out"), {"letters.txt": b"dear"})
         (self.folder / "file").write_text("x")
-        self.assert_refused(self.ram("fit", "model", "--budget", "90%", "-o", "file"), USAGE)
+        self.assert_refused(self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "file"), USAGE)
 
     def test_a_file_that_is_not_a_study(self):
         (self.folder / "ram.db").write_text("this is not a database, and long enough to be read\n" * 99)
         before = harness.files_of(self.folder)
-        self.assert_refused(self.ram("fit", "model", "--budget", "90%", "-o", "out"), CORRUPT, "ram.db")
+        self.assert_refused(self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", "out"), CORRUPT, "ram.db")
         self.assertEqual(harness.files_of(self.folder), before)
 
     def test_outputs_in_folders_that_do_not_exist(self):
@@ -351,11 +351,11 @@ class BadInput(harness.ProgramTest):
         open_folder.chmod(0o777)
         study = open_folder / "s.db"
         out = closed / "out"
-        ran = self.ram("fit", "model", "--budget", "90%", "-o", out, "--study", study, **user)
+        ran = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", out, "--study", study, **user)
         self.assert_refused(ran, WRITE_FAILED, "out")
         self.assertEqual(list(closed.iterdir()), [])
         self.assertFalse(study.exists(), "refused only after the long work")
-        ran = self.ram("fit", "model", "--budget", "90%", "-o", open_folder / "out", "--study",
+        ran = self.ram("fit", "model", "--effort", "fast", "--budget", "90%", "-o", open_folder / "out", "--study",
                        closed / "s.db", **user)
         self.assert_refused(ran, WRITE_FAILED, "s.db")
         self.assertEqual(list(open_folder.iterdir()), [])
@@ -375,7 +375,7 @@ class BadInput(harness.ProgramTest):
         except FileNotFoundError:
             self.skipTest("this system has no unshare")
         for size, study in ((64, folder / "s.db"), (8, "s.db"), (128, "s.db")):
-            done = on_small_disk(size, "fit", folder / "model", "--budget", "90%", "-o", "out",
+            done = on_small_disk(size, "fit", folder / "model", "--effort", "fast", "--budget", "90%", "-o", "out",
                                  "--study", study, "--quiet")
             self.assertEqual(done.returncode, WRITE_FAILED, done)
             self.assertEqual(done.stdout, b"")

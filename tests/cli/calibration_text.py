@@ -55,8 +55,8 @@ class CalibrationText(CalibrationTest):
 
     def test_a_tokenizer_that_is_not_needed_is_not_asked_for(self):
         self.replace_tokenizer()
-        for command in (("fit", self.model, "--budget", BUDGET, "-o", "plain"),
-                        ("fit", self.model, "--budget", BUDGET, "-o", "none", "--dry-run"),
+        for command in (("fit", self.model, "--effort", "fast", "--budget", BUDGET, "-o", "plain"),
+                        ("fit", self.model, "--effort", "fast", "--budget", BUDGET, "-o", "none", "--dry-run"),
                         ("sweep", self.model),
                         # The model fits unquantized, so it is not run.
                         ("fit", self.model, "--bpw", 16, "--effort", "best", *LITTLE, "-o", "whole")):

@@ -138,10 +138,10 @@ class Contract(harness.ProgramTest):
         least = document["min_safe_bytes"]
         self.assertIn(str(least), ran.err)
         self.assertEqual(self.plan("--budget", least).status, 0)
-        fit = self.ram("fit", "model", "--budget", least - 1, "-o", "out", "--json")
+        fit = self.ram("fit", "model", "--effort", "fast", "--budget", least - 1, "-o", "out", "--json")
         self.assertEqual((fit.status, fit.json["min_safe_bytes"]), (6, least))
         self.assertFalse((self.folder / "out").exists())
-        plain = self.ram("fit", "model", "--budget", least - 1, "-o", "out")
+        plain = self.ram("fit", "model", "--effort", "fast", "--budget", least - 1, "-o", "out")
         self.assert_refused(plain, 6, str(least), "--allow-unsafe")
         unsafe = self.ram("plan", "model", "--budget", least - 1, "--allow-unsafe", "--json")
         self.assertEqual(unsafe.status, 0)
@@ -149,7 +149,7 @@ class Contract(harness.ProgramTest):
 
     def test_fit_keeps_the_byte_promise_and_ends_verified(self):
         for budget in (self.ram("analyze", "model", "--json").json["min_safe_bytes"], 555555):
-            ran = self.ram("fit", "model", "--budget", budget, "-o", f"out-{budget}", "--json")
+            ran = self.ram("fit", "model", "--effort", "fast", "--budget", budget, "-o", f"out-{budget}", "--json")
             self.assertEqual(ran.status, 0, ran)
             document = ran.json
             self.assertLessEqual(PLAN_KEYS | {"seconds", "verified"}, document.keys())
@@ -160,14 +160,14 @@ class Contract(harness.ProgramTest):
             self.assertIn("plan.json", harness.files_of(out))
 
     def test_the_result_of_fit_is_a_table_within_100_columns(self):
-        ran = self.ram("fit", "model", "--budget", "50%", "-o", "out", "--quiet")
+        ran = self.ram("fit", "model", "--effort", "fast", "--budget", "50%", "-o", "out", "--quiet")
         self.assert_quiet(ran)
         self.assertIn("mlx_lm.generate --model out", ran.out)
         self.assertIn("bits per weight", ran.out)
         self.assertLessEqual(max(map(len, ran.out.splitlines())), 100)
 
     def test_an_equal_out_is_done_and_another_is_refused(self):
-        ask = ("fit", "model", "--budget", "50%", "-o", "out")
+        ask = ("fit", "model", "--effort", "fast", "--budget", "50%", "-o", "out")
         self.assertEqual(self.ram(*ask).status, 0)
         before = harness.files_of(self.folder / "out")
         stamps = {p: p.stat().st_mtime_ns for p in (self.folder / "out").rglob("*")}
@@ -176,15 +176,15 @@ class Contract(harness.ProgramTest):
         self.assertIn("already", again.out)
         self.assertEqual({p: p.stat().st_mtime_ns for p in (self.folder / "out").rglob("*")},
                          stamps)
-        other = self.ram("fit", "model", "--budget", "60%", "-o", "out")
+        other = self.ram("fit", "model", "--effort", "fast", "--budget", "60%", "-o", "out")
         self.assert_refused(other, 2, "--force")
         self.assertEqual(harness.files_of(self.folder / "out"), before)
-        forced = self.ram("fit", "model", "--budget", "60%", "-o", "out", "--force")
+        forced = self.ram("fit", "model", "--effort", "fast", "--budget", "60%", "-o", "out", "--force")
         self.assertEqual(forced.status, 0, forced)
         self.assertNotEqual(harness.files_of(self.folder / "out"), before)
 
     def test_plan_then_quantize_writes_what_fit_writes(self):
-        self.assertEqual(self.ram("fit", "model", "--budget", "50%", "-o", "fitted").status, 0)
+        self.assertEqual(self.ram("fit", "model", "--effort", "fast", "--budget", "50%", "-o", "fitted").status, 0)
         self.assertEqual(self.plan("--budget", "50%", "-o", "plan.json").status, 0)
         ran = self.ram("quantize", "model", "--plan", "plan.json", "-o", "quantized", "--json")
         self.assertEqual(ran.status, 0, ran)
@@ -193,7 +193,7 @@ class Contract(harness.ProgramTest):
                          harness.files_of(self.folder / "quantized"))
 
     def test_verify_tells_a_whole_folder_from_a_changed_one(self):
-        self.assertEqual(self.ram("fit", "model", "--budget", "50%", "-o", "out").status, 0)
+        self.assertEqual(self.ram("fit", "model", "--effort", "fast", "--budget", "50%", "-o", "out").status, 0)
         for options in ((), ("--source", "model")):
             ran = self.ram("verify", "out", "--json", *options)
             self.assert_quiet(ran)
@@ -256,7 +256,7 @@ class Contract(harness.ProgramTest):
             self.assertEqual(ran.status, 0, ran)
             fits = ran.json["fits"]
             self.assertEqual([fit["method"] for fit in fits],
-                             ["uniform", "published", "squared", "squared", "squared"])
+                             ["uniform", "published", "measured", "measured", "measured"])
             self.assertEqual(fits[3]["budget_bytes"], fits[1]["total_bytes"])
             self.assertNotIn("comparison", ran.json)  # this model has no held-out text
             for fit in fits:

@@ -74,7 +74,7 @@ class Errors(harness.ProgramTest):
         model = harness.write_model(self.folder / "model")
         document = self.failed(6, "plan", "model", "--budget", "1000", "--json")
         self.assertGreater(document["min_safe_bytes"], 1000)
-        document = self.failed(6, "fit", "model", "--budget", "1000", "-o", "out", "--json")
+        document = self.failed(6, "fit", "model", "--effort", "fast", "--budget", "1000", "-o", "out", "--json")
         self.assertGreater(document["min_safe_bytes"], 1000)
         self.assertNotIn("min_safe_bytes", self.failed(2, "plan", "model", "--json"))
         self.failed(7, "plan", "model", "--bpw", "6", "-o", "no/plan.json", "--json")

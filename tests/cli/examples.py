@@ -28,7 +28,7 @@ class Examples(harness.ProgramTest):
         out = self.call(self.folder / "build/fit", demo, self.folder / "out", 4_000_000)
         self.assertEqual(out.count("interrupted\n"), 2, out)
         self.assertEqual(out.count(" bytes, 0 problems\n"), 2, out)
-        self.assertEqual(self.ram("fit", demo, "--budget", 4_000_000, "-o", "alone").status, 0)
+        self.assertEqual(self.ram("fit", demo, "--effort", "fast", "--budget", 4_000_000, "-o", "alone").status, 0)
         for name in ("out-1", "out-2"):
             self.assertEqual(harness.files_of(self.folder / name), harness.files_of(self.folder / "alone"), name)
 

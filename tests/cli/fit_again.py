@@ -45,7 +45,7 @@ class FitAgain(CalibrationTest):
                         (*LITTLE, "--seed", 43), (*LITTLE, "--random-start"),
                         (*LITTLE, "--calibration", "random"), (*LITTLE, "--calibration", "a.txt"),
                         (*LITTLE, "--calibration-inputs", "original"),
-                        (*LITTLE, "--time-limit", 9), (*LITTLE, "--probe-time", "20s")):
+                        (*LITTLE, "--time-limit", 9), (*LITTLE, "--coefficients", "noise")):
             ran = self.fit("out", "--effort", "best", *options, "--study", "none.db")
             self.assert_refused_before_work(ran, "made from something else")
         self.made("out", "--effort", "best", *LITTLE)
@@ -108,12 +108,12 @@ class FitAgain(CalibrationTest):
 
     def test_the_model_card_says_how_to_make_the_same_folder_again(self):
         cases = {
-            "fast": ("--dtype", "f16", "--pin", "*.v_proj=6:64", "--time-limit", 7),
+            "fast": ("--effort", "fast", "--dtype", "f16", "--pin", "*.v_proj=6:64", "--time-limit", 7),
             "best": ("--effort", "best", *LITTLE, "--seed", 7),
             "original": ("--effort", "best", *LITTLE, "--random-start",
                          "--calibration-inputs", "original"),
             "file": ("--effort", "best", *LITTLE, "--calibration", "a.txt"),
-            "timed": ("--effort", "best", *LITTLE, "--probe-time", "0.01s"),
+            "timed": ("--effort", "best", *LITTLE, "--coefficients", "noise", "--probe-time", "0.01s"),
         }
         for name, options in cases.items():
             self.made(name, *options)

@@ -22,7 +22,7 @@ class Interrupt(harness.ProgramTest):
                             vocab=1024)
 
     def fit(self, run, *options):
-        return ["fit", "model", "--budget", "45%", "-o", f"{run}/out", "--study", f"{run}/ram.db",
+        return ["fit", "model", "--effort", "fast", "--budget", "45%", "-o", f"{run}/out", "--study", f"{run}/ram.db",
                 "--threads", "2", "--quiet", *options]
 
     def reference(self):

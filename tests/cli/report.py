@@ -74,8 +74,8 @@ class Report(harness.ProgramTest):
     def fill(self):
         """A study with everything: plans, a sweep, a comparison, questions."""
         self.folders = []
-        for name, options in (("u4", ("--uniform", "4:64")), ("own", ("--budget", "3MB")),
-                              ("small", ("--budget", "2.4MB"))):
+        for name, options in (("u4", ("--uniform", "4:64")), ("own", ("--budget", "3MB", "--effort", "fast")),
+                              ("small", ("--budget", "2.4MB", "--effort", "fast"))):
             self.ram_ok("fit", DEMO, *options, "-o", self.folder / name)
             self.folders.append(self.folder / name)
         self.ram_ok("sweep", DEMO, "--points", 8)
@@ -164,7 +164,8 @@ class Report(harness.ProgramTest):
     def test_each_folder_has_its_own_rows_and_what_is_left_out_is_listed(self):
         for name, size in (("u4", "--uniform=4:64"), ("u8", "--uniform=8:64"), ("one", "--budget=2.4MB"),
                            ("away", "--budget=3MB")):
-            self.ram_ok("fit", DEMO, size, "-o", self.folder / name)
+            options = () if "uniform" in size else ("--effort", "fast")
+            self.ram_ok("fit", DEMO, size, *options, "-o", self.folder / name)
         other = self.folder / "other.txt"
         other.write_text(TEXT.read_text(encoding="utf-8")[:20000], encoding="utf-8")
         length = ("--length", 128)

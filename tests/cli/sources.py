@@ -21,7 +21,7 @@ class Sources(harness.ProgramTest):
         self.model = harness.write_model(self.folder / "model")
 
     def fit(self, model="model", status=0):
-        ran = self.ram("fit", model, *OUT)
+        ran = self.ram("fit", model, "--effort", "fast", *OUT)
         self.assertEqual(ran.status, status, ran)
         if status == 0:
             self.assertEqual(self.ram("verify", "out", "--source", model).status, 0)
@@ -40,7 +40,7 @@ class Sources(harness.ProgramTest):
                 odd = os.path.join(os.fsencode(self.folder), name)
                 os.rename(self.model, odd)
                 for command in (("inspect", odd), ("inspect", odd, "--json"),
-                                ("analyze", odd), ("fit", odd, *OUT), ("explain", "out")):
+                                ("analyze", odd), ("fit", odd, "--effort", "fast", *OUT), ("explain", "out")):
                     ran = harness.subprocess.run(
                         [harness.PROGRAM, *map(os.fsencode, command)], cwd=self.folder,
                         capture_output=True, env=harness.environment(), check=False)
@@ -145,7 +145,7 @@ class Sources(harness.ProgramTest):
             def limit(size=megabytes * 1_000_000):
                 resource.setrlimit(resource.RLIMIT_AS, (size, size))
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            for command in (("inspect", "model"), ("fit", "model", *OUT, "--force", "--threads", 1)):
+            for command in (("inspect", "model"), ("fit", "model", "--effort", "fast", *OUT, "--force", "--threads", 1)):
                 ran = self.ram(*command, preexec_fn=limit)
                 self.assertEqual(ran.status, 0, (megabytes, ran))
 
@@ -172,7 +172,7 @@ class Sources(harness.ProgramTest):
                 bits = struct.pack("<H", harness.bf16(value))
                 data[8 + size + begin:8 + size + end] = bits * ((end - begin) // 2)
                 path.write_bytes(data)
-                ran = self.ram("fit", "model", "--budget", "95%", "-o", "out")
+                ran = self.ram("fit", "model", "--effort", "fast", "--budget", "95%", "-o", "out")
                 self.assertEqual(ran.status, 0, ran)
                 harness.shutil.rmtree(self.folder / "out")
 
@@ -197,7 +197,7 @@ class Sources(harness.ProgramTest):
         snapshot.parent.mkdir(parents=True)
         os.rename(self.model, snapshot)
         env = harness.environment(HF_HUB_CACHE=str(self.folder / "cache"))
-        ran = self.ram("fit", "Org/Tiny", *OUT, env=env)
+        ran = self.ram("fit", "Org/Tiny", "--effort", "fast", *OUT, env=env)
         self.assertEqual(ran.status, 0, ran)
         self.assertIn('base_model: "Org/Tiny"\nbase_model_relation: quantized\n', self.card()[0])
 

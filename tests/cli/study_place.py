@@ -109,7 +109,7 @@ class Place(harness.ProgramTest):
         self.assertEqual((self.folder / "junk.db").read_text(), "junk")
 
     def test_explain_needs_no_study_where_the_model_is_named(self):
-        self.assertEqual(self.ram("fit", "model", "--bpw", "5", "-o", "out").status, 0)
+        self.assertEqual(self.ram("fit", "model", "--effort", "fast", "--bpw", "5", "-o", "out").status, 0)
         good = self.ram("explain", "out", "--model", "model")
         self.assertEqual((good.status, good.err), (0, ""))
         whole = (self.folder / "ram.db").read_bytes()

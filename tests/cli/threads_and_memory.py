@@ -33,7 +33,7 @@ class Limits(CalibrationTest):
         return (("analyze", self.model, *study),
                 ("perplexity", self.model, "--text", self.text, "--length", 64, *study),
                 ("generate", self.model, "--prompt", "Once", "--max-tokens", 4, *study),
-                ("fit", self.model, "--budget", 360_000, "-o", f"{name}-plain", *study),
+                ("fit", self.model, "--effort", "fast", "--budget", 360_000, "-o", f"{name}-plain", *study),
                 ("fit", self.model, "--budget", 360_000, "--effort", "best", *calibrate,
                  "-o", f"{name}-best", *study))
 

@@ -149,6 +149,7 @@ TEST_F(OtherFamily, WithTensorsInOtherShapesIsBuiltToTheSameBytes) {
   testing::write_tiny_model(folder_ / "reshaped", model);
   const std::map<std::string, Values> values = reshaped(model);
   std::vector<TensorSpec> specs;
+  specs.reserve(values.size());
   for (const auto& [name, value] : values) specs.push_back({name, DType::kBF16, value.shape});
   testing::write_tensors(folder_ / "reshaped/model.safetensors", specs,
                          [&](const TensorSpec& spec) { return values.at(spec.name).floats; });

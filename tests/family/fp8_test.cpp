@@ -188,10 +188,10 @@ TEST_F(Fp8Source, OtherSettingsOfFp8AreRefused) {
   const nlohmann::json good = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
   change_config(good);
   EXPECT_EQ(refusal(), "");
-  for (nlohmann::json bad : {nlohmann::json{{"weight_block_size", {64, 128}}},
-                             nlohmann::json{{"weight_block_size", nullptr}},
-                             nlohmann::json{{"activation_scheme", "static"}},
-                             nlohmann::json{{"quant_method", "fbgemm_fp8"}}}) {
+  for (const nlohmann::json& bad : {nlohmann::json{{"weight_block_size", {64, 128}}},
+                                    nlohmann::json{{"weight_block_size", nullptr}},
+                                    nlohmann::json{{"activation_scheme", "static"}},
+                                    nlohmann::json{{"quant_method", "fbgemm_fp8"}}}) {
     nlohmann::json settings = good;
     settings.update(bad);
     change_config(settings);

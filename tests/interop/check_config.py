@@ -26,7 +26,7 @@ class Config(support.InteropCase):
         for source in self.tiny_sources() + support.real_sources():
             with self.subTest(model=source.name):
                 out = self.scratch / source.name
-                self.ram.run("fit", source.folder, "--budget", "60%", "-o", out)
+                self.ram.run("fit", source.folder, "--effort", "fast", "--budget", "60%", "-o", out)
                 found, wanted = fields(out), fields(source.truth)
                 for field, value in wanted.items():
                     self.assertEqual(value, found.get(field), field)

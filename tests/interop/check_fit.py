@@ -24,14 +24,14 @@ def positions(arguments):
 class Fit(support.InteropCase):
     def fit(self, source, budget, out):
         """Builds OUT; a budget below the smallest safe size is raised to the size that the refusal names."""
-        command = ("fit", source.folder, "--budget", budget, "-o", out)
+        command = ("fit", source.folder, "--effort", "fast", "--budget", budget, "-o", out)
         try:
             return self.ram.run(*command)
         except AssertionError:
             refused = self.ram.run(*command, expect=6)
             self.assertFalse(out.exists(), f"{out} was left behind by a refusal")
             least = refused["min_safe_bytes"]
-            return self.ram.run("fit", source.folder, "--budget", least, "-o", out)
+            return self.ram.run("fit", source.folder, "--effort", "fast", "--budget", least, "-o", out)
 
     def check_bytes(self, out, plan):
         total = support.folder_bytes(out)
@@ -106,9 +106,9 @@ class Fit(support.InteropCase):
         for source in self.tiny_sources():
             with self.subTest(model=source.name):
                 out = self.scratch / f"{source.name}-least"
-                refused = self.ram.run("fit", source.folder, "--budget", 1000, "-o", out, expect=6)
+                refused = self.ram.run("fit", source.folder, "--effort", "fast", "--budget", 1000, "-o", out, expect=6)
                 least = refused["min_safe_bytes"]
-                again = ("fit", source.folder, "-o", out, "--budget")
+                again = ("fit", source.folder, "--effort", "fast", "-o", out, "--budget")
                 self.ram.run(*again, least - 1, expect=6)
                 self.assertFalse(out.exists())
                 self.ram.run(*again, least)
@@ -118,7 +118,7 @@ class Fit(support.InteropCase):
         """A correct folder with one thing changed: the check must fail."""
         source = next(s for s in self.tiny_sources() if s.name == "llama-hub")
         out = self.scratch / f"tampered-{name}"
-        self.ram.run("fit", source.folder, "--budget", "50%", "-o", out)
+        self.ram.run("fit", source.folder, "--effort", "fast", "--budget", "50%", "-o", out)
         self.check_folder(source, out)
         how(out)
         with self.assertRaises((AssertionError, ValueError, KeyError), msg=name):
@@ -155,7 +155,7 @@ class Fit(support.InteropCase):
                 folders = []
                 for threads in (1, 2, 5):
                     out = self.scratch / f"{name}-{threads}-threads"
-                    self.ram.run("fit", self.models / name, "--budget", "60%", "-o", out,
+                    self.ram.run("fit", self.models / name, "--effort", "fast", "--budget", "60%", "-o", out,
                                  "--threads", threads)  # fmt: skip
                     folders.append({p.name: p.read_bytes() for p in out.iterdir()})
                 self.assertEqual(folders[0], folders[1])

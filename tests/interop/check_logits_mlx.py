@@ -101,7 +101,7 @@ class Logits(support.InteropCase):
             with self.subTest(model=m.name):
                 out = self.scratch / f"{m.name}-fit"
                 budget = "23%" if m.dtype == "float32" else "45%"
-                self.ram.run("fit", self.sources / m.name, "--budget", budget, "-o", out)
+                self.ram.run("fit", self.sources / m.name, "--effort", "fast", "--budget", budget, "-o", out)
                 self.check(m, out)
 
     def test_folders_that_mlx_lm_made(self):

@@ -52,7 +52,7 @@ def decoded(model):
 class Transformers(support.InteropCase):
     def fit(self, source):
         out = self.scratch / source.name
-        self.ram.run("fit", source.folder, "--budget", "60%", "-o", out)
+        self.ram.run("fit", source.folder, "--effort", "fast", "--budget", "60%", "-o", out)
         return out
 
     def test_the_writer_leaves_nothing_that_changes_the_logits(self):

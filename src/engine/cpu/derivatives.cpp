@@ -139,7 +139,7 @@ Tensor CpuBackend::gate(const Tensor& gate, const Tensor& up) {
 }
 
 GateGradients CpuBackend::gate_back(const Tensor& gate, const Tensor& up, const Tensor& dy) {
-  const GateGradients gradients{.gate = make(gate.rows, gate.cols), .up = make(up.rows, up.cols)};
+  GateGradients gradients{.gate = make(gate.rows, gate.cols), .up = make(up.rows, up.cols)};
   for_rows(gate.rows, gate.cols, [&](int64_t first, int64_t count, int) {
     const int64_t at = first * gate.cols;
     gate_back_row(cpu_data(gate) + at, cpu_data(up) + at, cpu_data(dy) + at, count * gate.cols,
