@@ -23,7 +23,7 @@ void refuse_or(const Act& act) {
 void plan_with(ram::cli::PlanningArguments arguments) {
   refuse_or([&] {
     const ram::PlanRequest request = ram::cli::parse_planning(arguments, true).request;
-    for (const auto& [role, prior] : request.role_priors) {
+    for (const auto& [role, prior] : request.priors.roles) {
       if (!(prior > 0 && prior <= ram::kLargestPrior)) std::abort();
     }
     (void)ram::request_options(request);
