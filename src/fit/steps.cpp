@@ -12,22 +12,41 @@
 namespace ram {
 namespace {
 
-/// A way to fit a model, and what the way after it leaves out.
+/// A way to fit a model.
 struct Steps {
   Method method;
   Encoder encoder;
   const char* text;  // of the calibration
   int64_t rows;      // of the text, unless given
+  int passes;        // of the text, at least
   const char* gives;
 };
 
 // The best first. Random ids stand in where the model cannot write text, and say too little about
 // a matrix's inputs for feedback.
 constexpr std::array kWays = {
-    Steps{Method::kMeasured, Encoder::kFeedback, "own", 32, "error feedback"},
-    Steps{Method::kMeasured, Encoder::kMlx, "own", 16, "coefficients measured on the model"},
-    Steps{Method::kMeasured, Encoder::kMlx, "random", 16, "coefficients measured on the model"},
+    Steps{Method::kMeasured, Encoder::kFeedback, "own", 32, 12, "error feedback"},
+    Steps{Method::kMeasured, Encoder::kMlx, "own", 16, 3, "coefficients measured on own text"},
+    Steps{Method::kMeasured, Encoder::kMlx, "random", 16, 2, "coefficients measured on own text"},
 };
+
+/// Less than a number of passes over a text takes on any processor. A forecast of a large model
+/// takes minutes by itself.
+double least_seconds(const Checkpoint& checkpoint, const FitRequest& request, int passes) {
+  constexpr double kPeak = 2e11;  // multiplications and additions per second and thread
+  double weights = 0;             // that a token is multiplied by
+  for (const Unit& unit : checkpoint.units) {
+    if (unit.role == Role::kEmbedding && !checkpoint.tied_embeddings) continue;
+    const auto parts = static_cast<double>(unit.parts.size());
+    const auto& experts =
+        unit.layer < 0 ? std::nullopt : checkpoint.config.layer(unit.layer).experts;
+    const double used = parts > 1 && experts ? static_cast<double>(experts->per_token) : parts;
+    weights += static_cast<double>(unit.weights()) * used / parts;
+  }
+  const CalibrationTextOptions& text = request.calibration.rows;
+  const auto tokens = static_cast<double>(text.rows * text.length);
+  return 2 * weights * tokens * passes / (kPeak * request.resources.threads);
+}
 
 FitRequest with_steps(const Checkpoint& checkpoint, const FitRequest& asked, const Steps& steps,
                       bool rows_given) {
@@ -75,15 +94,16 @@ ChosenSteps choose_steps(const Checkpoint& checkpoint, Study* study, const FitRe
   ChosenSteps chosen{.request = asked, .forecast = forecast(asked), .left_out = {}};
   if (has_room_for_all(checkpoint, asked.plan)) return chosen;
   const double least = chosen.forecast.seconds();
+  double without_text = 0;  // of the way before the last
   for (const Steps& steps : kWays) {
     const FitRequest request = with_steps(checkpoint, asked, steps, rows_given);
-    const bool last_resort = steps.text == kWays.back().text;
+    const bool last_resort = &steps == &kWays.back();
     // The same step is named once.
     const auto leave_out = [&](const std::string& why) {
       if (last_resort && !chosen.left_out.empty()) return;
       chosen.left_out.push_back({.step = steps.gives, .why = why});
     };
-    if (last_resort && !asked.calibration.own()) break;
+    if (last_resort && (!asked.calibration.own() || without_text > seconds)) break;
     try {
       check_calibration_inputs(checkpoint, request.resources.engine, request.calibration,
                                request.plan);
@@ -92,7 +112,16 @@ ChosenSteps choose_steps(const Checkpoint& checkpoint, Study* study, const FitRe
       leave_out(error.what());
       continue;
     }
+    const double bound = least_seconds(checkpoint, request, steps.passes);
+    if (bound > seconds) {
+      leave_out(fmt::format("at least {}", format_seconds(bound)));
+      continue;
+    }
     const FitForecast its = forecast(request);
+    without_text = its.seconds();
+    for (const StageForecast& stage : its.stages) {
+      if (stage.name == "write text") without_text -= stage.seconds;
+    }
     if (its.seconds() <= seconds) {
       chosen.request = request;
       chosen.forecast = its;
