@@ -167,6 +167,45 @@ FitRequest typed_request(const Common& common, const FitArguments& options,
           .resources = {}};
 }
 
+/// What will be done, and what is known of it.
+struct Prepared {
+  FitRequest request;
+  std::optional<FitForecast> forecast;
+  std::vector<LeftOut> left_out;
+};
+
+Prepared prepare(const Common& common, const FitArguments& options, const Checkpoint& checkpoint,
+                 Planning planning, double seconds) {
+  Prepared prepared{.request = options.as.empty()
+                                   ? typed_request(common, options, checkpoint, std::move(planning))
+                                   : request_of_plan(common, options),
+                    .forecast = {},
+                    .left_out = {}};
+  FitRequest& request = prepared.request;
+  request.out = options.out;
+  request.force = options.force;
+  request.rehash = options.planning.rehash;
+  const bool chooses = options.as.empty() && !names_steps(options);
+  request.resources = fit_resources(common, chooses || needs_calibration(request.plan));
+  if (chooses) {
+    check_out_folder(checkpoint, options.out, options.force);
+    std::optional<Study> known = open_study_if_usable(common);
+    ChosenSteps chosen = choose_steps(checkpoint, known ? &*known : nullptr, request, seconds,
+                                      options.calibration.rows.has_value());
+    request = std::move(chosen.request);
+    prepared.forecast = std::move(chosen.forecast);
+    prepared.left_out = std::move(chosen.left_out);
+  }
+  const CalibrationRequest& calibration = request.calibration;
+  if (needs_calibration(request.plan) && calibration.file()) {
+    check_text_size(common, "--calibration", calibration.text);
+  }
+  announce_calibration(checkpoint, calibration, request.plan);
+  check_output_folder(checkpoint, request.plan, options.out, options.force);
+  check_calibration(common, checkpoint, calibration, request.plan, request.resources);
+  return prepared;
+}
+
 int fit(const Common& common, const FitArguments& options) {
   Planning planning = options.as.empty() ? parse_planning(options.planning, true) : Planning();
   if (!options.effort.empty() && options.effort != "fast" && options.effort != "best") {
@@ -182,44 +221,21 @@ int fit(const Common& common, const FitArguments& options) {
   threads(common);
   if (options.as.empty()) calibration_request(common, options.calibration);
   const Checkpoint checkpoint = open_source(common, options.model);
-  FitRequest request = options.as.empty()
-                           ? typed_request(common, options, checkpoint, std::move(planning))
-                           : request_of_plan(common, options);
-  request.out = options.out;
-  request.force = options.force;
-  request.rehash = options.planning.rehash;
-  const bool chooses = options.as.empty() && !names_steps(options);
-  request.resources = fit_resources(common, chooses || needs_calibration(request.plan));
-  std::optional<FitForecast> forecast;
-  std::vector<LeftOut> left_out;
-  if (chooses) {
-    check_out_folder(checkpoint, options.out, options.force);
-    std::optional<Study> known = open_study_if_usable(common);
-    ChosenSteps chosen = choose_steps(checkpoint, known ? &*known : nullptr, request,
-                                      asked_seconds > 0 ? asked_seconds : kUsualFitSeconds,
-                                      options.calibration.rows.has_value());
-    request = std::move(chosen.request);
-    forecast = std::move(chosen.forecast);
-    left_out = std::move(chosen.left_out);
-  }
-  const CalibrationRequest& calibration = request.calibration;
-  const bool runs_model = needs_calibration(request.plan);
-  if (runs_model && calibration.file()) {
-    check_text_size(common, "--calibration", calibration.text);
-  }
-  announce_calibration(checkpoint, calibration, request.plan);
-  check_output_folder(checkpoint, request.plan, options.out, options.force);
-  check_calibration(common, checkpoint, calibration, request.plan, request.resources);
+  Prepared prepared = prepare(common, options, checkpoint, std::move(planning),
+                              asked_seconds > 0 ? asked_seconds : kUsualFitSeconds);
+  const FitRequest& request = prepared.request;
+  std::optional<FitForecast>& forecast = prepared.forecast;
+  const std::vector<LeftOut>& left_out = prepared.left_out;
   if (options.dry_run) return foretell(common, checkpoint, request, left_out);
   Study study = open_study(common, "fit " + request_options(request.plan));
-  if (runs_model || checkpoint.bytes() > kLongWork) {
+  if (needs_calibration(request.plan) || checkpoint.bytes() > kLongWork) {
     if (!forecast) forecast = forecast_fit(checkpoint, &study, request);
     say_forecast(common, *forecast);
   }
   if (!left_out.empty()) note(common, "left out: " + left_out_text(left_out));
   Common staged = common;
   staged.stages = std::make_shared<Stages>();
-  staged.stages->names = fit_stages(request.plan, calibration);
+  staged.stages->names = fit_stages(request.plan, request.calibration);
   const FitResult result = [&] {
     const Reporter reporter(staged);
     return ram::fit(checkpoint, study, request, reporter.events());
@@ -231,7 +247,7 @@ int fit(const Common& common, const FitArguments& options) {
   if (common.json) {
     Json document = fit_json(checkpoint, result, options.out);
     if (forecast) document["forecast"] = forecast_json(*forecast);
-    if (chooses) document["left_out"] = left_out_json(left_out);
+    if (options.as.empty() && !names_steps(options)) document["left_out"] = left_out_json(left_out);
     print_document(common, document);
   } else if (problems.empty()) {
     print_result(common, fit_text(checkpoint, result, options.model, options.out));
@@ -262,7 +278,9 @@ Action setup_fit(Arguments app, const Common& common) {
          "--effort", options->effort,
          "instead of --time. fast: weights only; best: --method measured --encoder feedback")
       .type_name("fast|best");
-  app.add_option("--as", options->as, "size and all options of this plan.json").type_name("FILE");
+  app.add_option("--as", options->as, "size and all options of this plan.json")
+      .type_name("FILE")
+      .takes(Takes::kPlan);
   add_planning_options(app, options->planning, true);
   add_calibration_options(app, options->calibration);
   return [options, &common] { return fit(common, *options); };
