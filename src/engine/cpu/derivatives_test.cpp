@@ -167,7 +167,8 @@ TEST(Derivatives, OfRotations) {
       Values y = at;
       for (int64_t run = 0; run < kSomeTokens * kHeads; ++run) {
         for (int64_t i = 0; i < half; ++i) {
-          const double angle = static_cast<double>(run / kHeads + 3) *
+          const int64_t position = run / kHeads + 3;
+          const double angle = static_cast<double>(position) *
                                std::pow(own.rope.theta, -2.0 * static_cast<double>(i) /
                                                             static_cast<double>(own.rotated));
           const auto a = static_cast<size_t>(run * kDim + i);
@@ -415,6 +416,7 @@ TEST(Derivatives, OfTheLabelsLikelihood) {
   constexpr int64_t kFirstPiece = 32;
   const Tensor logits = random_tensor(backend, kSomeTokens, kIds, 1);
   std::vector<int32_t> labels;
+  labels.reserve(kSomeTokens);
   for (int32_t t = 0; t < kSomeTokens; ++t) labels.push_back(t == 4 ? -1 : t * 5 % kIds);
   const auto log_sum = [](const Values& at, int64_t token) {
     double sum = 0;
