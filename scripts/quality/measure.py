@@ -2,8 +2,8 @@
 
 Four sizes from the smallest safe one of the published method to its largest plan below 8:64, or, with
 --bpw, those at which the units that can be quantized have the given bits per weight. The published
-method is built first; the default, the default with measured coefficients, the default with searched scales,
-and --effort best get exactly its folder's bytes; uniform formats are compared with them. Prints Markdown.
+method is built first; weights only, the default, measured coefficients with plain rounding and with searched
+scales, and --effort best get exactly its folder's bytes; uniform formats are compared with them. Prints Markdown.
 
 --others CALIBRATION compares ours with other methods in use, each at the bytes of its folder: mlx_lm's
 mixed recipes, dynamic_quant, GPTQ, AWQ and DWQ, calibrated on that text, in the Python that runs this script.
@@ -26,6 +26,7 @@ from quality.store import ROOT, Results
 UNIFORM = ("4:128", "4:64", "4:32", "5:64", "6:64", "8:64")
 
 OURS = {
+    "fast": ("--effort", "fast"),
     "default": (),
     "measured": ("--method", "measured"),
     "search": ("--method", "measured", "--encoder", "search"),
@@ -130,7 +131,7 @@ def build_others(runner, model, options):
             print(f"- {name} does not run on this model: {error.stderr.strip().splitlines()[-1]}")
             continue
         folders.append(out)
-        beside[name] = {ours: f"{ours} at {name}" for ours in ("default", "best")}
+        beside[name] = {ours: f"{ours} at {name}" for ours in ("fast", "best")}
         for ours, folder in beside[name].items():
             folders.append(runner.fit(model, folder, "--budget", folder_bytes(out), *METHODS[ours]))
     return sorted(folders, key=folder_bytes), beside

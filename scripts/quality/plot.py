@@ -5,15 +5,16 @@ from html import escape
 
 # Ticks of the axes; KL is drawn on a logarithmic scale.
 BITS = (4.5, 5, 6, 8)
-DECADES = (-5, -4, -3, -2, -1)
-KL_LEAST, KL_MOST = 1e-5, 0.3
+DECADES = (-5, -4, -3, -2, -1, 0)
+KL_LEAST, KL_MOST = 1e-5, 1
 BITS_LEAST, BITS_MOST = 4.2, 8.3
 
 # Method: colour, and its name in the legend.
 LINES = {
     "published": ("#6b7280", "published method"),
-    "default": ("#2563eb", "default: weights only"),
-    "best": ("#d9480f", "--effort best: runs the model"),
+    "fast": ("#93c5fd", "--effort fast: weights only"),
+    "default": ("#2563eb", "default"),
+    "best": ("#d9480f", "--effort best"),
 }
 COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = 250, 200
