@@ -18,7 +18,7 @@ void read_as(const std::string& input, ram::Quantized quantized) {
     const ram::ParsedConfig config = ram::parse_config(input, "config.json", quantized);
     const std::string spelled = ram::render_json(config.spelled);
     if (ram::render_json(ram::parse_config(spelled, "again.json").spelled) != spelled) std::abort();
-    if (config.model.window.size() != static_cast<size_t>(config.model.layers)) std::abort();
+    if (config.model.layers.empty()) std::abort();
     ram::build_units(config, {}, {.folder = "fuzz"});
     std::abort();  // no model is complete without tensors
   } catch (const ram::Error& error) {

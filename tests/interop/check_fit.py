@@ -141,8 +141,10 @@ class Fit(support.InteropCase):
 
         def forget(document):
             # mlx_lm then uses the common format, or infers it from the shapes.
-            name = next(k for k, v in document["quantization"].items() if isinstance(v, dict))
-            document["quantization"][name] = {"bits": 8, "group_size": 32, "mode": "affine"}
+            other = {"bits": 8, "group_size": 32, "mode": "affine"}
+            formats = document["quantization"]
+            name = next(k for k, v in formats.items() if isinstance(v, dict) and v["bits"] != 8)
+            formats[name] = other
 
         self.tamper("bit", flip)
         self.tamper("file", lambda out: (out / "extra.txt").write_text("x"))
