@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "ram/error.h"
+#include "ram/number.h"
 
 namespace ram {
 namespace {
