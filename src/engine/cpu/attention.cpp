@@ -78,6 +78,45 @@ void soften(const Attention& attention, int64_t query, int64_t base, float* scor
   std::fill(scores + to, scores + count, 0.0F);
 }
 
+/// Rows of a product with keys or values: `all` of them, of `dim` numbers each, of which those from
+/// `base` on, a multiple of kTileDepth, take part.
+struct OverKeys {
+  int64_t all;
+  int64_t base;
+  int64_t keys;
+
+  /// y [count, keys] = x T^T, T [all, dim].
+  void to_keys(const float* x, int64_t stride, int64_t count, const float* tiled, int64_t dim,
+               float* y) const {
+    multiply_tiled({.x = x,
+                    .x_stride = stride,
+                    .rows = count,
+                    .tiled = tiled,
+                    .tiled_n = all,
+                    .tiled_k = dim,
+                    .first_row = base,
+                    .n = keys,
+                    .k = dim,
+                    .y = y,
+                    .y_stride = keys});
+  }
+  /// y [count, dim] = w T, w [count, keys]. @param tiled T^T, [dim, all]
+  void from_keys(const float* w, int64_t count, const float* tiled, int64_t dim, float* y,
+                 int64_t stride) const {
+    multiply_tiled({.x = w,
+                    .x_stride = keys,
+                    .rows = count,
+                    .tiled = tiled,
+                    .tiled_n = dim,
+                    .tiled_k = all,
+                    .n = dim,
+                    .first_col = base,
+                    .k = keys,
+                    .y = y,
+                    .y_stride = stride});
+  }
+};
+
 /// Queries [first, first + count) of one head.
 void attend(const Attention& attention, const TiledHeads& heads, int64_t head, int64_t first,
             int64_t count, float* scores) {
@@ -85,31 +124,15 @@ void attend(const Attention& attention, const TiledHeads& heads, int64_t head, i
   const int64_t kv_head = head / (spec.heads / spec.kv_heads);
   const int64_t base = attention.first_key(attention.position + first) / kTileDepth * kTileDepth;
   const int64_t keys = attention.position + first + count - base;
-  multiply_tiled({.x = attention.queries + first * attention.query_stride() + head * spec.key_dim,
-                  .x_stride = attention.query_stride(),
-                  .rows = count,
-                  .tiled = heads.keys_of(kv_head),
-                  .tiled_n = heads.count,
-                  .tiled_k = spec.key_dim,
-                  .first_row = base,
-                  .n = keys,
-                  .k = spec.key_dim,
-                  .y = scores,
-                  .y_stride = keys});
+  const OverKeys over{.all = heads.count, .base = base, .keys = keys};
+  over.to_keys(attention.queries + first * attention.query_stride() + head * spec.key_dim,
+               attention.query_stride(), count, heads.keys_of(kv_head), spec.key_dim, scores);
   for (int64_t i = 0; i < count; ++i) {
     soften(attention, attention.position + first + i, base, scores + i * keys, keys);
   }
-  multiply_tiled({.x = scores,
-                  .x_stride = keys,
-                  .rows = count,
-                  .tiled = heads.values_of(kv_head),
-                  .tiled_n = spec.value_dim,
-                  .tiled_k = heads.count,
-                  .n = spec.value_dim,
-                  .first_col = base,
-                  .k = keys,
-                  .y = attention.out + first * attention.out_stride() + head * spec.value_dim,
-                  .y_stride = attention.out_stride()});
+  over.from_keys(scores, count, heads.values_of(kv_head), spec.value_dim,
+                 attention.out + first * attention.out_stride() + head * spec.value_dim,
+                 attention.out_stride());
 }
 
 /// out [cols, rows] = the transposed x [rows, cols], rows `stride` apart.
@@ -182,22 +205,9 @@ class HeadGradients {
     const int64_t out_stride = attention_.out_stride();
     const float* queries = attention_.queries + first * query_stride + head * spec.key_dim;
     const float* outs = dy + first * out_stride + head * spec.value_dim;
-    const auto over_keys = [&](const float* x, int64_t stride, const float* tiled, int64_t dim,
-                               float* y) {
-      multiply_tiled({.x = x,
-                      .x_stride = stride,
-                      .rows = count,
-                      .tiled = tiled,
-                      .tiled_n = tokens_,
-                      .tiled_k = dim,
-                      .first_row = base,
-                      .n = keys,
-                      .k = dim,
-                      .y = y,
-                      .y_stride = keys});
-    };
-    over_keys(queries, query_stride, tiled_keys_, spec.key_dim, p_);
-    over_keys(outs, out_stride, tiled_values_, spec.value_dim, ds_);
+    const OverKeys over{.all = tokens_, .base = base, .keys = keys};
+    over.to_keys(queries, query_stride, count, tiled_keys_, spec.key_dim, p_);
+    over.to_keys(outs, out_stride, count, tiled_values_, spec.value_dim, ds_);
     for (int64_t i = 0; i < count; ++i) {
       float* p = p_ + i * keys;
       float* ds = ds_ + i * keys;
@@ -205,17 +215,8 @@ class HeadGradients {
       const auto mean = static_cast<float>(dot_in_double(p, ds, keys));
       for (int64_t j = 0; j < keys; ++j) ds[j] = attention_.scale * p[j] * (ds[j] - mean);
     }
-    multiply_tiled({.x = ds_,
-                    .x_stride = keys,
-                    .rows = count,
-                    .tiled = keys_across_,
-                    .tiled_n = spec.key_dim,
-                    .tiled_k = tokens_,
-                    .n = spec.key_dim,
-                    .first_col = base,
-                    .k = keys,
-                    .y = dq + first * query_stride + head * spec.key_dim,
-                    .y_stride = query_stride});
+    over.from_keys(ds_, count, keys_across_, spec.key_dim,
+                   dq + first * query_stride + head * spec.key_dim, query_stride);
     add_over_queries(outs, out_stride, spec.value_dim, p_, count, keys, dvalues_ + base);
     add_over_queries(queries, query_stride, spec.key_dim, ds_, count, keys, dkeys_ + base);
   }

@@ -83,7 +83,7 @@ class CpuBackend : public Backend {
   Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                    double epsilon) override;
   Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) override;
-  std::vector<ExpSum> exp_sums(const Tensor& logits) override;
+  ExpSum exp_sum(std::span<const float> logits) override;
   int64_t ids_at_once(int unit) const override { return weights_.packed(unit, 0).panel_rows; }
 
   std::unique_ptr<SequenceState> make_state() override;

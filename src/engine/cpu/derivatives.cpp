@@ -192,14 +192,9 @@ Tensor CpuBackend::route_back(const Tensor& dweights, const Routing& routing, co
   return dlogits;
 }
 
-std::vector<ExpSum> CpuBackend::exp_sums(const Tensor& logits) {
-  std::vector<ExpSum> sums;
-  for (int64_t i = 0; i < logits.rows; ++i) {
-    const float* row = cpu_data(logits) + i * logits.cols;
-    const float largest = largest_of_row(row, logits.cols);
-    sums.push_back({.largest = largest, .sum = sum_exp_row(row, logits.cols, largest)});
-  }
-  return sums;
+ExpSum CpuBackend::exp_sum(std::span<const float> logits) {
+  const float largest = largest_of_row(logits.data(), std::ssize(logits));
+  return {.largest = largest, .sum = sum_exp_row(logits.data(), std::ssize(logits), largest)};
 }
 
 void CpuBackend::likelihood_back(Tensor& logits, std::span<const int32_t> labels,

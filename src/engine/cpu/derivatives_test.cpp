@@ -448,9 +448,9 @@ TEST(Derivatives, OfTheLabelsLikelihood) {
   Matrix ones(kSomeTokens, 1);
   std::fill_n(ones.data(), kSomeTokens, 1.0F);
   expect_slope(likelihoods, logits, backend.upload(std::move(ones)), found);
-  const std::vector<ExpSum> pieces = backend.exp_sums(logits);
-  for (size_t t = 0; t < pieces.size(); ++t) {
-    EXPECT_NEAR(pieces[t].largest + std::log(pieces[t].sum), sums[t], 1e-6);
+  for (size_t t = 0; t < sums.size(); ++t) {
+    const ExpSum all = backend.exp_sum(backend.host(logits).subspan(t * kIds, kIds));
+    EXPECT_NEAR(all.largest + std::log(all.sum), sums[t], 1e-6);
   }
 }
 

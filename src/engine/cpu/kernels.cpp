@@ -391,10 +391,6 @@ int64_t find_non_finite_float(const float* x, int64_t count) {
   return HWY_DYNAMIC_DISPATCH(find_non_finite_vector)(x, count);
 }
 
-float dot(const float* x, const float* y, int64_t count) {
-  return HWY_DYNAMIC_DISPATCH(dot_vector)(x, y, count);
-}
-
 void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
               float* out) {
   HWY_DYNAMIC_DISPATCH(dot_rows_vector)(x, y, stride, rows, count, out);
@@ -408,8 +404,9 @@ void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, i
 double dot_in_double(const float* x, const float* y, int64_t count) {
   constexpr int64_t kAtOnce = 256;
   double sum = 0;
-  for (int64_t i = 0; i < count; i += kAtOnce)
-    sum += dot(x + i, y + i, std::min(kAtOnce, count - i));
+  for (int64_t i = 0; i < count; i += kAtOnce) {
+    sum += HWY_DYNAMIC_DISPATCH(dot_vector)(x + i, y + i, std::min(kAtOnce, count - i));
+  }
   return sum;
 }
 

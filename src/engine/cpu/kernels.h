@@ -47,9 +47,6 @@ void narrow_row_to_bf16(const float* x, int64_t count, uint16_t* out);
 /// @return the index of the first value that is NaN or infinite, or -1.
 int64_t find_non_finite_float(const float* x, int64_t count);
 
-/// @return sum of x * y.
-float dot(const float* x, const float* y, int64_t count);
-
 /// The products of one query with keys: out[j] = x . y_j, y_j at y + j * stride, j in [0, rows).
 void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
               float* out);
@@ -58,7 +55,7 @@ void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int6
 void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
                           int64_t count, float* out);
 
-/// @return the same as dot; every 256 products are added in double.
+/// @return sum of x * y, of which every 256 are added in double.
 double dot_in_double(const float* x, const float* y, int64_t count);
 
 }  // namespace ram

@@ -166,8 +166,6 @@ TEST(Kernels, SumsAndScalings) {
       added.push_back(double{x[i]} - 0.7 * y[i]);
       scaled.push_back(x[i] * 0.3F);
     }
-    EXPECT_NEAR(dot(x.data(), y.data(), count), product, 2e-5 * static_cast<double>(count))
-        << target;
     EXPECT_NEAR(dot_in_double(x.data(), y.data(), count), product,
                 2e-5 * static_cast<double>(std::min<int64_t>(count, 256)))
         << target;

@@ -41,6 +41,27 @@ struct LogSum {
   double sum = 0;
 };
 
+/// log(sum of exp) of each token's logits, of all rows.
+std::vector<std::vector<double>> log_sums(LanguageModel& model, Backend& backend,
+                                          const HiddenRows& hidden) {
+  std::vector<std::vector<LogSum>> pieces;
+  for (const Matrix& row : hidden) pieces.emplace_back(static_cast<size_t>(row.rows()));
+  const LogitSource source{.model = &model, .hidden = &hidden};
+  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
+    std::vector<LogSum>& row = pieces[static_cast<size_t>(piece.row)];
+    for (int64_t t = 0; t < piece.tokens; ++t) {
+      const std::span logits(piece.logits[0] + t * piece.ids, static_cast<size_t>(piece.ids));
+      row[static_cast<size_t>(piece.first_token + t)].add(backend.exp_sum(logits));
+    }
+  });
+  std::vector<std::vector<double>> sums;
+  for (const std::vector<LogSum>& row : pieces) {
+    std::vector<double>& values = sums.emplace_back();
+    for (const LogSum& token : row) values.push_back(token.value());
+  }
+  return sums;
+}
+
 }  // namespace
 
 double LanguageModel::gradient_square(const LinearGradient& gradient) {
@@ -67,30 +88,12 @@ HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
   const int64_t rows = std::ssize(hidden);
   std::vector<Tensor> normed(hidden.size());
   std::vector<Tensor> back(hidden.size());  // the gradients of `normed`
-  std::vector<std::vector<LogSum>> sums(hidden.size());
+  const std::vector<std::vector<double>> sums = log_sums(*this, backend, hidden);
   state.for_each_row(rows, [&](int64_t i) {
     const auto r = static_cast<size_t>(i);
     normed[r] = backend.norm_rows(hidden[r], 0, hidden[r].rows(), norm, epsilon);
     back[r] = backend.zeros(hidden[r].rows(), hidden[r].cols());
-    sums[r].resize(static_cast<size_t>(hidden[r].rows()));
   });
-
-  for (int64_t first = 0; first < state.vocabulary(); first += kLogitIds) {
-    const int64_t last = std::min(state.vocabulary(), first + kLogitIds);
-    const AtScopeExit release([&] { backend.release(); });
-    backend.acquire_rows(head, first, last);
-    state.for_each_row(rows, [&](int64_t i) {
-      check_interrupted();
-      const auto r = static_cast<size_t>(i);
-      const Tensor logits = backend.logits_of(normed[r], head, first, last);
-      if (const int64_t at = backend.find_non_finite(logits); at >= 0) {
-        fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
-             state.checkpoint.name, i, at / logits.cols);
-      }
-      const std::vector<ExpSum> pieces = backend.exp_sums(logits);
-      for (size_t t = 0; t < pieces.size(); ++t) sums[r][t].add(pieces[t]);
-    });
-  }
 
   for (int64_t first = 0; first < state.vocabulary(); first += kLogitIds) {
     const int64_t last = std::min(state.vocabulary(), first + kLogitIds);
@@ -101,9 +104,7 @@ HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
       check_interrupted();
       const auto r = static_cast<size_t>(i);
       Tensor dy = backend.logits_of(normed[r], head, first, last);
-      std::vector<double> log_sums;
-      for (const LogSum& sum : sums[r]) log_sums.push_back(sum.value());
-      backend.likelihood_back(dy, labels[r], log_sums, first);
+      backend.likelihood_back(dy, labels[r], sums[r], first);
       if (observe) {
         observe({.unit = head,
                  .first_row = first,
