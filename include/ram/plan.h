@@ -77,7 +77,6 @@ std::optional<CoefficientSource> parse_coefficient_source(std::string_view name)
 constexpr double kLargestPrior = 1e30;  ///< of priors, coefficients and gains
 constexpr double kLargestVeto = 1000;   ///< dB, of either sign
 
-/// What to plan. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 /// Weights of units in a loss without coefficients, 1 if nothing is said. They are not multiplied:
 /// the first match of role, first layer, last layer counts.
 struct Priors {
@@ -92,6 +91,7 @@ struct Priors {
 /// of trained models (docs/decisions/0014-priors.md).
 Priors usual_priors(Method method);
 
+/// What to plan. Exactly one of budget_bytes, bits_per_weight, uniform is set.
 struct PlanRequest {
   std::optional<int64_t> budget_bytes;  ///< of all files of the finished folder
   std::optional<double>
