@@ -45,7 +45,8 @@ class FitAgain(CalibrationTest):
                         (*LITTLE, "--seed", 43), (*LITTLE, "--random-start"),
                         (*LITTLE, "--calibration", "random"), (*LITTLE, "--calibration", "a.txt"),
                         (*LITTLE, "--calibration-inputs", "original"),
-                        (*LITTLE, "--time-limit", 9), (*LITTLE, "--coefficients", "noise")):
+                        (*LITTLE, "--time-limit", 9), (*LITTLE, "--coefficients", "noise"),
+                        (*LITTLE, "--coefficients", "noise", "--probe-time", "20s")):
             ran = self.fit("out", "--effort", "best", *options, "--study", "none.db")
             self.assert_refused_before_work(ran, "made from something else")
         self.made("out", "--effort", "best", *LITTLE)
