@@ -94,27 +94,13 @@ Json left_out_json(const std::vector<LeftOut>& left_out) {
   return list;
 }
 
-// --dry-run: reports what the fit would take, and writes nothing, no study either.
-int foretell(const Common& common, const Checkpoint& checkpoint, const FitRequest& request,
-             const std::vector<LeftOut>& left_out) {
-  std::optional<Study> study = open_study_if_usable(common);
-  const FitForecast forecast = forecast_fit(checkpoint, study ? &*study : nullptr, request);
-  if (common.json) {
-    Json document = {{"dry_run", true}, {"out", request.out.string()}};
-    document.update(forecast_json(forecast));
-    document["left_out"] = left_out_json(left_out);
-    print_document(common, document);
-  } else {
-    print_result(common, forecast_text(forecast));
-  }
-  note_probe_time(common, forecast);
-  if (!left_out.empty()) note(common, "left out: " + left_out_text(left_out));
-  return kDone;
-}
-
 bool names_steps(const FitArguments& options) {
   return !options.effort.empty() || !options.planning.method.empty() ||
          !options.planning.encoder.empty() || !options.planning.uniform.empty();
+}
+
+bool chooses_steps(const FitArguments& options) {
+  return options.as.empty() && !names_steps(options);
 }
 
 // --as: the request of another folder's plan, for this model.
@@ -185,7 +171,7 @@ Prepared prepare(const Common& common, const FitArguments& options, const Checkp
   request.out = options.out;
   request.force = options.force;
   request.rehash = options.planning.rehash;
-  const bool chooses = options.as.empty() && !names_steps(options);
+  const bool chooses = chooses_steps(options);
   request.resources = fit_resources(common, chooses || needs_calibration(request.plan));
   if (chooses) {
     check_out_folder(checkpoint, options.out, options.force);
@@ -206,6 +192,28 @@ Prepared prepare(const Common& common, const FitArguments& options, const Checkp
   return prepared;
 }
 
+// --dry-run: reports what the fit would take, and writes nothing, no study either.
+int foretell(const Common& common, const Checkpoint& checkpoint, const Prepared& prepared) {
+  FitForecast forecast;
+  if (prepared.forecast) {
+    forecast = *prepared.forecast;
+  } else {
+    std::optional<Study> study = open_study_if_usable(common);
+    forecast = forecast_fit(checkpoint, study ? &*study : nullptr, prepared.request);
+  }
+  if (common.json) {
+    Json document = {{"dry_run", true}, {"out", prepared.request.out.string()}};
+    document.update(forecast_json(forecast));
+    document["left_out"] = left_out_json(prepared.left_out);
+    print_document(common, document);
+  } else {
+    print_result(common, forecast_text(forecast));
+  }
+  note_probe_time(common, forecast);
+  if (!prepared.left_out.empty()) note(common, "left out: " + left_out_text(prepared.left_out));
+  return kDone;
+}
+
 int fit(const Common& common, const FitArguments& options) {
   Planning planning = options.as.empty() ? parse_planning(options.planning, true) : Planning();
   if (!options.effort.empty() && options.effort != "fast" && options.effort != "best") {
@@ -223,10 +231,10 @@ int fit(const Common& common, const FitArguments& options) {
   const Checkpoint checkpoint = open_source(common, options.model);
   Prepared prepared = prepare(common, options, checkpoint, std::move(planning),
                               asked_seconds > 0 ? asked_seconds : kUsualFitSeconds);
+  if (options.dry_run) return foretell(common, checkpoint, prepared);
   const FitRequest& request = prepared.request;
   std::optional<FitForecast>& forecast = prepared.forecast;
   const std::vector<LeftOut>& left_out = prepared.left_out;
-  if (options.dry_run) return foretell(common, checkpoint, request, left_out);
   Study study = open_study(common, "fit " + request_options(request.plan));
   if (needs_calibration(request.plan) || checkpoint.bytes() > kLongWork) {
     if (!forecast) forecast = forecast_fit(checkpoint, &study, request);
@@ -247,7 +255,7 @@ int fit(const Common& common, const FitArguments& options) {
   if (common.json) {
     Json document = fit_json(checkpoint, result, options.out);
     if (forecast) document["forecast"] = forecast_json(*forecast);
-    if (options.as.empty() && !names_steps(options)) document["left_out"] = left_out_json(left_out);
+    if (chooses_steps(options)) document["left_out"] = left_out_json(left_out);
     print_document(common, document);
   } else if (problems.empty()) {
     print_result(common, fit_text(checkpoint, result, options.model, options.out));

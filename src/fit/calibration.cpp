@@ -286,7 +286,6 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
   request.method = Method::kSquared;
   request.coefficients.clear();
   request.probe_seconds = 0;  // it had no effect
-  request.coefficient_source = PlanRequest().coefficient_source;
 }
 
 CompressOptions Calibration::State::compress_options(Encoder encoder, DType dtype) const {

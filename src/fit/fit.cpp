@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -32,28 +33,34 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-// If the coefficients do not add up to the plan's divergence, they are measured again at the plan's
-// own errors; if that does not help, the priors are tried. The plan with the least divergence on
-// the text is used.
+// If the coefficients do not add up to the plan's divergence, those by noise are measured again at
+// the plan's own errors; if that does not help, the priors are tried. The plan with the least
+// divergence on the text is used. Those by gradients would need a probe of every unit: only the
+// priors are tried, and only if the divergence is larger than predicted. A smaller one is expected,
+// since feedback fits the text that it is measured on.
 std::unique_ptr<EncodedStore> plan_again(const FitEvents& events, const PlanInput& input,
                                          const PlanRequest& request, Calibration& calibration,
                                          EncodedFolder& folder, std::unique_ptr<EncodedStore> store,
                                          PlanResult& planned, double compress_seconds) {
-  note(events,
-       fmt::format("the coefficients do not add up to the plan's divergence: measuring them again "
-                   "at its own errors and compressing the units once or twice more ({} each)",
-                   format_seconds(compress_seconds)));
-  const Plan first = *planned.plan;
+  const bool by_noise = request.coefficient_source == CoefficientSource::kNoise;
+  const std::string work = by_noise ? "measuring them again at its own errors and compressing the "
+                                      "units once or twice more"
+                                    : "compressing the priors' plan too";
+  note(events, fmt::format("the coefficients do not add up to the plan's divergence: {} ({} each)",
+                           work, format_seconds(compress_seconds)));
   double least = calibration.compressed()->kl;
-  PlanRequest measured = request;
-  calibration.measure_stored(first, *store, measured);
   PlanRequest priors = request;
   priors.method = Method::kSquared;
   priors.coefficients.clear();
   priors.gains = {};
+  std::vector<PlanRequest> others = {priors};
+  if (by_noise) {
+    others.insert(others.begin(), request);
+    calibration.measure_stored(*planned.plan, *store, others.front());
+  }
   bool current = true;  // `store` and the calibration's result are those of planned.plan
-  for (const PlanRequest* next : {&measured, &priors}) {
-    PlanResult other = make_plan(input, *next);
+  for (const PlanRequest& next : others) {
+    PlanResult other = make_plan(input, next);
     if (!other.plan) continue;
     std::unique_ptr<EncodedStore> its = calibration.compress(*other.plan, folder);
     current = calibration.compressed()->kl < least;
@@ -61,8 +68,8 @@ std::unique_ptr<EncodedStore> plan_again(const FitEvents& events, const PlanInpu
       least = calibration.compressed()->kl;
       planned = std::move(other);
       store = std::move(its);
-      if (next == &priors) {
-        note(events, "measuring again did not help: using the priors' plan");
+      if (next.method == Method::kSquared) {
+        note(events, "the priors' plan has the least divergence: using it");
       } else if (calibration.adds_up(*planned.plan)) {
         break;
       }
@@ -150,10 +157,9 @@ FitResult fit(const Checkpoint& checkpoint, Study& study, const FitRequest& aske
   if (result.planned.plan->encoder != Encoder::kMlx) {
     store = calibration->compress(*result.planned.plan, *encoded);
     result.seconds.compress = watch.lap();
-    // Gradients miss what their check compares with: errors of experts' routing, and of a
-    // compressed layer's inputs. The measured KL is then what is promised.
-    const bool again = asked.calibration.coefficients == CoefficientSource::kNoise;
-    if (again && !calibration->adds_up(*result.planned.plan)) {
+    const CalibrationFindings found = calibration->findings(*result.planned.plan);
+    const bool by_noise = found.source == CoefficientSource::kNoise;
+    if (!found.adds_up && (by_noise || found.compressed->kl > found.predicted_kl)) {
       store = plan_again(events, curves.input(checkpoint), request, *calibration, *encoded,
                          std::move(store), result.planned, result.seconds.compress);
     }

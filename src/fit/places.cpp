@@ -56,14 +56,8 @@ void check_existing(const Checkpoint& checkpoint, const PlanRequest& request, co
   if (!plan) {
     fail(Code::kUsage, "{} exists: give another name, or --force to replace it", out.string());
   }
-  PlanRequest made = plan->request;
-  const bool fell_back = made.method == Method::kSquared && !made.calibration.empty();
-  if (fell_back && request.method == Method::kMeasured) {
-    made.method = Method::kMeasured;
-    made.probe_seconds = request.probe_seconds;
-  }
-  if (plan->model_type == checkpoint.model_type && same_request(made, request)) return;
-  const bool whole = nothing_quantized(*plan) && same_request(made, as_it_is(request));
+  if (plan->model_type == checkpoint.model_type && was_asked(request, plan->request)) return;
+  const bool whole = nothing_quantized(*plan) && same_request(plan->request, as_it_is(request));
   if (!whole) refuse_other(out, *plan, "");
 }
 
@@ -97,6 +91,15 @@ bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request) 
   const auto bytes = static_cast<double>(checkpoint.weights()) * bits / 8;
   return (request.budget_bytes && static_cast<double>(*request.budget_bytes) >= bytes) ||
          (request.bits_per_weight && *request.bits_per_weight >= bits);
+}
+
+bool was_asked(const PlanRequest& request, PlanRequest made) {
+  const bool fell_back = made.method == Method::kSquared && !made.calibration.empty();
+  if (fell_back && request.method == Method::kMeasured) {
+    made.method = Method::kMeasured;
+    made.probe_seconds = request.probe_seconds;
+  }
+  return same_request(made, request);
 }
 
 PlanRequest as_it_is(PlanRequest request) {

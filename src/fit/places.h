@@ -21,6 +21,10 @@ void need_files_for(int64_t folder_bytes, int64_t again, int64_t others);
 /// @return whether a request may leave the model unquantized; the curves then decide.
 bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request);
 
+/// @return whether a plan that says it was `made` so may be what `request` asks for: coefficients
+/// that could not be trusted gave way to the priors.
+bool was_asked(const PlanRequest& request, PlanRequest made);
+
 /// @return a request that leaves all units unquantized, whatever method was requested.
 PlanRequest as_it_is(PlanRequest request);
 

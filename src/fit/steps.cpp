@@ -43,8 +43,8 @@ double least_seconds(const Checkpoint& checkpoint, const FitRequest& request, in
     const double used = parts > 1 && experts ? static_cast<double>(experts->per_token) : parts;
     weights += static_cast<double>(unit.weights()) * used / parts;
   }
-  const CalibrationTextOptions& text = request.calibration.rows;
-  const auto tokens = static_cast<double>(text.rows * text.length);
+  const auto text = parse_calibration(request.plan.calibration);  // lengths capped
+  const auto tokens = static_cast<double>(text->rows * text->length);
   return 2 * weights * tokens * passes / (kPeak * request.resources.threads);
 }
 
@@ -72,7 +72,7 @@ std::optional<FitRequest> as_before(const Checkpoint& checkpoint, const FitReque
     if (!origin) return asked;  // weights only
     for (const Steps& steps : kWays) {
       const FitRequest request = with_steps(checkpoint, asked, steps, rows_given);
-      if (same_request(request.plan, plan.request)) return request;
+      if (was_asked(request.plan, plan.request)) return request;
     }
   } catch (const Error&) {
     // check_output_folder says what is wrong with it.

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 import harness  # noqa: E402
-from calibration import LITTLE, CalibrationTest  # noqa: E402
+from calibration import DEMO, LITTLE, CalibrationTest  # noqa: E402
 
 USAGE = 2
 BUDGET = 360_000
@@ -69,6 +69,23 @@ class FitTime(CalibrationTest):
         for options in (("--budget", BUDGET), ("--effort", "best"), ("--calibration-rows", 9), ("--time", "9s")):
             ran = self.ram("fit", self.model, "--as", "chosen/plan.json", "-o", "other", *options)
             self.assert_refused(ran, USAGE, "--as")
+
+    def test_a_plan_whose_coefficients_were_not_trusted_is_made_again_too(self):
+        ask = ("fit", DEMO, "--bpw", 5, "--method", "measured", "--calibration-rows", 3, "--calibration-length", 16)
+        for seed in range(1, 40):
+            ran = self.ram(*ask, "--seed", seed, "-o", f"out-{seed}", "--json")
+            self.assertEqual(ran.status, 0, ran)
+            if not ran.json["calibration"]["trusted"]:
+                break
+        self.assertFalse(ran.json["calibration"]["trusted"], "no seed gave such coefficients")
+        self.assertEqual(ran.json["method"], "squared")
+        again = self.ram(*ask, "--seed", seed, "-o", f"out-{seed}", "--json")
+        self.assertTrue(again.json["already_there"])
+        other = self.ram("fit", DEMO, "--as", f"out-{seed}/plan.json", "-o", "other", "--study", "other.db", "--json")
+        self.assertEqual(other.status, 0, other)
+        self.assertEqual({unit["from"] for unit in other.json["calibration"]["coefficients"]}, {"gradient"})
+        for name in ("plan.json", "model.safetensors"):
+            self.assertEqual((self.folder / "other" / name).read_bytes(), (self.folder / f"out-{seed}" / name).read_bytes())
 
 
 if __name__ == "__main__":
