@@ -1,7 +1,6 @@
 // Layer by layer: gather the inputs of the layer's linears, encode them, replace them by the stored
 // weights, and run the text through the layer.
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -12,21 +11,16 @@
 #include "ram/machine.h"
 #include "ram/progress.h"
 #include "ram/scoped.h"
-#include "ram/size.h"
 #include "ram/thread.h"
 
 #include "moments.h"
+#include "unit_encoder.h"
 #include "units.h"
 
 namespace ram {
 namespace {
 
 constexpr int64_t kStarvedTokens = 64;
-// Rows of a matrix that one thread reads at a time.
-constexpr int64_t kReadRows = 256;
-// The share of the drift that is compensated: compensating all of it overfits the text
-// (docs/encoders.md).
-constexpr double kAimShare = 0.5;
 
 class Compressor {
  public:
@@ -42,7 +36,8 @@ class Compressor {
         known_(known),
         sink_(sink),
         progress_(progress),
-        pool_(model.options().threads) {
+        pool_(model.options().threads),
+        encoder_(checkpoint_, formats, options, pool_) {
     RAM_CHECK(formats.size() == checkpoint_.units.size());
     in_turn_ = options.sequential && options.encoder == Encoder::kFeedback;
     for (size_t u = 0; u < formats.size(); ++u) {
@@ -176,7 +171,7 @@ class Compressor {
 
   /// Encodes the units for which `pass` gathers moments, and repeats until none is left.
   void encode_by(Moments& moments, Stored& stored, const std::function<void()>& pass) {
-    std::map<int, Unfinished> unfinished;
+    std::map<int, UnitEncoder::Unfinished> unfinished;
     do {
       pass();
       for (const Moments::Group& group : moments.groups()) {
@@ -184,7 +179,7 @@ class Compressor {
         for (const int unit : group.units) {
           const auto at = unfinished.find(unit);
           if (at == unfinished.end() || at->second.parts_left > 0) continue;
-          keep(finish(at->second), stored);
+          keep(finished(at->second), stored);
           unfinished.erase(at);
         }
       }
@@ -198,7 +193,7 @@ class Compressor {
   }
 
   UnitRows values_of(CompressedUnit unit) const {
-    const AffineFormat format = format_of(unit.unit);
+    const AffineFormat format = encoder_.format_of(unit.unit);
     return decoded_rows(checkpoint_, std::move(unit), format, options_.dtype);
   }
 
@@ -227,149 +222,39 @@ class Compressor {
     }
   }
 
-  AffineFormat format_of(int unit) const { return *formats_[static_cast<size_t>(unit)]; }
-
-  /// The sums over an encoded part.
-  struct PartSums {
-    double squared_error = 0;
-    double sum_squares = 0;
-    /// Squared error of the outputs on the gathered inputs, and that of independent noise as large
-    /// as the weights.
-    double error = 0;
-    double noise = 0;
-  };
-
-  /// A unit whose parts are only partly encoded.
-  struct Unfinished {
-    CompressedUnit unit;
-    std::vector<PartSums> sums;  // by part
-    int64_t parts_left = 0;
-  };
-
-  Unfinished begin(int unit) const {
-    const auto parts = checkpoint_.units[static_cast<size_t>(unit)].parts.size();
-    Unfinished result;
-    result.unit.unit = unit;
-    result.unit.parts.resize(parts);
-    result.sums.resize(parts);
-    result.parts_left = static_cast<int64_t>(parts);
-    return result;
-  }
-
-  /// How a part is encoded and how its error is weighted; null: unknown.
-  struct Inputs {
-    const SecondMoment* moment = nullptr;
-    const FeedbackEncoder* feedback = nullptr;
-    const SecondMoment* gathered = nullptr;
-    const Drift* drift = nullptr;
-  };
-
-  /// Encodes a block of rows at a time: rows are encoded independently.
-  void encode_part(Unfinished& to, int part, const Inputs& inputs) {
-    const Unit& use = checkpoint_.units[static_cast<size_t>(to.unit.unit)];
-    EncodedMatrix& encoded = to.unit.parts[static_cast<size_t>(part)];
-    PartSums& sums = to.sums[static_cast<size_t>(part)];
-    std::vector<float> importance;
-    if (inputs.moment != nullptr && inputs.moment->tokens() > 0) {
-      importance = inputs.moment->diagonal();
-    }
-    std::vector<float> weights;
-    std::vector<float> aimed;
-    const int64_t step = encoded_rows(use.rows, use.cols);
-    const int64_t blocks = ceil_div(step, kReadRows);
-    for (int64_t first = 0; first < use.rows; first += step) {
-      check_interrupted();
-      const int64_t rows = std::min(step, use.rows - first);
-      weights.resize(static_cast<size_t>(rows * use.cols));
-      pool_.run(blocks, [&](int64_t block, int) {
-        const int64_t row = block * kReadRows;
-        if (row >= rows) return;
-        read_rows(checkpoint_, to.unit.unit, part, first + row, std::min(kReadRows, rows - row),
-                  options_.dtype, weights.data() + row * use.cols);
-      });
-      EncodeRequest request{.weights = weights,
-                            .rows = rows,
-                            .cols = use.cols,
-                            .format = format_of(to.unit.unit),
-                            .dtype = options_.dtype};
-      const EncodeRequest original = request;
-      if (inputs.feedback != nullptr && inputs.drift != nullptr) {
-        aimed = inputs.feedback->aim(weights, rows, *inputs.drift, kAimShare, pool_);
-        request.weights = aimed;
-      }
-      const EncodedMatrix block =
-          inputs.feedback != nullptr          ? inputs.feedback->encode(request, pool_)
-          : options_.encoder == Encoder::kMlx ? mlx_encode(request, pool_)
-                                              : search_encode(request, importance, pool_);
-      sums.squared_error += squared_error(original, block, {});
-      for (const float weight : weights) sums.sum_squares += double{weight} * double{weight};
-      if (inputs.gathered != nullptr) {  // compensated drift is not an error
-        sums.error += weighted_error(request, block, *inputs.gathered, pool_);
-      }
-      encoded.codes.insert(encoded.codes.end(), block.codes.begin(), block.codes.end());
-      encoded.scales.insert(encoded.scales.end(), block.scales.begin(), block.scales.end());
-      encoded.biases.insert(encoded.biases.end(), block.biases.begin(), block.biases.end());
-    }
-    if (inputs.gathered == nullptr) return;
-    double trace = 0;
-    for (const float value : inputs.gathered->diagonal()) trace += double{value};
-    sums.noise = sums.sum_squares * trace / static_cast<double>(use.cols);
-  }
-
-  /// Adds up the errors of the parts and moves the unit out.
-  CompressedUnit finish(Unfinished& done) {
-    CompressedUnit& unit = done.unit;
-    double error = 0;
-    double noise = 0;
-    for (const PartSums& part : done.sums) {
-      unit.squared_error += part.squared_error;
-      unit.sum_squares += part.sum_squares;
-      error += part.error;
-      noise += part.noise;
-    }
-    unit.output_error =
-        noise > 0 ? error / noise : unit.squared_error / std::max(unit.sum_squares, 1e-300);
+  CompressedUnit finished(UnitEncoder::Unfinished& done) {
+    CompressedUnit unit = UnitEncoder::finish(done);
     count(unit, /*fresh=*/true);
-    return std::move(unit);
-  }
-
-  /// Calls work(part) for parts of a unit, in parallel if there are enough of them.
-  void for_parts(std::span<const int> parts, const std::function<void(int)>& work) {
-    const auto one = [&](int64_t i, int) { work(parts[static_cast<size_t>(i)]); };
-    if (std::ssize(parts) >= pool_.threads()) {
-      pool_.run(std::ssize(parts), one);
-    } else {
-      for (int64_t i = 0; i < std::ssize(parts); ++i) one(i, 0);
-    }
+    return unit;
   }
 
   /// A unit without usable inputs: the embedding, or experts that no token reached.
   CompressedUnit compress_alone(int unit) {
     if (std::optional<CompressedUnit> found = recall(unit)) return std::move(*found);
-    Unfinished result = begin(unit);
+    UnitEncoder::Unfinished result = encoder_.begin(unit);
     std::vector<int> parts(result.sums.size());
     std::iota(parts.begin(), parts.end(), 0);
-    for_parts(parts, [&](int part) { encode_part(result, part, {}); });
+    encoder_.for_parts(parts, [&](int part) { encoder_.encode(result, part, {}); });
     result.unit.starved_parts = parts.size() > 1 ? std::ssize(parts) : 0;
-    return finish(result);
+    return finished(result);
   }
 
   /// Parts of units that share their inputs, and so one factor.
   void compress_group(const Moments::Group& group, const Moments& moments,
-                      std::map<int, Unfinished>& unfinished) {
+                      std::map<int, UnitEncoder::Unfinished>& unfinished) {
     if (group.parts.empty()) return;
-    std::vector<Unfinished*> units;
+    std::vector<UnitEncoder::Unfinished*> units;
     for (const int unit : group.units) {
       const auto at = unfinished.find(unit);
       units.push_back(at != unfinished.end()
                           ? &at->second
-                          : &unfinished.emplace(unit, begin(unit)).first->second);
+                          : &unfinished.emplace(unit, encoder_.begin(unit)).first->second);
     }
     const int leader = group.units.front();
     const bool several = units.front()->sums.size() > 1;
-    for_parts(group.parts, [&](int part) {
+    encoder_.for_parts(group.parts, [&](int part) {
       check_interrupted();
-      Inputs inputs{.gathered = moments.gathered(leader, part)};
+      UnitEncoder::Inputs inputs{.gathered = moments.gathered(leader, part)};
       inputs.moment = inputs.gathered;
       std::optional<SecondMoment> drawn;
       if (several) inputs.moment = &drawn.emplace(moments.of(leader, part, options_.shrink_tokens));
@@ -382,9 +267,9 @@ class Compressor {
       if (options_.encoder == Encoder::kFeedback) {
         inputs.feedback = &feedback.emplace(*inputs.moment, options_.feedback, pool_);
       }
-      for (Unfinished* unit : units) encode_part(*unit, part, inputs);
+      for (UnitEncoder::Unfinished* unit : units) encoder_.encode(*unit, part, inputs);
     });
-    for (Unfinished* unit : units) {
+    for (UnitEncoder::Unfinished* unit : units) {
       unit->parts_left -= std::ssize(group.parts);
       for (const int part : group.parts) {
         const bool starved = several && moments.tokens(leader, part) < kStarvedTokens;
@@ -403,14 +288,15 @@ class Compressor {
     check_moment(checkpoint_.units[static_cast<size_t>(head)], moment);
     std::optional<Drift> drift;
     if (original != nullptr) drift = final_drift(checkpoint_, *original, end, pool_);
-    Inputs inputs{.moment = &moment, .gathered = &moment, .drift = drift ? &*drift : nullptr};
+    UnitEncoder::Inputs inputs{
+        .moment = &moment, .gathered = &moment, .drift = drift ? &*drift : nullptr};
     std::optional<FeedbackEncoder> feedback;
     if (options_.encoder == Encoder::kFeedback) {
       inputs.feedback = &feedback.emplace(moment, options_.feedback, pool_);
     }
-    Unfinished result = begin(head);
-    encode_part(result, 0, inputs);
-    return finish(result);
+    UnitEncoder::Unfinished result = encoder_.begin(head);
+    encoder_.encode(result, 0, inputs);
+    return finished(result);
   }
 
   void place(LanguageModel& model, CompressedUnit unit) {
@@ -444,6 +330,7 @@ class Compressor {
   const std::function<void(const CompressedUnit&)>& sink_;
   const ProgressFn& progress_;
   ThreadPool pool_;
+  UnitEncoder encoder_;
   CompressResult result_;
   bool in_turn_ = false;
   int64_t total_weights_ = 0;
@@ -451,19 +338,6 @@ class Compressor {
 };
 
 }  // namespace
-
-UnitRows decoded_rows(const Checkpoint& checkpoint, CompressedUnit unit, AffineFormat format,
-                      DType dtype) {
-  const int64_t cols = checkpoint.units.at(static_cast<size_t>(unit.unit)).cols;
-  const auto held = std::make_shared<const CompressedUnit>(std::move(unit));
-  return [=](int part, int64_t first, int64_t count, float* out) {
-    const EncodedMatrix& from = held->parts.at(static_cast<size_t>(part));
-    const int64_t scale_row = scale_bytes(cols, format, dtype);
-    affine_decode(from.codes.data() + first * code_words(cols, format),
-                  from.scales.data() + first * scale_row, from.biases.data() + first * scale_row,
-                  dtype, count, cols, format, out);
-  };
-}
 
 CompressResult compress_units(LanguageModel& model, std::span<const UnitFormat> formats,
                               const CalibrationText& text, const CompressOptions& options,
