@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -137,7 +138,7 @@ struct CalibrationOrigin {
   bool operator==(const CalibrationOrigin&) const = default;
 };
 
-/// @param text as "own rows 64 length 256 seed 42 rule 4 sequential digest 0123abcd".
+/// @param text as "own rows 64 length 256 seed 42 rule 5 sequential digest 0123abcd".
 /// @return nothing if it is not of this form, or a number is out of range.
 std::optional<CalibrationOrigin> parse_calibration(std::string_view text);
 
@@ -249,6 +250,24 @@ std::string optimality(const Plan& plan);
 /// Whether no unit of a plan is quantized: the whole model fits the budget.
 bool nothing_quantized(const Plan& plan);
 
+/// A unit of water_filling: it loses coefficient x 2^(-2b) with b bits per weight.
+struct LimitUnit {
+  double coefficient = 0;  ///< at least 0
+  double weights = 1;      ///< at least 1
+};
+
+/// @param bits of all weights together.
+/// @return the least loss of codes whose errors are independent, if weights are Gaussian and bits
+///         may be divided as one likes: reverse water-filling. @cost O(n log n)
+/// @source T. Cover and J. Thomas, Elements of Information Theory, 2nd edition, section 10.3.3
+double water_filling(std::span<const LimitUnit> units, double bits);
+
+/// @return water_filling at the bits that a plan spends on units that may be quantized, in units of
+///         Plan::objective (without gains of an encoder); nothing if the method's loss is not in
+///         squared errors, or if nothing is quantized. Error feedback can be below it where inputs
+///         are far from white: its errors are not independent.
+std::optional<double> loss_limit(const Plan& plan);
+
 /// One point of the curve of loss against size.
 struct SweepPoint {
   int64_t total_bytes = 0;
@@ -256,6 +275,7 @@ struct SweepPoint {
   double loss = 0;
   double lower_bound = 0;
   double loss_saved_per_mb = 0;  ///< relative to the previous point; 0 for the first
+  std::optional<double> limit;   ///< loss_limit
 };
 
 struct Sweep {

@@ -26,6 +26,7 @@ struct SweepRecord {
     double loss = 0;  ///< by the method
     double lower_bound = 0;
     double loss_saved_per_mb = 0;  ///< against the point before; 0 for the first
+    std::optional<double> limit;   ///< loss_limit (plan.h)
     bool operator==(const Point&) const = default;
   };
   std::string fingerprint;  ///< of the source

@@ -52,6 +52,7 @@ std::string sweep_table(const Sweep& sweep) {
   Table table({{"bytes"},
                {"bits/weight"},
                {"loss"},
+               {"limit"},
                {"saved/MB"},
                {"loss, logarithmic", Align::kLeft},
                {"", Align::kLeft}});
@@ -63,10 +64,17 @@ std::string sweep_table(const Sweep& sweep) {
     const SweepPoint& point = sweep.points[i];
     table.add({std::to_string(point.total_bytes), fmt::format("{:.3f}", point.bits_per_weight),
                fmt::format("{:.5g}", point.loss),
+               point.limit ? fmt::format("{:.3g}", *point.limit) : "",
                i > 0 ? fmt::format("{:.3g}", point.loss_saved_per_mb) : "", bars[i],
                i == static_cast<size_t>(sweep.knee) ? "<- knee" : ""});
   }
   return table.render();
+}
+
+std::string limit_text(const Sweep& sweep) {
+  if (!sweep.points.front().limit) return "";
+  return "The limit is the least loss of any code with independent errors at that size, if weights "
+         "are\nGaussian; error feedback can be below it.\n";
 }
 
 std::string measured_text(const TextArguments& text, const MeasuredSweep& measured) {
@@ -151,6 +159,7 @@ int sweep_command(const Common& common, const SweepArguments& options) {
     print_result(common, sweep_table(sweep) +
                              "\nThe knee is the size beyond which a further byte buys less than "
                              "the average byte of this range.\n" +
+                             limit_text(sweep) +
                              (measured ? "\n" + measured_text(options.text, *measured) : ""));
   }
   return kDone;

@@ -166,7 +166,8 @@ SweepRecord keep_sweep(Study& study, const Checkpoint& checkpoint, const Curves&
                              .bits_per_weight = point.bits_per_weight,
                              .loss = point.loss,
                              .lower_bound = point.lower_bound,
-                             .loss_saved_per_mb = point.loss_saved_per_mb});
+                             .loss_saved_per_mb = point.loss_saved_per_mb,
+                             .limit = point.limit});
   }
   study.put_document(record.document());
   return record;

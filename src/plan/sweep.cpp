@@ -69,7 +69,8 @@ Sweep sweep_plans(const PlanInput& input, const PlanRequest& asked, int count) {
     SweepPoint point = {.total_bytes = plan.total_bytes,
                         .bits_per_weight = plan.bits_per_weight,
                         .loss = plan.objective,
-                        .lower_bound = plan.lower_bound};
+                        .lower_bound = plan.lower_bound,
+                        .limit = loss_limit(plan)};
     if (!sweep.points.empty()) {
       const SweepPoint& before = sweep.points.back();
       point.loss_saved_per_mb = (before.loss - point.loss) /

@@ -38,6 +38,24 @@ struct Prediction {
   double scale = 0;
 };
 
+/// The limit of each point of a sweep that has one; sizes in MB.
+std::vector<std::pair<double, double>> limits(const SweepRecord& sweep) {
+  std::vector<std::pair<double, double>> points;
+  for (const SweepRecord::Point& point : sweep.points) {
+    if (!point.limit || *point.limit <= 0) continue;
+    points.emplace_back(megabytes(static_cast<double>(point.total_bytes)), *point.limit);
+  }
+  return points;
+}
+
+/// The limit in nats per token: that of coefficients, whose losses are divergences.
+std::vector<std::pair<double, double>> divergence_limits(const ReportData& data) {
+  for (const SweepRecord& sweep : data.sweeps) {
+    if (sweep.method == method_name(Method::kMeasured)) return limits(sweep);
+  }
+  return {};
+}
+
 Prediction predict(const ReportData& data) {
   for (const SweepRecord& sweep : data.sweeps) {
     double logs = 0;
@@ -104,6 +122,9 @@ std::string divergence_plot(const ReportData& data) {
   const bool floor = data.noise_floor && *data.noise_floor > 0;
   if (floor) values.push_back(*data.noise_floor);
   const Axis x = axis_around("size of the folder, MB", sizes(data, false));
+  std::vector<std::pair<double, double>> limit = divergence_limits(data);
+  std::erase_if(limit, [&](const auto& at) { return at.first < x.low || at.first > x.high; });
+  for (const auto& [at, kl] : limit) values.push_back(kl);
   Plot plot("Divergence from the original against size", x,
             axis_around("KL divergence, nats per token", values, true));
   guide_sizes(data, plot);
@@ -121,6 +142,10 @@ std::string divergence_plot(const ReportData& data) {
                             prediction.sweep->method, prediction.scale));
     }
   }
+  if (limit.size() > 1) {
+    plot.line(limit, "reference dash",
+              "limit of codes with independent errors, if weights are Gaussian");
+  }
   if (floor) plot.across(*data.noise_floor, "noise floor: the original's own rounding to bf16");
   for (const ReportModel& model : data.models) {
     if (!model.kl || model.kl->delta <= 0) continue;
@@ -137,7 +162,10 @@ std::string divergence_plot(const ReportData& data) {
       "Logarithmic; bars are 95 % intervals over rows. Faint: another folder is no larger and "
       "closer "
       "to the original." +
-      std::string(prediction.sweep != nullptr ? " Dashed: what the plan predicted, scaled." : ""));
+      std::string(prediction.sweep != nullptr ? " Dashed: what the plan predicted, scaled." : "") +
+      (limit.size() > 1
+           ? " Dashed in the original's colour: the limit of codes with independent errors."
+           : ""));
 }
 
 std::string perplexity_plot(const ReportData& data) {
@@ -233,27 +261,37 @@ std::string sweep_part(const ReportData& data) {
     std::vector<double> x;
     std::vector<double> y;
     std::vector<std::pair<double, double>> points;
-    HtmlTable table("sweep-" + sweep.method, {{"bytes"}, {"bits per weight"}, {"loss"}});
+    HtmlTable table("sweep-" + sweep.method, {{"bytes"}, {"bits per weight"}, {"loss"}, {"limit"}});
     for (const SweepRecord::Point& point : sweep.points) {
       table.add({Cell::integer(point.total_bytes),
                  Cell::number(fmt::format("{:.3f}", point.bits_per_weight), point.bits_per_weight),
-                 Cell::number(fmt::format("{:.4g}", point.loss), point.loss)});
+                 Cell::number(fmt::format("{:.4g}", point.loss), point.loss),
+                 point.limit ? Cell::formatted("{:.4g}", *point.limit) : Cell::text("")});
       if (point.loss <= 0) continue;
       x.push_back(megabytes(static_cast<double>(point.total_bytes)));
       y.push_back(point.loss);
       points.emplace_back(x.back(), point.loss);
     }
     if (points.size() < 2) continue;
+    const std::vector<std::pair<double, double>> limit = limits(sweep);
+    for (const auto& [at, loss] : limit) y.push_back(loss);
     Plot plot(fmt::format("Predicted loss against size ({})", sweep.method),
               axis_around("size of the folder, MB", x), axis_around("predicted loss", y, true));
     plot.down(megabytes(static_cast<double>(sweep.points.front().total_bytes)),
               "smallest safe size");
     plot.down(megabytes(static_cast<double>(sweep.knee_bytes)), "knee");
     plot.line(points, "own");
-    html += plot.render(
-                "Logarithmic. Beyond the knee a further byte buys less than the average byte "
-                "of this range.") +
-            "<details><summary>numbers</summary>" + table.render() + "</details>\n";
+    if (limit.size() > 1) {
+      plot.line(limit, "reference dash",
+                "limit of codes with independent errors, if weights are Gaussian");
+    }
+    html +=
+        plot.render(
+            "Logarithmic. Beyond the knee a further byte buys less than the average byte "
+            "of this range." +
+            std::string(limit.size() > 1 ? " Dashed: the limit of codes with independent errors."
+                                         : "")) +
+        "<details><summary>numbers</summary>" + table.render() + "</details>\n";
   }
   return html;
 }

@@ -33,12 +33,14 @@ TEST(SweepRecord, IsReadAsItWasWritten) {
                                       .bits_per_weight = 2.5,
                                       .loss = 1.0 / 3,
                                       .lower_bound = 0.25,
-                                      .loss_saved_per_mb = 0},
+                                      .loss_saved_per_mb = 0,
+                                      .limit = 0.125},
                                      {.total_bytes = 900,
                                       .bits_per_weight = 8.5,
                                       .loss = 0,
                                       .lower_bound = 0,
-                                      .loss_saved_per_mb = 1e-9}},
+                                      .loss_saved_per_mb = 1e-9,
+                                      .limit = {}}},
                           .knee = 1,
                           .knee_bytes = 900};
   const StudyDocument document = sweep.document();

@@ -21,7 +21,8 @@ OrderedJson SweepRecord::json() const {
                     {"bits_per_weight", point.bits_per_weight},
                     {"loss", point.loss},
                     {"lower_bound", point.lower_bound},
-                    {"loss_saved_per_mb", point.loss_saved_per_mb}});
+                    {"loss_saved_per_mb", point.loss_saved_per_mb},
+                    {"limit", point.limit ? OrderedJson(*point.limit) : OrderedJson(nullptr)}});
   }
   return {{"model", model},
           {"method", method},
@@ -44,11 +45,15 @@ SweepRecord SweepRecord::read(const StudyDocument& document) {
                       .knee = json.value("knee", 0),
                       .knee_bytes = json.at("knee_total_bytes").get<int64_t>()};
     for (const Json& point : json.at("points")) {
-      sweep.points.push_back({.total_bytes = point.at("total_bytes").get<int64_t>(),
-                              .bits_per_weight = point.at("bits_per_weight").get<double>(),
-                              .loss = point.at("loss").get<double>(),
-                              .lower_bound = point.value("lower_bound", 0.0),
-                              .loss_saved_per_mb = point.value("loss_saved_per_mb", 0.0)});
+      Point& read = sweep.points.emplace_back(
+          Point{.total_bytes = point.at("total_bytes").get<int64_t>(),
+                .bits_per_weight = point.at("bits_per_weight").get<double>(),
+                .loss = point.at("loss").get<double>(),
+                .lower_bound = point.value("lower_bound", 0.0),
+                .loss_saved_per_mb = point.value("loss_saved_per_mb", 0.0),
+                .limit = {}});
+      const auto limit = point.find("limit");  // earlier versions did not write it
+      if (limit != point.end() && !limit->is_null()) read.limit = limit->get<double>();
     }
     if (sweep.points.empty()) fail(Code::kCorrupt, "no point");
     return sweep;

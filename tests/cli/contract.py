@@ -227,6 +227,10 @@ class Contract(harness.ProgramTest):
         for before, after in zip(points, points[1:]):
             self.assertLess(before["total_bytes"], after["total_bytes"])
             self.assertGreaterEqual(before["loss"], after["loss"])
+        for point in points[:-1]:
+            if point["bits_per_weight"] < 8:
+                self.assertTrue(0 < point["limit"] < point["loss"])
+        self.assertIsNone(points[-1]["limit"])
         self.assertTrue(0 <= knee < len(points))
         self.assertEqual(self.plan("--budget", points[0]["total_bytes"]).status, 0)
         table = self.ram("sweep", "model", "--points", "8", "--quiet").out
