@@ -257,23 +257,41 @@ class HeadGradients {
   float* dvalues_;  // [value_dim, tokens]
 };
 
-/// One query, all heads that share a head of keys.
-void attend_one(const Attention& attention, int64_t kv_head, float* scores) {
+// Keys that all heads of a query look at before the next: they stay in the cache.
+constexpr int64_t kKeysOfOne = 32;
+
+/// One query, all heads that share heads [first_kv, last_kv) of keys.
+/// @param scores [those heads, position + 1]
+void attend_one(const Attention& attention, int64_t first_kv, int64_t last_kv, float* scores) {
   const AttentionSpec& spec = attention.spec;
   const int64_t group = spec.heads / spec.kv_heads;
   const int64_t base = attention.first_key(attention.position);
   const int64_t keys = attention.position + 1 - base;
-  const float* queries = attention.queries + kv_head * group * spec.key_dim;
-  float* outs = attention.out + kv_head * group * spec.value_dim;
-  const float* key = attention.keys + base * attention.key_stride() + kv_head * spec.key_dim;
-  const float* value =
-      attention.values + base * attention.value_stride() + kv_head * spec.value_dim;
-  for (int64_t i = 0; i < group; ++i) {
-    dot_rows(queries + i * spec.key_dim, key, attention.key_stride(), keys, spec.key_dim, scores);
-    softmax_row(scores, keys, attention.scale);
-    weighted_sum_of_rows(scores, value, attention.value_stride(), keys, spec.value_dim,
-                         outs + i * spec.value_dim);
+  const int64_t first_head = first_kv * group;
+  const int64_t last_head = last_kv * group;
+  const auto for_heads_and_keys = [&](const auto& visit) {
+    for (int64_t at = 0; at < keys; at += kKeysOfOne) {
+      const int64_t count = std::min(kKeysOfOne, keys - at);
+      for (int64_t head = first_head; head < last_head; ++head) {
+        visit(head, head / group, at, count, scores + (head - first_head) * keys + at);
+      }
+    }
+  };
+  for_heads_and_keys([&](int64_t head, int64_t kv_head, int64_t at, int64_t count, float* to) {
+    dot_rows(attention.queries + head * spec.key_dim,
+             attention.keys + (base + at) * attention.key_stride() + kv_head * spec.key_dim,
+             attention.key_stride(), count, spec.key_dim, to);
+  });
+  for (int64_t head = first_head; head < last_head; ++head) {
+    softmax_row(scores + (head - first_head) * keys, keys, attention.scale);
   }
+  std::fill_n(attention.out + first_head * spec.value_dim,
+              (last_head - first_head) * spec.value_dim, 0.0F);
+  for_heads_and_keys([&](int64_t head, int64_t kv_head, int64_t at, int64_t count, float* from) {
+    add_weighted_rows(
+        from, attention.values + (base + at) * attention.value_stride() + kv_head * spec.value_dim,
+        attention.value_stride(), count, spec.value_dim, attention.out + head * spec.value_dim);
+  });
 }
 
 }  // namespace
@@ -304,8 +322,8 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
-      const auto buffer = buffers_->take(most_keys * 4);
-      attend_one(attention, kv_head, reinterpret_cast<float*>(buffer.get()));
+      const auto buffer = buffers_->take(spec.heads / spec.kv_heads * most_keys * 4);
+      attend_one(attention, kv_head, kv_head + 1, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
     const TiledHeads heads(spec, most_keys, *buffers_);
@@ -342,10 +360,8 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
                               .out = cpu_data(out) + row * out.cols,
                               .position = position,
                               .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
-    const auto buffer = buffers_->take((position + 1) * 4);
-    for (int64_t head = 0; head < spec.kv_heads; ++head) {
-      attend_one(attention, head, reinterpret_cast<float*>(buffer.get()));
-    }
+    const auto buffer = buffers_->take(spec.heads * (position + 1) * 4);
+    attend_one(attention, 0, spec.kv_heads, reinterpret_cast<float*>(buffer.get()));
   });
   round(out);
   return out;

@@ -76,6 +76,32 @@ float dot_vector(const float* x, const float* y, int64_t count) {
   return dot_product(x, y, count);
 }
 
+/// out[0..3] = the sums of the lanes of a, b, c, d.
+HWY_INLINE void store_four_sums(VF a, VF b, VF c, VF d, float* out) {
+  const F f;
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+  out[0] = hn::GetLane(hn::SumOfLanes(f, a));
+  out[1] = hn::GetLane(hn::SumOfLanes(f, b));
+  out[2] = hn::GetLane(hn::SumOfLanes(f, c));
+  out[3] = hn::GetLane(hn::SumOfLanes(f, d));
+#else
+  // In each block of four lanes: sums of two lanes, then the block's sums of a, b, c and d.
+  const hn::Repartition<double, F> pairs;
+  const VF ab = hn::Add(hn::InterleaveLower(f, a, b), hn::InterleaveUpper(f, a, b));
+  const VF cd = hn::Add(hn::InterleaveLower(f, c, d), hn::InterleaveUpper(f, c, d));
+  const auto ab2 = hn::BitCast(pairs, ab);
+  const auto cd2 = hn::BitCast(pairs, cd);
+  const VF low = hn::BitCast(f, hn::InterleaveLower(pairs, ab2, cd2));
+  const VF high = hn::BitCast(f, hn::InterleaveUpper(pairs, ab2, cd2));
+  HWY_ALIGN float blocks[hn::MaxLanes(F())];
+  hn::Store(hn::Add(low, high), f, blocks);
+  const hn::FixedTag<float, 4> four;
+  auto sum = hn::Load(four, blocks);
+  for (size_t i = 4; i < hn::Lanes(f); i += 4) sum = hn::Add(sum, hn::Load(four, blocks + i));
+  hn::StoreU(sum, four, out);
+#endif
+}
+
 void dot_rows_vector(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
                      float* out) {
   const F f;
@@ -95,24 +121,21 @@ void dot_rows_vector(const float* x, const float* y, int64_t stride, int64_t row
       c = hn::MulAdd(value, hn::LoadU(f, from + 2 * stride + i), c);
       d = hn::MulAdd(value, hn::LoadU(f, from + 3 * stride + i), d);
     }
-    out[j] = hn::GetLane(hn::SumOfLanes(f, a));
-    out[j + 1] = hn::GetLane(hn::SumOfLanes(f, b));
-    out[j + 2] = hn::GetLane(hn::SumOfLanes(f, c));
-    out[j + 3] = hn::GetLane(hn::SumOfLanes(f, d));
+    store_four_sums(a, b, c, d, out + j);
   }
   for (; j < rows; ++j) out[j] = dot_product(x, y + j * stride, count);
 }
 
-void weighted_sum_vector(const float* scales, const float* y, int64_t stride, int64_t rows,
+void add_weighted_vector(const float* scales, const float* y, int64_t stride, int64_t rows,
                          int64_t count, float* out) {
   const F f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
   int64_t i = 0;
   for (; i + 4 * lanes <= count; i += 4 * lanes) {
-    VF a = hn::Zero(f);
-    VF b = hn::Zero(f);
-    VF c = hn::Zero(f);
-    VF d = hn::Zero(f);
+    VF a = hn::LoadU(f, out + i);
+    VF b = hn::LoadU(f, out + i + lanes);
+    VF c = hn::LoadU(f, out + i + 2 * lanes);
+    VF d = hn::LoadU(f, out + i + 3 * lanes);
     for (int64_t j = 0; j < rows; ++j) {
       const VF scale = hn::Set(f, scales[j]);
       const float* from = y + j * stride + i;
@@ -128,7 +151,7 @@ void weighted_sum_vector(const float* scales, const float* y, int64_t stride, in
   }
   for (; i < count; i += lanes) {
     const int64_t left = std::min(lanes, count - i);
-    VF sum = hn::Zero(f);
+    VF sum = Padded{out, count}.load(i);
     for (int64_t j = 0; j < rows; ++j) {
       sum = hn::MulAdd(hn::Set(f, scales[j]), Padded{y + j * stride, count}.load(i), sum);
     }
@@ -336,7 +359,7 @@ HWY_EXPORT(narrow_vector);
 HWY_EXPORT(find_non_finite_vector);
 HWY_EXPORT(dot_vector);
 HWY_EXPORT(dot_rows_vector);
-HWY_EXPORT(weighted_sum_vector);
+HWY_EXPORT(add_weighted_vector);
 
 void rms_norm_row(const float* x, const float* weight, int64_t count, float epsilon, float* out) {
   HWY_DYNAMIC_DISPATCH(rms_norm_vector)(x, weight, count, epsilon, out);
@@ -396,9 +419,9 @@ void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int6
   HWY_DYNAMIC_DISPATCH(dot_rows_vector)(x, y, stride, rows, count, out);
 }
 
-void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
-                          int64_t count, float* out) {
-  HWY_DYNAMIC_DISPATCH(weighted_sum_vector)(scales, y, stride, rows, count, out);
+void add_weighted_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
+                       int64_t count, float* out) {
+  HWY_DYNAMIC_DISPATCH(add_weighted_vector)(scales, y, stride, rows, count, out);
 }
 
 double dot_in_double(const float* x, const float* y, int64_t count) {

@@ -51,9 +51,9 @@ int64_t find_non_finite_float(const float* x, int64_t count);
 void dot_rows(const float* x, const float* y, int64_t stride, int64_t rows, int64_t count,
               float* out);
 
-/// out = sum over j of scales[j] y_j, in order.
-void weighted_sum_of_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
-                          int64_t count, float* out);
+/// out += sum over j of scales[j] y_j, in order.
+void add_weighted_rows(const float* scales, const float* y, int64_t stride, int64_t rows,
+                       int64_t count, float* out);
 
 /// @return sum of x * y, of which every 256 are added in double.
 double dot_in_double(const float* x, const float* y, int64_t count);

@@ -200,10 +200,10 @@ TEST(Kernels, ProductsAndSumsOfRows) {
       EXPECT_NEAR(products[static_cast<size_t>(j)], product, 2e-5 * static_cast<double>(count))
           << target;
     }
-    std::vector<float> found(x.size());
-    weighted_sum_of_rows(scales.data(), y.data(), stride, kRows, count, found.data());
+    std::vector<float> found(x.size(), 1.0F);
+    add_weighted_rows(scales.data(), y.data(), stride, kRows, count, found.data());
     for (size_t i = 0; i < found.size(); ++i) {
-      ASSERT_NEAR(found[i], sums[i], 2e-5) << i << ", " << target;
+      ASSERT_NEAR(found[i], 1 + sums[i], 2e-5) << i << ", " << target;
     }
   });
 }
