@@ -28,7 +28,7 @@ namespace ram {
 
 /// A text to calibrate on, in rows of one length.
 struct CalibrationText {
-  std::string spec;    ///< how it was made: "own rows 64 length 256 seed 42 rule 4"
+  std::string spec;    ///< how it was made: "own rows 64 length 256 seed 42 rule 5"
   std::string digest;  ///< Hasher's, of the ids
   std::vector<TokenRow> rows;
 

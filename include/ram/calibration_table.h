@@ -15,7 +15,7 @@ namespace ram {
 /// A text that coefficients and moments are measured on.
 struct CalibrationRecord {
   std::string fingerprint;  ///< of the model that it is for
-  std::string spec;         ///< how it was made: "own rows 64 length 256 seed 42 rule 4"
+  std::string spec;         ///< how it was made: "own rows 64 length 256 seed 42 rule 5"
   std::string digest;       ///< Hasher's, of the ids
   int64_t row_length = 0;
   std::vector<int32_t> ids;  ///< rows of row_length, one after another

@@ -161,12 +161,19 @@ class LanguageModel {
   ///         {kInterrupted}; and what `observe` throws. The rows are then empty.
   void run_layers(HiddenRows& rows, int first, int last, const InputObserver& observe = {});
 
-  /// Runs rows through a layer up to the inputs of some of its linears. Calls `observe` as
+  /// Blocks of a layer, between which the hidden state is all that there is: attention, MLP.
+  int blocks(int layer) const;
+  /// The block of its layer that multiplies by a unit. @pre the unit is a matrix of a layer.
+  int block_of(int unit) const;
+
+  /// Runs hidden states before a block of a layer through that block, as run_layers does.
+  void run_block(HiddenRows& rows, int layer, int block, const InputObserver& observe = {});
+
+  /// Runs hidden states before the block of some linears up to their inputs. Calls `observe` as
   /// run_layers does, for these linears and for some before them. Afterwards the rows are neither
-  /// the layer's input nor its output.
-  /// @param units matrices of the layer. @throws as run_layers, except for hidden states
-  void run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
-                     const InputObserver& observe);
+  /// the block's input nor its output.
+  /// @param units matrices of one block. @throws as run_layers, except for hidden states
+  void run_to_inputs(HiddenRows& rows, std::span<const int> units, const InputObserver& observe);
 
   /// Takes gradients of a number back through one layer, in place: from those with respect to the
   /// layer's output to those with respect to its input. Which experts a token goes to counts as
@@ -186,7 +193,8 @@ class LanguageModel {
   /// @param labels an id per token of each row; -1: the token has none.
   /// @param observe sees the head in pieces of its rows, as run_back does.
   /// @pre Precision::kF32. @throws as visit_logits and run_back.
-  /// @cost that of the logits twice and of a product as large; the head is loaded three times.
+  /// @cost that of the logits and of a product as large; the logits of some rows at a time are
+  ///       kept, or computed twice where memory does not hold them.
   HiddenRows likelihood_gradients(const HiddenRows& hidden, std::span<const TokenRow> labels,
                                   const GradientObserver& observe = {});
 
@@ -197,6 +205,13 @@ class LanguageModel {
 
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);
+
+  /// @return an id drawn from the softmax of a token's logits over the temperature; uses one draw
+  /// of
+  ///         `random` at any temperature. Weights are summed in float32.
+  /// @pre temperature >= 0; at 0 it is the likeliest id, ties the lower one. Called from any
+  /// thread.
+  int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random);
 
   /// Uses other values for one unit's weights until restore_unit. `values` is called whenever they
   /// are multiplied; they are not kept in memory. Cached weights of the unit stay in memory.
@@ -287,6 +302,7 @@ class Decoder {
   std::vector<ContinuationScore> score(std::span<const int32_t> ids,
                                        std::span<const Continuation> continuations);
 
+  LanguageModel& model() const;
   int64_t length() const;
   /// Forgets all but the first `length` tokens. @pre length <= length().
   void truncate(int64_t length);
@@ -302,11 +318,6 @@ struct SampleOptions {
   uint64_t seed = 42;
   std::vector<int32_t> stop_ids = {};  ///< these end a text and are not part of it
 };
-
-/// @return an id drawn from the softmax of the logits over the temperature; uses one draw of
-///         `random` at any temperature.
-/// @pre temperature >= 0; at 0 it is the likeliest id, ties the lower one.
-int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random);
 
 /// Continues `prompt` after what the decoder holds, drawing each token from the softmax of its
 /// logits over the temperature. The draws depend on seed and logits alone.

@@ -1,8 +1,10 @@
 // Layer by layer: gather the inputs of the layer's linears, encode them, replace them by the stored
 // weights, and run the text through the layer.
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "ram/calibrate.h"
 #include "ram/cancellation.h"
@@ -83,18 +85,22 @@ class Compressor {
         to_encode.push_back(unit);
       }
     }
-    const bool watch = !to_encode.empty() && options_.encoder != Encoder::kMlx;
-    bool moved = false;
-    if (watch && in_turn_) {
+    if (!to_encode.empty() && in_turn_) {
       gather_in_turn(layer, base, compressed, to_encode, stored);
-    } else if (watch) {
-      moved = gather(layer, base, to_encode, stored);
+      return;
     }
+    const bool watch = !to_encode.empty() && options_.encoder != Encoder::kMlx;
+    const bool moved = watch && gather(layer, base, to_encode, stored);
     if (!moved) model_.run_layers(base, layer, layer + 1);
-    for (const int unit : to_encode) {
-      if (!stored.contains(unit)) keep(compress_alone(unit), stored);  // no token reached it
-    }
+    encode_unreached(to_encode, stored);
     with_stored(stored, [&] { model_.run_layers(compressed, layer, layer + 1); });
+  }
+
+  /// Those whose inputs no token is among.
+  void encode_unreached(std::span<const int> to_encode, Stored& stored) {
+    for (const int unit : to_encode) {
+      if (!stored.contains(unit)) keep(compress_alone(unit), stored);
+    }
   }
 
   /// Runs with a layer's units replaced by their stored values.
@@ -123,40 +129,80 @@ class Compressor {
     return in_place;
   }
 
-  /// Encodes units one input group after another: each by its inputs after the groups before it
-  /// were compressed, and aimed at the outputs of the original model.
-  void gather_in_turn(int layer, const HiddenRows& base, const HiddenRows& compressed,
+  /// Takes both models through a layer, and encodes its units one input group after another: each
+  /// by its inputs after the groups before it were compressed, and aimed at the outputs of the
+  /// original model.
+  void gather_in_turn(int layer, HiddenRows& base, HiddenRows& compressed,
                       std::span<const int> to_encode, Stored& stored) {
-    InputGroups known(to_encode);
-    HiddenRows first;
-    first.push_back(base.front().copy());
-    model_.run_layers(first, layer, layer + 1, [&](const LinearInput& input) {
+    for (int block = 0; block < model_.blocks(layer); ++block) {
+      std::vector<int> units;
+      std::copy_if(to_encode.begin(), to_encode.end(), std::back_inserter(units),
+                   [&](int unit) { return model_.block_of(unit) == block; });
+      const std::vector<std::vector<int>> groups = groups_of(layer, block, base, units);
+      std::set<int> leaders;
+      int64_t bytes = 0;
+      for (const std::vector<int>& group : groups) {
+        leaders.insert(group.front());
+        bytes += std::ssize(base) * recorded_row_bytes(checkpoint_, group.front(), longest_row());
+      }
+      OriginalInputs originals;
+      const bool recorded = bytes <= moments_bytes() / kRecordedPart;
+      if (recorded) {
+        model_.run_block(base, layer, block, [&](const LinearInput& input) {
+          if (leaders.contains(input.unit) && input.tokens > 0) originals.record(input);
+        });
+      }
+      for (const std::vector<int>& group : groups) {
+        gather_group(group, base, compressed, recorded ? &originals : nullptr, stored);
+      }
+      if (!recorded) model_.run_block(base, layer, block);
+      encode_unreached(units, stored);
+      with_stored(stored, [&] { model_.run_block(compressed, layer, block); });
+    }
+  }
+
+  /// The units of a block that share their inputs. @param before hidden states before the block.
+  std::vector<std::vector<int>> groups_of(int layer, int block, const HiddenRows& before,
+                                          std::span<const int> units) {
+    if (units.empty()) return {};
+    InputGroups known(units);
+    HiddenRows first = copy_rows(std::span(before).first(1));
+    model_.run_block(first, layer, block, [&](const LinearInput& input) {
       if (known.wants(input.unit) && input.tokens > 0) known.leader_of(input);
     });
-    for (const std::vector<int>& group : known.groups()) {
-      const int leader = group.front();
-      const int64_t row = recorded_row_bytes(checkpoint_, leader, longest_row());
-      const int64_t step = std::max<int64_t>(1, moments_bytes() / kRecordedPart / row);
-      const int64_t left = moments_bytes() - moments_bytes() / kRecordedPart;
-      Moments moments(checkpoint_, group, left, pool_, /*drifts=*/true);
-      encode_by(moments, stored, [&] {
-        for (int64_t at = 0; at < std::ssize(base); at += step) {
-          const int64_t count = std::min(step, std::ssize(base) - at);
-          OriginalInputs originals;
-          {
-            HiddenRows passing = copy_rows(std::span(base).subspan(at, count));
-            model_.run_to_inputs(passing, layer, group, [&](const LinearInput& input) {
-              if (input.unit == leader && input.tokens > 0) originals.record(input);
-            });
-          }
-          HiddenRows passing = copy_rows(std::span(compressed).subspan(at, count));
-          with_stored(stored, [&] {
-            model_.run_to_inputs(passing, layer, group,
-                                 [&](const LinearInput& input) { moments.add(input, &originals); });
+    return known.groups();
+  }
+
+  /// Encodes the units of a group.
+  /// @param base hidden states of the original before the block, unless its inputs were recorded.
+  /// @param recorded the original's inputs; null: they are recorded for some rows at a time.
+  void gather_group(const std::vector<int>& group, const HiddenRows& base,
+                    const HiddenRows& compressed, OriginalInputs* recorded, Stored& stored) {
+    const int leader = group.front();
+    const int64_t row = recorded_row_bytes(checkpoint_, leader, longest_row());
+    const int64_t step = recorded != nullptr
+                             ? std::ssize(compressed)
+                             : std::max<int64_t>(1, moments_bytes() / kRecordedPart / row);
+    const int64_t left = moments_bytes() - moments_bytes() / kRecordedPart;
+    Moments moments(checkpoint_, group, left, pool_, /*drifts=*/true);
+    encode_by(moments, stored, [&] {
+      for (int64_t at = 0; at < std::ssize(compressed); at += step) {
+        const int64_t count = std::min(step, std::ssize(compressed) - at);
+        OriginalInputs some;
+        if (recorded == nullptr) {
+          HiddenRows passing = copy_rows(std::span(base).subspan(at, count));
+          model_.run_to_inputs(passing, group, [&](const LinearInput& input) {
+            if (input.unit == leader && input.tokens > 0) some.record(input);
           });
         }
-      });
-    }
+        HiddenRows passing = copy_rows(std::span(compressed).subspan(at, count));
+        with_stored(stored, [&] {
+          model_.run_to_inputs(passing, group, [&](const LinearInput& input) {
+            moments.add(input, recorded != nullptr ? recorded : &some);
+          });
+        });
+      }
+    });
   }
 
   int64_t longest_row() const {

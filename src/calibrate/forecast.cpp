@@ -71,7 +71,7 @@ class Forecaster {
       forecast.least_coefficients_seconds = probe_seconds(kLeastRows);
     }
     if (work_.gains) forecast.gains.seconds = gains_seconds();
-    if (work_.encoder != Encoder::kMlx) forecast.compress.seconds = compress_seconds();
+    if (work_.encoder != Encoder::kMlx) forecast.compress.seconds = compress_seconds(memory);
     // The first stage packs the weights.
     (work_.write_text     ? forecast.text
      : work_.coefficients ? forecast.coefficients
@@ -152,7 +152,7 @@ class Forecaster {
     std::vector<float> logits(static_cast<size_t>(checkpoint_.config.vocab));
     SplitMix64 random(2);
     for (float& logit : logits) logit = static_cast<float>(random.uniform());
-    draw_ = seconds_of([&] { draw_token(logits, 1, random); });
+    draw_ = seconds_of([&] { model_.draw_token(logits, 1, random); });
   }
 
   /// The layer nearest the middle that has units to work on: those of the middle layer may all be
@@ -185,9 +185,10 @@ class Forecaster {
     });
     groups_ = known.groups();
     for (const std::vector<int>& group : groups_) {
-      HiddenRows to_inputs = copy_rows(row);
-      inputs_ += seconds_of(
-          [&] { model_.run_to_inputs(to_inputs, layer, group, [](const LinearInput&) {}); });
+      HiddenRows to_inputs = copy_rows(row);  // wherever they come from, it takes as long
+      inputs_ +=
+          seconds_of([&] { model_.run_to_inputs(to_inputs, group, [](const LinearInput&) {}); });
+      recorded_bytes_ += work_.rows * recorded_row_bytes(checkpoint_, group.front(), length_);
     }
   }
 
@@ -310,13 +311,16 @@ class Forecaster {
     return seconds;
   }
 
-  double compress_seconds() {
+  double compress_seconds(const CalibrationMemory& memory) {
     const bool in_turn = work_.sequential && work_.encoder == Encoder::kFeedback;
     const auto rows = static_cast<double>(work_.rows);
-    // The original and the compressed model; if groups are compressed in turn, both also run to the
-    // inputs of each group.
+    // The original and the compressed model; if groups are compressed in turn, the compressed model
+    // also runs to the inputs of each group, and the original where its inputs cannot be kept.
     double seconds = 2 * pass_seconds(rows) + 2 * rows * logits_;
-    if (in_turn) seconds += 2 * rows * model_.layers() * inputs_;
+    const int runs = recorded_bytes_ <= memory.moments / kRecordedPart ? 1 : 2;
+    if (in_turn) seconds += runs * rows * model_.layers() * inputs_;
+    // The inputs of a tied head come first.
+    if (checkpoint_.tied_embeddings) seconds += pass_seconds(rows);
     seconds += gathering_seconds(in_turn ? 3 : 1);
     for (const std::vector<int>& group : groups_) {
       const Unit& leader = checkpoint_.units[static_cast<size_t>(group.front())];
@@ -368,7 +372,8 @@ class Forecaster {
   double step_ = 0;     // a token of each row of text through a layer
   double logits_ = 0;   // of a row
   double draw_ = 0;
-  double inputs_ = 0;  // of a row: to the inputs of each group of a layer, summed
+  double inputs_ = 0;  // of a row: to the inputs of each group of a block, summed over a layer
+  int64_t recorded_bytes_ = 0;  // of the inputs of all rows to a layer's groups
   std::vector<std::vector<int>> groups_;
   std::map<int64_t, WidthSpeed> widths_;
 };

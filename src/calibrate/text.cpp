@@ -22,7 +22,7 @@ namespace ram {
 namespace {
 
 /// Version of the way own text is drawn: a new one invalidates what older versions stored.
-constexpr int kTextRule = 4;
+constexpr int kTextRule = 5;
 // Own text uses a different random stream than everything else drawn from the same seed, such as
 // the texts of `ram generate`.
 constexpr uint64_t kOwnText = uint64_t{1} << 32;
@@ -109,7 +109,7 @@ std::vector<TokenRow> write_rows(LanguageModel& model, const std::vector<TokenId
         id =
             starts[static_cast<size_t>(random[row].uniform() * static_cast<double>(starts.size()))];
       } else {
-        id = draw_token(decoders[row].logits(), 1, random[row]);
+        id = model.draw_token(decoders[row].logits(), 1, random[row]);
       }
       rows[row].push_back(id);
       ids[row] = id;

@@ -54,7 +54,7 @@ TEST_F(OwnText, OfNeighbouringSeedsHasNoRowInCommon) {
     options_.seed = seed;
     Study study(folder_ / fmt::format("{}.db", seed));
     const CalibrationText text = own_text(model_, tokenizer_, "f", options_, study);
-    EXPECT_NE(text.spec.find(fmt::format("seed {} rule 4", seed)), std::string::npos) << text.spec;
+    EXPECT_NE(text.spec.find(fmt::format("seed {} rule 5", seed)), std::string::npos) << text.spec;
     rows.insert(text.rows.begin(), text.rows.end());
   }
   EXPECT_EQ(rows.size(), 18U);

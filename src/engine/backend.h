@@ -246,7 +246,7 @@ class Backend : public Operations {
   virtual Tensor norm_rows(const Matrix& hidden, int64_t first, int64_t count, int unit,
                            double epsilon) = 0;
   virtual Tensor logits_of(const Tensor& x, int unit, int64_t first_id, int64_t last_id) = 0;
-  /// Of one token's logits, as host() gives them. On the calling thread.
+  /// Of some of one token's logits, as host() gives them. On the calling thread.
   virtual ExpSum exp_sum(std::span<const float> logits) = 0;
   /// How many ids' logits one thread should compute at a time; divides kLogitIds.
   virtual int64_t ids_at_once(int unit) const = 0;

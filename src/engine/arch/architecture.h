@@ -33,6 +33,8 @@ struct Sequence {
 struct Stage {
   std::vector<WeightSlice> weights;
   std::function<void(Operations& operations, Sequence& sequence)> run;
+  /// Whether the sequence's hidden state is all that later stages need: a block of the layer ends.
+  bool ends_block = false;
 };
 
 /// What stages are built from.

@@ -37,6 +37,7 @@ Stage attention_stage(const LayerContext& context) {
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   for (const int unit : {q_proj, k_proj, v_proj, o_proj}) stage.weights.push_back({.unit = unit});
+  stage.ends_block = true;
   stage.run = [=](Operations& operations, Sequence& sequence) {
     Tensor normed = operations.rms_norm(sequence.hidden, norm, epsilon);
     Tensor q = operations.linear(normed, q_proj);
@@ -67,6 +68,7 @@ Stage dense_mlp_stage(const LayerContext& context) {
   const double epsilon = context.config.rms_norm_eps;
   Stage stage;
   for (const int unit : {gate_proj, up_proj, down_proj}) stage.weights.push_back({.unit = unit});
+  stage.ends_block = true;
   stage.run = [=](Operations& operations, Sequence& sequence) {
     const Tensor normed = operations.rms_norm(sequence.hidden, norm, epsilon);
     const Tensor inner = operations.gated_linear(normed, gate_proj, up_proj);
@@ -141,6 +143,7 @@ std::vector<Stage> expert_stages(const LayerContext& context, const char* block)
   if (context.own().experts->shared_width > 0)
     stages.push_back(shared_expert_stage(context, block));
   Stage end;
+  end.ends_block = true;
   end.run = [](Operations& operations, Sequence& sequence) {
     operations.add(sequence.hidden, sequence.sum);
     sequence.normed = {};

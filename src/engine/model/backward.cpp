@@ -41,27 +41,6 @@ struct LogSum {
   double sum = 0;
 };
 
-/// log(sum of exp) of each token's logits, of all rows.
-std::vector<std::vector<double>> log_sums(LanguageModel& model, Backend& backend,
-                                          const HiddenRows& hidden) {
-  std::vector<std::vector<LogSum>> pieces;
-  for (const Matrix& row : hidden) pieces.emplace_back(static_cast<size_t>(row.rows()));
-  const LogitSource source{.model = &model, .hidden = &hidden};
-  visit_logits({&source, 1}, [&](const LogitPiece& piece, int) {
-    std::vector<LogSum>& row = pieces[static_cast<size_t>(piece.row)];
-    for (int64_t t = 0; t < piece.tokens; ++t) {
-      const std::span logits(piece.logits[0] + t * piece.ids, static_cast<size_t>(piece.ids));
-      row[static_cast<size_t>(piece.first_token + t)].add(backend.exp_sum(logits));
-    }
-  });
-  std::vector<std::vector<double>> sums;
-  for (const std::vector<LogSum>& row : pieces) {
-    std::vector<double>& values = sums.emplace_back();
-    for (const LogSum& token : row) values.push_back(token.value());
-  }
-  return sums;
-}
-
 }  // namespace
 
 double LanguageModel::gradient_square(const LinearGradient& gradient) {
@@ -76,56 +55,151 @@ void LanguageModel::State::for_each_row(int64_t rows, const std::function<void(i
   }
 }
 
-HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
-                                               std::span<const TokenRow> labels,
-                                               const GradientObserver& observe) {
-  State& state = *state_;
-  RAM_CHECK(state.options.precision == Precision::kF32 && labels.size() == hidden.size());
-  Backend& backend = *state.backend;
-  const int head = state.checkpoint.head;
-  const int norm = state.checkpoint.final_norm;
-  const double epsilon = state.config().rms_norm_eps;
-  const int64_t rows = std::ssize(hidden);
-  std::vector<Tensor> normed(hidden.size());
-  std::vector<Tensor> back(hidden.size());  // the gradients of `normed`
-  const std::vector<std::vector<double>> sums = log_sums(*this, backend, hidden);
-  state.for_each_row(rows, [&](int64_t i) {
-    const auto r = static_cast<size_t>(i);
-    normed[r] = backend.norm_rows(hidden[r], 0, hidden[r].rows(), norm, epsilon);
-    back[r] = backend.zeros(hidden[r].rows(), hidden[r].cols());
-  });
+namespace {
 
-  for (int64_t first = 0; first < state.vocabulary(); first += kLogitIds) {
-    const int64_t last = std::min(state.vocabulary(), first + kLogitIds);
-    const AtScopeExit release([&] { backend.release(); });
-    backend.acquire_rows(head, first, last);
-    backend.acquire_rows_back(head, first, last);
-    state.for_each_row(rows, [&](int64_t i) {
+// The most bytes of logits that are kept from their sums to their gradients.
+constexpr int64_t kKeptLogitBytes = int64_t{512} << 20;
+
+/// likelihood_gradients of rows [begin, end) of a block.
+class HeadBack {
+ public:
+  HeadBack(LanguageModel& model, LanguageModel::State& state, const HiddenRows& hidden,
+           std::span<const TokenRow> labels, const GradientObserver& observe)
+      : state_(state),
+        backend_(*state.backend),
+        hidden_(hidden),
+        labels_(labels),
+        observe_(observe),
+        head_(state.checkpoint.head),
+        rows_(hidden.size()),
+        result_(hidden.size()) {
+    for (const Matrix& row : hidden) longest_ = std::max(longest_, row.rows());
+    const int64_t room = backend_.usable_bytes() - model.pass_bytes(longest_);
+    const int64_t row = std::max<int64_t>(1, 4 * longest_ * state.vocabulary());
+    const int64_t threads = state.threads.threads();
+    kept_rows_ = std::min(kKeptLogitBytes, room) / row / threads * threads;
+  }
+
+  HiddenRows run() {
+    const int64_t rows = std::ssize(hidden_);
+    // Logits are kept only if every thread has a row; else they are computed twice.
+    const bool keep = kept_rows_ > 0;
+    const int64_t step = keep ? kept_rows_ : std::max<int64_t>(1, rows);
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      begin_ = begin;
+      end_ = std::min(rows, begin + step);
+      start();
+      sum(keep);
+      back(keep);
+      finish();
+    }
+    return std::move(result_);
+  }
+
+ private:
+  struct Row {
+    Tensor normed;
+    Tensor back;               // the gradient of `normed`
+    std::vector<LogSum> sums;  // by token
+    std::vector<Tensor> kept;  // logits, in pieces
+  };
+
+  void for_each_row(const std::function<void(size_t row)>& task) {
+    state_.for_each_row(end_ - begin_, [&](int64_t i) {
       check_interrupted();
-      const auto r = static_cast<size_t>(i);
-      Tensor dy = backend.logits_of(normed[r], head, first, last);
-      backend.likelihood_back(dy, labels[r], sums[r], first);
-      if (observe) {
-        observe({.unit = head,
-                 .first_row = first,
-                 .row = i,
-                 .inputs = backend.host(normed[r]).data(),
-                 .gradients = backend.host(dy).data(),
-                 .tokens = dy.rows,
-                 .cols = normed[r].cols,
-                 .rows = last - first});
-      }
-      backend.add(back[r], backend.logits_back(dy, head, first));
+      task(static_cast<size_t>(begin_ + i));
     });
   }
 
-  HiddenRows result(hidden.size());
-  state.for_each_row(rows, [&](int64_t i) {
-    const auto r = static_cast<size_t>(i);
-    const Tensor x = backend.upload(hidden[r].copy());
-    result[r] = backend.to_matrix(backend.rms_norm_back(x, back[r], norm, epsilon));
-  });
-  return result;
+  void start() {
+    for_each_row([&](size_t r) {
+      Row& row = rows_[r];
+      row.normed = backend_.norm_rows(hidden_[r], 0, hidden_[r].rows(), norm(), epsilon());
+      row.back = backend_.zeros(hidden_[r].rows(), hidden_[r].cols());
+      row.sums.resize(static_cast<size_t>(hidden_[r].rows()));
+    });
+  }
+
+  void sum(bool keep) {
+    for (int64_t first = 0; first < state_.vocabulary(); first += kLogitIds) {
+      const int64_t last = std::min(state_.vocabulary(), first + kLogitIds);
+      const AtScopeExit release([&] { backend_.release(); });
+      backend_.acquire_rows(head_, first, last);
+      for_each_row([&](size_t r) {
+        Row& row = rows_[r];
+        Tensor y = backend_.logits_of(row.normed, head_, first, last);
+        state_.check_logits(y, static_cast<int64_t>(r), 0);
+        const std::span<const float> logits = backend_.host(y);
+        for (int64_t t = 0; t < y.rows; ++t) {
+          const auto of_token =
+              logits.subspan(static_cast<size_t>(t * y.cols), static_cast<size_t>(y.cols));
+          row.sums[static_cast<size_t>(t)].add(backend_.exp_sum(of_token));
+        }
+        if (keep) row.kept.push_back(std::move(y));
+      });
+    }
+  }
+
+  void back(bool kept) {
+    for (int64_t first = 0; first < state_.vocabulary(); first += kLogitIds) {
+      const int64_t last = std::min(state_.vocabulary(), first + kLogitIds);
+      const AtScopeExit release([&] { backend_.release(); });
+      if (!kept) backend_.acquire_rows(head_, first, last);
+      backend_.acquire_rows_back(head_, first, last);
+      for_each_row([&](size_t r) {
+        Row& row = rows_[r];
+        Tensor dy = kept ? std::exchange(row.kept[static_cast<size_t>(first / kLogitIds)], {})
+                         : backend_.logits_of(row.normed, head_, first, last);
+        std::vector<double> sums;
+        for (const LogSum& token : row.sums) sums.push_back(token.value());
+        backend_.likelihood_back(dy, labels_[r], sums, first);
+        if (observe_) {
+          observe_({.unit = head_,
+                    .first_row = first,
+                    .row = static_cast<int64_t>(r),
+                    .inputs = backend_.host(row.normed).data(),
+                    .gradients = backend_.host(dy).data(),
+                    .tokens = dy.rows,
+                    .cols = row.normed.cols,
+                    .rows = last - first});
+        }
+        backend_.add(row.back, backend_.logits_back(dy, head_, first));
+      });
+    }
+  }
+
+  void finish() {
+    for_each_row([&](size_t r) {
+      const Tensor x = backend_.upload(hidden_[r].copy());
+      result_[r] = backend_.to_matrix(backend_.rms_norm_back(x, rows_[r].back, norm(), epsilon()));
+      rows_[r] = {};
+    });
+  }
+
+  int norm() const { return state_.checkpoint.final_norm; }
+  double epsilon() const { return state_.config().rms_norm_eps; }
+
+  LanguageModel::State& state_;
+  Backend& backend_;
+  const HiddenRows& hidden_;
+  std::span<const TokenRow> labels_;
+  const GradientObserver& observe_;
+  int head_;
+  std::vector<Row> rows_;
+  HiddenRows result_;
+  int64_t longest_ = 0;
+  int64_t kept_rows_ = 0;
+  int64_t begin_ = 0;
+  int64_t end_ = 0;
+};
+
+}  // namespace
+
+HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
+                                               std::span<const TokenRow> labels,
+                                               const GradientObserver& observe) {
+  RAM_CHECK(state_->options.precision == Precision::kF32 && labels.size() == hidden.size());
+  return HeadBack(*this, *state_, hidden, labels, observe).run();
 }
 
 void LanguageModel::run_back(HiddenRows& gradients, const HiddenRows& inputs, int layer,

@@ -100,6 +100,10 @@ Decoder::Decoder(LanguageModel& model, int64_t capacity)
 Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 
+LanguageModel& Decoder::model() const {
+  return state_->model;
+}
+
 int64_t Decoder::length() const {
   return state_->length;
 }

@@ -83,7 +83,8 @@ TEST_P(Exceptions, AnObserverOfInputsThatThrowsIsNotAskedAgain) {
     if (units[u].layer != 0 || !units[u].quantizable) continue;
     const int unit = static_cast<int>(u);
     HiddenRows hidden = model_.embed(rows_);
-    EXPECT_THROW(model_.run_to_inputs(hidden, 0, {&unit, 1},
+    for (int block = 0; block < model_.block_of(unit); ++block) model_.run_block(hidden, 0, block);
+    EXPECT_THROW(model_.run_to_inputs(hidden, {&unit, 1},
                                       [&](const LinearInput& input) {
                                         if (input.unit == unit) throw Stop();
                                       }),

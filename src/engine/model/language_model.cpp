@@ -90,9 +90,7 @@ std::vector<int> wanted_of(const Stage& stage, std::span<const int> units) {
 
 }  // namespace
 
-void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
-                               const InputObserver& observe, bool in_turn,
-                               std::span<const int> until) {
+PassRows LanguageModel::State::begin_pass(const std::vector<Sequence>& sequences) {
   PassRows rows;
   int64_t positions = 0;
   for (const Sequence& sequence : sequences) {
@@ -103,39 +101,74 @@ void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int 
   }
   make_room(rows);
   backend->begin_pass(rows, positions);
+  return rows;
+}
+
+void LanguageModel::State::run_stage(const Stage& stage, std::vector<Sequence>& sequences,
+                                     const InputObserver& observe, bool side_by_side,
+                                     std::span<const int> until) {
+  if (side_by_side) {
+    threads.run(std::ssize(sequences),
+                [&](int64_t i, int) { stage.run(*backend, sequences[static_cast<size_t>(i)]); });
+    return;
+  }
+  const AtScopeExit unwatch([this] { backend->watch(nullptr, 0, {}); });
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    backend->watch(&observe, static_cast<int64_t>(i), wanted_of(stage, until));
+    stage.run(*backend, sequences[i]);
+  }
+}
+
+void LanguageModel::State::run(std::vector<Sequence>& sequences, int first, int last,
+                               const InputObserver& observe, bool in_turn) {
+  const PassRows rows = begin_pass(sequences);
   const bool side_by_side = !observe && !in_turn && std::ssize(sequences) >= threads.threads();
   for (int layer = first; layer < last; ++layer) {
     const auto& stages = layers.at(static_cast<size_t>(layer));
-    size_t last_stage = stages.size();
-    for (size_t s = 0; s < stages.size() && !until.empty(); ++s) {
-      if (!wanted_of(stages[s], until).empty()) last_stage = s;
-    }
     for (size_t s = 0; s < stages.size(); ++s) {
       check_interrupted();
-      const Stage& stage = stages[s];
       const AtScopeExit release([this] { backend->release(); });
-      backend->acquire(stage.weights, rows);
+      backend->acquire(stages[s].weights, rows);
       // The next weights are read from disk during this computation.
       if (s + 1 < stages.size()) {
         backend->prefetch(stages[s + 1].weights, rows);
       } else if (layer + 1 < last) {
         backend->prefetch(layers[static_cast<size_t>(layer) + 1].front().weights, rows);
       }
-      if (side_by_side) {
-        threads.run(std::ssize(sequences), [&](int64_t i, int) {
-          stage.run(*backend, sequences[static_cast<size_t>(i)]);
-        });
-      } else {
-        const AtScopeExit unwatch([this] { backend->watch(nullptr, 0, {}); });
-        for (size_t i = 0; i < sequences.size(); ++i) {
-          backend->watch(&observe, static_cast<int64_t>(i), wanted_of(stage, until));
-          stage.run(*backend, sequences[i]);
-        }
-      }
-      if (s == last_stage) return;
+      run_stage(stages[s], sequences, observe, side_by_side, {});
     }
     check_finite(sequences, layer);
   }
+}
+
+std::pair<size_t, size_t> LanguageModel::State::stages_of_block(int layer, int block) const {
+  const auto& stages = layers.at(static_cast<size_t>(layer));
+  size_t first = 0;
+  for (size_t s = 0; s < stages.size(); ++s) {
+    if (!stages[s].ends_block) continue;
+    if (block-- == 0) return {first, s + 1};
+    first = s + 1;
+  }
+  fail(Code::kInternal, "layer {} has no such block", layer);
+}
+
+void LanguageModel::State::run_block(std::vector<Sequence>& sequences, int layer, int block,
+                                     const InputObserver& observe, std::span<const int> until) {
+  const PassRows rows = begin_pass(sequences);  // it may split layers anew
+  const bool side_by_side = !observe && std::ssize(sequences) >= threads.threads();
+  const auto& stages = layers.at(static_cast<size_t>(layer));
+  auto [first, last] = stages_of_block(layer, block);
+  for (size_t s = first; s < last && !until.empty(); ++s) {
+    if (!wanted_of(stages[s], until).empty()) last = s + 1;
+  }
+  for (size_t s = first; s < last; ++s) {
+    check_interrupted();
+    const AtScopeExit release([this] { backend->release(); });
+    backend->acquire(stages[s].weights, rows);
+    if (s + 1 < last) backend->prefetch(stages[s + 1].weights, rows);
+    run_stage(stages[s], sequences, observe, side_by_side, until);
+  }
+  if (until.empty()) check_finite(sequences, layer);
 }
 
 LanguageModel::LanguageModel(Checkpoint checkpoint, const EngineOptions& options)
@@ -225,11 +258,35 @@ void LanguageModel::run_layers(HiddenRows& rows, int first, int last,
   state_->take_back(sequences, rows);
 }
 
-void LanguageModel::run_to_inputs(HiddenRows& rows, int layer, std::span<const int> units,
+int LanguageModel::blocks(int layer) const {
+  const auto& stages = state_->layers.at(static_cast<size_t>(layer));
+  return static_cast<int>(std::count_if(stages.begin(), stages.end(),
+                                        [](const Stage& stage) { return stage.ends_block; }));
+}
+
+int LanguageModel::block_of(int unit) const {
+  const int layer = state_->checkpoint.units.at(static_cast<size_t>(unit)).layer;
+  int block = 0;
+  for (const Stage& stage : state_->layers.at(static_cast<size_t>(layer))) {
+    if (!wanted_of(stage, {&unit, 1}).empty()) return block;
+    block += stage.ends_block ? 1 : 0;
+  }
+  fail(Code::kInternal, "unit {} is multiplied by no block", unit);
+}
+
+void LanguageModel::run_block(HiddenRows& rows, int layer, int block,
+                              const InputObserver& observe) {
+  std::vector<Sequence> sequences = state_->sequences_of(rows);
+  state_->run_block(sequences, layer, block, observe);
+  state_->take_back(sequences, rows);
+}
+
+void LanguageModel::run_to_inputs(HiddenRows& rows, std::span<const int> units,
                                   const InputObserver& observe) {
   RAM_CHECK(observe && !units.empty());
+  const int layer = state_->checkpoint.units.at(static_cast<size_t>(units.front())).layer;
   std::vector<Sequence> sequences = state_->sequences_of(rows);
-  state_->run(sequences, layer, layer + 1, observe, /*in_turn=*/false, units);
+  state_->run_block(sequences, layer, block_of(units.front()), observe, units);
   state_->take_back(sequences, rows);
 }
 

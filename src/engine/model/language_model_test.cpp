@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -199,7 +200,8 @@ TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
     const int unit = static_cast<int>(u);
     std::vector<Seen> seen;
     HiddenRows passing = copy();
-    model.run_to_inputs(passing, 0, {&unit, 1}, record(seen));
+    for (int block = 0; block < model.block_of(unit); ++block) model.run_block(passing, 0, block);
+    model.run_to_inputs(passing, {&unit, 1}, record(seen));
     ASSERT_FALSE(seen.empty());
     EXPECT_EQ(seen.back().unit, unit) << "and nothing after it";
     const auto of_unit = [unit](const Seen& one) { return one.unit == unit; };
@@ -207,6 +209,26 @@ TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
     std::copy_if(all.begin(), all.end(), std::back_inserter(expected), of_unit);
     std::erase_if(seen, [&](const Seen& one) { return !of_unit(one); });
     EXPECT_EQ(seen, expected) << units[u].name;
+  }
+}
+
+TEST_P(EveryFamily, ALayerIsItsBlocksInOrder) {
+  LanguageModel model = open(2);
+  const auto rows = some_rows(3, 30, spec_.vocab);
+  HiddenRows whole = model.embed(rows);
+  HiddenRows in_blocks = model.embed(rows);
+  for (int layer = 0; layer < model.layers(); ++layer) {
+    model.run_layers(whole, layer, layer + 1);
+    ASSERT_EQ(model.blocks(layer), 2);
+    for (int block = 0; block < model.blocks(layer); ++block) {
+      model.run_block(in_blocks, layer, block, [&](const LinearInput& input) {
+        EXPECT_EQ(model.block_of(input.unit), block);
+      });
+    }
+  }
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const int64_t bytes = whole[i].rows() * whole[i].cols() * 4;
+    EXPECT_EQ(std::memcmp(in_blocks[i].data(), whole[i].data(), static_cast<size_t>(bytes)), 0);
   }
 }
 

@@ -31,6 +31,13 @@ std::vector<TokenBlock> blocks_of(const HiddenRows& hidden) {
 
 }  // namespace
 
+void LanguageModel::State::check_logits(const Tensor& piece, int64_t row, int64_t first) const {
+  const int64_t at = backend->find_non_finite(piece);
+  if (at < 0) return;
+  fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
+       checkpoint.name, row, first + at / piece.cols);
+}
+
 void visit_logits(std::span<const LogitSource> sources,
                   const std::function<void(const LogitPiece& piece, int worker)>& visit) {
   RAM_CHECK(!sources.empty());
@@ -62,10 +69,7 @@ void visit_logits(std::span<const LogitSource> sources,
             state.checkpoint.final_norm, state.config().rms_norm_eps);
         const Tensor& piece = pieces.emplace_back(
             state.backend->logits_of(normed, state.checkpoint.head, first, last));
-        if (const int64_t at = state.backend->find_non_finite(piece); at >= 0) {
-          fail(Code::kCorrupt, "{}: a logit is not finite (row {}, token {}), after the last layer",
-               state.checkpoint.name, block.row, block.first + at / piece.cols);
-        }
+        state.check_logits(piece, block.row, block.first);
         logits.push_back(state.backend->host(piece).data());
       }
       visit({.row = block.row,

@@ -2,6 +2,7 @@
 // every standard library.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ram/cancellation.h"
@@ -9,24 +10,58 @@
 #include "ram/error.h"
 #include "ram/random.h"
 
+#include "model/state.h"
+
 namespace ram {
 
-int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random) {
-  const auto largest = std::max_element(logits.begin(), logits.end());
-  const double at = random.uniform();  // drawn in any case, so that temperatures can be compared
-  if (temperature == 0) return static_cast<int32_t>(largest - logits.begin());
-  std::vector<double> weights(logits.size());
+namespace {
+
+// Ids whose weights are summed at a time; those of one piece are then looked at one by one.
+constexpr size_t kPiece = 256;
+
+size_t likeliest(std::span<const float> logits) {
+  return static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+/// The id at which the sum of exp(logit) from the left passes `share` of the whole.
+size_t id_at(Backend& backend, std::span<const float> logits, double share) {
+  std::vector<ExpSum> sums;
+  double largest = -std::numeric_limits<double>::infinity();
+  for (size_t first = 0; first < logits.size(); first += kPiece) {
+    sums.push_back(backend.exp_sum(logits.subspan(first, std::min(kPiece, logits.size() - first))));
+    largest = std::max(largest, double{sums.back().largest});
+  }
   double total = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    weights[i] = std::exp((double{logits[i]} - double{*largest}) / temperature);
-    total += weights[i];
+  for (ExpSum& piece : sums) {
+    piece.sum *= std::exp(double{piece.largest} - largest);
+    total += piece.sum;
   }
-  double left = at * total;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    left -= weights[i];
-    if (left < 0) return static_cast<int32_t>(i);
+  double left = share * total;
+  size_t at = 0;
+  while (at < sums.size() && left >= sums[at].sum) left -= sums[at++].sum;
+  if (at == sums.size()) return likeliest(logits);  // rounding at the very end
+  const auto piece = logits.subspan(at * kPiece, std::min(kPiece, logits.size() - at * kPiece));
+  for (size_t i = 0; i < piece.size(); ++i) {
+    left -= std::exp(double{piece[i]} - largest);
+    if (left < 0) return at * kPiece + i;
   }
-  return static_cast<int32_t>(largest - logits.begin());  // rounding at the very end
+  return at * kPiece + likeliest(piece);  // the same within the piece
+}
+
+}  // namespace
+
+int32_t LanguageModel::draw_token(std::span<const float> logits, double temperature,
+                                  SplitMix64& random) {
+  const double share = random.uniform();  // drawn in any case, so that temperatures can be compared
+  if (temperature == 0) return static_cast<int32_t>(likeliest(logits));
+  Backend& backend = *state_->backend;
+  if (temperature == 1) return static_cast<int32_t>(id_at(backend, logits, share));
+  const float largest = logits[likeliest(logits)];
+  std::vector<float> scaled(logits.size());
+  std::transform(logits.begin(), logits.end(), scaled.begin(), [&](float logit) {
+    return static_cast<float>((double{logit} - double{largest}) / temperature);
+  });
+  return static_cast<int32_t>(id_at(backend, scaled, share));
 }
 
 std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> prompt,
@@ -41,7 +76,7 @@ std::vector<int32_t> sample_tokens(Decoder& decoder, std::span<const int32_t> pr
   std::span<const float> logits = decoder.feed(prompt);
   while (true) {
     check_interrupted();
-    const int32_t id = draw_token(logits, options.temperature, random);
+    const int32_t id = decoder.model().draw_token(logits, options.temperature, random);
     const auto& stops = options.stop_ids;
     if (std::find(stops.begin(), stops.end(), id) != stops.end()) break;
     drawn.push_back(id);

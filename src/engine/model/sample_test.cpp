@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -88,6 +89,49 @@ TEST_F(Sampling, DrawsAsOftenAsTheSoftmaxSays) {
   ASSERT_GT(cells, 10);
   // Mean `cells`, standard deviation sqrt(2 cells): allows five of them.
   EXPECT_LT(chi_square, cells + 5 * std::sqrt(2.0 * cells));
+}
+
+/// The id at which the sum of the weights, one after another in double, passes the share.
+int32_t slow_draw(const std::vector<float>& logits, double temperature, double share) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  std::vector<double> sums;
+  double sum = 0;
+  for (const float logit : logits) {
+    sums.push_back(sum += std::exp((double{logit} - largest) / temperature));
+  }
+  return static_cast<int32_t>(std::upper_bound(sums.begin(), sums.end(), share * sum) -
+                              sums.begin());
+}
+
+TEST_F(Sampling, DrawsTheIdAtWhichTheSumPassesTheShare) {
+  SplitMix64 values(5);
+  for (const size_t ids : {1, 255, 256, 257, 5000}) {
+    std::vector<float> logits(ids);
+    for (float& logit : logits) logit = static_cast<float>(20 * values.uniform() - 10);
+    for (const double temperature : {1.0, 0.3, 2.0}) {
+      int others = 0;
+      for (uint64_t seed = 0; seed < 500; ++seed) {
+        SplitMix64 random(seed);
+        SplitMix64 same(seed);
+        const int32_t id = model_.draw_token(logits, temperature, random);
+        ASSERT_LT(static_cast<size_t>(id), ids);
+        others += id == slow_draw(logits, temperature, same.uniform()) ? 0 : 1;
+        EXPECT_EQ(random.uniform(), same.uniform()) << "one draw each";
+      }
+      EXPECT_LE(others, 1) << ids << " ids at " << temperature;
+    }
+  }
+}
+
+TEST_F(Sampling, DrawsTheOnlyIdWithAWeight) {
+  for (const size_t only : {0, 300, 999}) {
+    std::vector<float> logits(1000, -2000);
+    logits[only] = 50;
+    SplitMix64 random(1);
+    for (int draw = 0; draw < 100; ++draw) {
+      EXPECT_EQ(model_.draw_token(logits, 1, random), static_cast<int32_t>(only));
+    }
+  }
 }
 
 TEST_F(Sampling, RefusesATemperatureBelowZero) {
