@@ -83,7 +83,7 @@ void gradients(benchmark::State& state) {
   state.counters["tokens/s"] = static_cast<double>(8 * kLength * rounds) / back;
 }
 
-/// 64 rows written in step, beside a forward pass of the same rows.
+/// 64 rows written in step, beside the faster of two forward passes of the same rows.
 void own_text(benchmark::State& state) {
   constexpr int64_t kRows = 64;
   LanguageModel model = named_model();
@@ -99,7 +99,8 @@ void own_text(benchmark::State& state) {
         ram::own_text(model, tokenizer, "bench",
                       {.rows = kRows, .length = kLength, .rows_at_once = kRows}, study);
     const double seconds = seconds_since(start);
-    share += forward(model, text.rows) / seconds;
+    const double once = forward(model, text.rows);
+    share += std::min(once, forward(model, text.rows)) / seconds;
     written += seconds;
     ++rounds;
   }
