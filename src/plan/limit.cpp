@@ -18,21 +18,20 @@ double water_filling(std::span<const LimitUnit> units, double bits) {
   const auto per_weight = [](const LimitUnit& unit) { return unit.coefficient / unit.weights; };
   std::sort(order.begin(), order.end(),
             [&](const LimitUnit& a, const LimitUnit& b) { return per_weight(a) > per_weight(b); });
-  double rest = 0;  // of those without bits
-  for (const LimitUnit& unit : order) rest += unit.coefficient;
-  double with_bits = rest;
+  // rest[i]: what units from i on lose without bits, the smallest first: no difference of large
+  // sums.
+  std::vector<double> rest(order.size() + 1);
+  for (size_t i = order.size(); i-- > 0;) rest[i] = rest[i + 1] + order[i].coefficient;
   double weights = 0;
   double logs = 0;
   for (size_t i = 0; i < order.size(); ++i) {
     weights += order[i].weights;
     logs += order[i].weights * std::log2(per_weight(order[i]));
-    rest -= order[i].coefficient;
     const double level = std::exp2((logs - 2 * bits) / weights);
     const bool last = i + 1 == order.size();
-    with_bits = weights * level + (last ? 0 : std::max(rest, 0.0));
-    if (last || level >= per_weight(order[i + 1])) break;
+    if (last || level >= per_weight(order[i + 1])) return weights * level + rest[i + 1];
   }
-  return with_bits;
+  return 0;
 }
 
 std::optional<double> loss_limit(const Plan& plan) {

@@ -64,7 +64,7 @@ TEST(WaterFilling, AgreesWithBisection) {
       all += unit.weights;
     }
     const double bits = all * (trial % 60) / 10.0;
-    EXPECT_THAT(water_filling(units, bits) / slow_limit(units, bits), DoubleNear(1, 1e-7))
+    EXPECT_THAT(water_filling(units, bits) / slow_limit(units, bits), DoubleNear(1, 1e-9))
         << "trial " << trial;
   }
 }

@@ -144,6 +144,22 @@ TEST_F(ReportTest, ShowsTheMeasuredCurveBesideItsFits) {
   EXPECT_EQ(error_of().code(), Code::kCorrupt);
 }
 
+TEST_F(ReportTest, DrawsTheLimitOfASweepThatHasOne) {
+  fill();
+  const auto page_with = [&](const std::string& limit) {
+    study_->put_document({.kind = "sweep", .key = "print measured", .text = R"({
+      "method": "measured", "knee_total_bytes": 400, "points": [
+      {"total_bytes": 400, "bits_per_weight": 4, "loss": 1)" + limit + R"(},
+      {"total_bytes": 800, "bits_per_weight": 8, "loss": 0.1)" + limit + "}]}"});
+    return make_report(*study_, {});
+  };
+  EXPECT_THAT(page_with(""), Not(HasSubstr("limit of codes")));
+  EXPECT_THAT(page_with(R"(, "limit": null)"), Not(HasSubstr("limit of codes")));
+  const std::string page = page_with(R"(, "limit": 0.0625)");
+  EXPECT_THAT(page, HasSubstr("limit of codes with independent errors"));
+  EXPECT_THAT(page, HasSubstr(">0.0625<"));
+}
+
 TEST_F(ReportTest, KnowsThePublishedMethodByItsFormerNameToo) {
   fill();
   const auto put_sweep = [&](const std::string& method, int points) {
