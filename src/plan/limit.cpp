@@ -1,6 +1,9 @@
 // The least loss that any code can have at a plan's size: reverse water-filling.
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <span>
+#include <vector>
 
 #include "ram/error.h"
 #include "ram/plan.h"

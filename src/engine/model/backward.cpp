@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <limits>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -151,6 +153,7 @@ class HeadBack {
         Tensor dy = kept ? std::exchange(row.kept[static_cast<size_t>(first / kLogitIds)], {})
                          : backend_.logits_of(row.normed, head_, first, last);
         std::vector<double> sums;
+        sums.reserve(row.sums.size());
         for (const LogSum& token : row.sums) sums.push_back(token.value());
         backend_.likelihood_back(dy, labels_[r], sums, first);
         if (observe_) {

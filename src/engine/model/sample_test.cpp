@@ -95,6 +95,7 @@ TEST_F(Sampling, DrawsAsOftenAsTheSoftmaxSays) {
 int32_t slow_draw(const std::vector<float>& logits, double temperature, double share) {
   const double largest = *std::max_element(logits.begin(), logits.end());
   std::vector<double> sums;
+  sums.reserve(logits.size());
   double sum = 0;
   for (const float logit : logits) {
     sums.push_back(sum += std::exp((double{logit} - largest) / temperature));
