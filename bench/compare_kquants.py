@@ -133,7 +133,7 @@ def main(words):
     if options.into:
         results = Results(options.csv)
         command = measure.recorded_command(words).replace("scripts/results measure", "bench/compare_kquants.py")
-        experiment, folder_rows, ratio_rows = measure.csv_rows(result, ours, options, words)
+        experiment, folder_rows, ratio_rows = measure.csv_rows(result, ours, options, words, runner.limits)
         results.replace(experiment | {"command": command}, folder_rows, ratio_rows)
         results.write()
 

@@ -43,7 +43,7 @@ class Committed(unittest.TestCase):
         names = [row["experiment"] for row in results.experiments]
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual({row["experiment"] for row in results.folders + results.ratios}, set(names))
-        self.assertEqual({row["table"] for row in results.experiments}, {"own", "untuned", "others", "autoround", "sizes"})
+        self.assertEqual({row["table"] for row in results.experiments}, {"own", "untuned", "others", "autoround", "kquants", "sizes"})
 
     def test_numbers_are_numbers_and_intervals_hold_their_ratio(self):
         results = Results(CSV)
@@ -152,7 +152,7 @@ class Measured(unittest.TestCase):
     def test_a_pair_is_turned_round_and_kept(self):
         words = ["folder/toy", "text.txt", "--bpw", "4.5", "--methods", "best", "--into", "toy-own", "--note", "a, b",
                  "--ram=build/ram"]  # fmt: skip
-        rows = measure.csv_rows(self.RESULT, {"ram 1": {"best": "best 1"}}, measure.parse(words), words)
+        rows = measure.csv_rows(self.RESULT, {"ram 1": {"best": "best 1"}}, measure.parse(words), words, {"best 1": 0.25})
         with tempfile.TemporaryDirectory() as folder:
             for name in COLUMNS:
                 shutil.copy(CSV / f"{name}.csv", folder)

@@ -58,6 +58,7 @@ LINES_OF_DWQ = 512  # its sequences are lines of a data set
 class Runner:
     def __init__(self, program, folder):
         self.program, self.folder = program, Path(folder)
+        self.limits = {}  # of folders planned with coefficients: the limit of independent errors, nats per token
 
     def run(self, *arguments, expect=(0,)):
         command = [self.program, *map(str, arguments), "--json", "--quiet"]
@@ -79,7 +80,9 @@ class Runner:
     def fit(self, model, name, *options):
         out = self.folder / name
         shutil.rmtree(out, ignore_errors=True)
-        self.run("fit", model, *options, "-o", out)
+        fit = self.run("fit", model, *options, "-o", out)
+        if fit["method"] == "measured" and fit.get("limit"):
+            self.limits[name] = fit["limit"]
         return out
 
 
@@ -153,7 +156,8 @@ def build_all(runner, model, bits, methods):
         least + (most - least) * step // 3 for step in range(4)
     ]
     for step, size in enumerate(sizes):
-        published = runner.fit(model, f"ram {step + 1}", "--method", "published", "--budget", size)
+        lower = ("--min-bits", "2") if size < least else ()  # it has no formats below 4 bits
+        published = runner.fit(model, f"ram {step + 1}", "--method", "published", "--budget", size, *lower)
         folders.append(published)
         budget = folder_bytes(published)
         beside[published.name] = {name: f"{name} {step + 1}" for name in methods}
@@ -238,8 +242,11 @@ def recorded_command(words):
     return "scripts/results measure " + shlex.join(kept)
 
 
-def csv_rows(result, ours, options, words):
-    """The experiment, its folders and its ratios as rows of the CSV files (quality/store.py)."""
+def csv_rows(result, ours, options, words, limits):
+    """The experiment, its folders and its ratios as rows of the CSV files (quality/store.py).
+
+    limits: of folders planned with coefficients, by name.
+    """
     recorded = {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "commit": commit()}
     name, number = options.into, "{:.6g}".format
     asked = [bits for bits in options.bpw.split(",") if bits]
@@ -289,6 +296,7 @@ def csv_rows(result, ours, options, words):
                     "ratio": number(ratio),
                     "low": number(low),
                     "high": number(high),
+                    "limit": number(limits[folder]) if folder in limits else "",
                     **recorded,
                 }
             )
@@ -334,5 +342,5 @@ def main(words):
     print(f"Noise floor: KL {result['noise_floor_kl']:.3g}. {inverted} inversions of mean and median.")
     if options.into:
         results = Results(options.csv)
-        results.replace(*csv_rows(result, ours, options, words))
+        results.replace(*csv_rows(result, ours, options, words, runner.limits))
         results.write()

@@ -56,6 +56,9 @@ class Page:
         head = ["model", "bits per weight", "KL, published", *methods]
         if others != {"published"}:
             head[1:3] = ["at the bytes of", "bits per weight", "its KL"]
+        limited = any(row["limit"] for _, group in groups for row in group.values())
+        if limited:
+            head.append("limit")
         lines = []
         for experiment, group in groups:
             first = next(iter(group.values()))
@@ -67,6 +70,9 @@ class Page:
                 row = group.get(method)
                 bold = row is not None and len(group) > 1 and float(row["ratio"]) == least
                 cells.append(ratio_cell(row, bold) if row else "")
+            if limited:
+                limits = [float(row["limit"]) for row in group.values() if row["limit"]]
+                cells.append(f"{limits[0] / float(first['against_kl']):.2f}" if limits else "")
             lines.append(cells)
         return markdown_table(head, lines)
 

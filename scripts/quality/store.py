@@ -2,7 +2,8 @@
 
 experiments.csv: one experiment per row, a model scored on one text: what was run, how, and in which table it is shown.
 folders.csv: the folders of an experiment, each with its size, perplexities and divergence.
-ratios.csv: KL of a method over the KL of another folder at the same bytes, with the paired 95 % interval.
+ratios.csv: KL of a method over the KL of another folder at the same bytes, with the paired 95 % interval; where the
+method measured coefficients, the limit of codes with independent errors at that size (nats per token).
 
 Values are text, as printed: a number keeps its recorded digits. An empty field is unknown.
 `date` and `commit` say when a row was recorded, and on top of which commit.
@@ -20,7 +21,7 @@ COLUMNS = {
         "nll_low nll_high date commit"
     ).split(),
     "ratios": (
-        "experiment against bits_asked bits_per_weight against_kl method kl ratio low high date commit"
+        "experiment against bits_asked bits_per_weight against_kl method kl ratio low high limit date commit"
     ).split(),
 }
 

@@ -69,6 +69,8 @@ Json fit_json(const Checkpoint& checkpoint, const FitResult& result, const std::
   document["seconds"] = seconds.analyze + seconds.calibrate + seconds.plan + seconds.compress +
                         seconds.write + seconds.verify;
   document["uniform"] = beside_json(*result.planned.plan, result.beside);
+  const std::optional<double> limit = loss_limit(*result.planned.plan);
+  document["limit"] = limit ? Json(*limit) : Json(nullptr);
   if (result.planned.plan->method == Method::kMeasured) {
     document["predicted_kl"] = result.planned.plan->objective;
   }

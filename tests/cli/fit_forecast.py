@@ -74,6 +74,7 @@ class Forecast(CalibrationTest):
         self.assertLessEqual(beside["total_bytes"], document["total_bytes"])
         self.assertAlmostEqual(beside["loss_ratio"], document["objective"] / beside["loss"])
         self.assertLess(beside["loss_ratio"], 1)
+        self.assertTrue(0 < document["limit"] < document["objective"])
         bits, group = beside["format"].split(":")
         uniform = self.ram("plan", self.model, "--uniform", f"{bits}:{group}", "--json").json
         self.assertEqual(uniform["total_bytes"], beside["total_bytes"])

@@ -158,9 +158,8 @@ void LanguageModel::State::run_block(std::vector<Sequence>& sequences, int layer
   const bool side_by_side = !observe && std::ssize(sequences) >= threads.threads();
   const auto& stages = layers.at(static_cast<size_t>(layer));
   auto [first, last] = stages_of_block(layer, block);
-  for (size_t s = first; s < last && !until.empty(); ++s) {
-    if (!wanted_of(stages[s], until).empty()) last = s + 1;
-  }
+  // Experts come in several stages: up to the last of them.
+  while (!until.empty() && last > first + 1 && wanted_of(stages[last - 1], until).empty()) --last;
   for (size_t s = first; s < last; ++s) {
     check_interrupted();
     const AtScopeExit release([this] { backend->release(); });

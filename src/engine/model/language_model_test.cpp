@@ -174,9 +174,9 @@ struct Seen {
   friend bool operator==(const Seen&, const Seen&) = default;
 };
 
-TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
-  const auto rows = some_rows(2, 30, spec_.vocab);
-  LanguageModel model = open(2);
+/// Runs to the inputs of each matrix of the first layer see what a run through the layer sees of
+/// it.
+void check_runs_to_inputs(LanguageModel& model, const std::vector<TokenRow>& rows) {
   const auto& units = model.checkpoint().units;
   const HiddenRows start = model.embed(rows);
   std::vector<Seen> all;
@@ -210,6 +210,27 @@ TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
     std::erase_if(seen, [&](const Seen& one) { return !of_unit(one); });
     EXPECT_EQ(seen, expected) << units[u].name;
   }
+}
+
+TEST_P(EveryFamily, RunsAsFarAsTheInputsThatAreWanted) {
+  LanguageModel model = open(2);
+  check_runs_to_inputs(model, some_rows(2, 30, spec_.vocab));
+}
+
+TEST(Experts, AreSeenWhereTheyAreLoadedInSeveralSteps) {
+  const TempFolder folder;
+  // Six experts of 12 MiB as float32, of which five are loaded at a time.
+  const TinyModel spec{.model_type = "qwen3_moe",
+                       .hidden = 512,
+                       .layers = 1,
+                       .intermediate = 64,
+                       .experts = 6,
+                       .expert_width = 2048};
+  write_tiny_model(folder.path(), spec);
+  LanguageModel model(Checkpoint::open(folder.path().string()),
+                      {.threads = 2, .memory_bytes = int64_t{160} << 20});
+  ASSERT_FALSE(model.keeps_weights());
+  check_runs_to_inputs(model, some_rows(2, 30, spec.vocab));
 }
 
 TEST_P(EveryFamily, ALayerIsItsBlocksInOrder) {
