@@ -173,6 +173,9 @@ void remove_tree(const std::filesystem::path& path) noexcept;
 /// @throws Error{kMissing} the system lets this process open fewer than `count` more files.
 void need_descriptors(int count);
 
+/// Whether a path is inside a folder, or the folder itself. Both absolute, links resolved.
+bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& outer);
+
 /// @return bytes free to this user on the file system that holds `path` (or its nearest existing
 /// parent).
 int64_t free_bytes(const std::filesystem::path& path);

@@ -30,6 +30,9 @@ int64_t memory_bytes_for(int64_t used);
 /// @return the machine in words: "Intel(R) Xeon(R) Gold 6338, 2 processors, 25.0 GB, Linux x86_64".
 std::string machine_name();
 
+/// @return the value of an environment variable; empty if it is not set.
+std::string environment(const char* name);
+
 /// @return the peak of this process's resident memory so far, bytes.
 int64_t peak_resident_bytes();
 

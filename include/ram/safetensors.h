@@ -30,6 +30,9 @@ struct TensorInfo {
   int64_t bytes() const { return end - begin; }
 };
 
+/// @return "[2048, 768]", as in messages.
+std::string shape_text(std::span<const int64_t> shape);
+
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;              ///< in order of `begin`, then `end`, then name
   std::map<std::string, std::string> metadata;  ///< __metadata__

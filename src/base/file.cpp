@@ -420,6 +420,11 @@ void need_descriptors(int count) {
   }
 }
 
+bool lies_in(const fs::path& inner, const fs::path& outer) {
+  const auto [end, ignored] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+  return end == outer.end();
+}
+
 int64_t free_bytes(const fs::path& path) {
   std::error_code ignored;
   fs::path place = fs::absolute(path, ignored);

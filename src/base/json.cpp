@@ -204,12 +204,17 @@ nlohmann::json parse_json(std::string_view text, const std::string& name,
     fail(Code::kCorrupt, "{} bytes of JSON, expected at most {} ({})", text.size(), limits.bytes,
          name);
   }
+  const size_t zero = text.find('\0');
   const Translated translated = limits.non_finite ? translate(text) : Translated{};
   if (limits.non_finite) text = translated.text;
   Json root;
   TreeEvents events(root, name, limits, translated);
   try {
     Json::sax_parse(text.begin(), text.end(), &events);
+    // The library takes a zero byte for the end of the text.
+    if (zero != std::string_view::npos) {
+      fail(Code::kCorrupt, "not valid JSON at byte {}: a zero byte ({})", zero + 1, name);
+    }
   } catch (...) {  // including out of memory
     clear_json(root);
     throw;

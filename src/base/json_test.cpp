@@ -117,6 +117,14 @@ TEST(ParseJson, NamesTheByteOfWhatIsWrong) {
     expect_refused("\"\\", "not valid JSON", limits);
     expect_refused("[1e99e9]", "not valid JSON", limits);
   }
+  const std::string zero(1, '\0');
+  for (const JsonLimits& limits : {JsonLimits{}, kPython}) {
+    expect_refused("{}" + zero, "not valid JSON at byte 3", limits);
+    expect_refused("{\"a\": 1}\n" + zero + zero + " {}", "not valid JSON at byte 10", limits);
+    expect_refused("[1" + zero + "]", "not valid JSON at byte 3", limits);
+    expect_refused("\"" + zero + "\"", "not valid JSON at byte 2", limits);
+    expect_refused(zero, "not valid JSON at byte 1", limits);
+  }
   expect_refused("[NaN]", "not valid JSON at byte 2 ");
   expect_refused("[1, 1e999]", "a number out of range");
   // The position is in the original text, whatever was replaced before it.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -110,6 +111,11 @@ std::string machine_name() {
   struct utsname system = {};
   if (uname(&system) == 0) name += fmt::format(", {} {}", system.sysname, system.machine);
   return name;
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
 int64_t peak_resident_bytes() {

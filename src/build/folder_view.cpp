@@ -127,10 +127,6 @@ void check_index(const FolderView& view, Problems& problems) {
   }
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
 bool check_one(const std::string& name, const FoundTensor* found, DType dtype,
                const std::vector<int64_t>& shape, Problems& problems) {
   if (found == nullptr) {

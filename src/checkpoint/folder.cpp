@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "ram/error.h"
 #include "ram/file.h"
 #include "ram/json_tree.h"
+#include "ram/machine.h"
 #include "ram/safetensors.h"
 
 #include "foreign.h"
@@ -30,11 +30,6 @@ constexpr int64_t kMaxIndexBytes = int64_t{256} << 20;
 constexpr size_t kMaxNameBytes = 200;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kWholeName = "model.safetensors";
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 fs::path cache_folder() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {

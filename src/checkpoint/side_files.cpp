@@ -101,12 +101,6 @@ bool any_part_fits(std::string_view pattern, std::string_view name) {
   }
 }
 
-/// Both with links resolved.
-bool lies_in(const fs::path& inner, const fs::path& outer) {
-  const auto [end, ignored] = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
-  return end == outer.end();
-}
-
 /// .../models--ORG--NAME/blobs/..., where the Hugging Face cache keeps the targets of its
 /// snapshots' links.
 bool is_cache_blob(const fs::path& real) {

@@ -21,10 +21,6 @@
 namespace ram {
 namespace {
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
 /// "<path>.scales" for "<path>.weight".
 std::string beside(std::string_view weight, std::string_view what) {
   constexpr std::string_view kEnd = ".weight";

@@ -193,7 +193,7 @@ Prepared prepare(const Common& common, const FitArguments& options, const Checkp
 }
 
 // --dry-run: reports what the fit would take, and writes nothing, no study either.
-int foretell(const Common& common, const Checkpoint& checkpoint, const Prepared& prepared) {
+int print_forecast(const Common& common, const Checkpoint& checkpoint, const Prepared& prepared) {
   FitForecast forecast;
   if (prepared.forecast) {
     forecast = *prepared.forecast;
@@ -231,7 +231,7 @@ int fit(const Common& common, const FitArguments& options) {
   const Checkpoint checkpoint = open_source(common, options.model);
   Prepared prepared = prepare(common, options, checkpoint, std::move(planning),
                               asked_seconds > 0 ? asked_seconds : kUsualFitSeconds);
-  if (options.dry_run) return foretell(common, checkpoint, prepared);
+  if (options.dry_run) return print_forecast(common, checkpoint, prepared);
   const FitRequest& request = prepared.request;
   std::optional<FitForecast>& forecast = prepared.forecast;
   const std::vector<LeftOut>& left_out = prepared.left_out;

@@ -58,8 +58,8 @@ bool same_file(const fs::path& a, const fs::path& b) {
   return real(a) == real(b);
 }
 
-/// A folder is inside itself.
-bool lies_in(const fs::path& inner, const fs::path& outer) {
+/// As lies_in of the resolved paths, where links and spellings make no difference.
+bool is_inside(const fs::path& inner, const fs::path& outer) {
   for (fs::path place = real(inner); !place.empty(); place = place.parent_path()) {
     if (same_file(place, outer)) return true;
     if (place == place.root_path()) break;
@@ -244,7 +244,7 @@ void check_file(const Common& common, const PathArgument& output, std::span<cons
                                   [&](const fs::path& file) { return same_file(file, target); });
     if (read) refuse(output, fmt::format("the same command reads it ({})", input.option));
     const bool model = input.takes == Takes::kModel && is_folder(input.path);
-    if (model && lies_in(target, input.path)) {
+    if (model && is_inside(target, input.path)) {
       refuse(output, fmt::format("it is in the folder of the model {}", input.path.string()));
     }
   }
@@ -276,12 +276,12 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
   // A run empties the work folders beside each of them, so inputs there would be lost.
   const WorkFolders work = work_folders(real(folder));
   const auto is_emptied = [&](const fs::path& file) {
-    if (whole) return lies_in(file, work.partial) || lies_in(file, work.encoded);
-    return lies_in(file, folder) && lies_in_work_folder(file);
+    if (whole) return is_inside(file, work.partial) || is_inside(file, work.encoded);
+    return is_inside(file, folder) && lies_in_work_folder(file);
   };
   const auto goes_with_it = [&](const fs::path& file) {
     return is_emptied(file) ||
-           (lies_in(file, folder) && (whole || !same_file(real(file).parent_path(), folder)));
+           (is_inside(file, folder) && (whole || !same_file(real(file).parent_path(), folder)));
   };
   if (!study.empty() && goes_with_it(study.front())) {
     refuse(output, fmt::format("the study {} is in it", study.front().string()));
@@ -293,10 +293,10 @@ void check_folder(const PathArgument& output, std::span<const Input> inputs,
     if (input.takes == Takes::kPlan) continue;  // read before the folder is written
     if (input.takes == Takes::kModel) {
       // The build's own check also follows the links of a cache.
-      if (is_folder(input.path) && lies_in(folder, input.path)) {
+      if (is_folder(input.path) && is_inside(folder, input.path)) {
         refuse(output, fmt::format("it is inside the source {}", input.path.string()));
       }
-      if (whole && lies_in(input.path, folder)) {
+      if (whole && is_inside(input.path, folder)) {
         refuse(output, fmt::format("the source {} is inside it", input.path.string()));
       }
       continue;
@@ -367,7 +367,7 @@ void check_outputs(const Common& common, std::span<const PathArgument> paths) {
       const bool both = other.takes == Takes::kOutputFile &&
                         same_file(output_target(file.path), output_target(other.path));
       const bool inside =
-          other.takes == Takes::kOutputFolder && lies_in(output_target(file.path), other.path);
+          other.takes == Takes::kOutputFolder && is_inside(output_target(file.path), other.path);
       if (both || inside) refuse(file, fmt::format("{} is also written there", other.option));
     }
   }

@@ -1,22 +1,17 @@
 #include "ram/study_place.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
 #include <fmt/format.h>
 
 #include "ram/error.h"
+#include "ram/machine.h"
 
 namespace ram::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 /// @return the system's folder for this user's program data; empty: unknown.
 fs::path data_folder() {

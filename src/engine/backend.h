@@ -7,6 +7,8 @@
 // (model/tape.h) records what they do to a sequence, then takes the derivatives in reverse order.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -161,8 +163,16 @@ struct GateGradients {
 
 /// Of numbers x: the largest, and the sum of exp(x - largest).
 struct ExpSum {
-  float largest = 0;
+  double largest = -std::numeric_limits<double>::infinity();
   double sum = 0;
+
+  /// Adds those of further numbers.
+  void add(const ExpSum& more) {
+    const double top = std::max(largest, more.largest);
+    sum = sum * std::exp(largest - top) + more.sum * std::exp(more.largest - top);
+    largest = top;
+  }
+  double log() const { return largest + std::log(sum); }  ///< of the sum of exp(x)
 };
 
 /// Rows [begin, begin + count) of a gathered array belong to one expert.

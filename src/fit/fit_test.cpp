@@ -54,10 +54,28 @@ class Fitting {
     return request;
   }
 
+  /// As request(), after which the model is run: gradients and error feedback on a few rows.
+  FitRequest calibrated(const Checkpoint& checkpoint) const {
+    FitRequest calibrated = request();
+    calibrated.plan.method = Method::kMeasured;
+    calibrated.plan.encoder = Encoder::kFeedback;
+    calibrated.calibration.text = "random";
+    calibrated.calibration.rows = {.rows = 4, .length = 32};
+    calibrated.calibration.coefficients = CoefficientSource::kGradient;
+    announce_calibration(checkpoint, calibrated.calibration, calibrated.plan);
+    return calibrated;
+  }
+
   FitResult run(const FitEvents& events = {}) const {
     const Checkpoint checkpoint = Checkpoint::open(source_.string());
     Study study(root_ / "ram.db");
     return fit(checkpoint, study, request(), events);
+  }
+
+  FitResult run_calibrated(const FitEvents& events = {}) const {
+    const Checkpoint checkpoint = Checkpoint::open(source_.string());
+    Study study(root_ / "ram.db");
+    return fit(checkpoint, study, calibrated(checkpoint), events);
   }
 
   Files out() const { return files_in(root_ / "out"); }
@@ -154,6 +172,40 @@ TEST(Fit, TwoAtOnceGiveWhatEachGivesAloneAndAreStoppedAlone) {
   threads.clear();
   for (size_t i = 0; i < 2; ++i) {
     threads.emplace_back([&, i] { beside[i].run(); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(beside[i].out(), alone[i].out()) << i;
+}
+
+TEST(Fit, TwoThatRunTheirModelsAtOnceGiveWhatEachGivesAlone) {
+  std::vector<TempFolder> folders(4);
+  const TinyModel specs[] = {{}, experts()};
+  std::vector<Fitting> alone;
+  std::vector<Fitting> beside;
+  for (size_t i = 0; i < 2; ++i) {
+    alone.emplace_back(folders[i].path(), specs[i]);
+    beside.emplace_back(folders[2 + i].path(), specs[i]);
+    EXPECT_TRUE(alone[i].run_calibrated().calibration);
+  }
+  // The second is stopped in its midst, and goes on while the first still runs or has ended.
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      const Cancellation cancellation;
+      FitEvents events;
+      events.progress = [&, i](const Progress& progress) {
+        if (i == 1 && progress.phase == std::string_view("compress")) cancellation.request();
+      };
+      try {
+        const CancelScope scope(cancellation);
+        beside[i].run_calibrated(events);
+        EXPECT_EQ(i, 0U) << "was not stopped";
+      } catch (const Error& error) {
+        EXPECT_EQ(i, 1U);
+        EXPECT_EQ(error.code(), Code::kInterrupted) << error.what();
+      }
+      if (i == 1) beside[i].run_calibrated();
+    });
   }
   for (std::thread& thread : threads) thread.join();
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(beside[i].out(), alone[i].out()) << i;

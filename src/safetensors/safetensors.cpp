@@ -50,12 +50,6 @@ int64_t product(std::span<const int64_t> shape) {
   return elements;
 }
 
-std::string shape_text(std::span<const int64_t> shape) {
-  std::string text = "[";
-  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  return text + "]";
-}
-
 /// Receives the JSON events of a header (nlohmann's SAX interface) and fails at the first
 /// unexpected one, so that a hostile header cannot use up memory.
 class HeaderEvents {
@@ -359,6 +353,12 @@ void check_layout(std::vector<TensorInfo>& tensors, int64_t data_start, int64_t 
 }
 
 }  // namespace
+
+std::string shape_text(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
 
 int64_t TensorInfo::elements() const {
   return product(shape);

@@ -11,6 +11,7 @@
 
 #include "ram/build.h"
 #include "ram/curve.h"
+#include "ram/engine.h"
 #include "ram/error.h"
 #include "ram/plan.h"
 #include "ram/study.h"
@@ -232,6 +233,18 @@ TEST_F(OtherFamily, IsNamedWithWhatIsMissing) {
   testing::write_tensors(folder_ / "other/model.safetensors", {},
                          [](const TensorSpec&) { return std::vector<float>(); });
   EXPECT_THAT(refusal(kTable), HasSubstr("tensor transformer.wte.weight is missing"));
+}
+
+TEST_F(OtherFamily, IsNotRunBeforeItHasAnArchitecture) {
+  write({});
+  try {
+    const LanguageModel model(open("other"), {.threads = 1});
+    FAIL() << "was opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kUnsupported);
+    EXPECT_THAT(error.what(), HasSubstr("model_type other_llama"));
+    EXPECT_THAT(error.what(), HasSubstr("not run"));
+  }
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ struct Sequence {
   Routing routing;
 };
 
-/// A piece of a layer: the matrices that must be loaded for it, and what it does to one sequence.
+/// A step of a layer: the matrices that must be loaded for it, and what it does to one sequence.
 /// Stages of one layer run in order; within a stage, sequences run in any order or concurrently.
 struct Stage {
   std::vector<WeightSlice> weights;
@@ -52,7 +52,8 @@ struct LayerContext {
 
 using LayerStagesFn = std::vector<Stage> (*)(const LayerContext& context);
 
-/// @return how a layer of this model_type is computed. @pre a model_type in the families' table.
+/// @return how a layer of this model_type is computed.
+/// @throws Error{kUnsupported} no architecture has that name.
 LayerStagesFn layer_stages_of(std::string_view model_type);
 
 }  // namespace ram

@@ -28,7 +28,10 @@ LayerStagesFn layer_stages_of(std::string_view model_type) {
   const auto row =
       std::find_if(kArchitectures.begin(), kArchitectures.end(),
                    [model_type](const Architecture& r) { return r.model_type == model_type; });
-  RAM_CHECK(row != kArchitectures.end());
+  if (row == kArchitectures.end()) {
+    fail(Code::kUnsupported, "model_type {}: models of it can be planned and built, but not run",
+         model_type);
+  }
   return row->stages;
 }
 

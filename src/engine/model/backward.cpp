@@ -1,9 +1,7 @@
 // A layer backwards: its stages again, recorded, then their derivatives in reverse order.
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <functional>
-#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -28,19 +26,6 @@ struct Recorded {
   Tape tape;
   Tensor input;
   Sequence sequence;
-};
-
-/// log(sum of exp) of a token's logits, of which one piece comes after another.
-struct LogSum {
-  void add(const ExpSum& piece) {
-    const double top = std::max(most, double{piece.largest});
-    sum = sum * std::exp(most - top) + piece.sum * std::exp(piece.largest - top);
-    most = top;
-  }
-  double value() const { return most + std::log(sum); }
-
-  double most = -std::numeric_limits<double>::infinity();
-  double sum = 0;
 };
 
 }  // namespace
@@ -102,7 +87,7 @@ class HeadBack {
   struct Row {
     Tensor normed;
     Tensor back;               // the gradient of `normed`
-    std::vector<LogSum> sums;  // by token
+    std::vector<ExpSum> sums;  // by token
     std::vector<Tensor> kept;  // logits, in pieces
   };
 
@@ -154,7 +139,7 @@ class HeadBack {
                          : backend_.logits_of(row.normed, head_, first, last);
         std::vector<double> sums;
         sums.reserve(row.sums.size());
-        for (const LogSum& token : row.sums) sums.push_back(token.value());
+        for (const ExpSum& token : row.sums) sums.push_back(token.log());
         backend_.likelihood_back(dy, labels_[r], sums, first);
         if (observe_) {
           observe_({.unit = head_,

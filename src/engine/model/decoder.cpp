@@ -1,7 +1,6 @@
 // Token by token, with the keys and values of the previous tokens.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "ram/error.h"
 #include "ram/scoped.h"
@@ -19,25 +18,18 @@ constexpr int64_t kLeastRoom = 256;
 struct Place {
   int32_t id = 0;
   float logit = 0;  // of the id
-  float largest = -std::numeric_limits<float>::infinity();
   int64_t likeliest = 0;
-  double sum = 0;  // of exp(logit - largest)
+  ExpSum all;
 
   void add(const float* logits, int64_t first_id, int64_t count) {
     const float* top = std::max_element(logits, logits + count);
-    if (*top > largest) {
-      sum *= std::exp(static_cast<double>(largest) - static_cast<double>(*top));
-      largest = *top;
-      likeliest = first_id + (top - logits);
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      sum += std::exp(static_cast<double>(logits[i]) - static_cast<double>(largest));
-    }
+    ExpSum piece{.largest = double{*top}};
+    if (piece.largest > all.largest) likeliest = first_id + (top - logits);
+    for (int64_t i = 0; i < count; ++i) piece.sum += std::exp(double{logits[i]} - piece.largest);
+    all.add(piece);
     if (id >= first_id && id < first_id + count) logit = logits[id - first_id];
   }
-  double log_likelihood() const {
-    return static_cast<double>(logit) - static_cast<double>(largest) - std::log(sum);
-  }
+  double log_likelihood() const { return double{logit} - all.log(); }
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 // every standard library.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "ram/cancellation.h"
@@ -26,23 +25,21 @@ size_t likeliest(std::span<const float> logits) {
 /// The id at which the sum of exp(logit) from the left passes `share` of the whole.
 size_t id_at(Backend& backend, std::span<const float> logits, double share) {
   std::vector<ExpSum> sums;
-  double largest = -std::numeric_limits<double>::infinity();
+  ExpSum all;
   for (size_t first = 0; first < logits.size(); first += kPiece) {
     sums.push_back(backend.exp_sum(logits.subspan(first, std::min(kPiece, logits.size() - first))));
-    largest = std::max(largest, double{sums.back().largest});
+    all.add(sums.back());
   }
-  double total = 0;
-  for (ExpSum& piece : sums) {
-    piece.sum *= std::exp(double{piece.largest} - largest);
-    total += piece.sum;
-  }
-  double left = share * total;
+  const auto weight = [&](const ExpSum& sum) {
+    return sum.sum * std::exp(sum.largest - all.largest);
+  };
+  double left = share * all.sum;
   size_t at = 0;
-  while (at < sums.size() && left >= sums[at].sum) left -= sums[at++].sum;
+  while (at < sums.size() && left >= weight(sums[at])) left -= weight(sums[at++]);
   if (at == sums.size()) return likeliest(logits);  // rounding at the very end
   const auto piece = logits.subspan(at * kPiece, std::min(kPiece, logits.size() - at * kPiece));
   for (size_t i = 0; i < piece.size(); ++i) {
-    left -= std::exp(double{piece[i]} - largest);
+    left -= std::exp(double{piece[i]} - all.largest);
     if (left < 0) return at * kPiece + i;
   }
   return at * kPiece + likeliest(piece);  // the same within the piece
