@@ -8,7 +8,7 @@ MODEL is a source folder. Its matrices are quantized and decoded by llama.cpp's 
 llama.cpp chooses for each tensor, without an importance matrix; the decoded values are scored as float32. Norms, biases
 and routers stay float32, as there. Where 256 does not divide a row, llama.cpp's fallback is used. Ours get as many bits per
 weight of all tensors. Prints KL(original || compressed) of each, and ours over theirs with the paired 95 % interval.
---into NAME puts the rows into docs/results. Needs libgguf and safetensors.
+--into NAME puts the rows into docs/results. Needs libgguf, safetensors and torch.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from quality.store import ROOT, Results  # noqa: E402
 TYPES = libgguf.GGMLQuantizationType
 # The type of most tensors, and of values and every third layer's down projections.
 RECIPES = {"Q4_K_M": ("Q4_K", "Q6_K"), "Q5_K_M": ("Q5_K", "Q6_K"), "Q6_K": ("Q6_K", "Q6_K")}
+FLOATS = (".mlp.gate.weight", ".block_sparse_moe.gate.weight", ".shared_expert_gate.weight")
 FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
 
@@ -43,7 +44,9 @@ def gets_more_bits(layer, layers):
 
 def type_of(recipe, name, shape, layers, tied):
     """The type of a tensor; nothing: it stays float32."""
-    if len(shape) != 2 or name.endswith((".mlp.gate.weight", ".block_sparse_moe.gate.weight")):
+    if len(shape) > 2:
+        raise SystemExit(f"{name}: stacked experts, which are not taken apart here")
+    if len(shape) != 2 or name.endswith(FLOATS):
         return None
     usual, better = RECIPES[recipe]
     chosen = usual
@@ -81,7 +84,7 @@ def decoded_folder(model, recipe, out):
             values[name], stored = value, stored + 4 * value.size
             continue
         if value.shape[1] % 32 != 0:
-            raise SystemExit(f"{name}: rows of {value.shape[1]} weights, which no type of llama.cpp takes")
+            raise SystemExit(f"{name}: rows of {value.shape[1]} weights, for which llama.cpp falls back to 16 bits: not built here")
         rows = libgguf.quantize_rows(np.ascontiguousarray(value), TYPES[chosen])
         stored += rows.nbytes
         values[name] = libgguf.dequantize_rows(rows, TYPES[chosen], value.shape[1]).reshape(value.shape)

@@ -198,6 +198,11 @@ class LanguageModel {
   HiddenRows likelihood_gradients(const HiddenRows& hidden, std::span<const TokenRow> labels,
                                   const GradientObserver& observe = {});
 
+  /// How many rows of `length` tokens likelihood_gradients keeps the logits of at a time, and the
+  /// bytes of a row's. 0 rows: it computes them twice.
+  int64_t kept_logit_rows(int64_t length) const;
+  int64_t kept_logit_bytes(int64_t length) const;
+
   /// The squared Frobenius norm of a gradient of weights, ||G^T X||^2, in double sums.
   /// @cost a product of the inputs with themselves and one of the gradients with themselves:
   ///       tokens^2 (rows + cols) / 2 multiplications.
@@ -206,11 +211,10 @@ class LanguageModel {
   /// Logits [tokens, vocabulary] of one row, from its hidden states of layer layers().
   Matrix logits(const Matrix& hidden);
 
-  /// @return an id drawn from the softmax of a token's logits over the temperature; uses one draw
-  /// of
-  ///         `random` at any temperature. Weights are summed in float32.
-  /// @pre temperature >= 0; at 0 it is the likeliest id, ties the lower one. Called from any
-  /// thread.
+  /// @return an id drawn from the softmax of a token's logits over the temperature, with one draw
+  ///         of `random`. At 0 it is the likeliest id, ties the lower one.
+  /// @pre temperature >= 0. Called from any thread. Sums are in float32: their last bits depend on
+  ///      the processor.
   int32_t draw_token(std::span<const float> logits, double temperature, SplitMix64& random);
 
   /// Uses other values for one unit's weights until restore_unit. `values` is called whenever they
@@ -320,7 +324,7 @@ struct SampleOptions {
 };
 
 /// Continues `prompt` after what the decoder holds, drawing each token from the softmax of its
-/// logits over the temperature. The draws depend on seed and logits alone.
+/// logits over the temperature. The draws depend on seed, logits and processor alone.
 ///
 /// @param on_token called for each token as it is drawn; may be empty.
 /// @return the tokens drawn, without the one that ended the text.

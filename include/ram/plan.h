@@ -264,8 +264,9 @@ double water_filling(std::span<const LimitUnit> units, double bits);
 
 /// @return water_filling at the bits that a plan spends on units that may be quantized, in units of
 ///         Plan::objective (without gains of an encoder); nothing if the method's loss is not in
-///         squared errors, or if nothing is quantized. Error feedback can be below it where inputs
-///         are far from white: its errors are not independent.
+///         squared errors, or if nothing is quantized. Units left in 16 bits count with these, so
+///         near the original's size it can exceed the loss. Error feedback can be below it where
+///         inputs are far from white: its errors are not independent.
 std::optional<double> loss_limit(const Plan& plan);
 
 /// One point of the curve of loss against size.

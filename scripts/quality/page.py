@@ -71,8 +71,8 @@ class Page:
                 bold = row is not None and len(group) > 1 and float(row["ratio"]) == least
                 cells.append(ratio_cell(row, bold) if row else "")
             if limited:
-                limits = [float(row["limit"]) for row in group.values() if row["limit"]]
-                cells.append(f"{limits[0] / float(first['against_kl']):.2f}" if limits else "")
+                limit = group.get("default", first)["limit"]
+                cells.append(f"{float(limit) / float(first['against_kl']):.2f}" if limit else "")
             lines.append(cells)
         return markdown_table(head, lines)
 

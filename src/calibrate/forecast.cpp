@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "ram/calibrate.h"
@@ -84,7 +85,8 @@ class Forecaster {
     const int64_t back = gradient_row_bytes(model_, length_);
     forecast.coefficients.memory_bytes =
         pass + 2 * states +
-        (work_.gradients ? std::max(back, std::min(memory.variants, gradient_rows() * back))
+        (work_.gradients ? std::max({back, std::min(memory.variants, gradient_rows() * back),
+                                     kept_rows() * model_.kept_logit_bytes(length_)})
                          : std::min(memory.variants, variants_bytes()));
     forecast.gains.memory_bytes = pass + states + std::min(memory.moments, moments_bytes(1));
     forecast.compress.memory_bytes =
@@ -186,9 +188,11 @@ class Forecaster {
     groups_ = known.groups();
     for (const std::vector<int>& group : groups_) {
       HiddenRows to_inputs = copy_rows(row);  // wherever they come from, it takes as long
-      inputs_ +=
+      const double seconds =
           seconds_of([&] { model_.run_to_inputs(to_inputs, group, [](const LinearInput&) {}); });
-      recorded_bytes_ += work_.rows * recorded_row_bytes(checkpoint_, group.front(), length_);
+      auto& [run, recorded] = blocks_[model_.block_of(group.front())];
+      run += seconds;
+      recorded += work_.rows * recorded_row_bytes(checkpoint_, group.front(), length_);
     }
   }
 
@@ -264,6 +268,8 @@ class Forecaster {
   /// Twice the first rows, as many as SmolLM2-135M needed.
   int64_t gradient_rows() const { return std::min(work_.rows, 2 * GradientOptions().rows); }
 
+  int64_t kept_rows() const { return std::min(gradient_rows(), model_.kept_logit_rows(length_)); }
+
   /// Seconds of gradient_coefficients, from a row per thread taken back through one layer.
   double gradient_seconds() {
     const int64_t threads = pool_.threads();
@@ -274,9 +280,11 @@ class Forecaster {
                       [&](const LinearGradient& linear) { model_.gradient_square(linear); });
     });
     const double back = rows_back / static_cast<double>(threads);
-    // The head: its logits twice, a product as large for the gradients, and one for their norm.
+    // The head: its logits, twice if they are not kept, a product as large for the gradients, and
+    // one for their norm.
     const auto rows = static_cast<double>(gradient_rows());
-    return rows * (model_.layers() * (row_ + back) + 4 * logits_) + model_.layers() * reading_;
+    return rows * (model_.layers() * (row_ + back) + (kept_rows() > 0 ? 3 : 4) * logits_) +
+           model_.layers() * reading_;
   }
 
   int64_t tokens() const { return work_.rows * length_; }
@@ -317,8 +325,11 @@ class Forecaster {
     // The original and the compressed model; if groups are compressed in turn, the compressed model
     // also runs to the inputs of each group, and the original where its inputs cannot be kept.
     double seconds = 2 * pass_seconds(rows) + 2 * rows * logits_;
-    const int runs = recorded_bytes_ <= memory.moments / kRecordedPart ? 1 : 2;
-    if (in_turn) seconds += runs * rows * model_.layers() * inputs_;
+    for (const auto& [block, its] : blocks_) {
+      const auto& [run, recorded] = its;
+      const int runs = recorded <= memory.moments / kRecordedPart ? 1 : 2;
+      if (in_turn) seconds += runs * rows * model_.layers() * run;
+    }
     // The inputs of a tied head come first.
     if (checkpoint_.tied_embeddings) seconds += pass_seconds(rows);
     seconds += gathering_seconds(in_turn ? 3 : 1);
@@ -372,8 +383,9 @@ class Forecaster {
   double step_ = 0;     // a token of each row of text through a layer
   double logits_ = 0;   // of a row
   double draw_ = 0;
-  double inputs_ = 0;  // of a row: to the inputs of each group of a block, summed over a layer
-  int64_t recorded_bytes_ = 0;  // of the inputs of all rows to a layer's groups
+  /// Of a layer's blocks: seconds of a row to the inputs of each group, summed, and the bytes of
+  /// the recorded inputs of all rows.
+  std::map<int, std::pair<double, int64_t>> blocks_;
   std::vector<std::vector<int>> groups_;
   std::map<int64_t, WidthSpeed> widths_;
 };

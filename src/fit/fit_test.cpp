@@ -62,6 +62,7 @@ class Fitting {
     calibrated.calibration.text = "random";
     calibrated.calibration.rows = {.rows = 4, .length = 32};
     calibrated.calibration.coefficients = CoefficientSource::kGradient;
+    calibrated.resources.engine = {.threads = 2, .memory_bytes = int64_t{1} << 30};
     announce_calibration(checkpoint, calibrated.calibration, calibrated.plan);
     return calibrated;
   }

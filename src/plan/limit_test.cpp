@@ -45,7 +45,7 @@ TEST(WaterFilling, IsTheFormulaWhereEveryUnitGetsBits) {
 }
 
 TEST(WaterFilling, WithoutBitsEverythingIsLost) {
-  EXPECT_EQ(water_filling(std::vector<LimitUnit>{{3, 100}, {5, 300}}, 0), 8);
+  EXPECT_THAT(water_filling(std::vector<LimitUnit>{{3, 100}, {5, 300}}, 0), DoubleNear(8, 1e-12));
   EXPECT_EQ(water_filling(std::vector<LimitUnit>{{0, 100}}, 10), 0);
   EXPECT_EQ(water_filling({}, 10), 0);
 }

@@ -124,6 +124,7 @@ std::string divergence_plot(const ReportData& data) {
   const Axis x = axis_around("size of the folder, MB", sizes(data, false));
   std::vector<std::pair<double, double>> limit = divergence_limits(data);
   std::erase_if(limit, [&](const auto& at) { return at.first < x.low || at.first > x.high; });
+  if (limit.size() < 2) limit.clear();
   for (const auto& [at, kl] : limit) values.push_back(kl);
   Plot plot("Divergence from the original against size", x,
             axis_around("KL divergence, nats per token", values, true));
@@ -142,7 +143,7 @@ std::string divergence_plot(const ReportData& data) {
                             prediction.sweep->method, prediction.scale));
     }
   }
-  if (limit.size() > 1) {
+  if (!limit.empty()) {
     plot.line(limit, "reference dash",
               "limit of codes with independent errors, if weights are Gaussian");
   }
@@ -163,7 +164,7 @@ std::string divergence_plot(const ReportData& data) {
       "closer "
       "to the original." +
       std::string(prediction.sweep != nullptr ? " Dashed: what the plan predicted, scaled." : "") +
-      (limit.size() > 1
+      (!limit.empty()
            ? " Dashed in the original's colour: the limit of codes with independent errors."
            : ""));
 }
@@ -273,7 +274,8 @@ std::string sweep_part(const ReportData& data) {
       points.emplace_back(x.back(), point.loss);
     }
     if (points.size() < 2) continue;
-    const std::vector<std::pair<double, double>> limit = limits(sweep);
+    std::vector<std::pair<double, double>> limit = limits(sweep);
+    if (limit.size() < 2) limit.clear();
     for (const auto& [at, loss] : limit) y.push_back(loss);
     Plot plot(fmt::format("Predicted loss against size ({})", sweep.method),
               axis_around("size of the folder, MB", x), axis_around("predicted loss", y, true));
@@ -281,17 +283,16 @@ std::string sweep_part(const ReportData& data) {
               "smallest safe size");
     plot.down(megabytes(static_cast<double>(sweep.knee_bytes)), "knee");
     plot.line(points, "own");
-    if (limit.size() > 1) {
+    if (!limit.empty()) {
       plot.line(limit, "reference dash",
                 "limit of codes with independent errors, if weights are Gaussian");
     }
-    html +=
-        plot.render(
-            "Logarithmic. Beyond the knee a further byte buys less than the average byte "
-            "of this range." +
-            std::string(limit.size() > 1 ? " Dashed: the limit of codes with independent errors."
-                                         : "")) +
-        "<details><summary>numbers</summary>" + table.render() + "</details>\n";
+    html += plot.render(
+                "Logarithmic. Beyond the knee a further byte buys less than the average byte "
+                "of this range." +
+                std::string(!limit.empty() ? " Dashed: the limit of codes with independent errors."
+                                           : "")) +
+            "<details><summary>numbers</summary>" + table.render() + "</details>\n";
   }
   return html;
 }

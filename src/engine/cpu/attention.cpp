@@ -30,6 +30,7 @@ struct Attention {
   int64_t out_stride() const { return spec.heads * spec.value_dim; }
   int64_t key_stride() const { return spec.kv_heads * spec.key_dim; }
   int64_t value_stride() const { return spec.kv_heads * spec.value_dim; }
+  int64_t keys_of_one() const { return position + 1 - first_key(position); }
   int64_t first_key(int64_t query) const {
     return spec.window == 0 ? 0 : std::max<int64_t>(0, query - spec.window + 1);
   }
@@ -261,12 +262,12 @@ class HeadGradients {
 constexpr int64_t kKeysOfOne = 32;
 
 /// One query, all heads that share heads [first_kv, last_kv) of keys.
-/// @param scores [those heads, position + 1]
+/// @param scores [those heads, keys of the query]
 void attend_one(const Attention& attention, int64_t first_kv, int64_t last_kv, float* scores) {
   const AttentionSpec& spec = attention.spec;
   const int64_t group = spec.heads / spec.kv_heads;
   const int64_t base = attention.first_key(attention.position);
-  const int64_t keys = attention.position + 1 - base;
+  const int64_t keys = attention.keys_of_one();
   const int64_t first_head = first_kv * group;
   const int64_t last_head = last_kv * group;
   const auto for_heads_and_keys = [&](const auto& visit) {
@@ -322,7 +323,7 @@ Tensor CpuBackend::attention(const Tensor& q, const Tensor& k, const Tensor& v,
   const int64_t most_keys = position + q.rows;
   if (q.rows == 1) {
     threads_.run(spec.kv_heads, [&](int64_t kv_head, int) {
-      const auto buffer = buffers_->take(spec.heads / spec.kv_heads * most_keys * 4);
+      const auto buffer = buffers_->take(spec.heads / spec.kv_heads * attention.keys_of_one() * 4);
       attend_one(attention, kv_head, kv_head + 1, reinterpret_cast<float*>(buffer.get()));
     });
   } else {
@@ -360,7 +361,7 @@ Tensor CpuBackend::attention_abreast(const Tensor& q, const Tensor& k, const Ten
                               .out = cpu_data(out) + row * out.cols,
                               .position = position,
                               .scale = 1.0F / std::sqrt(static_cast<float>(spec.key_dim))};
-    const auto buffer = buffers_->take(spec.heads * (position + 1) * 4);
+    const auto buffer = buffers_->take(spec.heads * attention.keys_of_one() * 4);
     attend_one(attention, 0, spec.kv_heads, reinterpret_cast<float*>(buffer.get()));
   });
   round(out);

@@ -11,6 +11,7 @@
 #include "ram/scoped.h"
 #include "ram/size.h"
 
+#include "matrix.h"
 #include "model/state.h"
 #include "model/tape.h"
 
@@ -44,9 +45,6 @@ void LanguageModel::State::for_each_row(int64_t rows, const std::function<void(i
 
 namespace {
 
-// The most bytes of logits that are kept from their sums to their gradients.
-constexpr int64_t kKeptLogitBytes = int64_t{512} << 20;
-
 /// likelihood_gradients of rows [begin, end) of a block.
 class HeadBack {
  public:
@@ -60,11 +58,9 @@ class HeadBack {
         head_(state.checkpoint.head),
         rows_(hidden.size()),
         result_(hidden.size()) {
-    for (const Matrix& row : hidden) longest_ = std::max(longest_, row.rows());
-    const int64_t room = backend_.usable_bytes() - model.pass_bytes(longest_);
-    const int64_t row = std::max<int64_t>(1, 4 * longest_ * state.vocabulary());
-    const int64_t threads = state.threads.threads();
-    kept_rows_ = std::min(kKeptLogitBytes, room) / row / threads * threads;
+    int64_t longest = 1;
+    for (const Matrix& row : hidden) longest = std::max(longest, row.rows());
+    kept_rows_ = model.kept_logit_rows(longest);
   }
 
   HiddenRows run() {
@@ -175,13 +171,24 @@ class HeadBack {
   int head_;
   std::vector<Row> rows_;
   HiddenRows result_;
-  int64_t longest_ = 0;
   int64_t kept_rows_ = 0;
   int64_t begin_ = 0;
   int64_t end_ = 0;
 };
 
 }  // namespace
+
+int64_t LanguageModel::kept_logit_rows(int64_t length) const {
+  constexpr int64_t kMost = int64_t{512} << 20;  // bytes
+  const int64_t room = std::min(kMost, state_->backend->usable_bytes() - pass_bytes(length));
+  const int64_t threads = state_->threads.threads();
+  return std::max<int64_t>(0, room) / kept_logit_bytes(length) / threads * threads;
+}
+
+int64_t LanguageModel::kept_logit_bytes(int64_t length) const {
+  const int64_t bytes = 4 * padded_rows(length) * state_->vocabulary();
+  return bytes + bytes / 8;  // buffers are rounded up
+}
 
 HiddenRows LanguageModel::likelihood_gradients(const HiddenRows& hidden,
                                                std::span<const TokenRow> labels,

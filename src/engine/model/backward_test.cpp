@@ -1,6 +1,7 @@
 // Gradients through a layer against differences of the layer itself, for every family.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "ram/dtype.h"
 #include "ram/engine.h"
+#include "ram/machine.h"
 
 #include "support/model_logits.h"
 #include "support/random_values.h"
@@ -251,6 +253,58 @@ TEST_P(Backward, GivesTheGradientOfTheLabelsLikelihood) {
                               (2 * kStep);
     const double size = std::sqrt(product_of(gradients, gradients));
     EXPECT_NEAR(product_of(gradients, direction), difference, 1e-3 * size);
+  }
+}
+
+// More ids than come in one piece of logits, whose logits are all kept, kept in part, or not kept.
+TEST(LikelihoodGradients, AreTheSameBitsWhetherLogitsAreKept) {
+  constexpr int64_t kLength = 40;
+  constexpr int64_t kAll = 5;
+  const TempFolder folder;
+  const TinyModel spec{.layers = 1, .vocab = 4500};
+  testing::write_tiny_model(folder.path(), spec);
+  const auto open = [&](int threads, int64_t memory) {
+    return LanguageModel(Checkpoint::open(folder.path().string()),
+                         {.threads = threads, .memory_bytes = memory});
+  };
+  const std::vector<TokenRow> rows = testing::some_rows(kAll, kLength, spec.vocab);
+  struct Found {
+    HiddenRows gradients;
+    std::vector<double> squares;  // of the head's gradient, by row
+    int64_t kept = 0;
+  };
+  const auto gradients = [&](int threads, int64_t memory) {
+    LanguageModel model = open(threads, memory);
+    Found found{.gradients = {},
+                .squares = std::vector<double>(kAll),
+                .kept = model.kept_logit_rows(kLength)};
+    const HiddenRows hidden = model.embed(rows);
+    found.gradients = model.likelihood_gradients(hidden, rows, [&](const LinearGradient& head) {
+      found.squares[static_cast<size_t>(head.row)] += model.gradient_square(head);
+    });
+    return found;
+  };
+  const Found all = gradients(1, 0);
+  EXPECT_GE(all.kept, kAll);
+  for (const int threads : {1, 3}) {
+    const LanguageModel little = open(threads, testing::kLittleMemory);
+    const int64_t pass = little.pass_bytes(kLength);
+    const int64_t none = memory_bytes_for(pass);
+    const int64_t some = memory_bytes_for(pass + 9 * little.kept_logit_bytes(kLength) / 2);
+    EXPECT_EQ(gradients(threads, none).kept, 0);
+    EXPECT_GE(gradients(threads, some).kept, threads);
+    EXPECT_LT(gradients(threads, some).kept, kAll);
+    for (const int64_t memory : {int64_t{0}, some, none}) {
+      const Found found = gradients(threads, memory);
+      EXPECT_EQ(found.squares, all.squares) << threads << ", " << memory;
+      for (size_t r = 0; r < found.gradients.size(); ++r) {
+        const int64_t bytes = 4 * kLength * all.gradients[r].cols();
+        EXPECT_EQ(std::memcmp(found.gradients[r].data(), all.gradients[r].data(),
+                              static_cast<size_t>(bytes)),
+                  0)
+            << r << ", " << threads << ", " << memory;
+      }
+    }
   }
 }
 

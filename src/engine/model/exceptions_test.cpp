@@ -210,8 +210,9 @@ TEST(Decoders, HoldOneRowOfLogits) {
   // Keys and values of two layers, and one float per token of the vocabulary.
   const int64_t width = spec.kv_heads * spec.head_dim();
   const int64_t each = 2 * 4 * 100 * spec.layers * width + 4 * spec.vocab;
+  const int64_t scores = 2 * 4 * 100 * spec.heads;  // on two threads
   EXPECT_EQ(model.decoding_bytes(200) - model.decoding_bytes(100),
-            2 * 4 * 100 * spec.layers * width);
+            2 * 4 * 100 * spec.layers * width + scores);
   EXPECT_EQ(model.state_bytes_per_token(), 2 * 4 * spec.layers * width);
   EXPECT_EQ(model.state_fixed_bytes(), 0);
   const int64_t room = (int64_t{1} << 30) / each;

@@ -230,7 +230,14 @@ int64_t LanguageModel::decoding_bytes(int64_t capacity) const {
   constexpr int64_t kAbreast = 64;  // approximate rows of a pass over decoders side by side
   const int64_t logits =
       std::max(4 * padded_rows(1) * state_->vocabulary(), logits_bytes(/*models=*/1));
-  return pass_bytes(kAbreast) + logits + state_->decoder_bytes(capacity);
+  int64_t scores = 0;  // of a row with all keys, on each thread
+  for (const LayerConfig& layer : state_->config().layers) {
+    const AttentionConfig& own = layer.attention;
+    const int64_t keys = own.window > 0 ? std::min(capacity, own.window) : capacity;
+    scores = std::max(scores, 4 * own.heads * keys);
+  }
+  return pass_bytes(kAbreast) + logits + state_->decoder_bytes(capacity) +
+         options().threads * scores;
 }
 
 int64_t LanguageModel::decoders_at_once(int64_t capacity) const {

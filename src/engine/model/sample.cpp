@@ -55,8 +55,10 @@ int32_t LanguageModel::draw_token(std::span<const float> logits, double temperat
   if (temperature == 1) return static_cast<int32_t>(id_at(backend, logits, share));
   const float largest = logits[likeliest(logits)];
   std::vector<float> scaled(logits.size());
+  // Below this a weight is 0, and further down a float infinite.
+  constexpr double kLeast = -1e4;
   std::transform(logits.begin(), logits.end(), scaled.begin(), [&](float logit) {
-    return static_cast<float>((double{logit} - double{largest}) / temperature);
+    return static_cast<float>(std::max(kLeast, (double{logit} - double{largest}) / temperature));
   });
   return static_cast<int32_t>(id_at(backend, scaled, share));
 }

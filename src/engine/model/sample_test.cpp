@@ -132,6 +132,12 @@ TEST_F(Sampling, DrawsTheOnlyIdWithAWeight) {
     for (int draw = 0; draw < 100; ++draw) {
       EXPECT_EQ(model_.draw_token(logits, 1, random), static_cast<int32_t>(only));
     }
+    logits.assign(1000, 1);
+    logits[only] = 2;
+    for (const double temperature : {1e-3, 1e-40, 1e-300, 5e-324}) {
+      EXPECT_EQ(model_.draw_token(logits, temperature, random), static_cast<int32_t>(only))
+          << temperature;
+    }
   }
 }
 
