@@ -138,7 +138,7 @@ FileFault ending_at(int last, bool exchange) {
 
 TEST_F(Fault, EndedBetweenAnyTwoStepsTheFolderIsOneOfTheTwo) {
   enum class Then { kAgain, kMovedAway, kOtherPlan };
-  constexpr int kStride = RAM_SANITIZED ? 16 : 1;  // the optimized build tries every step
+  constexpr int kStride = RAM_SANITIZED ? 24 : 1;  // the optimized build tries every step
   int steps = 0;
   for (const bool with_former : {false, true}) {
     for (const bool exchange : {true, false}) {

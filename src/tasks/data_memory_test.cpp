@@ -50,14 +50,14 @@ std::string question(int64_t i) {
 }
 
 TEST_F(DataMemoryTest, ManyQuestionsAreRefusedByWhatTheyTakeAsQuestions) {
-  write(50'000, question);
-  EXPECT_LT(fs::file_size(file_), 400'000U);
+  write(20'000, question);
+  EXPECT_LT(fs::file_size(file_), 200'000U);
   EXPECT_EQ(error_of(kMega).code(), Code::kUsage);
   const TaskData data = load_task("choice", file_, {.memory_bytes = 200 * kMega});
-  EXPECT_EQ(data.questions.size(), 50'000U);
+  EXPECT_EQ(data.questions.size(), 20'000U);
   // At least the size of the texts and structures, and not far more.
-  EXPECT_GT(data.bytes, 50'000 * static_cast<int64_t>(sizeof(TaskQuestion)));
-  EXPECT_LT(data.bytes, 50'000 * 2000);
+  EXPECT_GT(data.bytes, 20'000 * static_cast<int64_t>(sizeof(TaskQuestion)));
+  EXPECT_LT(data.bytes, 20'000 * 2000);
 }
 
 // A line without an end: one of text and one of values, each larger in memory than in the file.
@@ -88,7 +88,7 @@ TEST_F(DataMemoryTest, WhatHoldsNothingIsCountedToo) {
 }
 
 TEST_F(DataMemoryTest, TheMessageSaysWhatToDo) {
-  write(50'000, question);
+  write(20'000, question);
   const std::string said = error_of(kMega).what();
   for (const char* word : {"own.jsonl.gz", "1.049 MB", "--memory"}) {
     EXPECT_NE(said.find(word), std::string::npos) << said;
