@@ -23,7 +23,7 @@ void write(const fs::path& path, const std::string& text) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const fs::path root = ram::scratch_folder();
+  const fs::path& root = ram::scratch_folder();
   const ram::OutPaths place = ram::resolve_out_folder(root / "OUT");
   fs::create_directories(place.work / "folder");
   write(place.work / "folder" / "model.safetensors", "0123456789");

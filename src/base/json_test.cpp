@@ -118,11 +118,14 @@ TEST(ParseJson, NamesTheByteOfWhatIsWrong) {
     expect_refused("[1e99e9]", "not valid JSON", limits);
   }
   const std::string zero(1, '\0');
+  std::string within = "{\"a\": 1}\n";
+  within += zero;
+  within += " {}";
   for (const JsonLimits& limits : {JsonLimits{}, kPython}) {
     expect_refused("{}" + zero, "not valid JSON at byte 3", limits);
-    expect_refused("{\"a\": 1}\n" + zero + zero + " {}", "not valid JSON at byte 10", limits);
-    expect_refused("[1" + zero + "]", "not valid JSON at byte 3", limits);
-    expect_refused("\"" + zero + "\"", "not valid JSON at byte 2", limits);
+    expect_refused(within, "not valid JSON at byte 10", limits);
+    expect_refused({"[1\0]", 4}, "not valid JSON at byte 3", limits);
+    expect_refused({"\"\0\"", 3}, "not valid JSON at byte 2", limits);
     expect_refused(zero, "not valid JSON at byte 1", limits);
   }
   expect_refused("[NaN]", "not valid JSON at byte 2 ");
