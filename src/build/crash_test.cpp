@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -325,6 +327,48 @@ TEST_F(Crash, ADiskThatFillsUpMeanwhileIsSurvived) {
   EXPECT_THAT(names_in(made.root / "disk"), ::testing::IsSubsetOf({"big", ".out.ram-partial"}));
   fs::remove(made.root / "disk" / "big");
   EXPECT_EQ(made.build(plan, made.root / "disk" / "out"), BuildOutcome::kWritten);
+}
+
+TEST(Space, ThatIsEnoughForTheRestIsEnoughToGoOn) {
+  Made made({.hidden = 256});
+  made.options.max_shard_bytes = 150'000;
+  const Plan plan = made.plan();
+  const SmallDisk disk(made.root / "disk", "size=4m");
+  if (!disk.mounted()) GTEST_SKIP() << "skipped: a tmpfs cannot be mounted by this user";
+  const fs::path out = made.root / "disk" / "out";
+  const auto leave = [&](int64_t bytes) {
+    fs::remove(made.root / "disk" / "big");
+    OutputFile big(made.root / "disk" / "big");
+    big.reserve(free_bytes(made.root / "disk") - bytes);
+    big.finish();
+  };
+  // Bytes that a build says it needs when it is refused.
+  const auto needed = [&](const fs::path& folder) {
+    const std::string said = error_of([&] { made.build(plan, folder); }).what();
+    const size_t end = said.find(" bytes needed");
+    if (end == std::string::npos) throw std::runtime_error(said);
+    return std::stoll(said.substr(said.rfind(' ', end - 1) + 1));
+  };
+  leave(4096);
+  const int64_t whole = needed(out);
+  fs::remove(made.root / "disk" / "big");
+  const Error stopped = error_of([&] {
+    made.build(plan, out, [&](const Progress&) {
+      for (const auto& entry : fs::recursive_directory_iterator(made.root / "disk")) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with("model-00002-of")) fail(Code::kInterrupted, "after a shard");
+      }
+    });
+  });
+  ASSERT_EQ(stopped.code(), Code::kInterrupted) << stopped.what();
+  leave(4096);
+  const int64_t rest = needed(out);
+  EXPECT_LT(rest, whole);
+  constexpr int64_t kPages = 16 * 4096;  // the ends of files
+  ASSERT_LT(rest + kPages, whole) << "too little was finished to tell";
+  leave(rest + kPages);
+  EXPECT_THROW((void)made.build(plan, made.root / "disk" / "other"), Error);
+  EXPECT_EQ(made.build(plan, out), BuildOutcome::kWritten);
 }
 
 TEST_F(Crash, AReadOnlyPlaceIsNamed) {
