@@ -91,6 +91,19 @@ TinyModel experts() {
   return {.model_type = "qwen3_moe", .hidden = 64, .layers = 2, .experts = 4, .expert_width = 64};
 }
 
+/// Two models, each twice: to be fitted alone, and beside the other.
+struct TwoModels {
+  TwoModels() {
+    for (const TinyModel& spec : {TinyModel{}, experts()}) {
+      alone.emplace_back(folders[alone.size()].path(), spec);
+      beside.emplace_back(folders[2 + beside.size()].path(), spec);
+    }
+  }
+  std::vector<TempFolder> folders = std::vector<TempFolder>(4);
+  std::vector<Fitting> alone;
+  std::vector<Fitting> beside;
+};
+
 TEST(Fit, TellsOfItsStagesAndEndsInAVerifiedFolder) {
   const TempFolder folder;
   const Fitting fitting(folder.path(), {});
@@ -140,15 +153,10 @@ TEST(Fit, CancelledFromAnotherThreadItGoesOnToTheSameBytes) {
 }
 
 TEST(Fit, TwoAtOnceGiveWhatEachGivesAloneAndAreStoppedAlone) {
-  std::vector<TempFolder> folders(4);
-  const TinyModel specs[] = {{}, experts()};
-  std::vector<Fitting> alone;
-  std::vector<Fitting> beside;
-  for (size_t i = 0; i < 2; ++i) {
-    alone.emplace_back(folders[i].path(), specs[i]);
-    beside.emplace_back(folders[2 + i].path(), specs[i]);
-    alone[i].run();
-  }
+  const TwoModels models;
+  const std::vector<Fitting>& alone = models.alone;
+  const std::vector<Fitting>& beside = models.beside;
+  for (const Fitting& fitting : alone) fitting.run();
   // The second is cancelled as soon as it begins, which does not affect the first.
   const Cancellation second;
   std::vector<std::thread> threads;
@@ -179,15 +187,10 @@ TEST(Fit, TwoAtOnceGiveWhatEachGivesAloneAndAreStoppedAlone) {
 }
 
 TEST(Fit, TwoThatRunTheirModelsAtOnceGiveWhatEachGivesAlone) {
-  std::vector<TempFolder> folders(4);
-  const TinyModel specs[] = {{}, experts()};
-  std::vector<Fitting> alone;
-  std::vector<Fitting> beside;
-  for (size_t i = 0; i < 2; ++i) {
-    alone.emplace_back(folders[i].path(), specs[i]);
-    beside.emplace_back(folders[2 + i].path(), specs[i]);
-    EXPECT_TRUE(alone[i].run_calibrated().calibration);
-  }
+  const TwoModels models;
+  const std::vector<Fitting>& alone = models.alone;
+  const std::vector<Fitting>& beside = models.beside;
+  for (const Fitting& fitting : alone) EXPECT_TRUE(fitting.run_calibrated().calibration);
   // The second is stopped in its midst, and goes on while the first still runs or has ended.
   std::vector<std::thread> threads;
   for (size_t i = 0; i < 2; ++i) {
