@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -158,6 +159,7 @@ enum class Quantized : uint8_t {
   kAccept,  ///< in MLX's affine format: a finished folder of ram, mlx_lm or another program
 };
 
+class JsonTree;
 struct Family;  // src/checkpoint/family.h
 
 class Checkpoint {
@@ -182,6 +184,8 @@ class Checkpoint {
   std::string model_type;          ///< as config.json says
   const Family* family = nullptr;  ///< of that model_type; null: made by hand
   std::string config_json;         ///< config.json's text
+  /// The same in both spellings and with defaults written out, for a finished folder's config.json.
+  std::shared_ptr<const JsonTree> spelled_config;
   ModelConfig config;              ///< what the forward pass needs of config.json
   int layers = 0;
   bool tied_embeddings = false;

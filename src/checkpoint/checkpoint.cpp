@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -362,6 +363,7 @@ Checkpoint open_checkpoint(const std::string& folder_or_id, Quantized quantized,
   checkpoint.embedding = table.embedding;
   checkpoint.final_norm = table.final_norm;
   checkpoint.head = table.head;
+  checkpoint.spelled_config = std::make_shared<const JsonTree>(std::exchange(config.spelled, {}));
   checkpoint.config = std::move(config.model);
   checkpoint.config.tied_head = table.tied;
   prefer_generation_config(folder.path, checkpoint);

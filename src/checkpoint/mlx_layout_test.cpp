@@ -2,6 +2,7 @@
 #include "ram/mlx_layout.h"
 
 #include <map>
+#include <memory>
 #include <set>
 
 #include <fmt/format.h>
@@ -9,7 +10,9 @@
 #include <gtest/gtest.h>
 
 #include "ram/json.h"
+#include "ram/json_tree.h"
 
+#include "config.h"
 #include "support/tiny_model.h"
 
 namespace ram {
@@ -22,6 +25,8 @@ Checkpoint hand_made() {
   Checkpoint model;
   model.model_type = "llama";
   model.config_json = testing::tiny_model_config({.hidden = 128, .layers = 1, .vocab = 96}).dump();
+  model.spelled_config =
+      std::make_shared<const JsonTree>(parse_config(model.config_json, "config.json").spelled);
   model.layers = 1;
   const auto tensor = [&](const std::string& name, std::vector<int64_t> shape) {
     model.tensors.push_back(

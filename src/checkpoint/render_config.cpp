@@ -5,9 +5,8 @@
 
 #include "ram/checkpoint.h"
 #include "ram/error.h"
-#include "ram/json.h"
+#include "ram/json_tree.h"
 
-#include "config.h"
 #include "json_text.h"
 
 namespace ram {
@@ -42,11 +41,8 @@ AffineFormat commonest(std::span<const std::optional<AffineFormat>> formats) {
 std::string render_config(const Checkpoint& checkpoint,
                           std::span<const std::optional<AffineFormat>> formats, DType dtype) {
   RAM_CHECK(formats.size() == checkpoint.units.size());
-  const FamilyTable known =
-      checkpoint.family != nullptr ? FamilyTable(&checkpoint.family, 1) : families();
-  Json config = parse_config(checkpoint.config_json, (checkpoint.folder / "config.json").string(),
-                             Quantized::kRefuse, known)
-                    .spelled;
+  RAM_CHECK(checkpoint.spelled_config != nullptr);
+  Json config = **checkpoint.spelled_config;
   config["torch_dtype"] = torch_name(dtype);
   config["dtype"] = torch_name(dtype);
   config["tie_word_embeddings"] = checkpoint.tied_embeddings;
