@@ -5,6 +5,7 @@
 #include "ram/thread.h"
 
 #include "reference.h"
+#include "support/sanitizers.h"
 #include "test_support.h"
 
 namespace ram {
@@ -65,8 +66,9 @@ TEST(Promises, FeedbackNeverLosesMoreThanPlainRoundingInItsOwnObjective) {
       const FeedbackOptions options = {.grid = grid, .tries = sweeps, .sweeps = sweeps};
       const FeedbackEncoder encoder(moment, options, pool);
       on_all([&](Rows rows, const EncodeRequest& request) {
-        if (++turn % 5 != 0)
-          return;  // each kind is combined with each format in some dtype, to save time
+        // To save time, each kind is combined with each format in some dtype; when sanitized, in
+        // fewer.
+        if (++turn % (RAM_SANITIZED ? 25 : 5) != 0) return;
         const EncodedMatrix feedback = encoder.encode(request, pool);
         expect_finite(request, feedback, name(rows, request));
         const EncodedMatrix plain = grid == GroupGrid::kMlx
