@@ -186,7 +186,7 @@ class Checkpoint {
   std::string config_json;         ///< config.json's text
   /// The same in both spellings and with defaults written out, for a finished folder's config.json.
   std::shared_ptr<const JsonTree> spelled_config;
-  ModelConfig config;              ///< what the forward pass needs of config.json
+  ModelConfig config;  ///< what the forward pass needs of config.json
   int layers = 0;
   bool tied_embeddings = false;
   std::optional<DType> torch_dtype;   ///< of config.json (or dtype), if it is a weight dtype
