@@ -198,7 +198,8 @@ struct GradientOptions {
   int64_t rows = 8;  ///< of the text, at least; units that are uncertain get more, up to all
   double aimed_error = 0.3;  ///< one standard error of the coefficient's logarithm
   /// Memory for what is kept of rows that go back through the layers together, at least one row's;
-  /// 0: an eighth of the machine's.
+  /// 0: an eighth of the machine's. Where more rows fit without what enters each layer, that waits
+  /// in a file beside the study.
   int64_t memory_bytes = 0;
   uint64_t seed = 42;  ///< of labels that are drawn
 };

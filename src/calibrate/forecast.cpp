@@ -66,7 +66,7 @@ class Forecaster {
     CalibrationForecast forecast;
     if (work_.write_text) forecast.text.seconds = text_seconds();
     if (work_.coefficients && work_.gradients) {
-      forecast.coefficients.seconds = gradient_seconds();
+      forecast.coefficients.seconds = gradient_seconds(memory);
     } else if (work_.coefficients) {
       forecast.coefficients.seconds = kMoreRows * probe_seconds(kFirstRows);
       forecast.least_coefficients_seconds = probe_seconds(kLeastRows);
@@ -271,7 +271,7 @@ class Forecaster {
   int64_t kept_rows() const { return std::min(gradient_rows(), model_.kept_logit_rows(length_)); }
 
   /// Seconds of gradient_coefficients, from a row per thread taken back through one layer.
-  double gradient_seconds() {
+  double gradient_seconds(const CalibrationMemory& memory) {
     const int64_t threads = pool_.threads();
     HiddenRows inputs = model_.embed(some_rows(threads, length_));
     HiddenRows gradients = copy_rows(inputs);
@@ -284,7 +284,15 @@ class Forecaster {
     // one for their norm.
     const auto rows = static_cast<double>(gradient_rows());
     return rows * (model_.layers() * (row_ + back) + (kept_rows() > 0 ? 3 : 4) * logits_) +
-           model_.layers() * reading_;
+           gradient_readings(memory) * model_.layers() * reading_;
+  }
+
+  /// How often all weights are read: forward, forward again and back, for each block of rows.
+  double gradient_readings(const CalibrationMemory& memory) const {
+    constexpr int64_t kMuchDisk = int64_t{1} << 50;
+    const int64_t rows = GradientOptions().rows;  // half of them, then the other half
+    const GradientBlock block = gradient_block(model_, length_, rows, memory.variants, kMuchDisk);
+    return 3.0 * static_cast<double>(ceil_div(gradient_rows(), std::min(rows, block.rows)));
   }
 
   int64_t tokens() const { return work_.rows * length_; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <span>
@@ -16,11 +17,13 @@
 #include "ram/calibration_table.h"
 #include "ram/dtype.h"
 #include "ram/error.h"
+#include "ram/file.h"
 #include "ram/machine.h"
 #include "ram/random.h"
 #include "ram/size.h"
 #include "ram/thread.h"
 
+#include "hidden_stack.h"
 #include "units.h"
 
 namespace ram {
@@ -170,12 +173,12 @@ class GradientPass {
         total_(total) {}
 
   /// The squares of all matrices for each of these rows of the text, numbered from `first`.
-  std::vector<Squares> run(std::span<const TokenRow> rows, int64_t first) {
+  /// @param borders empty; keeps what enters each layer.
+  std::vector<Squares> run(std::span<const TokenRow> rows, int64_t first, HiddenStack borders) {
     const int layers = model_.layers();
-    std::vector<HiddenRows> borders;  // what enters each layer
     HiddenRows hidden = model_.embed(rows);
     for (int layer = 0; layer < layers; ++layer) {
-      borders.push_back(copy_rows(hidden));
+      borders.push(hidden);
       model_.run_layers(hidden, layer, layer + 1);
     }
     std::vector<Squares> squares(rows.size());
@@ -193,8 +196,7 @@ class GradientPass {
         own_ ? labels_of(rows) : drawn_labels(model_, hidden, first, seed_);
     HiddenRows gradients = model_.likelihood_gradients(hidden, labels, add);
     for (int layer = layers; layer-- > 0;) {
-      model_.run_back(gradients, borders.back(), layer, add);
-      borders.pop_back();
+      model_.run_back(gradients, borders.pop(), layer, add);
       done_ += std::ssize(rows);
       if (progress_) {
         progress_({.phase = "gradient", .done = done_, .total = total_, .counted = "rows"});
@@ -251,13 +253,12 @@ class RowLosses {
         table_(study),
         progress_(progress),
         own_(text.spec.starts_with("own ")),
+        folder_(study.path().parent_path()),
         key_{.fingerprint = fingerprint,
              .text = text.digest,
              .disturbance = own_ ? kDisturbance : fmt::format("{} seed {}", kDisturbance, seed_)},
         pool_(model.options().threads) {
-    const int64_t memory = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
-    const int64_t row = gradient_row_bytes(model, std::ssize(text.rows.front()));
-    at_once_ = std::max<int64_t>(1, memory / row);
+    memory_ = options.memory_bytes > 0 ? options.memory_bytes : memory_bytes() / 8;
     for (const int unit : units) names_[checkpoint_.units[static_cast<size_t>(unit)].name] = unit;
     for (const ProbeRow& found : table_.find(key_)) {
       const auto unit = names_.find(found.unit);
@@ -269,17 +270,20 @@ class RowLosses {
   /// Measures what is missing of rows [first, last). @return the number of rows measured.
   int64_t measure(int64_t first, int64_t last) {
     GradientPass pass(model_, own_, seed_, progress_, (last - first) * model_.layers());
+    const int64_t length = std::ssize(text_.rows.front());
+    const GradientBlock block =
+        gradient_block(model_, length, last - first, memory_, free_bytes(folder_));
     int64_t measured = 0;
     while (first < last) {
       int64_t end = first;
-      while (end < last && end - first < at_once_ && !is_known(end)) ++end;
+      while (end < last && end - first < block.rows && !is_known(end)) ++end;
       if (end == first) {
         ++first;
         continue;
       }
       const auto rows = std::span(text_.rows)
                             .subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
-      keep(first, pass.run(rows, first));
+      keep(first, pass.run(rows, first, block.in_file ? HiddenStack(folder_) : HiddenStack()));
       measured += end - first;
       first = end;
     }
@@ -330,9 +334,10 @@ class RowLosses {
   ProbeTable table_;
   const ProgressFn& progress_;
   bool own_;
+  std::filesystem::path folder_;
   ProbeKey key_;
   ThreadPool pool_;
-  int64_t at_once_ = 1;
+  int64_t memory_ = 0;
   std::map<std::string, int> names_;
   std::map<int, std::map<int64_t, double>> known_;  // [unit][row]
   std::map<int, double> mean_squares_;
@@ -352,6 +357,16 @@ int64_t gradient_row_bytes(const LanguageModel& model, int64_t length) {
   }
   const int64_t layer = widths.empty() ? 0 : *std::max_element(widths.begin(), widths.end());
   return 4 * length * (layer + config.hidden * (checkpoint.layers + 4));
+}
+
+GradientBlock gradient_block(const LanguageModel& model, int64_t length, int64_t rows,
+                             int64_t memory, int64_t disk) {
+  const int64_t row = gradient_row_bytes(model, length);
+  const int64_t borders = 4 * length * model.checkpoint().config.hidden * model.layers();
+  const int64_t in_memory = std::max<int64_t>(1, memory / row);
+  const int64_t in_file = std::min(memory / (row - borders), disk / 2 / borders);
+  if (in_memory >= rows || in_file <= in_memory) return {.rows = in_memory};
+  return {.rows = in_file, .in_file = true};
 }
 
 Coefficients gradient_coefficients(LanguageModel& model, const std::string& fingerprint,

@@ -1,5 +1,7 @@
 // Coefficients from backward passes, against what noise does.
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -7,9 +9,12 @@
 
 #include "ram/calibrate.h"
 #include "ram/calibration_table.h"
+#include "ram/error.h"
 
+#include "hidden_stack.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
+#include "units.h"
 
 namespace ram {
 namespace {
@@ -105,10 +110,79 @@ TEST_F(GradientCoefficients, AreTheSameInAnyBlocksAndAreNotMeasuredAgain) {
   };
   const std::vector<double> together = values("one.db", int64_t{1} << 30);
   EXPECT_EQ(values("other.db", 1), together);
+  // And from what waits in a file.
+  constexpr int64_t kDisk = int64_t{1} << 30;
+  const int64_t memory = 6 * gradient_row_bytes(model, 16) - 1;
+  ASSERT_TRUE(gradient_block(model, 16, 6, memory, kDisk).in_file);
+  EXPECT_EQ(values("file.db", memory), together);
   Study study(folder_ / "one.db");
   const Coefficients again = gradient_coefficients(model, "f", units, text, {.rows = 6}, study);
   EXPECT_EQ(again.layers_run, 0);
   EXPECT_EQ(again.units[static_cast<size_t>(units.front())]->value, together.front());
+}
+
+TEST_F(GradientCoefficients, WaitInAFileWhereThatMakesBlocksLarger) {
+  const LanguageModel model = open({.model_type = "llama", .layers = 6});
+  constexpr int64_t kDisk = int64_t{1} << 30;
+  const int64_t row = gradient_row_bytes(model, 16);
+  const int64_t borders = int64_t{4} * 16 * model.checkpoint().config.hidden * 6;
+  const auto block = [&](int64_t rows, int64_t memory, int64_t disk) {
+    return gradient_block(model, 16, rows, memory, disk);
+  };
+  EXPECT_FALSE(block(8, 8 * row, kDisk).in_file);
+  EXPECT_GE(block(8, 8 * row, kDisk).rows, 8);
+  const GradientBlock half = block(8, 8 * row - 1, kDisk);
+  EXPECT_TRUE(half.in_file);
+  EXPECT_EQ(half.rows, (8 * row - 1) / (row - borders));
+  // At most half of the disk.
+  EXPECT_FALSE(block(8, 8 * row - 1, 2 * 7 * borders).in_file);
+  EXPECT_EQ(block(8, 8 * row - 1, 2 * 7 * borders).rows, 7);
+  EXPECT_FALSE(block(8, 0, 0).in_file);
+  EXPECT_EQ(block(8, 0, kDisk).rows, 1);
+}
+
+TEST(HiddenStack, GivesBackWhatItGotInReverse) {
+  const TempFolder folder;
+  for (const bool in_file : {false, true}) {
+    HiddenStack stack = in_file ? HiddenStack(folder.path()) : HiddenStack();
+    // No name is left for a killed process to leave behind.
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+    const auto state = [](int layer, int64_t row) {
+      Matrix matrix(2 + row, 5);
+      for (int64_t i = 0; i < matrix.rows() * 5; ++i) {
+        matrix.data()[i] = static_cast<float>(1000 * layer + 100 * row + i);
+      }
+      return matrix;
+    };
+    const auto push = [&](int layer) {
+      HiddenRows rows;
+      for (int64_t row = 0; row < 3; ++row) rows.push_back(state(layer, row));
+      stack.push(rows);
+    };
+    const auto pop = [&](int layer) {
+      const HiddenRows rows = stack.pop();
+      ASSERT_EQ(rows.size(), 3U);
+      for (int64_t row = 0; row < 3; ++row) {
+        const Matrix& found = rows[static_cast<size_t>(row)];
+        const Matrix expected = state(layer, row);
+        ASSERT_EQ(found.rows(), expected.rows());
+        EXPECT_TRUE(std::equal(found.data(), found.data() + found.rows() * 5, expected.data()));
+      }
+    };
+    push(0);
+    push(1);
+    push(2);
+    pop(2);
+    push(3);
+    pop(3);
+    pop(1);
+    pop(0);
+  }
+}
+
+TEST(HiddenStack, SaysWhereItCannotWrite) {
+  const TempFolder folder;
+  EXPECT_THROW(HiddenStack(folder / "nowhere"), Error);
 }
 
 }  // namespace

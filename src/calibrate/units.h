@@ -57,6 +57,16 @@ inline constexpr int64_t kLeastRows = 2;
 /// layer, and everything that one layer computes, with its gradients.
 int64_t gradient_row_bytes(const LanguageModel& model, int64_t length);
 
+/// How many of `rows` rows go back through the layers together, and whether what enters each layer
+/// is kept in a file meanwhile: where that allows more rows, since each block reads all weights.
+struct GradientBlock {
+  int64_t rows = 1;
+  bool in_file = false;
+};
+/// @param memory, disk bytes; of the disk at most half is used. @param length of the rows, tokens.
+GradientBlock gradient_block(const LanguageModel& model, int64_t length, int64_t rows,
+                             int64_t memory, int64_t disk);
+
 /// What measure_gains samples of a unit: rows of a matrix (one encoder tile: fewer would take as
 /// long), and parts.
 inline constexpr int64_t kSampledRows = 128;
