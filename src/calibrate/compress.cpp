@@ -198,7 +198,7 @@ class Compressor {
         HiddenRows passing = copy_rows(std::span(compressed).subspan(at, count));
         with_stored(stored, [&] {
           model_.run_to_inputs(passing, group, [&](const LinearInput& input) {
-            moments.add(input, recorded != nullptr ? recorded : &some);
+            moments.add(input, recorded != nullptr ? recorded : &some, at);
           });
         });
       }
@@ -286,7 +286,7 @@ class Compressor {
   }
 
   /// Parts of units that share their inputs, and so one factor.
-  void compress_group(const Moments::Group& group, const Moments& moments,
+  void compress_group(const Moments::Group& group, Moments& moments,
                       std::map<int, UnitEncoder::Unfinished>& unfinished) {
     if (group.parts.empty()) return;
     std::vector<UnitEncoder::Unfinished*> units;
@@ -298,6 +298,10 @@ class Compressor {
     }
     const int leader = group.units.front();
     const bool several = units.front()->sums.size() > 1;
+    FeedbackOptions options = options_.feedback;
+    if (options_.encoder == Encoder::kFeedback) {
+      options.damping = moments.damping(group, options_.shrink_tokens, options.damping);
+    }
     encoder_.for_parts(group.parts, [&](int part) {
       check_interrupted();
       UnitEncoder::Inputs inputs{.gathered = moments.gathered(leader, part)};
@@ -311,7 +315,7 @@ class Compressor {
       }
       std::optional<FeedbackEncoder> feedback;
       if (options_.encoder == Encoder::kFeedback) {
-        inputs.feedback = &feedback.emplace(*inputs.moment, options_.feedback, pool_);
+        inputs.feedback = &feedback.emplace(*inputs.moment, options, pool_);
       }
       for (UnitEncoder::Unfinished* unit : units) encoder_.encode(*unit, part, inputs);
     });
@@ -338,7 +342,10 @@ class Compressor {
         .moment = &moment, .gathered = &moment, .drift = drift ? &*drift : nullptr};
     std::optional<FeedbackEncoder> feedback;
     if (options_.encoder == Encoder::kFeedback) {
-      inputs.feedback = &feedback.emplace(moment, options_.feedback, pool_);
+      const SecondMoment held = final_moment(checkpoint_, end, pool_, /*held_out=*/true);
+      FeedbackOptions chosen = options_.feedback;
+      chosen.damping = damping_for(moment, held, chosen.damping, pool_);
+      inputs.feedback = &feedback.emplace(moment, chosen, pool_);
     }
     UnitEncoder::Unfinished result = encoder_.begin(head);
     encoder_.encode(result, 0, inputs);

@@ -22,7 +22,7 @@ void check_prefixes(const testing::TinyModel& spec) {
   for (const Unit& unit : model.checkpoint().units) {
     formats.push_back(unit.quantizable ? UnitFormat(AffineFormat{4, 32}) : std::nullopt);
   }
-  const CalibrationText text = random_text(spec.vocab, {.rows = 3, .length = 24, .seed = 5});
+  const CalibrationText text = random_text(spec.vocab, {.rows = 5, .length = 24, .seed = 5});
   const CompressOptions options{.sequential = true};
   std::vector<CompressedUnit> whole;
   compress_units(model, formats, text, options, {},

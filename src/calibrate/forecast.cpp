@@ -314,13 +314,25 @@ class Forecaster {
     return model_.layers() * seconds;
   }
 
+  /// Seconds to choose the damping of all groups.
+  double damping_seconds() {
+    constexpr double kTried = 4;  // of six
+    double seconds = 0;
+    for (const std::vector<int>& group : groups_) {
+      const Unit& leader = checkpoint_.units[static_cast<size_t>(group.front())];
+      const int64_t parts = sampled_parts(std::ssize(leader.parts), leader.cols);
+      seconds += kTried * static_cast<double>(parts) * width(group.front()).factor;
+    }
+    return model_.layers() * seconds;
+  }
+
   double gains_seconds() {
-    double seconds = pass_seconds(static_cast<double>(work_.rows)) + gathering_seconds(1);
+    double seconds = pass_seconds(static_cast<double>(work_.rows)) +
+                     gathering_seconds(1 + kHeldShare) + damping_seconds();
     for (const int unit : work_.units) {
       const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
       const WidthSpeed& speed = width(unit);
-      const auto parts =
-          static_cast<double>(std::min<int64_t>(std::ssize(use.parts), kSampledParts));
+      const auto parts = static_cast<double>(sampled_parts(std::ssize(use.parts), use.cols));
       const auto rows = static_cast<double>(std::min(use.rows, kSampledRows) * kSampledFormats);
       seconds += parts * (speed.factor + rows * speed.row);
     }
@@ -340,7 +352,8 @@ class Forecaster {
     }
     // The inputs of a tied head come first.
     if (checkpoint_.tied_embeddings) seconds += pass_seconds(rows);
-    seconds += gathering_seconds(in_turn ? 3 : 1);
+    seconds += gathering_seconds((in_turn ? 3 : 1) + kHeldShare);
+    if (work_.encoder == Encoder::kFeedback) seconds += damping_seconds();
     for (const std::vector<int>& group : groups_) {
       const Unit& leader = checkpoint_.units[static_cast<size_t>(group.front())];
       seconds +=

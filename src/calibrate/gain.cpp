@@ -1,6 +1,6 @@
 // What error feedback gains over plain rounding, on a sample of every unit's rows. Rows are encoded
 // independently, so a sample represents the whole; both encoders get the same sample, so the ratio
-// has little noise.
+// has little noise. Matrices are encoded for three quarters of the text and judged by the rest.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -55,7 +55,7 @@ class GainMeter {
         progress_(progress),
         pool_(model.options().threads),
         table_(study,
-               fmt::format("{} {} {} {} shrink {} damping {} rule 1", fingerprint, text.digest,
+               fmt::format("{} {} {} {} shrink {} damping {} rule 2", fingerprint, text.digest,
                            encoder_name(options.encoder), weight_dtype_name(options.dtype),
                            options.shrink_tokens, options.feedback.damping)) {
     RAM_CHECK(options.encoder == Encoder::kFeedback);
@@ -122,27 +122,41 @@ class GainMeter {
     const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
     const bool multiplies = use.role != Role::kEmbedding || checkpoint_.tied_embeddings;
     if (multiplies) {
-      const SecondMoment moment = final_moment(checkpoint_, end, pool_);
-      measure_part(unit, 0, moment);
+      SecondMoment moment = final_moment(checkpoint_, end, pool_);
+      const SecondMoment held = final_moment(checkpoint_, end, pool_, /*held_out=*/true);
+      const bool some = held.tokens() > 0 && held.tokens() < moment.tokens();
+      const double damping = damping_for(moment, held, options_.feedback.damping, pool_);
+      if (some) moment.remove(held);
+      measure_part(unit, 0, moment, some ? held : moment, damping);
     } else {
-      measure_part(unit, 0, SecondMoment(use.cols));
+      const SecondMoment none(use.cols);
+      measure_part(unit, 0, none, none, options_.feedback.damping);
     }
     settle(unit);
   }
 
-  void measure_group(const Moments::Group& group, const Moments& moments) {
+  void measure_group(const Moments::Group& group, Moments& moments) {
     const int leader = group.units.front();
     const auto parts = std::ssize(checkpoint_.units[static_cast<size_t>(leader)].parts);
-    const int64_t step = ceil_div(parts, kSampledParts);
+    const int64_t cols = checkpoint_.units[static_cast<size_t>(leader)].cols;
+    const double damping =
+        moments.damping(group, options_.shrink_tokens, options_.feedback.damping);
     for (const int part : group.parts) {
-      if (part % step != 0) continue;
+      if (!is_sampled_part(part, parts, cols)) continue;
       check_interrupted();
-      const SecondMoment moment = moments.of(leader, part, options_.shrink_tokens);
-      for (const int unit : group.units) measure_part(unit, part, moment);
+      const SecondMoment* held = moments.held(leader, part);
+      const SecondMoment moment = held != nullptr
+                                      ? moments.rest(leader, part, options_.shrink_tokens)
+                                      : moments.of(leader, part, options_.shrink_tokens);
+      for (const int unit : group.units) {
+        measure_part(unit, part, moment, held != nullptr ? *held : moment, damping);
+      }
     }
   }
 
-  void measure_part(int unit, int part, const SecondMoment& moment) {
+  /// Encodes for `moment`, and judges by `held`: feedback fits the inputs that it is given.
+  void measure_part(int unit, int part, const SecondMoment& moment, const SecondMoment& held,
+                    double damping) {
     const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
     const int64_t rows = std::min(use.rows, kSampledRows);
     const int64_t step = use.rows / rows;
@@ -153,9 +167,11 @@ class GainMeter {
     }
     check_moment(use, moment);
     double trace = 0;
-    for (const float value : moment.diagonal()) trace += double{value};
+    for (const float value : held.diagonal()) trace += double{value};
     const double mean = trace / static_cast<double>(use.cols);
-    const FeedbackEncoder encoder(moment, options_.feedback, pool_);
+    FeedbackOptions feedback = options_.feedback;
+    feedback.damping = damping;
+    const FeedbackEncoder encoder(moment, feedback, pool_);
     const std::vector<int> formats = sampled_formats(unit, use.cols);
     std::vector<Sums>& sums = sums_[unit];
     sums.resize(kFormatCount);
@@ -169,7 +185,7 @@ class GainMeter {
       const EncodedMatrix encoded = encoder.encode(request, pool_);
       Sums& to = sums[static_cast<size_t>(index)];
       to.plain += squared_error(request, mlx_encode(request, pool_), {});
-      to.encoded += mean > 0 ? weighted_error(request, encoded, moment, pool_) / mean
+      to.encoded += mean > 0 ? weighted_error(request, encoded, held, pool_) / mean
                              : squared_error(request, encoded, {});
     });
   }

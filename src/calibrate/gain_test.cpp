@@ -27,7 +27,7 @@ class Gains : public ::testing::Test {
  protected:
   void SetUp() override {
     write_tiny_model(folder_ / "model", spec_);
-    text_ = random_text(spec_.vocab, {.rows = 3, .length = 24, .seed = 3});
+    text_ = random_text(spec_.vocab, {.rows = 5, .length = 24, .seed = 3});
     const Checkpoint checkpoint = Checkpoint::open((folder_ / "model").string());
     for (size_t u = 0; u < checkpoint.units.size(); ++u) {
       if (checkpoint.units[u].quantizable) units_.push_back(static_cast<int>(u));

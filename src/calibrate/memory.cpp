@@ -1,6 +1,6 @@
 // Memory needed beside a model while it is measured and compressed, added up before the start.
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "ram/calibrate.h"
 #include "ram/error.h"
@@ -65,15 +65,17 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
   needs.logits = model.logits_bytes(kModels) + rows * length * kModels * kSumBytes;
   needs.back = gradient_row_bytes(model, length);
   needs.stored = stored_bytes(checkpoint);
-  std::set<int64_t> shared;  // columns of units with several parts: sums over all of these
+  // Columns of units with several parts, and how many are sampled: these are gathered together,
+  // with sums over all parts.
+  std::map<int64_t, int64_t> shared;
   int64_t recorded = 0;
   for (size_t u = 0; u < checkpoint.units.size(); ++u) {
     const Unit& unit = checkpoint.units[u];
     if (!unit.quantizable) continue;
     const bool several = unit.parts.size() > 1;
     const int64_t moment = 4 * unit.cols * unit.cols;
-    if (several) shared.insert(unit.cols);
-    needs.moments = std::max(needs.moments, 2 * moment);
+    if (several) shared[unit.cols] = sampled_parts(std::ssize(unit.parts), unit.cols);
+    needs.moments = std::max(needs.moments, 3 * moment);
     recorded = std::max(recorded, recorded_row_bytes(checkpoint, static_cast<int>(u), length));
     // For each part in parallel: its weights, its targets, its decoded weights; drift and factor,
     // and the shrunk moment.
@@ -81,9 +83,13 @@ Needs needs_of(const LanguageModel& model, int64_t rows, int64_t length) {
     const int64_t weights = 4 * encoded_rows(unit.rows, unit.cols) * unit.cols;
     const int64_t encoding =
         at_once * (3 * weights + (several ? 3 : 2) * moment) + threads * kTileBytes * unit.cols;
-    needs.encoding = std::max(needs.encoding, encoding);
+    // Before that, to choose the damping: moments without the rows held out, and a factor.
+    const int64_t choosing = (sampled_parts(std::ssize(unit.parts), unit.cols) + 1) * moment;
+    needs.encoding = std::max({needs.encoding, encoding, choosing});
   }
-  for (const int64_t cols : shared) needs.moments += 8 * cols * cols;
+  for (const auto& [cols, sampled] : shared) {
+    needs.moments += (8 + 12 * (sampled - 1)) * cols * cols;
+  }
   needs.moments = needs.moments * kRecordedPart / (kRecordedPart - 1) + recorded;
   return needs;
 }

@@ -5,7 +5,10 @@
 
 #include "ram/error.h"
 #include "ram/hash.h"
+#include "ram/size.h"
 #include "ram/thread.h"
+
+#include "units.h"
 
 namespace ram {
 
@@ -85,51 +88,64 @@ Moments::Moments(const Checkpoint& checkpoint, std::span<const int> units, int64
       pool_(pool),
       known_(units) {}
 
-int64_t Moments::sums_bytes(int unit) const {
+int64_t Moments::sums_bytes(int unit, bool held) const {
   const int64_t cols = checkpoint_.units[static_cast<size_t>(unit)].cols;
-  return (drifts_ ? 8 : 4) * cols * cols;
+  return ((drifts_ ? 8 : 4) + (held ? 4 : 0)) * cols * cols;
 }
 
-std::unique_ptr<Moments::Sums> Moments::make_sums(int64_t cols) const {
-  return std::make_unique<Sums>(
-      Sums{SecondMoment(cols), drifts_ ? std::make_unique<Drift>(cols) : nullptr});
+std::unique_ptr<Moments::Sums> Moments::make_sums(int64_t cols, bool held) const {
+  return std::make_unique<Sums>(Sums{SecondMoment(cols),
+                                     drifts_ ? std::make_unique<Drift>(cols) : nullptr,
+                                     held ? std::make_unique<SecondMoment>(cols) : nullptr});
+}
+
+bool Moments::is_sampled(int unit, int64_t part) const {
+  const Unit& use = checkpoint_.units[static_cast<size_t>(unit)];
+  return is_sampled_part(part, std::ssize(use.parts), use.cols);
 }
 
 bool Moments::fits_one_pass() const {
   int64_t bytes = 0;
   for (const auto& [unit, leader] : known_.leaders()) {
     const auto parts = std::ssize(checkpoint_.units[static_cast<size_t>(unit)].parts);
-    bytes += (parts > 1 ? parts + 1 : 1) * sums_bytes(unit);
+    const int64_t cols = checkpoint_.units[static_cast<size_t>(unit)].cols;
+    const int64_t sampled = sampled_parts(parts, cols);
+    bytes += sampled * sums_bytes(unit, true) + (parts - sampled) * sums_bytes(unit, false);
+    if (parts > 1) bytes += sums_bytes(unit, false);
   }
   return bytes <= memory_bytes_;
 }
 
-bool Moments::reserve(int64_t bytes) {
+bool Moments::reserve(int64_t bytes, bool even_if_too_much) {
   // Every pass makes progress, even if it exceeds its share of memory.
-  if (gathering_ > 0 && used_bytes_ + bytes > memory_bytes_) return false;
+  const bool must = even_if_too_much || gathering_ == 0;
+  if (!must && used_bytes_ + bytes > memory_bytes_) return false;
   used_bytes_ += bytes;
   ++gathering_;
   return true;
 }
 
-void Moments::add(const LinearInput& input, OriginalInputs* originals) {
+void Moments::add(const LinearInput& input, OriginalInputs* originals, int64_t first_row) {
   if (!known_.wants(input.unit) || input.tokens == 0) return;
   const int leader = known_.leader_of(input);
   if (leader != input.unit) return;
-  const int64_t each = sums_bytes(leader);
   Inputs& inputs = inputs_[leader];
   if (inputs.parts.empty()) {
     inputs.parts.resize(checkpoint_.units[static_cast<size_t>(leader)].parts.size());
   }
+  const bool sampled = is_sampled(leader, input.part);
+  const int64_t each = sums_bytes(leader, sampled);
   if (inputs.postponed) return;
   Part& part = inputs.parts[static_cast<size_t>(input.part)];
   const bool several = inputs.parts.size() > 1;
   const bool first_of_all = several && !inputs.all && !inputs.all_gathered;
   if (part.state == State::kWaiting) {
-    if (reserve(first_of_all ? 2 * each : each)) {
+    // The damping must not depend on memory: parts that are sampled come with the first.
+    const bool with_the_first = several && !first_of_all && sampled;
+    if (reserve(first_of_all ? each + sums_bytes(leader, false) : each, with_the_first)) {
       part.state = State::kGathering;
-      part.sums = make_sums(input.cols);
-      if (first_of_all) inputs.all = make_sums(input.cols);
+      part.sums = make_sums(input.cols, sampled);
+      if (first_of_all) inputs.all = make_sums(input.cols, false);
     } else if (first_of_all || !several) {
       inputs.postponed = true;
       return;
@@ -146,6 +162,8 @@ void Moments::add(const LinearInput& input, OriginalInputs* originals) {
   const auto sum = [&](Sums& sums) {
     sums.moment.add(input.inputs, input.tokens, pool_);
     if (sums.drift) sums.drift->add(original, input.inputs, input.tokens, pool_);
+    if (sums.held && is_held_out(first_row + input.row))
+      sums.held->add(input.inputs, input.tokens, pool_);
   };
   if (to_all) sum(*inputs.all);
   if (part.sums) sum(*part.sums);
@@ -173,11 +191,11 @@ std::vector<Moments::Group> Moments::groups() const {
 bool Moments::next_pass() {
   bool more = false;
   for (auto& [leader, inputs] : inputs_) {
-    const int64_t each = sums_bytes(leader);
     bool done = !inputs.postponed;
-    for (Part& part : inputs.parts) {
+    for (size_t p = 0; p < inputs.parts.size(); ++p) {
       if (inputs.postponed) break;
-      if (part.sums) used_bytes_ -= each;
+      Part& part = inputs.parts[p];
+      if (part.sums) used_bytes_ -= sums_bytes(leader, is_sampled(leader, static_cast<int64_t>(p)));
       part.sums.reset();
       const bool waits = part.state == State::kPostponed;
       part.state = waits ? State::kWaiting : State::kDone;
@@ -186,7 +204,7 @@ bool Moments::next_pass() {
     if (inputs.all) inputs.all_gathered = true;
     if (done && inputs.all) {
       inputs.all.reset();
-      used_bytes_ -= each;
+      used_bytes_ -= sums_bytes(leader, false);
     }
     inputs.postponed = false;
     more = more || !done;
@@ -218,6 +236,38 @@ Drift Moments::drift_of(int unit, int part, double shrink_tokens) const {
 const SecondMoment* Moments::gathered(int unit, int part) const {
   const auto& sums = inputs_.at(known_.leader(unit)).parts[static_cast<size_t>(part)].sums;
   return sums ? &sums->moment : nullptr;
+}
+
+const SecondMoment* Moments::held(int unit, int part) const {
+  const auto& sums = inputs_.at(known_.leader(unit)).parts[static_cast<size_t>(part)].sums;
+  const bool some = sums && sums->held && sums->held->tokens() > 0 &&
+                    sums->moment.tokens() > sums->held->tokens();
+  return some ? sums->held.get() : nullptr;
+}
+
+SecondMoment Moments::rest(int unit, int part, double shrink_tokens) const {
+  SecondMoment moment = of(unit, part, shrink_tokens);
+  moment.remove(*held(unit, part));
+  return moment;
+}
+
+double Moments::damping(const Group& group, double shrink_tokens, double otherwise) {
+  const int leader = group.units.front();
+  std::optional<double>& chosen = inputs_.at(known_.leader(leader)).damping;
+  if (chosen) return *chosen;
+  std::vector<SecondMoment> rests;
+  std::vector<HeldOut> inputs;
+  for (const int part : group.parts) {
+    if (held(leader, part) != nullptr) rests.push_back(rest(leader, part, shrink_tokens));
+  }
+  for (const int part : group.parts) {
+    if (const SecondMoment* out = held(leader, part)) {
+      inputs.push_back({.rest = &rests[inputs.size()], .held = out});
+    }
+  }
+  if (inputs.empty()) return otherwise;
+  chosen = choose_damping(inputs, pool_);
+  return *chosen;
 }
 
 int64_t Moments::tokens(int unit, int part) const {

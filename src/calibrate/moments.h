@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -82,8 +83,10 @@ class OriginalInputs {
 class Moments {
  public:
   /// @param units the requested linears; others are ignored.
-  /// @param memory_bytes limit for the moments of a pass; those of one part, and the sums over all
-  ///                     parts of units with several, are held even if they exceed it.
+  /// @param memory_bytes limit for the moments of a pass; those of one part, those of the parts
+  /// that
+  ///                     are sampled (units.h) and the sums over all parts of units with several
+  ///                     are held even if they exceed it.
   /// @param drifts also gather, for each moment, how its inputs moved from the original model's.
   Moments(const Checkpoint& checkpoint, std::span<const int> units, int64_t memory_bytes,
           ThreadPool& pool, bool drifts = false);
@@ -93,7 +96,8 @@ class Moments {
 
   /// Adds the inputs that InputObserver receives.
   /// @param originals if drifts are requested: the recorded inputs of the leaders.
-  void add(const LinearInput& input, OriginalInputs* originals = nullptr);
+  /// @param first_row number of the first row of the block in the text.
+  void add(const LinearInput& input, OriginalInputs* originals = nullptr, int64_t first_row = 0);
 
   /// Parts of units that share their inputs.
   struct Group {
@@ -113,14 +117,24 @@ class Moments {
   Drift drift_of(int unit, int part, double shrink_tokens) const;
   /// The moment as gathered; null if no token reached the part. @pre the same.
   const SecondMoment* gathered(int unit, int part) const;
+  /// Of every fourth row of the text, which is also part of what gathered() has; for all parts or
+  /// some of many. Null: none. @pre the same.
+  const SecondMoment* held(int unit, int part) const;
+  /// The moment of one part without held(), shrunk as by of(). @pre held() is not null.
+  SecondMoment rest(int unit, int part, double shrink_tokens) const;
   /// Tokens that reached a part. @pre the same.
   int64_t tokens(int unit, int part) const;
+
+  /// The damping for the parts of a unit, by those that have a held() (encoder.h); `otherwise` if
+  /// none has. Chosen in the first pass.
+  double damping(const Group& group, double shrink_tokens, double otherwise);
 
  private:
   enum class State : uint8_t { kWaiting, kGathering, kPostponed, kDone };
   struct Sums {
     SecondMoment moment;
     std::unique_ptr<Drift> drift;
+    std::unique_ptr<SecondMoment> held;
   };
   struct Part {
     State state = State::kWaiting;
@@ -132,13 +146,16 @@ class Moments {
     std::unique_ptr<Sums> all;  // of several parts, gathered in their first pass
     bool all_gathered = false;
     bool postponed = false;  // all of them, to the next pass
+    std::optional<double> damping;
   };
 
-  /// Bytes of the sums of one part.
-  int64_t sums_bytes(int unit) const;
-  std::unique_ptr<Sums> make_sums(int64_t cols) const;
+  /// Bytes of the sums of one part. @param held with the moment of the rows that are held out.
+  int64_t sums_bytes(int unit, bool held) const;
+  std::unique_ptr<Sums> make_sums(int64_t cols, bool held) const;
+  /// Whether a part has a moment of the rows that are held out.
+  bool is_sampled(int unit, int64_t part) const;
   /// Reserves memory for another part, if it fits or if nothing is gathered yet.
-  bool reserve(int64_t bytes);
+  bool reserve(int64_t bytes, bool even_if_too_much);
 
   const Checkpoint& checkpoint_;
   int64_t memory_bytes_;

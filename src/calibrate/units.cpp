@@ -73,14 +73,25 @@ Matrix normed(const Checkpoint& checkpoint, std::span<const float> gain, const M
 
 }  // namespace
 
-SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool) {
+SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool,
+                          bool held_out) {
   const std::vector<float> gain = read_unit(checkpoint, checkpoint.final_norm);
   SecondMoment moment(checkpoint.config.hidden);
-  for (const Matrix& row : end) {
-    const Matrix inputs = normed(checkpoint, gain, row);
+  for (int64_t row = 0; row < std::ssize(end); ++row) {
+    if (held_out && !is_held_out(row)) continue;
+    const Matrix inputs = normed(checkpoint, gain, end[static_cast<size_t>(row)]);
     moment.add(inputs.data(), inputs.rows(), pool);
   }
   return moment;
+}
+
+double damping_for(const SecondMoment& moment, const SecondMoment& held, double otherwise,
+                   ThreadPool& pool) {
+  if (held.tokens() == 0 || held.tokens() == moment.tokens()) return otherwise;
+  SecondMoment rest = moment;
+  rest.remove(held);
+  const HeldOut inputs{.rest = &rest, .held = &held};
+  return choose_damping({&inputs, 1}, pool);
 }
 
 void check_moment(const Unit& unit, const SecondMoment& moment) {

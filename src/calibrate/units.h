@@ -1,6 +1,7 @@
 // A unit's weights as the engine takes them: unchanged or disturbed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include "ram/encoder.h"
 #include "ram/engine.h"
 #include "ram/random.h"
+#include "ram/size.h"
 #include "ram/thread.h"
 
 namespace ram {
@@ -67,15 +69,38 @@ struct GradientBlock {
 GradientBlock gradient_block(const LanguageModel& model, int64_t length, int64_t rows,
                              int64_t memory, int64_t disk);
 
-/// What measure_gains samples of a unit: rows of a matrix (one encoder tile: fewer would take as
-/// long), and parts.
+/// What measure_gains samples of a matrix: one encoder tile of rows, since fewer would take as
+/// long.
 inline constexpr int64_t kSampledRows = 128;
-inline constexpr int64_t kSampledParts = 4;
+
+/// How many of a unit's parts are sampled, for gains and for damping: at most four, and one where
+/// their moments are large, since all are gathered together.
+constexpr int64_t sampled_parts(int64_t parts, int64_t cols) {
+  constexpr int64_t kMost = 4;
+  constexpr int64_t kLargeCols = 4096;
+  return cols > kLargeCols ? 1 : std::min(parts, kMost);
+}
+constexpr bool is_sampled_part(int64_t part, int64_t parts, int64_t cols) {
+  return part % ceil_div(parts, sampled_parts(parts, cols)) == 0;
+}
 
 HiddenRows copy_rows(std::span<const Matrix> rows);
 
+/// Whether a row of the text is held out: one in four is.
+inline constexpr double kHeldShare = 0.25;
+constexpr bool is_held_out(int64_t row) {
+  return row % 4 == 3;
+}
+
 /// The second moment of the head's inputs. @param end hidden states after the last layer.
-SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool);
+/// @param held_out of the rows that are held out alone.
+SecondMoment final_moment(const Checkpoint& checkpoint, const HiddenRows& end, ThreadPool& pool,
+                          bool held_out = false);
+
+/// choose_damping for one moment. @param held its part of the rows that are held out.
+/// @return `otherwise` if there are none, or no others.
+double damping_for(const SecondMoment& moment, const SecondMoment& held, double otherwise,
+                   ThreadPool& pool);
 
 /// @throws Error{kCorrupt} it is not finite: a unit's inputs are too large to square, which only
 ///         damaged weights cause.

@@ -65,17 +65,28 @@ void Drift::add(const Drift& other, double share) {
   for (size_t i = 0; i < values_.size(); ++i) values_[i] += factor * other.values_[i];
 }
 
+namespace {
+
+/// to -= op(U) tile for blocks of columns; the caller sets a, b, c, m and k.
+DenseProduct block_product(int64_t cols) {
+  return {.n = kTileRows,
+          .alpha = -1,
+          .a_stride = cols,
+          .b_stride = kTileRows,
+          .beta = 1,
+          .c_stride = kTileRows};
+}
+
+/// Element (first + k, first + j) of U.
+float in_block(std::span<const float> blocks, int64_t first, int64_t k, int64_t j) {
+  return blocks[static_cast<size_t>((first + k) * kBlock + j)];
+}
+
+}  // namespace
+
 void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t cols,
                     float* tile) {
-  DenseProduct product = {.n = kTileRows,
-                          .alpha = -1,
-                          .a_stride = cols,
-                          .b_stride = kTileRows,
-                          .beta = 1,
-                          .c_stride = kTileRows};
-  const auto share = [&](int64_t first, int64_t k, int64_t j) {
-    return blocks[static_cast<size_t>((first + k) * kBlock + j)];
-  };
+  DenseProduct product = block_product(cols);
   for (int64_t first = (cols - 1) / kBlock * kBlock; first >= 0; first -= kBlock) {
     const int64_t width = std::min(kBlock, cols - first);
     float* here = tile + first * kTileRows;
@@ -87,7 +98,7 @@ void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t
     multiply(product);
     for (int64_t k = width - 1; k >= 0; --k) {
       for (int64_t j = k + 1; j < width; ++j) {
-        subtract(share(first, k, j), here + j * kTileRows, here + k * kTileRows);
+        subtract(in_block(blocks, first, k, j), here + j * kTileRows, here + k * kTileRows);
       }
     }
   }
@@ -95,6 +106,12 @@ void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t
     const float inverse = 1 / factor.pivots[static_cast<size_t>(k)];
     for (int64_t r = 0; r < kTileRows; ++r) tile[k * kTileRows + r] *= inverse;
   }
+  solve_transposed(factor, blocks, cols, tile);
+}
+
+void solve_transposed(const Factor& factor, std::span<const float> blocks, int64_t cols,
+                      float* tile) {
+  DenseProduct product = block_product(cols);
   product.transpose_a = true;
   product.b = tile;
   for (int64_t first = 0; first < cols; first += kBlock) {
@@ -107,7 +124,7 @@ void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t
     multiply(product);
     for (int64_t k = 0; k < width; ++k) {
       for (int64_t j = 0; j < k; ++j) {
-        subtract(share(first, j, k), here + j * kTileRows, here + k * kTileRows);
+        subtract(in_block(blocks, first, j, k), here + j * kTileRows, here + k * kTileRows);
       }
     }
   }

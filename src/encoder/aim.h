@@ -12,4 +12,8 @@ namespace ram {
 /// @param blocks [cols, kBlock]: the diagonal blocks of U.
 void solve_factored(const Factor& factor, std::span<const float> blocks, int64_t cols, float* tile);
 
+/// tile [cols, kTileRows] becomes the inverse of the transpose of U times it.
+void solve_transposed(const Factor& factor, std::span<const float> blocks, int64_t cols,
+                      float* tile);
+
 }  // namespace ram

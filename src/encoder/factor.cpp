@@ -129,4 +129,18 @@ Factor factor(std::span<const float> moment, int64_t n, double damping, ThreadPo
   return result;
 }
 
+std::vector<float> diagonal_blocks(std::span<const float> values, int64_t n, double on_diagonal) {
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  std::vector<float> result(static_cast<size_t>(blocks * kBlock * kBlock));
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t first = i / kBlock * kBlock;
+    float* row = result.data() + i * kBlock;
+    for (int64_t j = first; j < std::min(first + kBlock, n); ++j) {
+      row[j - first] = values[static_cast<size_t>(i * n + j)];
+      if (i == j) row[j - first] = static_cast<float>(row[j - first] + on_diagonal);
+    }
+  }
+  return result;
+}
+
 }  // namespace ram

@@ -18,4 +18,7 @@ struct Factor {
 /// @return the factor, or an empty one if a pivot is not positive.
 Factor factor(std::span<const float> moment, int64_t n, double damping, ThreadPool& pool);
 
+/// The diagonal blocks [kBlock, kBlock] of a matrix [n, n], one after the other.
+std::vector<float> diagonal_blocks(std::span<const float> values, int64_t n, double on_diagonal);
+
 }  // namespace ram

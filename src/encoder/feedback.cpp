@@ -16,21 +16,6 @@
 namespace ram {
 namespace {
 
-/// The diagonal blocks [kBlock, kBlock] of a matrix [n, n], one after the other.
-std::vector<float> diagonal_blocks(std::span<const float> values, int64_t n, double on_diagonal) {
-  const int64_t blocks = (n + kBlock - 1) / kBlock;
-  std::vector<float> result(static_cast<size_t>(blocks * kBlock * kBlock));
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t first = i / kBlock * kBlock;
-    float* row = result.data() + i * kBlock;
-    for (int64_t j = first; j < std::min(first + kBlock, n); ++j) {
-      row[j - first] = values[static_cast<size_t>(i * n + j)];
-      if (i == j) row[j - first] = static_cast<float>(row[j - first] + on_diagonal);
-    }
-  }
-  return result;
-}
-
 /// Calls work(first, width) for each block of columns.
 template <typename Work>
 void for_blocks(int64_t cols, const Work& work) {

@@ -289,4 +289,34 @@ double weighted_error_ref(const EncodeRequest& request, const EncodedMatrix& enc
   return total;
 }
 
+double held_loss_ref(const HeldOut& inputs, double damping) {
+  const auto n = static_cast<size_t>(inputs.rest->cols());
+  // U, with both orders reversed: lower, with ones on its diagonal.
+  std::vector<double> l = reversed_cholesky(*inputs.rest, damping);
+  for (size_t j = 0; j < n; ++j) {
+    const double pivot = l[j * n + j];
+    for (size_t i = j; i < n; ++i) l[i * n + j] /= pivot;
+  }
+  // Its inverse.
+  std::vector<double> inverse(n * n);
+  for (size_t i = 0; i < n; ++i) {
+    inverse[i * n + i] = 1;
+    for (size_t j = 0; j < i; ++j) {
+      for (size_t k = j; k < i; ++k) inverse[i * n + j] -= l[i * n + k] * inverse[k * n + j];
+    }
+  }
+  double loss = 0;
+  double without = 0;
+  const auto held = [&](size_t i, size_t j) {
+    return double{inputs.held->values()[(n - 1 - i) * n + (n - 1 - j)]};
+  };
+  for (size_t r = 0; r < n; ++r) {
+    without += held(r, r);
+    for (size_t i = 0; i <= r; ++i) {
+      for (size_t j = 0; j <= r; ++j) loss += inverse[r * n + i] * held(i, j) * inverse[r * n + j];
+    }
+  }
+  return loss / without;
+}
+
 }  // namespace ram

@@ -30,4 +30,7 @@ EncodedMatrix feedback_encode_ref(const EncodeRequest& request, const SecondMome
 double weighted_error_ref(const EncodeRequest& request, const EncodedMatrix& encoded,
                           const SecondMoment& moment, double damping);
 
+/// held_loss exactly: the trace, in double.
+double held_loss_ref(const HeldOut& inputs, double damping);
+
 }  // namespace ram

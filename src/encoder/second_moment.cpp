@@ -63,6 +63,12 @@ void SecondMoment::add(const SecondMoment& other) {
   tokens_ += other.tokens_;
 }
 
+void SecondMoment::remove(const SecondMoment& other) {
+  RAM_CHECK(cols_ == other.cols_ && tokens_ >= other.tokens_);
+  for (size_t i = 0; i < values_.size(); ++i) values_[i] -= other.values_[i];
+  tokens_ -= other.tokens_;
+}
+
 std::vector<float> SecondMoment::diagonal() const {
   std::vector<float> diagonal(static_cast<size_t>(cols_));
   for (int64_t i = 0; i < cols_; ++i) {

@@ -307,7 +307,7 @@ std::unique_ptr<EncodedStore> Calibration::State::compress(Plan& plan, EncodedFo
   }
   auto store = std::make_unique<EncodedStore>(
       checkpoint, formats, plan.dtype, folder,
-      fmt::format("{} {} {} shrink {} damping {} {} rule 3 {}", fingerprint, text.digest,
+      fmt::format("{} {} {} shrink {} damping {} {} rule 4 {}", fingerprint, text.digest,
                   encoder_name(plan.encoder), options.shrink_tokens, options.feedback.damping,
                   weight_dtype_name(plan.dtype), before));
   make_space(*store, folder, plan);
