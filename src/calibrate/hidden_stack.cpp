@@ -1,11 +1,11 @@
 #include "hidden_stack.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <span>
 #include <string>
 #include <utility>
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "ram/error.h"

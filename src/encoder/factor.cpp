@@ -9,6 +9,7 @@
 
 #include "ram/thread.h"
 
+#include "lanes.h"
 #include "product.h"
 
 namespace ram {

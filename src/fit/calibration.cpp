@@ -283,9 +283,7 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
        "the coefficients are too noisy: plans made on one half of the text are no better on the "
        "other half than the priors' plan, which is used instead; give more text with "
        "--calibration-rows");
-  request.method = Method::kSquared;
-  request.coefficients.clear();
-  request.probe_seconds = 0;  // it had no effect
+  request = by_priors(request);
 }
 
 CompressOptions Calibration::State::compress_options(Encoder encoder, DType dtype) const {

@@ -49,10 +49,7 @@ std::unique_ptr<EncodedStore> plan_again(const FitEvents& events, const PlanInpu
   note(events, fmt::format("the coefficients do not add up to the plan's divergence: {} ({} each)",
                            work, format_seconds(compress_seconds)));
   double least = calibration.compressed()->kl;
-  PlanRequest priors = request;
-  priors.method = Method::kSquared;
-  priors.coefficients.clear();
-  priors.gains = {};
+  const PlanRequest priors = by_priors(request);
   std::vector<PlanRequest> others = {priors};
   if (by_noise) {
     others.insert(others.begin(), request);

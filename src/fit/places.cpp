@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -98,16 +99,24 @@ bool was_asked(const PlanRequest& request, PlanRequest made) {
   if (fell_back && request.method == Method::kMeasured) {
     made.method = Method::kMeasured;
     made.probe_seconds = request.probe_seconds;
+    made.coefficient_source = request.coefficient_source;
   }
   return same_request(made, request);
 }
 
-PlanRequest as_it_is(PlanRequest request) {
+PlanRequest by_priors(PlanRequest request) {
   if (request.method == Method::kMeasured) request.method = Method::kSquared;
-  request.encoder = Encoder::kMlx;
-  request.calibration.clear();
+  request.coefficients.clear();
+  request.gains = {};
   request.probe_seconds = 0;
   request.coefficient_source = PlanRequest().coefficient_source;
+  return request;
+}
+
+PlanRequest as_it_is(PlanRequest request) {
+  request = by_priors(std::move(request));
+  request.encoder = Encoder::kMlx;
+  request.calibration.clear();
   return request;
 }
 

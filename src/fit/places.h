@@ -25,6 +25,9 @@ bool has_room_for_all(const Checkpoint& checkpoint, const PlanRequest& request);
 /// that could not be trusted gave way to the priors.
 bool was_asked(const PlanRequest& request, PlanRequest made);
 
+/// @return a request that does not measure: without coefficients, and without what only these need.
+PlanRequest by_priors(PlanRequest request);
+
 /// @return a request that leaves all units unquantized, whatever method was requested.
 PlanRequest as_it_is(PlanRequest request);
 
