@@ -284,6 +284,8 @@ void Calibration::State::complete(const PlanInput& input, PlanRequest& request) 
        "other half than the priors' plan, which is used instead; give more text with "
        "--calibration-rows");
   request = by_priors(request);
+  // Rounded plainly, it is made again by measuring again.
+  if (request.encoder == Encoder::kMlx) request.coefficient_source = source;
 }
 
 CompressOptions Calibration::State::compress_options(Encoder encoder, DType dtype) const {
