@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -166,6 +167,27 @@ class Signals(CalibrationTest):
         self.assertEqual(process.returncode, 0, err)
         whole = self.ram("tokenize", self.model, input=b"Once upon a time")
         self.assertEqual(out.decode(), whole.out)
+
+    def test_no_thread_that_computes_takes_a_signal(self):
+        # A handler that ran in the midst of oneDNN's products damaged the heap in one process of thirty.
+        tasks = pathlib.Path("/proc/self/task")
+        if not tasks.is_dir():
+            self.skipTest("this system has no /proc")
+        process = self.start("fit", self.model, "--budget", 360_000, "--effort", "best", "-o", "out", "--threads", 2,
+                             stdout=subprocess.PIPE)
+        signals = sum(1 << (number - 1) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+        most, taking = 0, set()
+        while process.poll() is None:
+            try:
+                masks = [int(re.search(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.M)[1], 16)
+                         for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()]
+            except OSError:
+                continue  # a thread ended meanwhile
+            if len(masks) > most:
+                most, taking = len(masks), {sum(1 for mask in masks if mask & signals != signals)}
+        process.communicate(timeout=harness.TIMEOUT_S)
+        self.assertGreaterEqual(most, 3)  # the main thread, one that takes signals, another that computes
+        self.assertEqual(taking, {1})
 
     def test_sigterm_is_told_from_ctrl_c(self):
         statuses = set()
