@@ -170,7 +170,6 @@ Knapsack mixture(std::mt19937_64& random) {
 }
 
 TEST(SeveralLimits, leave_a_small_gap_on_the_shapes_of_a_mixture) {
-  if (RAM_SANITIZED) GTEST_SKIP() << "takes seconds here; the optimized build tries it";
   std::mt19937_64 random(4);
   const Knapsack problem = mixture(random);
   const auto budget = static_cast<int64_t>(17e9);
@@ -178,6 +177,7 @@ TEST(SeveralLimits, leave_a_small_gap_on_the_shapes_of_a_mixture) {
   ASSERT_TRUE(bytes_alone.optimal);
   double worst = 0;
   for (const double share : {0.9, 0.95, 0.8, 0.7}) {
+    if (RAM_SANITIZED && share != 0.9) break;  // the optimized build tries all
     SCOPED_TRACE(share);
     const auto time = static_cast<int64_t>(share * static_cast<double>(bytes_alone.other[0]));
     const Limits limits = {budget, {time, kNoLimit}};

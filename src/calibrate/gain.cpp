@@ -145,9 +145,7 @@ class GainMeter {
       if (!is_sampled_part(part, parts, cols)) continue;
       check_interrupted();
       const SecondMoment* held = moments.held(leader, part);
-      const SecondMoment moment = held != nullptr
-                                      ? moments.rest(leader, part, options_.shrink_tokens)
-                                      : moments.of(leader, part, options_.shrink_tokens);
+      const SecondMoment moment = moments.rest(leader, part, options_.shrink_tokens);
       for (const int unit : group.units) {
         measure_part(unit, part, moment, held != nullptr ? *held : moment, damping);
       }

@@ -247,7 +247,7 @@ const SecondMoment* Moments::held(int unit, int part) const {
 
 SecondMoment Moments::rest(int unit, int part, double shrink_tokens) const {
   SecondMoment moment = of(unit, part, shrink_tokens);
-  moment.remove(*held(unit, part));
+  if (const SecondMoment* out = held(unit, part)) moment.remove(*out);
   return moment;
 }
 

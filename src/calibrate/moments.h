@@ -83,10 +83,9 @@ class OriginalInputs {
 class Moments {
  public:
   /// @param units the requested linears; others are ignored.
-  /// @param memory_bytes limit for the moments of a pass; those of one part, those of the parts
-  /// that
-  ///                     are sampled (units.h) and the sums over all parts of units with several
-  ///                     are held even if they exceed it.
+  /// @param memory_bytes limit for the moments of a pass; but those of one
+  ///                     part, those of the sampled parts (units.h) and the sums over all parts of
+  ///                     units with several are held even if they exceed it.
   /// @param drifts also gather, for each moment, how its inputs moved from the original model's.
   Moments(const Checkpoint& checkpoint, std::span<const int> units, int64_t memory_bytes,
           ThreadPool& pool, bool drifts = false);
@@ -120,7 +119,7 @@ class Moments {
   /// Of every fourth row of the text, which is also part of what gathered() has; for all parts or
   /// some of many. Null: none. @pre the same.
   const SecondMoment* held(int unit, int part) const;
-  /// The moment of one part without held(), shrunk as by of(). @pre held() is not null.
+  /// of() without what held() has.
   SecondMoment rest(int unit, int part, double shrink_tokens) const;
   /// Tokens that reached a part. @pre the same.
   int64_t tokens(int unit, int part) const;
@@ -154,7 +153,7 @@ class Moments {
   std::unique_ptr<Sums> make_sums(int64_t cols, bool held) const;
   /// Whether a part has a moment of the rows that are held out.
   bool is_sampled(int unit, int64_t part) const;
-  /// Reserves memory for another part, if it fits or if nothing is gathered yet.
+  /// Reserves memory for another part, if it fits, must, or if nothing is gathered yet.
   bool reserve(int64_t bytes, bool even_if_too_much);
 
   const Checkpoint& checkpoint_;

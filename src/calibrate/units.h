@@ -86,8 +86,9 @@ constexpr bool is_sampled_part(int64_t part, int64_t parts, int64_t cols) {
 
 HiddenRows copy_rows(std::span<const Matrix> rows);
 
-/// Whether a row of the text is held out: one in four is.
+/// The share of the text's rows that are held out.
 inline constexpr double kHeldShare = 0.25;
+/// Whether a row is.
 constexpr bool is_held_out(int64_t row) {
   return row % 4 == 3;
 }

@@ -40,6 +40,7 @@ Aligned<float> random_signs(int64_t cols) {
 double held_loss(const HeldOut& inputs, double damping, ThreadPool& pool) {
   const int64_t cols = inputs.rest->cols();
   const double mean = mean_of(inputs.rest->diagonal());
+  if (mean == 0) return 0;  // inputs of zeros are encoded without feedback
   const Factor factored = factor(inputs.rest->values(), cols, damping * mean, pool);
   if (factored.pivots.empty()) return std::numeric_limits<double>::infinity();
   const Aligned<float> errors = random_signs(cols);

@@ -97,6 +97,18 @@ TEST(Damping, OfASingleTokenIsFound) {
   EXPECT_TRUE(std::isfinite(held_loss(inputs, chosen, pool)));
 }
 
+// An expert whose inputs are zero has no say.
+TEST(Damping, IsNotThatOfInputsOfZeros) {
+  ThreadPool pool(1);
+  const Halves few(40, 400, pool);
+  SecondMoment zeros(kDampedCols);
+  const std::vector<float> token(kDampedCols);
+  zeros.add(token.data(), 1, pool);
+  const HeldOut alone = few.inputs();
+  const HeldOut both[] = {{.rest = &zeros, .held = &zeros}, alone};
+  EXPECT_EQ(choose_damping(both, pool), choose_damping({&alone, 1}, pool));
+}
+
 TEST(SecondMoment, GivesBackWhatWasAdded) {
   ThreadPool pool(1);
   const SecondMoment one = correlated_moment(kDampedCols, 30, 1, pool);
